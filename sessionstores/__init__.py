@@ -1,0 +1,1 @@
+"""Isolated, live state for the participants of a session, on Django's caches."""

@@ -1,0 +1,120 @@
+"""Session codes, participant ids, and the cache keys made of them."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import NamedTuple
+
+from .exceptions import InvalidKey
+
+# No 0/O, 1/I/L: codes are read aloud and typed from a projector.
+CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+CODE_LENGTH = 6
+MAX_ID_LENGTH = 64
+
+# The session's own record stands where a participant's would; no id can be "*".
+SESSION = "*"
+
+_CODE = re.compile(r"[A-Z0-9]{6}", re.ASCII)
+_PARTICIPANT = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
+
+
+def generate_code() -> str:
+    """Return a random session code: about 30 bits, unambiguous to read."""
+    return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+
+
+def generate_participant() -> str:
+    """Return a random participant id of 96 bits."""
+    return secrets.token_urlsafe(12)
+
+
+def check_code(code: object) -> str:
+    """Return `code` if it is a session code, else raise `InvalidKey`."""
+    # fullmatch, since "$" would let a trailing newline pass.
+    if isinstance(code, str) and _CODE.fullmatch(code):
+        return code
+    raise InvalidKey(
+        f"{_shown(code)} is not a session code: six characters of A-Z and 0-9."
+    )
+
+
+def check_participant(participant: object) -> str:
+    """Return `participant` if it is a participant id, else raise `InvalidKey`."""
+    if isinstance(participant, str) and _PARTICIPANT.fullmatch(participant):
+        return participant
+    raise InvalidKey(
+        f"{_shown(participant)} is not a participant id: 1 to {MAX_ID_LENGTH} of "
+        "a-z, A-Z, 0-9, '_' and '-'."
+    )
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class StoreKey(NamedTuple("StoreKey", [("session", str), ("participant", str)])):
+    """Who a record belongs to; `str()` gives `K7Q2ZD:alice`.
+
+    `participant` is `"*"` for the session's own record. Both parts are checked:
+    anything else raises `InvalidKey`.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, session: str, participant: str) -> StoreKey:
+        check_code(session)
+        if participant != SESSION:
+            check_participant(participant)
+        return super().__new__(cls, session, participant)
+
+    @classmethod
+    def parse(cls, text: str) -> StoreKey:
+        """Take `K7Q2ZD:alice` apart; raise `InvalidKey` for any other form."""
+        session, colon, participant = (
+            text.partition(":") if isinstance(text, str) else ("", "", "")
+        )
+        if not colon or participant == SESSION:
+            raise InvalidKey(
+                f"{_shown(text)} is not a store key: it reads like 'K7Q2ZD:alice'."
+            )
+        return cls(session, participant)
+
+    @classmethod
+    def is_valid(cls, text: object) -> bool:
+        """Tell whether `parse` would accept `text`."""
+        try:
+            cls.parse(text)  # type: ignore[arg-type]
+        except InvalidKey:
+            return False
+        return True
+
+    @classmethod
+    def of_session(cls, session: str) -> StoreKey:
+        """Return the key of the session's own record."""
+        return cls(session, SESSION)
+
+    @property
+    def is_session(self) -> bool:
+        """Whether this is the session's own record."""
+        return self.participant == SESSION
+
+    def __str__(self) -> str:
+        return f"{self.session}:{self.participant}"
+
+
+def cache_key(prefix: str, session: str, kind: str, name: str = "") -> str:
+    """Return the key of one thing of a session: `ss:{K7Q2ZD}:p:alice`.
+
+    Keys cannot collide, since codes and ids hold no colon; every cache accepts them
+    (ASCII, no space, under 250 characters); the braces make a Redis Cluster keep a
+    session's keys in one slot.
+    """
+    return f"{prefix}:{{{session}}}:{kind}:{name}"
+
+
+def shared_key(prefix: str, kind: str, name: str) -> str:
+    """Return the key of something that belongs to no session: `ss:reg:7`."""
+    return f"{prefix}:{kind}:{name}"

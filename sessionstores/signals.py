@@ -1,0 +1,124 @@
+"""Signals that sites may receive, and the events that delivery subscribes to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import msgspec
+from django.dispatch import Signal
+
+from . import codec
+from .keys import StoreKey
+from .patch import Operation, diff
+
+logger = logging.getLogger("sessionstores")
+
+# Each is sent after the fact, once; a crash in between can lose one.
+store_created = Signal()  # key
+store_changed = Signal()  # key, rev, states: names of the states that changed
+participant_joined = Signal()  # session, participant
+participant_left = Signal()  # session, participant
+participant_removed = Signal()  # session, participant, reason, states (None: lost)
+session_ended = Signal()  # session
+state_quarantined = Signal()  # key, state (None: the whole record), reason
+store_warning = Signal()  # warning, key, and what it concerns
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """A commit: `after` led the record at `key` from rev `base` to `rev`.
+
+    `before` and `after` hold the stored forms of the states that changed, `after` None
+    for one that was deleted. `followers` are the processes with connections that
+    follow the record; `source` is the connection that acted, which learns of it from
+    its ack. When a state was deleted, or a corrupt one gave way to a fresh one, the
+    change is a `reset`: no patch leads there.
+    """
+
+    key: StoreKey
+    base: str
+    rev: str
+    before: Mapping[str, bytes]
+    after: Mapping[str, bytes | None]
+    followers: frozenset[str] = frozenset()
+    source: str | None = None
+    reset: bool = False
+
+    @cached_property
+    def operations(self) -> bytes:
+        """The JSON array of RFC 6902 operations from `base` to `rev`."""
+        operations: list[Operation] = []
+        for name, stored in self.after.items():
+            path = f"/{name}"
+            if stored is None:
+                operations.append({"op": "remove", "path": path})
+            elif name in self.before:
+                old, new = codec.plain(self.before[name]), codec.plain(stored)
+                operations += diff(old, new, path)
+            else:
+                operations.append(
+                    {"op": "add", "path": path, "value": codec.plain(stored)}
+                )
+        return msgspec.json.encode(operations)
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """A record is gone, for `reason` "idle", "cleanup", "ended" or "lost"."""
+
+    key: StoreKey
+    reason: str
+    followers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """Data for the tabs of a participant, or with `"*"` of a whole session."""
+
+    key: StoreKey
+    data: Any
+    followers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Revocation:
+    """Tokens that `key` was given until now are void."""
+
+    key: StoreKey
+    followers: frozenset[str] = frozenset()
+
+
+Event = Change | Removal | Message | Revocation
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """Where the lower layers leave events, and delivery subscribes to them."""
+
+    subscribers: list[Callable[[Event], None]] = field(default_factory=list)
+
+    def publish(self, event: Event) -> None:
+        """Hand `event` to every subscriber; one that fails is logged, not raised.
+
+        The commit has happened: what fails now costs a heartbeat, never the answer.
+        """
+        for subscriber in self.subscribers:
+            try:
+                subscriber(event)
+            except Exception:
+                logger.exception("Delivery of %s failed", type(event).__name__)
+
+
+outlet = Outlet()
+
+
+async def emit(signal: Signal, *, blocking: bool, sender: Any, **named: Any) -> None:
+    """Send a signal in the way that fits; receivers' errors are logged by Django."""
+    if blocking:
+        signal.send_robust(sender=sender, **named)
+    else:
+        await signal.asend_robust(sender=sender, **named)
