@@ -1,0 +1,210 @@
+/**
+ * Types of client.js. Describe your states once and pass them to `connect`:
+ *
+ *     type Stores = {
+ *       board: {
+ *         state: { deck: string[]; piles: Record<string, string[]> };
+ *         actions: { move: { card: string; pile: string }; clear: {} };
+ *       };
+ *     };
+ *     const session = connect<Stores>("#sessionstores");
+ *     await session.store("board").dispatch("move", { card: "ace", pile: "keep" });
+ *
+ * Without the type argument, states and arguments are `any`.
+ */
+
+/** One declared state: its data, the arguments of its actions, and what those return. */
+export interface StateType {
+  state: unknown;
+  /** Arguments by action name; `{}` for an action without any. */
+  actions: object;
+  /** Results by action name; actions that are not named here return `unknown`. */
+  results?: object;
+}
+
+type AnyStores = Record<
+  string,
+  { state: any; actions: Record<string, any>; results: Record<string, any> }
+>;
+
+type StoresOf<Stores> = { [Name in keyof Stores]: StateType };
+
+type Result<S extends StateType, Action> = S extends { results: infer Results }
+  ? Action extends keyof Results
+    ? Results[Action]
+    : unknown
+  : unknown;
+
+/** The arguments may be left out when none is required. */
+type Arguments<Args> = {} extends Args ? [args?: Args] : [args: Args];
+
+/** The shape of a vanilla Zustand store; its functions may be passed around on their own. */
+export interface Store<S extends StateType> {
+  /**
+   * The newest state; `undefined` until the first snapshot, unless the page brought the state
+   * along. Never change it: what an update leaves alone keeps its identity, so `===` tells.
+   */
+  getState(): S["state"] | undefined;
+
+  /** The state that the page brought along, if it did. */
+  getInitialState(): S["state"] | undefined;
+
+  /**
+   * Call `listener` after each change of this state, when all of the update is in place.
+   * Returns a function that ends the subscription.
+   */
+  subscribe(
+    listener: (state: S["state"], previous: S["state"] | undefined) => void,
+  ): () => void;
+
+  /**
+   * Run an action on the server, now or as soon as there is a connection. Resolves with what it
+   * returned, when `getState()` shows its effect; with `undefined` if the answer had to be repeated
+   * after a lost connection. Rejects with a `DispatchError`. Takes effect at most once, also across
+   * reloads of the page. `args` are copied as JSON.
+   */
+  dispatch<Action extends keyof S["actions"] & string>(
+    action: Action,
+    ...args: Arguments<S["actions"][Action]>
+  ): Promise<Result<S, Action>>;
+}
+
+/**
+ * - `connecting`: not yet connected since the page was loaded
+ * - `live`: connected, changes arrive as they are made
+ * - `reconnecting`: the connection was lost; what is shown may be old, actions queue
+ * - `offline`: the browser has no network, or `pause()` was called; actions queue
+ * - `ended`: over; see the `end` event
+ */
+export type Status = "connecting" | "live" | "reconnecting" | "offline" | "ended";
+
+/** What listeners of `session.on` receive. */
+export interface SessionEvents {
+  status: Status;
+  /** The number of unanswered actions, told once per turn of the event loop. */
+  pending: number;
+  /**
+   * State that this tab had shown is gone from the server, and `states` is what took its place.
+   * Both are by name of the state.
+   */
+  reset: {
+    doc: string;
+    states: Record<string, unknown>;
+    previous: Record<string, unknown>;
+  };
+  /** Sent by `stores.send` on the server. */
+  message: any;
+  /**
+   * Sent once. `reason` is the server's ("ended", "cleanup", "idle"), the code of its refusal
+   * ("invalid_token", "session_locked" …), or "left" after `leave()`.
+   */
+  end: { reason: string; message: string };
+  /**
+   * The server refused a frame or the connection; or `no_token`: the `token` option failed, and is
+   * asked again. Reconnecting goes on by itself, so this is for logs.
+   */
+  error: { code: string; message: string };
+}
+
+export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
+  /** The session code. */
+  readonly code: string;
+  readonly participant: string;
+  readonly role: string;
+  readonly status: Status;
+  /** The number of actions that the server has not answered yet. */
+  readonly pending: number;
+
+  /** The rev at which this tab has a document ("me", "session"), once it has it. */
+  rev(doc: string): string | undefined;
+
+  /** The store of a declared state, the same object each time. Throws for an unknown name. */
+  store<Name extends keyof Stores & string>(name: Name): Store<Stores[Name]>;
+
+  /** Listen to an event. Returns a function that ends it. */
+  on<Type extends keyof SessionEvents>(
+    type: Type,
+    listener: (event: SessionEvents[Type]) => void,
+  ): () => void;
+
+  /** Drop the connection and stay away until `resume()`; actions queue. For demos and tests. */
+  pause(): void;
+  /** Connect again at once. */
+  resume(): void;
+
+  /** Say goodbye: the participant leaves now, not after the grace period. Ends the session. */
+  leave(): void;
+}
+
+/** What `{% sessionstores_config %}` writes into the page. */
+export interface Config {
+  url: string;
+  token?: string;
+  session: string;
+  participant: string;
+  role: string;
+  /** The document that each state lives in, by name of the state. */
+  states: Record<string, string>;
+  docs?: Record<string, { rev: string; states: Record<string, unknown> }>;
+}
+
+export interface Options {
+  /**
+   * Fetch a new token when the server refuses the one at hand, as after a long sleep. Resolve with
+   * nothing to give up. A fetched token that is refused as well ends the session.
+   */
+  token?: () => Promise<string | null | undefined>;
+  /** A replacement for the browser's WebSocket, for tests. */
+  WebSocket?: new (url: string, protocol: string) => any;
+  /**
+   * Where unanswered actions survive a reload: `sessionStorage` unless given, `null` for nowhere.
+   * Must not be shared between tabs.
+   */
+  storage?: Pick<Storage, "getItem" | "setItem" | "removeItem"> | null;
+}
+
+/**
+ * Connect this tab to its session. `source` is the element that `{% sessionstores_config %}` wrote,
+ * a selector of it, or the configuration itself.
+ */
+export function connect<Stores extends StoresOf<Stores> = AnyStores>(
+  source: string | Element | Config,
+  options?: Options,
+): Session<Stores>;
+
+/**
+ * Why an action was refused. `code` is the server's ("rejected", "invalid_arguments",
+ * "conflict" …), or one of the client's own:
+ *
+ * - `outcome_unknown`: sent, but not answered within five minutes; it may have taken effect
+ * - `expired`: could not be sent for five minutes; it took no effect
+ * - `session_ended`: the session was over before the answer; if it was sent, it may have taken
+ *   effect
+ * - `too_large`: more than the server accepts; it took no effect
+ * - `unknown_state`: thrown by `session.store`
+ */
+export class DispatchError extends Error {
+  readonly name: "DispatchError";
+  readonly code: string;
+  constructor(code: string, message: string);
+}
+
+export type PatchOperation =
+  | { op: "add" | "replace" | "test"; path: string; value: unknown }
+  | { op: "remove"; path: string }
+  | { op: "move" | "copy"; from: string; path: string };
+
+/**
+ * Apply RFC 6902 operations and return the patched document. The given one is left as it is, and
+ * parts that no operation reaches are shared between both. Throws `PatchError` if an operation does
+ * not fit, or names `__proto__`, `constructor` or `prototype`.
+ */
+export function applyPatch<Document = any>(
+  document: unknown,
+  operations: readonly PatchOperation[],
+): Document;
+
+export class PatchError extends Error {
+  readonly name: "PatchError";
+  readonly code: "patch_error";
+}

@@ -1,0 +1,121 @@
+// Type-checked, never run: what client.d.ts must accept, and what it must refuse.
+import {
+  applyPatch,
+  connect,
+  DispatchError,
+  type Session,
+  type Status,
+} from "../../sessionstores/static/sessionstores/client.js";
+
+type Stores = {
+  board: {
+    state: { deck: string[]; piles: Record<string, string[]> };
+    actions: { move: { card: string; pile: string; at?: number }; clear: {} };
+  };
+  agenda: {
+    state: { step: 1 | 2 | 3 };
+    actions: { advance: {}; vote: { card: number } };
+    results: { vote: number };
+  };
+};
+
+interface DeclaredAsInterfaces {
+  board: { state: { deck: string[] }; actions: { clear: {} } };
+}
+
+const session = connect<Stores>("#sessionstores", {
+  token: async () => (await fetch("/token/")).text(),
+  storage: null,
+});
+const board = session.store("board");
+
+export async function accepted(): Promise<void> {
+  const deck: string[] | undefined = board.getState()?.deck;
+  const initial: { step: 1 | 2 | 3 } | undefined = session.store("agenda").getInitialState();
+  const off: () => void = board.subscribe((state, previous) => {
+    console.log(state.piles["keep"]?.length, previous?.deck.length, deck, initial);
+  });
+  await board.dispatch("move", { card: "ace", pile: "keep" });
+  await board.dispatch("move", { card: "ace", pile: "keep", at: 0 });
+  await board.dispatch("clear");
+  await board.dispatch("clear", {});
+  const votes: number = await session.store("agenda").dispatch("vote", { card: 3 });
+  const nothing: unknown = await session.store("agenda").dispatch("advance");
+  try {
+    await board.dispatch("clear");
+  } catch (error) {
+    if (error instanceof DispatchError) console.log(error.code, error.message, votes, nothing);
+  }
+
+  session.on("end", ({ reason, message }) => console.log(reason, message));
+  session.on("reset", ({ doc, states, previous }) => console.log(doc, states, previous));
+  session.on("pending", (count) => console.log(count.toFixed()));
+  session.on("message", (data) => console.log(data.anything));
+  const offStatus = session.on("status", (status: Status) => console.log(status === "live"));
+  offStatus();
+  const rev: string | undefined = session.rev("me");
+  console.log(rev);
+  off();
+  session.pause();
+  session.resume();
+  session.leave();
+
+  const byInterface: Session<DeclaredAsInterfaces> = connect<DeclaredAsInterfaces>("#x");
+  await byInterface.store("board").dispatch("clear");
+
+  const untyped = connect(document.body);
+  await untyped.store("anything").dispatch("whatever", { goes: 1 });
+  console.log(untyped.store("anything").getState().piles);
+
+  connect({
+    url: "/ws/",
+    token: "t",
+    session: "K7Q2ZD",
+    participant: "alice",
+    role: "participant",
+    states: { board: "me" },
+  });
+  const patched: { a: number } = applyPatch({}, [{ op: "add", path: "/a", value: 1 }]);
+  console.log(patched);
+}
+
+export function refused(): void {
+  // @ts-expect-error: no such state
+  session.store("bord");
+  // @ts-expect-error: no such action
+  board.dispatch("mvoe", { card: "ace", pile: "keep" });
+  // @ts-expect-error: an argument is missing
+  board.dispatch("move", { card: "ace" });
+  // @ts-expect-error: all arguments are missing
+  board.dispatch("move");
+  // @ts-expect-error: wrong type of an argument
+  board.dispatch("move", { card: 1, pile: "keep" });
+  // @ts-expect-error: an argument too many
+  board.dispatch("move", { card: "ace", pile: "keep", side: "left" });
+  // @ts-expect-error: an action of another state
+  board.dispatch("advance");
+  // @ts-expect-error: the state may not be there yet
+  board.getState().deck;
+  // @ts-expect-error: no such field
+  board.subscribe((state) => state.pile);
+  // @ts-expect-error: there may be no previous state
+  board.subscribe((_, previous) => previous.deck);
+  // @ts-expect-error: no such event
+  session.on("ended", () => {});
+  // @ts-expect-error: another event's data
+  session.on("status", (status: number) => status);
+  // @ts-expect-error: no such status
+  session.status === "online";
+  // @ts-expect-error: the status is not ours to set
+  session.status = "live";
+  // @ts-expect-error: a token is fetched asynchronously
+  connect("#x", { token: () => "t" });
+  // @ts-expect-error: a misspelt option
+  connect("#x", { Storage: null });
+  // @ts-expect-error: a configuration without states
+  connect({ url: "/ws/", session: "K7Q2ZD", participant: "alice", role: "participant" });
+  // @ts-expect-error: a state without actions
+  connect<{ board: { state: {} } }>("#x");
+  // @ts-expect-error: no such operation
+  applyPatch({}, [{ op: "append", path: "/a", value: 1 }]);
+}
