@@ -39,10 +39,7 @@ class Conf:
 
 KEYS = {field.name.upper(): field.name for field in fields(Conf)}
 
-_POSITIVE = (
-    "IDLE_TIMEOUT PRESENCE_LEASE HEARTBEAT MAX_STATE_BYTES MAX_PARTICIPANTS "
-    "MAX_SESSIONS MAX_CONNECTIONS MAX_FRAME_BYTES TOKEN_MAX_AGE"
-).split()
+_POSITIVE = ["IDLE_TIMEOUT", "PRESENCE_LEASE", "HEARTBEAT", "MAX_STATE_BYTES", "MAX_PARTICIPANTS", "MAX_SESSIONS", "MAX_CONNECTIONS", "MAX_FRAME_BYTES", "TOKEN_MAX_AGE"]
 
 
 def problems(given: object) -> list[str]:
@@ -63,7 +60,9 @@ def problems(given: object) -> list[str]:
             )
     prefix = given.get("KEY_PREFIX", "ss")
     if not isinstance(prefix, str) or not prefix.isascii() or len(prefix) > 32:
-        found.append(f"SESSIONSTORES['KEY_PREFIX'] must be short ASCII, not {prefix!r}.")
+        found.append(
+            f"SESSIONSTORES['KEY_PREFIX'] must be short ASCII, not {prefix!r}."
+        )
     elif not prefix.isprintable() or any(c in " {}" for c in prefix):
         found.append(
             f"SESSIONSTORES['KEY_PREFIX'] may hold no space or brace: {prefix!r}."

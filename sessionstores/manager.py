@@ -218,9 +218,7 @@ async def _cleanup_participant(backend: Backend, key: StoreKey) -> bool:
 
 
 async def _cleanup_session(backend: Backend, session: str) -> int:
-    return await tell_removed(
-        backend, await backend.delete_session(session), "cleanup"
-    )
+    return await tell_removed(backend, await backend.delete_session(session), "cleanup")
 
 
 async def _end_session(backend: Backend, session: str) -> int:
@@ -249,9 +247,7 @@ async def tell_removed(
     """Tell tabs and receivers of removed records; return how many participants."""
     count = 0
     for removed in removals:
-        signals.outlet.publish(
-            signals.Removal(removed.key, reason, removed.followers)
-        )
+        signals.outlet.publish(signals.Removal(removed.key, reason, removed.followers))
         if removed.key.is_session:
             continue
         count += 1

@@ -124,8 +124,8 @@ async def settle(
                 changed[name] = codec.encode(state)
         if not changed:
             return record
-        for name, error in corrupt.items():
-            await _quarantine(backend, record.key, name, record.states[name], error)
+        for name, reason in corrupt.items():
+            await _quarantine(backend, record.key, name, record.states[name], reason)
         rev = record.rev.reincarnated() if corrupt else record.rev.next()
         change, newer = await commit(
             backend, record, rev, changed, sender=classes[0], reset=bool(corrupt)
@@ -182,7 +182,7 @@ async def transact(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     *,
-    injected: Mapping[str, type],
+    injected: Mapping[str, type[Any]],
     actor: Any = None,
     attempt: Attempt | None = None,
     source: str | None = None,
@@ -247,7 +247,7 @@ def _answered(record: Record, attempt: Attempt) -> Outcome | None:
 async def _inject(
     backend: Backend,
     record: Record,
-    injected: Mapping[str, type],
+    injected: Mapping[str, type[Any]],
     given: Mapping[str, Any],
     actor: Any,
 ) -> dict[str, Any]:

@@ -40,9 +40,7 @@ class Rev(NamedTuple):
 
     def next(self) -> Rev:
         """Draw the rev of a commit on top of this one."""
-        return Rev(
-            self.incarnation, self.counter + 1, secrets.token_hex(_TAIL_BYTES)
-        )
+        return Rev(self.incarnation, self.counter + 1, secrets.token_hex(_TAIL_BYTES))
 
     def reincarnated(self) -> Rev:
         """Draw the first rev of an incarnation that replaces this one."""

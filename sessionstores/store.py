@@ -98,7 +98,9 @@ async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
     return False
 
 
-def _injected(cls: type[State], function: Callable[..., Any]) -> Mapping[str, type]:
+def _injected(
+    cls: type[State], function: Callable[..., Any]
+) -> Mapping[str, type[Any]]:
     """Return what the server fills in if `function` is one of the state's actions."""
     name = getattr(function, "__name__", "")
     action = cls.__sessionstores__.actions.get(name)

@@ -16,7 +16,16 @@ from sessionstores.keys import CODE_ALPHABET
 from sessionstores.manager import stores
 from tests.workshop.states import Agenda, Board
 
-BAD_CODES = ["", "abc123", "ABC12", "ABC1234", "ABC123\n", "ABC:12", "ÄBC123", "ABC１23"]
+BAD_CODES = [
+    "",
+    "abc123",
+    "ABC12",
+    "ABC1234",
+    "ABC123\n",
+    "ABC:12",
+    "ÄBC123",
+    "ABC１23",
+]
 BAD_IDS = ["", "*", "+", "a:b", "bob\n", "a b", "é", "x" * 65, "{x}", "a/b"]
 
 

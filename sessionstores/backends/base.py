@@ -15,8 +15,9 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import msgspec
 
 from ..keys import StoreKey
 from ..revs import History, Rev
@@ -62,8 +63,7 @@ class Attempt(NamedTuple):
     rejected: Mapping[int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, eq=False):
     """What is kept at `key`. `states` maps names to stored forms (see codec).
 
     `token` is the backend's own: what it compares at the next commit.
@@ -75,7 +75,7 @@ class Record:
     clients: Mapping[str, ClientEntry]
     created: float
     seen: float
-    token: Any = field(default=None, compare=False, repr=False)
+    token: Any = None
 
     @property
     def rev(self) -> Rev:
@@ -89,9 +89,14 @@ class Record:
 
 
 class Unchanged(NamedTuple):
-    """Answer of `read` when the record still has the rev that the caller knows."""
+    """Answer of `read` when the record still has the rev that the caller knows.
+
+    `token` is the newest: a commit on the known record with this token put into it
+    (`msgspec.structs.replace`) needs no second look.
+    """
 
     rev: Rev
+    token: Any = None
 
 
 class Opened(NamedTuple):
@@ -233,7 +238,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
-        """Return the newest rev of each record, None where there is none."""
+        """Return the newest rev of each record, None where there is none.
+
+        None too where what stands is no record: a tab that asks learns the rest.
+        """
 
     @abstractmethod
     async def commit(
@@ -242,15 +250,22 @@ class Backend(ABC):
         rev: Rev,
         states: Mapping[str, bytes | None],
         attempt: Attempt | None = None,
+        *,
+        repeated: bool = False,
     ) -> Committed | Stale:
         """Put `states` over those of `base` if its rev is still the newest.
 
-        The states that are not named stay; None takes one away. `rev` is drawn by the caller, so that a
-        retry after a lost reply finds its own commit in the ring instead of doubling
-        it; if the ring no longer reaches back to `base`, the outcome is unknown and
-        `StoreUnavailable` says so. A `rev` of another incarnation starts the history
-        anew. With `attempt`, the client's entry is written in the same step and
-        entries past `CLIENT_MEMORY` are dropped. Touches the record.
+        The states that are not named stay; None takes one away. `rev` is drawn by the
+        caller, so that a retry after a lost reply finds its own commit in the ring
+        instead of doubling it; the backend makes one such retry itself. A caller that
+        makes another says so with `repeated`. If a reply was lost and the ring no
+        longer reaches back to `base`, the outcome is unknown and `StoreUnavailable`
+        says so; without a lost reply it is `Stale`, however much came in between.
+
+        A `rev` of another incarnation starts the history anew. With `attempt`, the
+        client's entry is written in the same step and entries past `CLIENT_MEMORY`
+        are dropped. Touches the record. What fails after the commit is in (finding
+        out who follows) does not hide that it is.
 
         The caller has checked sizes and refuses stale work itself: a commit to a
         record that is gone is `Stale(None)`, never a creation.
@@ -261,7 +276,7 @@ class Backend(ABC):
         """Mark the participant and its session as used now; False if there is none.
 
         The time is written only when the one that stands is older than a tenth of
-        `IDLE_TIMEOUT`.
+        `IDLE_TIMEOUT`. Raises `StateCorrupt` as `read` does.
         """
 
     @abstractmethod
@@ -292,7 +307,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def session(self, code: str) -> SessionInfo | None:
-        """Return what is known of a session; None if it does not exist or has ended."""
+        """Return what is known of a session; None if it does not exist or has ended.
+
+        Raises `StateCorrupt` as `read` does, and so does `update_session`.
+        """
 
     @abstractmethod
     async def update_session(
@@ -327,7 +345,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def participants(self, code: str) -> list[ParticipantInfo]:
-        """Return a session's participants, sorted by id. Decodes no state."""
+        """Return a session's participants, sorted by id. Decodes no state.
+
+        Leaves out those whose record is lost or corrupt.
+        """
 
     @abstractmethod
     async def session_count(self) -> int:
@@ -363,7 +384,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def standings(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Standing]:
-        """Return for each participant what decides whether a token counts."""
+        """Return for each participant what decides whether a token counts.
+
+        Raises `StateCorrupt` if revocations cannot be read, rather than forget one.
+        """
 
     # Connections
 
@@ -371,7 +395,8 @@ class Backend(ABC):
     async def lease(self, leases: Sequence[Lease]) -> None:
         """Enter or renew connections for `PRESENCE_LEASE`, and touch their records.
 
-        Each lease is one step, the sequence is not.
+        Neither the sequence nor a lease is one step: a participant's connection is
+        entered first, then what it follows, then the record is touched.
         """
 
     @abstractmethod

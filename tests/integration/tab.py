@@ -124,6 +124,11 @@ class Tab:
         self._task = None
 
     @property
+    def dropped(self) -> bool:
+        """Whether there is no socket."""
+        return self._task is None
+
+    @property
     def connected(self) -> bool:
         """Whether a socket is open and has been welcomed."""
         return self._to_server is not None and self.welcomed
@@ -269,5 +274,6 @@ async def settle(*tabs: Tab) -> None:
                 busy = True
             busy = busy or bool(tab.pending) or bool(tab.syncing)
         if not busy:
-            busy = any([tab.repair() for tab in tabs])
+            repaired = [tab.repair() for tab in tabs]
+            busy = any(repaired)
         quiet = 0 if busy else quiet + 1

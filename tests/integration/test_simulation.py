@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from sessionstores.exceptions import ActionRejected
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
-from sessionstores.exceptions import ActionRejected
 from sessionstores.state import State, action, field, registry
 
 from .tab import Tab, settle, until
@@ -236,48 +236,67 @@ async def test_a_hundred_reconnects_during_edits_lose_none_and_double_none(
     assert tab.docs["me"]["log"]["lines"] == [f"line{n}" for n in range(sent)]
 
 
+class Crowd:
+    """Random tabs of three people: they act, read, lose connections, come back."""
+
+    people = ("alice", "alice", "bob", "bob", "carol")
+
+    def __init__(self, tabs: list[Tab], seed: int) -> None:
+        self.tabs = tabs
+        self.chance = random.Random(seed)
+        self.sent: dict[str, list[str]] = {name: [] for name in self.people}
+        self.shouted: list[str] = []
+
+    async def step(self, number: int) -> None:
+        index = self.chance.randrange(len(self.tabs))
+        tab = self.tabs[index]
+        roll = self.chance.random()
+        if roll < 0.45:
+            self.act(tab, self.people[index], f"{self.people[index]}-{index}-{number}")
+        elif roll < 0.55:
+            await tab.drop()
+        elif tab.dropped:
+            await tab.connect()
+        elif tab.inbox:
+            tab.read()
+
+    def act(self, tab: Tab, person: str, line: str) -> None:
+        roll = self.chance.random()
+        if roll < 0.15:
+            tab.act("log", "write", {"line": f"bad{line}"})
+        elif roll < 0.4:
+            tab.act("wall", "shout", {"line": line})
+            self.shouted.append(line)
+        else:
+            tab.act("log", "write", {"line": line})
+            self.sent[person].append(line)
+
+    def tabs_of(self, person: str) -> list[Tab]:
+        both = zip(self.tabs, self.people, strict=True)
+        return [tab for tab, name in both if name == person]
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_random_tabs_faults_and_orders_end_equal(
     seed: int, states: Any, tabs: list[Tab]
 ) -> None:
-    chance = random.Random(seed)
-    people = ["alice", "alice", "bob", "bob", "carol"]
-    await open_tabs(tabs, *people)
-    sent: dict[str, list[str]] = {"alice": [], "bob": [], "carol": []}
-    shouted: list[str] = []
-    for step in range(250):
-        index = chance.randrange(len(tabs))
-        tab, person = tabs[index], people[index]
-        roll = chance.random()
-        if roll < 0.45:
-            line = f"{person}-{index}-{step}"
-            if chance.random() < 0.15:
-                tab.act("log", "write", {"line": f"bad{line}"})
-            elif chance.random() < 0.3:
-                tab.act("wall", "shout", {"line": line})
-                shouted.append(line)
-            else:
-                tab.act("log", "write", {"line": line})
-                sent[person].append(line)
-        elif roll < 0.55:
-            await tab.drop()
-        elif tab._task is None:
-            await tab.connect()
-        elif tab.inbox:
-            tab.read()
+    crowd = Crowd(tabs, seed)
+    await open_tabs(tabs, *crowd.people)
+    for number in range(250):
+        await crowd.step(number)
     for tab in tabs:
-        if tab._task is None:
+        if tab.dropped:
             await tab.connect()
     await settle(*tabs)
-    for person in sent:
-        mine = [tab for tab, name in zip(tabs, people, strict=True) if name == person]
+    for person, lines in crowd.sent.items():
+        mine = crowd.tabs_of(person)
         await assert_equal_to_server(states, *mine, participant=person)
         log, wall = await stored(states, person)
-        assert sorted(log.state.lines) == sorted(sent[person])
-        assert sorted(wall.state.lines) == sorted(shouted)
+        assert sorted(log.state.lines) == sorted(lines)
+        assert sorted(wall.state.lines) == sorted(crowd.shouted)
+        foreign = tuple(f"{other}-" for other in crowd.sent if other != person)
         for tab in mine:
-            others = [name for name in sent if name != person]
             for frame in tab.received:
                 if frame.get("doc") == "me":
                     text = json.dumps(frame)
-                    assert not any(f"{other}-" in text for other in others)
+                    assert not any(mark in text for mark in foreign)

@@ -1,0 +1,136 @@
+"""Find which elements of two lists stay where they are, exactly and in n log n."""
+
+from __future__ import annotations
+
+from bisect import bisect, bisect_left, insort
+from collections import defaultdict, deque
+from itertools import compress, count
+from operator import ne
+from typing import Any
+
+import msgspec
+
+encode = msgspec.json.Encoder().encode
+
+
+def same(old: Any, new: Any) -> bool:
+    """Compare as JSON; equal objects may count as different, by their keys' order."""
+    if old != new:
+        return False
+    kind = type(old)
+    if kind is str:
+        return True
+    if kind is list:
+        # Equal text needs no second look at types, and joining is the fastest way to
+        # learn that there is nothing else.
+        try:
+            "".join(old)
+            return True
+        except TypeError:
+            pass
+    return encode(old) == encode(new)
+
+
+def trim(old: list[Any], new: list[Any]) -> tuple[int, int, int]:
+    """Count the same elements at the start and at the end.
+
+    The third figure is a number of bytes that ``new`` takes at least.
+    """
+    limit = len(old) if len(old) < len(new) else len(new)
+    head = next(compress(count(), map(ne, old, new)), limit)
+    tail = limit - head
+    # One element more or less is the usual case: then all the rest is equal.
+    if old[len(old) - tail :] != new[len(new) - tail :]:
+        tail = next(compress(count(), map(ne, reversed(old), reversed(new))))
+    try:
+        return head, tail, len("".join(new)) + 3 * len(new)
+    except TypeError:
+        pass
+    if same(old[:head], new[:head]) and same(
+        old[len(old) - tail :], new[len(new) - tail :]
+    ):
+        return head, tail, 0
+    return trim([*map(encode, old)], [*map(encode, new)])
+
+
+def align(was: list[bytes], now: list[bytes]) -> list[tuple[int, int]]:
+    """Return index pairs of the elements that stay, ascending on both sides.
+
+    Equal ones stay where the longest run allows; those equal to nothing are paired by
+    their order between two that stay.
+    """
+    if not was or not now:
+        return []
+    in_place = [
+        i for i, (one, other) in enumerate(zip(was, now, strict=False)) if one == other
+    ]
+    if len(was) != len(now) or 2 * len(in_place) < len(was):
+        in_place = []
+    settled = set(in_place)
+    places: defaultdict[bytes, deque[int]] = defaultdict(deque)
+    for j, key in enumerate(now):
+        if j not in settled:
+            places[key].append(j)
+    equal = [(i, i) for i in in_place]
+    for i, key in enumerate(was):
+        if i not in settled and places.get(key):
+            equal.append((i, places[key].popleft()))
+    equal.sort()
+    equal_old = {i for i, _ in equal}
+    equal_new = {j for _, j in equal}
+    kept: list[tuple[int, int]] = []
+    next_old = next_new = 0
+    for i, j in [*_longest_rise(equal), (len(was), len(now))]:
+        left = (n for n in range(next_old, i) if n not in equal_old)
+        right = (n for n in range(next_new, j) if n not in equal_new)
+        kept += [*zip(left, right, strict=False), (i, j)]
+        next_old, next_new = i + 1, j + 1
+    return kept[:-1]
+
+
+def _longest_rise(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    lowest: list[int] = []
+    ends: list[int] = []
+    parents: list[int] = []
+    for n, (_, j) in enumerate(pairs):
+        length = bisect_left(lowest, j)
+        parents.append(ends[length - 1] if length else -1)
+        lowest[length : length + 1] = [j]
+        ends[length : length + 1] = [n]
+    rise = []
+    n = ends[-1] if ends else -1
+    while n >= 0:
+        rise.append(pairs[n])
+        n = parents[n]
+    return rise[::-1]
+
+
+class Row:
+    """A list as it stands between removals and additions, while elements move."""
+
+    def __init__(self, path: str, head: int, kept: list[tuple[int, int]]) -> None:
+        self.path = path
+        self.head = head
+        self.kept_old = [i for i, _ in kept]
+        self.kept_new = [j for _, j in kept]
+        self.waiting: list[int] = []
+        self.placed: list[int] = []
+
+    def expect(self, i: int) -> None:
+        """Note that the element at ``i`` will leave."""
+        insort(self.waiting, i)
+
+    def take(self, i: int) -> str:
+        """Return the path of the element that leaves from ``i``."""
+        rank = bisect(self.kept_old, i)
+        ahead = bisect_left(self.waiting, i)
+        del self.waiting[ahead]
+        return f"{self.path}/{self.head + rank + ahead + bisect(self.placed, rank)}"
+
+    def put(self, j: int) -> str:
+        """Return the path for the element that enters at ``j``; ascending."""
+        rank = bisect(self.kept_new, j)
+        ahead = bisect(self.waiting, self.kept_old[rank - 1]) if rank else 0
+        index = self.head + rank + ahead + len(self.placed)
+        self.placed.append(rank)
+        return f"{self.path}/{index}"

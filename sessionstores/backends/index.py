@@ -1,0 +1,334 @@
+"""Who is where: sessions, their participants, and how records come and go.
+
+A record, its session's record and the index are separate values, so two writers may
+cross. Each looks after its write and mends what it sees (`_settle`): of two that
+cross, at least one sees the other's write, so none needs a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from .. import conf
+from ..exceptions import (
+    LimitReached,
+    SessionEnded,
+    SessionLocked,
+    StateCorrupt,
+    StoreUnavailable,
+)
+from ..keys import StoreKey
+from ..revs import Rev
+from .base import Opened, Removed
+from .connections import NOBODY, Connections
+from .encoding import (
+    About,
+    Stored,
+    count_lines,
+    decode,
+    decode_head,
+    encode,
+    fresh,
+    has_line,
+    ids_in,
+    record_of,
+    with_line,
+    without_lines,
+)
+from .primitive import ABSENT, TRIES, Versioned, contended
+
+
+class Place(NamedTuple):
+    """What there is of a record and around it, as one multi-get shows it."""
+
+    ended: bool
+    record: Versioned | None
+    session: Versioned | None
+    members: Versioned
+    bucket: Versioned
+
+
+class Index(Connections):
+    """Creation and removal of records and sessions, and the index of both."""
+
+    # Lifetimes. A session's time is written at most two tenths of the timeout before
+    # that of its participants, and must not run out before theirs.
+
+    def _lifetime(self, stored: Stored) -> float:
+        timeout = conf.get().idle_timeout
+        if stored.about is None:
+            return 2 * timeout
+        kept = stored.created + stored.about.keep - self._clock()
+        return max(2.2 * timeout, kept)
+
+    def _members_lifetime(self) -> float:
+        return 2.2 * conf.get().idle_timeout
+
+    # Looking and mending
+
+    async def _place(self, key: StoreKey) -> Place:
+        names = (
+            self._tombstone(key.session),
+            self._record(key),
+            self._record(StoreKey.of_session(key.session)),
+            self._members(key.session),
+            self._bucket(key.session),
+        )
+        found = await self._get(*dict.fromkeys(names))
+        tombstone, record, session, members, bucket = names
+        return Place(
+            tombstone in found,
+            found.get(record),
+            found.get(session),
+            found.get(members, ABSENT),
+            found.get(bucket, ABSENT),
+        )
+
+    async def _settle(self, key: StoreKey, lost: bytes | None = None) -> Place:
+        """Make index and session agree with the record at `key`; return what stands.
+
+        A session that has participants and no record gets one, `lost` if given.
+        """
+        for tried in range(TRIES):
+            place = await self._place(key)
+            if not await self._mend(key, place, lost):
+                return place
+            await self._give_way(tried)
+        raise contended(key)
+
+    async def _mend(self, key: StoreKey, place: Place, lost: bytes | None) -> bool:
+        session, id = key
+        there = place.record is not None
+        members = place.members.value
+        if not key.is_session and there != has_line(members, id):
+            if not there:
+                await self._leave(session, [id])
+                return True
+            if not place.ended:
+                await self._enter(session, id)
+                return True
+        if place.session is None and not place.ended and ids_in(members):
+            stored = fresh(Rev.first(), {}, self._clock(), About())
+            name = self._record(StoreKey.of_session(session))
+            value = lost or encode(stored)
+            await self._put(name, None, value, self._lifetime(stored))
+            return True
+        if place.session is None and has_line(place.bucket.value, session):
+            await self._unregister(session)
+            return True
+        if (
+            place.session is not None
+            and not place.ended
+            and not has_line(place.bucket.value, session)
+        ):
+            await self._register(session)
+            return True
+        return False
+
+    async def _enter(self, session: str, id: str, limit: int | None = None) -> None:
+        def enter(members: bytes) -> bytes:
+            if limit is not None and not has_line(members, id):
+                check_participants(session, count_lines(members), limit)
+            return with_line(members, id)
+
+        await self._update(self._members(session), enter, self._members_lifetime())
+
+    async def _leave(self, session: str, ids: Sequence[str]) -> None:
+        def leave(members: bytes) -> bytes:
+            return without_lines(members, ids)
+
+        await self._update(self._members(session), leave, self._members_lifetime())
+
+    async def _register(self, session: str) -> None:
+        bucket = self._bucket(session)
+        await self._update(bucket, lambda codes: with_line(codes, session), None)
+
+    async def _unregister(self, session: str) -> None:
+        bucket = self._bucket(session)
+        await self._update(bucket, lambda codes: without_lines(codes, [session]), None)
+
+    # Creating
+
+    async def _create(
+        self, key: StoreKey, stored: Stored, place: Place
+    ) -> Opened | None:
+        """Create the record, and its session if need be; None: another came first."""
+        session, id = key
+        if not (key.is_session or has_line(place.members.value, id)):
+            self._admit(key, place)
+        about = stored.about or About()
+        founding = fresh(Rev.first(), {}, stored.created, about)
+        if key.is_session:
+            founding = stored
+        founded = None
+        token: object = None
+        try:
+            if place.session is None:
+                founded = founding.rev
+                token = await self._found(session, founding, place)
+                if token is None:
+                    return None
+            if not key.is_session:
+                await self._enter(session, id, conf.get().max_participants)
+                value, lifetime = encode(stored), self._lifetime(stored)
+                token = await self._put(self._record(key), None, value, lifetime)
+                if token is None:
+                    return None
+            if (await self._settle(key)).ended:
+                raise ended(session)
+        except BaseException:
+            await self._undo(key, stored.rev, founded)
+            raise
+        return Opened(record_of(key, stored, token), created=True)
+
+    def _admit(self, key: StoreKey, place: Place) -> None:
+        if place.session and self._is_locked(key.session, place.session.value):
+            raise SessionLocked(
+                f"Session {key.session} takes no newcomers, so {key.participant} "
+                "cannot join. Unlock it first."
+            )
+        limit = conf.get().max_participants
+        check_participants(key.session, count_lines(place.members.value), limit)
+
+    def _is_locked(self, session: str, value: bytes) -> bool:
+        # A corrupt session is set aside by those who read it; it locks nobody out.
+        try:
+            about = decode_head(StoreKey.of_session(session), value).about
+        except StateCorrupt:
+            return False
+        return about is not None and about.locked
+
+    async def _found(self, session: str, founding: Stored, place: Place) -> object:
+        """Put a session's record and enter it; None: another came first."""
+        known = has_line(place.bucket.value, session)
+        if not known:
+            check_sessions(session, await self.session_count() + 1)
+        name = self._record(StoreKey.of_session(session))
+        value, lifetime = encode(founding), self._lifetime(founding)
+        token: object = await self._put(name, None, value, lifetime)
+        if token is not None and not known:
+            await self._register(session)
+            # Again, since others may have counted at the same time.
+            check_sessions(session, await self.session_count())
+        return token
+
+    async def _undo(self, key: StoreKey, rev: Rev, founded: Rev | None) -> None:
+        """Take back what a creation wrote before it failed."""
+        # If the cache is gone for good, the index mends itself when it is back.
+        with suppress(StoreUnavailable):
+            place = await self._place(key)
+            await self._drop_own(key, place.record, rev)
+            place = await self._settle(key)
+            if founded is not None and not place.members.value:
+                session = StoreKey.of_session(key.session)
+                await self._drop_own(session, place.session, founded)
+                await self._settle(session)
+
+    async def _drop_own(self, key: StoreKey, found: Versioned | None, rev: Rev) -> None:
+        with suppress(StateCorrupt):
+            if found is not None and decode_head(key, found.value).rev == rev:
+                await self._drop(self._record(key), found.token)
+
+    # Removing
+
+    async def _remove(
+        self, session: str, ids: Sequence[str], *, idle_since: float | None = None
+    ) -> list[Removed]:
+        """Remove participants; with `idle_since`, those not seen from then on."""
+        keys = [StoreKey(session, id) for id in ids]
+        names = {key: self._record(key) for key in keys}
+        found = await self._get(*names.values())
+        removed = {}
+        for key in keys:
+            if names[key] not in found:
+                removed[key] = Removed(key, None, NOBODY)
+            elif final := await self._take(key, found[names[key]], idle_since):
+                removed[key] = final
+        if not removed:
+            return []
+        await self._leave(session, [key.participant for key in removed])
+        anew = await self._get(*(names[key] for key in removed))
+        for key in [key for key in removed if names[key] in anew]:
+            await self._settle(key)
+            # A record that was not there before was about to be created, not lost.
+            if names[key] not in found:
+                del removed[key]
+        return await self._with_followers(removed.values())
+
+    async def _take(
+        self, key: StoreKey, found: Versioned | None, idle_since: float | None = None
+    ) -> Removed | None:
+        """Remove one record; None: it is not idle, or another came first."""
+        name = self._record(key)
+        while found is not None:
+            if idle_since is not None and not is_idle(key, found.value, idle_since):
+                return None
+            if await self._drop(name, found.token):
+                return Removed(key, final_states(key, found.value), NOBODY)
+            found = (await self._get(name)).get(name)
+        return None
+
+    async def _with_followers(self, removed: Iterable[Removed]) -> list[Removed]:
+        removed = list(removed)
+        # What is gone is gone, whether or not its followers can be told.
+        with suppress(StoreUnavailable):
+            followers = await self._followers_of([final.key for final in removed])
+            return [final._replace(followers=followers[final.key]) for final in removed]
+        return removed
+
+    async def _clear_session(self, session: str) -> list[Removed]:
+        members = self._members(session)
+        index = (await self._get(members)).get(members, ABSENT).value
+        removed = await self._remove(session, ids_in(index))
+        key = StoreKey.of_session(session)
+        name = self._record(key)
+        own = (await self._get(name)).get(name)
+        if own is not None and (final := await self._take(key, own)):
+            removed += await self._with_followers([final])
+        await self._settle(key)
+        return removed
+
+
+def is_idle(key: StoreKey, value: bytes, since: float) -> bool:
+    """Tell whether a record was last seen at `since` or before; no if it is corrupt."""
+    try:
+        return decode_head(key, value).seen <= since
+    except StateCorrupt:
+        return False
+
+
+def final_states(key: StoreKey, value: bytes) -> Mapping[str, bytes] | None:
+    """Return the states of a record that is going; None if it is corrupt."""
+    try:
+        return decode(key, value).states
+    except StateCorrupt:
+        return None
+
+
+def ended(session: str) -> SessionEnded:
+    """Return the error for a session under a tombstone."""
+    return SessionEnded(
+        f"Session {session} was ended; its code stays closed for TOKEN_MAX_AGE. Start "
+        "a new session."
+    )
+
+
+def check_participants(session: str, count: int, limit: int) -> None:
+    """Raise `LimitReached` if a session with `count` participants takes no more."""
+    if count >= limit:
+        raise LimitReached(
+            f"Session {session} has {count} participants, all that MAX_PARTICIPANTS "
+            "allows. Remove some, or raise it in SESSIONSTORES."
+        )
+
+
+def check_sessions(session: str, count: int) -> None:
+    """Raise `LimitReached` if `count` sessions, this one included, are too many."""
+    limit = conf.get().max_sessions
+    if count > limit:
+        raise LimitReached(
+            f"Session {session} would be one more than the {limit} that MAX_SESSIONS "
+            "allows. End some, or raise it in SESSIONSTORES."
+        )

@@ -1,0 +1,295 @@
+"""The consumer: one tab's WebSocket, from hello to goodbye.
+
+It has a receive loop of its own: Channels' dispatch costs a thread hop and a task for
+each message. One task reads and runs the tab's actions one after the other; what the
+tab is sent besides goes through its outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlparse
+
+from channels.consumer import AsyncConsumer
+from channels.security.websocket import AllowedHostsOriginValidator
+
+from . import broadcast as broadcast  # subscribes to what the stores publish
+from . import conf, protocol
+from .backends import get_backend
+from .connection import Connection
+from .dispatch import Bucket, Dispatcher
+from .exceptions import (
+    InvalidToken,
+    LimitReached,
+    SessionEnded,
+    SessionLocked,
+    SessionStoresError,
+    StoreUnavailable,
+)
+from .hub import Hub, current_hub
+from .protocol import BadFrame, Close, Hello
+from .tokens import check_claims, check_standing, read_token
+
+logger = logging.getLogger("sessionstores.delivery")
+
+HELLO_SECONDS = 5.0
+# For the last frames and the close: a tab that takes nothing must not hold us up.
+CLOSE_SECONDS = 2.0
+# Bad frames in a minute that a connection survives.
+MAX_BAD_FRAMES = 20
+# So many frames in a row, then other tabs have their turn: neither the receiving of a
+# frame that waits nor work in memory ever yields.
+STRIDE = 16
+
+_CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
+    (InvalidToken, Close.TOKEN),
+    (SessionEnded, Close.ENDED),
+    (SessionLocked, Close.FORBIDDEN),
+    (LimitReached, Close.LIMIT),
+    (StoreUnavailable, Close.UNAVAILABLE),
+)
+
+
+class _Denied(Exception):
+    def __init__(self, close: Close, code: str, message: str) -> None:
+        super().__init__(message)
+        self.close = close
+        self.frame = protocol.error(code, message)
+
+
+class _Gone(Exception):
+    """The tab has closed its side."""
+
+
+class StoreConsumer(AsyncConsumer):
+    """Speaks `sessionstores.v1` with one tab; see protocol for the frames.
+
+    A denial is accepted first, since a browser cannot see why an opening fails.
+    """
+
+    hello_seconds = HELLO_SECONDS
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection until it is closed, by either side."""
+        if scope["type"] != "websocket":
+            raise ValueError(f"StoreConsumer serves no {scope['type']!r} connections.")
+        self.scope = scope
+        self._send: Callable[[dict[str, Any]], Awaitable[None]] = send
+        self._receive: Callable[[], Awaitable[dict[str, Any]]] = receive
+        self._hub: Hub = current_hub()
+        self._connection: Connection | None = None
+        self._bad_frames = Bucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
+        if (await receive())["type"] != "websocket.connect":
+            return
+        offered = list(scope.get("subprotocols") or ())
+        chosen = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
+        try:
+            await send({"type": "websocket.accept", "subprotocol": chosen})
+            close, farewell = await self._serve(offered)
+        except _Gone:
+            await self._leave()
+            return
+        except BaseException:
+            await self._leave()
+            raise
+        await self._part(close, farewell)
+
+    async def _serve(self, offered: list[str]) -> tuple[Close, str | None]:
+        """Return with what to close, and what to say before."""
+        try:
+            self._check_origin()
+            if offered and protocol.SUBPROTOCOL not in offered:
+                raise _Denied(
+                    Close.UNKNOWN_PROTOCOL,
+                    "unknown_protocol",
+                    f"The subprotocol here is {protocol.SUBPROTOCOL}.",
+                )
+            hello = await self._hello()
+            connection = await self._welcome(hello)
+            await self._read(connection)
+            return connection.closing or Close.NORMAL, connection.farewell
+        except asyncio.CancelledError:
+            ours = self._connection
+            task = asyncio.current_task()
+            if ours is None or ours.closing is None or task is None:
+                raise
+            task.uncancel()
+            return ours.closing, ours.farewell
+        except _Denied as denied:
+            return denied.close, denied.frame
+        except SessionStoresError as error:
+            close = next((c for e, c in _CLOSES if isinstance(error, e)), None)
+            if close is None:
+                logger.error("A connection was refused: %s", error)
+            return close or Close.INTERNAL, protocol.error(error.code, str(error))
+        except _Gone:
+            raise
+        except Exception:
+            logger.exception("A connection failed")
+            return Close.INTERNAL, protocol.error("internal", "The server failed.")
+
+    def _check_origin(self) -> None:
+        # Again, in case the site's routing forgot the validator.
+        validator: Any = AllowedHostsOriginValidator(self)
+        given = [value for name, value in self.scope["headers"] if name == b"origin"]
+        try:
+            origin = urlparse(given[-1].decode("latin1")) if given else None
+            valid = validator.valid_origin(origin)
+        except ValueError:
+            valid = False
+        if not valid:
+            raise _Denied(
+                Close.FORBIDDEN,
+                "forbidden",
+                "This origin may not connect; see ALLOWED_HOSTS.",
+            )
+
+    async def _hello(self) -> Hello:
+        try:
+            async with asyncio.timeout(self.hello_seconds):
+                while True:
+                    try:
+                        frame = await self._frame()
+                        if isinstance(frame, Hello):
+                            return frame
+                        raise BadFrame("bad_frame", "The first frame is hello.")
+                    except BadFrame as bad:
+                        await self._complain(bad, self._say)
+        except TimeoutError:
+            raise _Denied(
+                Close.HELLO_TIMEOUT, "hello_timeout", "No hello came in time."
+            ) from None
+
+    async def _welcome(self, hello: Hello) -> Connection:
+        """Lease first, then snapshots: what is committed between reaches the tab."""
+        settings = conf.get()
+        backend = get_backend(blocking=False)
+        claims = read_token(hello.token, max_age=settings.token_max_age)
+        await check_standing(backend, claims, max_age=settings.token_max_age)
+        connection = Connection(backend, claims, hello, self._send)
+        self._connection = connection
+        await self._hub.join(connection)
+        others = [
+            lease
+            for lease in await backend.connections(connection.key)
+            if lease.connection != connection.id
+        ]
+        if len(others) >= settings.max_connections:
+            raise LimitReached(
+                f"{connection.key} has {len(others)} connections open already; close "
+                "a tab first."
+            )
+        if any(lease.client == connection.client for lease in others):
+            # A duplicated tab brings the ids of the one that it was copied from.
+            connection.client = secrets.token_urlsafe(9)
+            await self._hub.renew(connection)
+        snapshots = [await connection.open(each) for each in connection.names.values()]
+        welcome = protocol.welcome(
+            session=claims.session,
+            participant=claims.participant,
+            role=claims.role,
+            client=connection.client,
+            ping=settings.heartbeat,
+            rate=settings.rate_limit,
+            frame=settings.max_frame_bytes,
+        )
+        await connection.outbox.begin(welcome, *snapshots)
+        return connection
+
+    async def _read(self, connection: Connection) -> None:
+        """Take frames one after the other until either side has had enough."""
+        dispatcher = Dispatcher(connection)
+        connection.busy = False
+        number = 0
+        while connection.closing is None:
+            try:
+                frame = await self._frame()
+            except BadFrame as bad:
+                await self._complain(bad, connection.outbox.reply)
+                continue
+            if isinstance(frame, protocol.Action):
+                await dispatcher.take(frame)
+            elif isinstance(frame, protocol.Pong):
+                if connection.outbox.pong():
+                    dispatcher.confirm()
+            elif isinstance(frame, protocol.Bye):
+                return
+            else:
+                try:
+                    await self._take(connection, frame)
+                except BadFrame as bad:
+                    await self._complain(bad, connection.outbox.reply)
+            number += 1
+            if not number % STRIDE:
+                await asyncio.sleep(0)
+
+    async def _take(self, connection: Connection, frame: protocol.Frame) -> None:
+        if isinstance(frame, protocol.Sync):
+            if not connection.sync(frame.doc, frame.rev):
+                raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")
+        elif isinstance(frame, protocol.Token):
+            await self._renew(connection, frame.token)
+        else:
+            raise BadFrame("bad_frame", "There is one hello, at the start.")
+
+    async def _renew(self, connection: Connection, token: str) -> None:
+        """Go on with a newer token; one for somebody else changes nothing."""
+        max_age = conf.get().token_max_age
+        try:
+            claims = read_token(token, max_age=max_age)
+            if claims.key != connection.key:
+                raise InvalidToken(f"The token is not for {connection.key}.")
+            standings = await connection.backend.standings([claims.key])
+            check_claims(claims, standings[claims.key], max_age=max_age)
+        except SessionStoresError as error:
+            await connection.outbox.reply(protocol.error(error.code, str(error)))
+        else:
+            connection.claims = claims
+
+    async def _frame(self) -> protocol.Frame:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            raise _Gone
+        return protocol.parse(event.get("text"), conf.get().max_frame_bytes)
+
+    async def _complain(
+        self, bad: BadFrame, say: Callable[[str], Awaitable[None]]
+    ) -> None:
+        if not self._bad_frames.take():
+            raise _Denied(
+                Close.TOO_MANY_BAD_FRAMES,
+                "too_many_bad_frames",
+                f"More than {MAX_BAD_FRAMES} bad frames in a minute.",
+            )
+        await say(protocol.error(bad.code, bad.message))
+
+    async def _say(self, text: str) -> None:
+        await self._send({"type": "websocket.send", "text": text})
+
+    async def _part(self, close: Close, farewell: str | None) -> None:
+        if self._connection is not None:
+            self._connection.outbox.stop()
+        if farewell is not None:
+            await self._try({"type": "websocket.send", "text": farewell})
+        await self._leave()
+        reason = close.name.lower()
+        await self._try(
+            {"type": "websocket.close", "code": int(close), "reason": reason}
+        )
+
+    async def _try(self, message: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._send(message)
+        except Exception:  # noqa: BLE001
+            # Servers differ in what they raise once the tab is gone, if anything.
+            logger.debug("A tab was gone before it was closed")
+
+    async def _leave(self) -> None:
+        if self._connection is not None:
+            self._connection.outbox.stop()
+            await self._hub.leave(self._connection)

@@ -1,0 +1,336 @@
+"""The hub: this process's connections, and the one channel on which others reach them.
+
+One task reads the channel layer and one renews leases and compares heads, for all
+connections together; both end with the last connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+from channels.layers import get_channel_layer
+
+from . import conf, events, protocol
+from .backends import get_backend
+from .backends.base import Standing
+from .connection import Connection
+from .exceptions import InvalidToken, SessionEnded, StoreUnavailable
+from .keys import StoreKey
+from .protocol import Close
+from .revs import Rev
+from .signals import Message, Removal, Revocation
+from .tokens import Claims, check_claims, make_token
+
+logger = logging.getLogger("sessionstores.delivery")
+
+MESSAGE_TYPE = "sessionstores.event"
+LAYER_SECONDS = 1.0
+# Before a layer that failed is tried again, in seconds; doubled each time.
+FIRST_PAUSE = 0.1
+MAX_PAUSE = 5.0
+# A tab that owes a pong for so many heartbeats is given up.
+PATIENCE = 2.5
+# Of its time, a token lives so long before a tab is sent a newer one.
+RENEW_AFTER = 0.75
+# So many pings, then others have their turn.
+STRIDE = 64
+
+_GOOD = Standing(ended=False, revoked_at=None)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What delivery did in this process; hints that were lost cost a heartbeat."""
+
+    sent: int = 0
+    received: int = 0
+    unknown: int = 0
+    full: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+
+counters = Counters()
+
+# The running hubs of this operating-system process, by process name.
+hubs: dict[str, Hub] = {}
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def current_hub() -> Hub:
+    """Return the hub of the running event loop."""
+    loop = asyncio.get_running_loop()
+    hub = _by_loop.get(loop)
+    if hub is None:
+        hub = _by_loop[loop] = Hub(loop)
+    return hub
+
+
+class Hub:
+    """The connections of one event loop; in production there is one per process.
+
+    `process` is the name by which commits find it: a channel of the channel layer, or
+    a random name where there is none. Only `deliver` may be called from other threads.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.process = ""
+        self.connections: dict[str, Connection] = {}
+        self.following: dict[StoreKey, set[Connection]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._checks: set[asyncio.Task[None]] = set()
+        self._lock = asyncio.Lock()
+        self._reachable = False
+
+    async def join(self, connection: Connection) -> None:
+        """Take a connection in and lease what it follows; changes reach it from here.
+
+        Raises `StoreUnavailable`; the caller then leaves.
+        """
+        async with self._lock:
+            self.connections[connection.id] = connection
+            for key in connection.documents:
+                self.following.setdefault(key, set()).add(connection)
+            if not self._tasks:
+                await self._start()
+        await self.renew(connection)
+
+    async def renew(self, connection: Connection) -> None:
+        """Lease again, after the connection's client id or documents changed."""
+        await get_backend(blocking=False).lease([connection.lease(self.process)])
+
+    async def leave(self, connection: Connection) -> None:
+        """Let a connection go and release its lease; safe to repeat."""
+        if self.connections.pop(connection.id, None) is None:
+            return
+        released = set()
+        for key in connection.documents:
+            followers = self.following[key]
+            followers.discard(connection)
+            if not followers:
+                del self.following[key]
+                released.add(key)
+        backend = get_backend(blocking=False)
+        try:
+            await backend.release(connection.lease(self.process, released))
+            # Who came while that was on its way may have been released with it.
+            again = {c for key in released for c in self.following.get(key, ())}
+            if again:
+                await backend.lease([c.lease(self.process) for c in again])
+        except StoreUnavailable as error:
+            logger.warning("%s: its lease is left to expire: %s", connection.key, error)
+        async with self._lock:
+            if not self.connections:
+                await self._stop()
+
+    def deliver(self, event: events.Delivery) -> None:
+        """Hand an event to the connections that it concerns; from any thread."""
+        try:
+            running: Any = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self.loop:
+            self._deliver(event)
+            return
+        try:
+            self.loop.call_soon_threadsafe(self._deliver, event)
+        except RuntimeError:
+            # The loop was closed under its connections.
+            hubs.pop(self.process, None)
+
+    def _deliver(self, event: events.Delivery) -> None:
+        connections = tuple(self.following.get(event.key, ()))
+        if isinstance(event, Removal):
+            for connection in connections:
+                self._remove(connection, event)
+        elif isinstance(event, Message):
+            frame = protocol.message(msgspec.json.encode(event.data))
+            for connection in self._of(event.key):
+                connection.outbox.post(frame)
+        elif isinstance(event, Revocation):
+            check = self.loop.create_task(self._check(self._of(event.key)))
+            self._checks.add(check)
+            check.add_done_callback(self._checks.discard)
+        else:
+            for connection in connections:
+                if connection.id != event.source:
+                    connection.change(event)
+
+    def _of(self, key: StoreKey) -> list[Connection]:
+        """Return the tabs of a participant, or of the whole session."""
+        return [
+            connection
+            for connection in self.following.get(key, ())
+            if key.is_session or connection.key == key
+        ]
+
+    def _remove(self, connection: Connection, event: Removal) -> None:
+        if event.reason == "lost":
+            connection.refresh(connection.documents[event.key])
+        elif event.key.is_session or event.key == connection.key:
+            connection.close(Close.ENDED, protocol.end(event.reason))
+
+    async def _check(self, connections: list[Connection]) -> None:
+        keys = list({connection.key for connection in connections})
+        try:
+            standings = await get_backend(blocking=False).standings(keys)
+        except StoreUnavailable:
+            return  # The next heartbeat asks again.
+        for connection in connections:
+            self._count(connection, standings[connection.key])
+
+    def _count(self, connection: Connection, standing: Standing) -> bool:
+        """Tell whether the connection's token still counts; close it if not."""
+        max_age = conf.get().token_max_age
+        try:
+            check_claims(connection.claims, standing, max_age=max_age)
+        except SessionEnded:
+            connection.close(Close.ENDED, protocol.end("ended"))
+        except InvalidToken as error:
+            connection.close(Close.TOKEN, protocol.error(error.code, str(error)))
+        else:
+            return True
+        return False
+
+    async def _start(self) -> None:
+        self.process = f"sessionstores.local!{secrets.token_hex(8)}"
+        hubs[self.process] = self
+        self._reachable = False
+        self._tasks = [self.loop.create_task(self._beat())]
+        layer = get_channel_layer()
+        if layer is not None:
+            try:
+                await self._take_channel(layer)
+            except Exception:
+                counters.failed += 1
+                logger.exception("No channel yet: heads must tell what others commit")
+            self._tasks.append(self.loop.create_task(self._listen(layer)))
+
+    async def _take_channel(self, layer: Any) -> None:
+        async with asyncio.timeout(LAYER_SECONDS):
+            process = await layer.new_channel()
+        # Leases follow with the next heartbeat.
+        del hubs[self.process]
+        self.process = process
+        hubs[process] = self
+        self._reachable = True
+
+    async def _stop(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        hubs.pop(self.process, None)
+        for task in (*tasks, *self._checks):
+            task.cancel()
+        await asyncio.gather(*tasks, *self._checks, return_exceptions=True)
+
+    async def _listen(self, layer: Any) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                if not self._reachable:
+                    await self._take_channel(layer)
+                message = await layer.receive(self.process)
+            except Exception:
+                counters.failed += 1
+                logger.exception("The channel layer failed; trying again")
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, MAX_PAUSE)
+            else:
+                pause = FIRST_PAUSE
+                self._receive(message)
+
+    def _receive(self, message: Mapping[str, Any]) -> None:
+        counters.received += 1
+        try:
+            if message["type"] != MESSAGE_TYPE:
+                raise ValueError(message["type"])
+            event = events.decode(message["body"])
+        except (KeyError, TypeError, ValueError):
+            # Another version's, in a rolling deploy: what it says shows in the heads.
+            counters.unknown += 1
+            return
+        try:
+            self._deliver(event)
+        except Exception:
+            logger.exception("Delivery of %s failed", type(event).__name__)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(conf.get().heartbeat)
+            try:
+                await self.pulse()
+            except Exception:
+                logger.exception("A heartbeat failed; the next one comes")
+
+    async def pulse(self) -> None:
+        """Renew leases, check tokens, and ping every tab with the heads it follows."""
+        backend = get_backend(blocking=False)
+        connections = list(self.connections.values())
+        sent = [connection.revs() for connection in connections]
+        heads: dict[StoreKey, Rev | None] | None = None
+        standings: dict[StoreKey, Standing] = {}
+        try:
+            # A tab that answers no ping is let go of: its lease runs out.
+            await backend.lease(
+                [c.lease(self.process) for c in connections if not self._owes(c, 1)]
+            )
+            heads = await backend.heads(list(self.following))
+            standings = await backend.standings(list({c.key for c in connections}))
+        except StoreUnavailable as error:
+            logger.warning("A heartbeat goes without the cache: %s", error)
+        for number, (connection, revs) in enumerate(
+            zip(connections, sent, strict=True), 1
+        ):
+            if connection.id in self.connections:
+                self._ping(connection, revs, heads, standings)
+            if not number % STRIDE:
+                await asyncio.sleep(0)
+
+    def _ping(
+        self,
+        connection: Connection,
+        revs: Mapping[str, Rev | None],
+        heads: Mapping[StoreKey, Rev | None] | None,
+        standings: Mapping[StoreKey, Standing],
+    ) -> None:
+        standing = standings.get(connection.key)
+        if not self._count(connection, standing or _GOOD):
+            return
+        if self._owes(connection, PATIENCE):
+            message = "This tab answered no ping for too long."
+            connection.close(Close.SLOW, protocol.error("slow", message))
+            return
+        if standing is not None:
+            self._renew_token(connection)
+        shown = None
+        if heads is not None:
+            shown = {}
+            for name, document in connection.names.items():
+                head = heads.get(document.key)
+                # What was sent since the heads were read is newer than they are.
+                if document.rev != revs[name] or document.key not in heads:
+                    continue
+                if head is None:
+                    connection.refresh(document)
+                else:
+                    shown[name] = str(head)
+        connection.outbox.ping(protocol.ping(shown))
+
+    def _owes(self, connection: Connection, beats: float) -> bool:
+        asked = connection.outbox.asked
+        since = 0 if asked is None else self.loop.time() - asked
+        return since > beats * conf.get().heartbeat
+
+    def _renew_token(self, connection: Connection) -> None:
+        claims = connection.claims
+        newer = Claims.now(claims.session, claims.participant, claims.role)
+        if newer.issued - claims.issued > RENEW_AFTER * conf.get().token_max_age:
+            connection.claims = newer
+            connection.outbox.post(protocol.token(make_token(newer)))

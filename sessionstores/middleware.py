@@ -1,0 +1,81 @@
+"""`ParticipantMiddleware` gives requests a lazy `request.participant`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from .participants import Participant, aresolve, resolve
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class ParticipantRequest(HttpRequest):
+    """A request that knows its participant; views may be annotated with it."""
+
+    _participant: Participant | None
+
+    @property
+    def participant(self) -> Participant | None:
+        """Who the request speaks for: by signed link, or joined to the view's `code`.
+
+        Looked up at the first use and then kept. None for strangers, and once
+        revoked or ended. In async views: `await request.aparticipant()` first.
+        """
+        if hasattr(self, "_participant"):
+            return self._participant
+        return self._found(resolve(self, self._code))
+
+    @participant.setter
+    def participant(self, participant: Participant | None) -> None:
+        self._participant = participant
+
+    async def aparticipant(self) -> Participant | None:
+        """See `participant`."""
+        if hasattr(self, "_participant"):
+            return self._participant
+        return self._found(await aresolve(self, self._code))
+
+    @property
+    def _code(self) -> object:
+        return self.resolver_match and self.resolver_match.kwargs.get("code")
+
+    def _found(self, participant: Participant | None) -> Participant | None:
+        # Before the URL is resolved, the `code` is not known: other middleware that
+        # looks so early must not decide what the view will see.
+        if self.resolver_match is not None:
+            self._participant = participant
+        return participant
+
+
+@cache
+def _with_participant(cls: type[HttpRequest]) -> type[HttpRequest]:
+    return type(cls.__name__, (ParticipantRequest, cls), {})
+
+
+class ParticipantMiddleware:
+    """Give each request `participant` and `aparticipant()`; costs nothing unused.
+
+    Place it after `SessionMiddleware`. A class is mixed into the request's own, since
+    a lazy object would never be None.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(
+        self, request: HttpRequest
+    ) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        cls: Any = type(request)
+        request.__class__ = _with_participant(cls)
+        return self.get_response(request)

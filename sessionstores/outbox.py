@@ -1,0 +1,283 @@
+"""What is on its way to one tab: in order, bounded, and joined while it waits.
+
+A tab that stalls must not fill this process's memory: while it cannot be written to,
+patches of a document join, and past `JOIN_BYTES` they give way to a snapshot, which is
+read when the tab can take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from . import protocol
+
+JOIN_BYTES = 16_384
+# Sent but not confirmed by a pong: then documents wait, since not every server's
+# `send` does when the network is slower.
+WINDOW_BYTES = 262_144
+# Text that waits, or that went out past the window: then the tab is given up.
+MAX_BYTES = 1_048_576
+
+
+class _Patch:
+    __slots__ = ("base", "doc", "parts", "rev", "size")
+
+    def __init__(self, doc: str, base: str, rev: str, ops: bytes) -> None:
+        self.doc = doc
+        self.base = base
+        self.rev = rev
+        self.parts = [ops]
+        self.size = len(ops)
+
+    def join(self, base: str, rev: str, ops: bytes) -> bool:
+        if base == self.rev:
+            self.parts.append(ops)
+            self.rev = rev
+        elif rev == self.base:
+            # Two threads may tell of their commits in the other order.
+            self.parts.insert(0, ops)
+            self.base = base
+        else:
+            return False
+        self.size += len(ops)
+        return self.size <= JOIN_BYTES
+
+    def frame(self) -> str:
+        if len(self.parts) == 1:
+            return protocol.patch(self.doc, self.base, self.rev, self.parts[0])
+        inner = (part[1:-1] for part in self.parts)
+        ops = b"[" + b",".join(part for part in inner if part) + b"]"
+        return protocol.patch(self.doc, self.base, self.rev, ops)
+
+
+class _Refresh:
+    __slots__ = ("doc",)
+
+    def __init__(self, doc: str) -> None:
+        self.doc = doc
+
+
+class _Ping:
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Outbox:
+    """Writes to a tab through the ASGI `send`; one task at a time does.
+
+    `read` returns the snapshot frame of a document; `lost` is called once, when the
+    tab can no longer be written to or takes too little. Nothing is written before
+    `begin`. Lives in one event loop.
+    """
+
+    __slots__ = (
+        "_confirmed",
+        "_documents",
+        "_excess",
+        "_flushed",
+        "_lost",
+        "_marks",
+        "_ping",
+        "_queue",
+        "_read",
+        "_send",
+        "_sent",
+        "_stopped",
+        "_task",
+        "_texts",
+        "_waiting",
+        "_writing",
+        "asked",
+    )
+
+    def __init__(
+        self,
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+        read: Callable[[str], Awaitable[str]],
+        lost: Callable[[], None],
+    ) -> None:
+        self._send = send
+        self._read = read
+        self._lost = lost
+        # When the oldest unanswered ping was asked for, in the loop's time.
+        self.asked: float | None = None
+        self._queue: deque[str | _Ping | _Patch | _Refresh] = deque()
+        self._documents: dict[str, _Patch | _Refresh] = {}
+        self._ping: _Ping | None = None
+        self._texts = self._waiting = 0
+        self._sent = self._confirmed = self._excess = 0
+        self._marks: list[int] = []
+        self._writing = True
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
+        self._flushed: asyncio.Future[None] | None = None
+
+    async def begin(self, *texts: str) -> None:
+        """Write `texts`, then what was queued meanwhile."""
+        try:
+            for text in texts:
+                await self._write(text)
+        finally:
+            self._writing = False
+            self._start()
+
+    async def reply(self, text: str, doc: str | None = None) -> None:
+        """Write `text` after what is queued, and return when it has been written.
+
+        Replies never wait for a pong, since those are read by whoever waits here. A
+        reply that leads document `doc` on ends the patch that waits to be joined.
+        """
+        if not (self._writing or self._queue or self._stopped):
+            self._writing = True
+            try:
+                await self._write(text)
+            finally:
+                self._writing = False
+                self._start()
+            return
+        if doc is not None and isinstance(self._documents.get(doc), _Patch):
+            del self._documents[doc]
+        self.post(text)
+        while self._texts and not self._stopped:
+            self._flushed = asyncio.get_running_loop().create_future()
+            await self._flushed
+
+    def post(self, text: str) -> None:
+        """Queue `text`, and return at once."""
+        if self._stopped:
+            return
+        if self._waiting > MAX_BYTES:
+            self._give_up()
+            return
+        self._queue.append(text)
+        self._texts += 1
+        self._waiting += len(text)
+        self._start()
+
+    def patch(self, doc: str, base: str, rev: str, ops: bytes) -> None:
+        """Queue a patch, or join it to the one that waits."""
+        pending = self._documents.get(doc)
+        if pending is None:
+            self._put(_Patch(doc, base, rev, ops))
+        elif isinstance(pending, _Patch) and not pending.join(base, rev, ops):
+            self.refresh(doc)
+
+    def refresh(self, doc: str) -> None:
+        """Queue a snapshot, in the place of a patch that waits; it is read later."""
+        pending = self._documents.get(doc)
+        if pending is None:
+            self._put(_Refresh(doc))
+        elif isinstance(pending, _Patch):
+            snapshot = self._documents[doc] = _Refresh(doc)
+            self._queue[self._queue.index(pending)] = snapshot
+
+    def ping(self, text: str) -> None:
+        """Queue a ping; a newer one takes the place of one that still waits."""
+        if self.asked is None:
+            self.asked = asyncio.get_running_loop().time()
+        if self._ping is not None:
+            self._ping.text = text
+        elif not self._stopped:
+            self._ping = _Ping(text)
+            self._queue.append(self._ping)
+            self._start()
+
+    def pong(self) -> bool:
+        """Take note that all that was sent before the oldest open ping has arrived.
+
+        False if no ping is open: then nobody asked.
+        """
+        if not self._marks:
+            return False
+        self._confirmed = self._marks.pop(0)
+        self._excess = 0
+        unanswered = self._marks or self._ping
+        self.asked = asyncio.get_running_loop().time() if unanswered else None
+        self._start()
+        return True
+
+    def stop(self) -> None:
+        """Drop what waits; nothing is written from here on."""
+        self._stopped = True
+        self._queue.clear()
+        self._documents.clear()
+        if self._task is not None:
+            self._task.cancel()
+        self._wake()
+
+    def _put(self, item: _Patch | _Refresh) -> None:
+        if not self._stopped:
+            self._documents[item.doc] = item
+            self._queue.append(item)
+            self._start()
+
+    def _start(self) -> None:
+        if self._queue and not self._writing and not self._stopped:
+            self._writing = True
+            self._task = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            while (item := self._next()) is not None:
+                if isinstance(item, str):
+                    await self._write(item)
+                    self._texts -= 1
+                    self._waiting -= len(item)
+                    if not self._texts:
+                        self._wake()
+                elif isinstance(item, _Ping):
+                    self._ping = None
+                    self._marks.append(self._sent)
+                    await self._write(item.text)
+                else:
+                    # Unless an ack came after it, it could still be joined until now.
+                    if self._documents.get(item.doc) is item:
+                        del self._documents[item.doc]
+                    if isinstance(item, _Patch):
+                        await self._write(item.frame())
+                    else:
+                        await self._write(await self._read(item.doc))
+        finally:
+            self._writing = False
+            self._task = None
+
+    def _next(self) -> str | _Ping | _Patch | _Refresh | None:
+        if not self._queue:
+            return None
+        if self._sent - self._confirmed <= WINDOW_BYTES:
+            return self._queue.popleft()
+        if not self._marks and self._ping is None:
+            self.ping(protocol.ping(None))
+        for place, item in enumerate(self._queue):
+            if isinstance(item, str | _Ping):
+                del self._queue[place]
+                return item
+        return None
+
+    async def _write(self, text: str) -> None:
+        if self._sent - self._confirmed > WINDOW_BYTES:
+            if self._excess > MAX_BYTES:
+                self._give_up()
+            self._excess += len(text)
+        if self._stopped:
+            return
+        self._sent += len(text)
+        try:
+            await self._send({"type": "websocket.send", "text": text})
+        except Exception:  # noqa: BLE001
+            # Servers differ in what they raise once the tab is gone, if anything.
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if not self._stopped:
+            self.stop()
+            self._lost()
+
+    def _wake(self) -> None:
+        if self._flushed is not None and not self._flushed.done():
+            self._flushed.set_result(None)

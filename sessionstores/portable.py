@@ -1,0 +1,197 @@
+"""What JSON carries to a browser unchanged, and where a value strays from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+MAX_DEPTH = 32
+# What JavaScript can count to; a larger integer would arrive as another one.
+MAX_INTEGER = 2**53 - 1
+# Browsers refuse patches at these names, since they reach an object's prototype.
+REFUSED_NAMES = frozenset({"__proto__", "constructor", "prototype"})
+
+_SHAPE = bytes.maketrans(b"123456789[,", b"000000000::")
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_LONG_INTEGER = re.compile(rb"[:\[,]\s*-?[1-9][0-9]{15,}\s*[,\]}]")
+_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_PLACE = re.compile(r" - at (`key` in )?`\$\.?([^`]*)`\Z")
+
+
+def is_suspect(
+    body: bytes,
+    *,
+    integers: bool = True,
+    names: bool = True,
+    nesting: bool = True,
+) -> bool:
+    """Say quickly whether JSON text may hold what `flaw` finds; False is certain.
+
+    Each keyword says whether to look for that kind at all. A name that is written
+    with escapes is not seen: check for these beforehand.
+    """
+    if names and (b"proto" in body or b'constructor"' in body):
+        return True
+    # The long fractions of floats pass this without a regex, which would be slow.
+    if (
+        integers
+        and b":0000000000000000" in body.translate(_SHAPE, b" \t\r\n-")
+        and _LONG_INTEGER.search(body)
+    ):
+        return True
+    return (
+        nesting
+        and body.count(b"[") + body.count(b"{") > MAX_DEPTH
+        and _is_deeper(body, MAX_DEPTH)
+    )
+
+
+def _is_deeper(body: bytes, depth: int) -> bool:
+    brackets = _STRING.sub(b"", body).translate(_SQUARE, _NOT_BRACKETS)
+    for _ in range(depth):
+        # Takes away exactly the innermost level.
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def flaw(value: object) -> tuple[str, str] | None:
+    """Return path and reason of the first thing in `value` that JSON cannot carry.
+
+    `value` is plain data or holds structs and dataclasses. None if all is well.
+    """
+    return next(_flaws(value, "", 1), None)
+
+
+def _flaws(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        yield from _flawed_keys(value, path)
+    parts = _parts(value)
+    if parts is None:
+        reason = _scalar_flaw(value)
+        if reason:
+            yield path, reason
+    elif depth > MAX_DEPTH:
+        yield path, f"more than {MAX_DEPTH} levels deep, or contains itself"
+    else:
+        for step, part in parts:
+            yield from _flaws(part, path + step, depth + 1)
+
+
+def _parts(value: Any) -> Iterable[tuple[str, Any]] | None:
+    if isinstance(value, dict):
+        return ((_step(key), part) for key, part in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return ((f"[{place}]", part) for place, part in enumerate(value))
+    if isinstance(value, msgspec.Struct):
+        names = value.__struct_fields__
+        return ((f".{name}", getattr(value, name)) for name in names)
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return ((f".{field.name}", getattr(value, field.name)) for field in fields)
+    return None
+
+
+def _scalar_flaw(value: Any) -> str | None:
+    if isinstance(value, Enum):
+        return _scalar_flaw(value.value)
+    if isinstance(value, str):
+        return None if _is_unicode(value) else "a surrogate stands alone in the text"
+    if isinstance(value, int):
+        if -MAX_INTEGER <= value <= MAX_INTEGER:
+            return None
+        return "an integer beyond ±(2**53 - 1), which browsers round"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"JSON has no {value}"
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"{type(value).__name__} is no JSON value ({error})"
+    return None
+
+
+def _flawed_keys(value: dict[Any, Any], path: str) -> Iterator[tuple[str, str]]:
+    for key in value:
+        if isinstance(key, str):
+            if key in REFUSED_NAMES:
+                yield f"{path}{_step(key)}", "browsers refuse this key"
+            elif not _is_unicode(key):
+                yield path, "a surrogate stands alone in a key"
+        elif isinstance(key, float) and not math.isfinite(key):
+            yield path, f"JSON has no key {key}"
+        else:
+            try:
+                msgspec.json.encode({key: None})
+            except (TypeError, ValueError) as error:
+                yield path, f"{type(key).__name__} is no JSON key ({error})"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _step(key: object) -> str:
+    if isinstance(key, str) and key.isidentifier():
+        return f".{key[:64]}"
+    return f"[{ascii(key)[:64]}]"
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Return path and reason of what msgspec says, in the words used here.
+
+    The path is empty if the error lies in no one place.
+    """
+    text = str(error)
+    place = _PLACE.search(text)
+    reason = text[: place.start()] if place else text
+    path = place[2] if place else ""
+    for pattern, said in (_MISSING, "missing"), (_UNKNOWN, "unknown"):
+        if named := pattern.fullmatch(reason):
+            field = named[1][:64]
+            return (f"{path}.{field}" if path else field), said
+    reason = reason.replace("`", "").replace("Expected ", "expected ", 1)
+    return path, f"key: {reason}" if place and place[1] else reason
+
+
+def types_in(hint: Any) -> tuple[tuple[msgspec.inspect.Type, ...], bool]:
+    """Return every type that `hint` is made of, and whether values may nest freely.
+
+    Raises what msgspec does of hints that it cannot resolve (TypeError, NameError).
+    """
+    found: dict[int, msgspec.inspect.Type] = {}
+    free = False
+    pending: list[Any] = [msgspec.inspect.type_info(hint)]
+    while pending:
+        node = pending.pop()
+        if id(node) in found:
+            # Used twice or recursive: taken for the latter, which is safe.
+            free = True
+            continue
+        found[id(node)] = node
+        for part in msgspec.structs.asdict(node).values():
+            parts = part if isinstance(part, tuple) else (part,)
+            for each in parts:
+                inner = getattr(each, "type", each)
+                if isinstance(inner, msgspec.inspect.Type):
+                    pending.append(inner)
+    nodes = tuple(found.values())
+    return nodes, free or any(isinstance(node, _OPEN) for node in nodes)
+
+
+_OPEN = (
+    msgspec.inspect.AnyType,
+    msgspec.inspect.CustomType,
+    msgspec.inspect.RawType,
+)

@@ -1,0 +1,143 @@
+"""Signed tokens: who a tab or a link speaks for, since when, and until when."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+from django.core import signing
+
+from .backends.base import Backend, Standing
+from .exceptions import InvalidKey, InvalidToken, SessionEnded
+from .keys import StoreKey, check_code, check_participant
+
+# A token opens a connection; a link opens pages and stands in URLs, which get logged
+# and shared. Neither passes for the other.
+TOKEN_SALT = "sessionstores.token"
+LINK_SALT = "sessionstores.link"
+
+MAX_ROLE_LENGTH = 64
+# The longest that we sign, with a role of 64 emoji, has 1199 characters.
+MAX_TOKEN_LENGTH = 1536
+
+
+def check_role(role: object) -> str:
+    """Return `role` if it can be signed, else raise `InvalidKey`."""
+    if (
+        isinstance(role, str)
+        and role.isprintable()
+        and 0 < len(role) <= MAX_ROLE_LENGTH
+    ):
+        return role
+    raise InvalidKey(
+        f"{ascii(role)[:80]} is not a role: 1 to {MAX_ROLE_LENGTH} characters that "
+        "can be seen."
+    )
+
+
+class Claims(NamedTuple):
+    """What a token says: the participant, the role, and when it was issued.
+
+    `issued` is in seconds since the epoch, with fractions: a token that follows a
+    revocation within the same second counts.
+    """
+
+    session: str
+    participant: str
+    role: str
+    issued: float
+
+    @classmethod
+    def now(cls, session: str, participant: str, role: str) -> Claims:
+        """Return claims that are issued at this moment."""
+        return cls(session, participant, role, time.time())
+
+    @property
+    def key(self) -> StoreKey:
+        """The key of the participant's record."""
+        return StoreKey(self.session, self.participant)
+
+
+def make_token(claims: Claims, *, salt: str = TOKEN_SALT) -> str:
+    """Sign `claims`, as URL-safe text; signing again gives the same text."""
+    return signing.Signer(salt=salt).sign_object(list(claims))
+
+
+def read_token(token: object, *, max_age: float, salt: str = TOKEN_SALT) -> Claims:
+    """Return what `token` says, if we signed it at most `max_age` seconds ago.
+
+    Keys in `SECRET_KEY_FALLBACKS` count. Raises `InvalidToken`, whose message never
+    repeats the token. Whether it was revoked, `check_standing` tells.
+    """
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH:
+        raise InvalidToken(
+            f"A token is text of at most {MAX_TOKEN_LENGTH} characters; send the one "
+            "that the page was given."
+        )
+    try:
+        content = signing.Signer(salt=salt).unsign_object(token)
+    except (signing.BadSignature, ValueError):
+        raise InvalidToken(
+            "The token's signature does not match: it was changed, cut short, or "
+            "issued for another purpose or by another site. Reload the page for a "
+            "new one."
+        ) from None
+    claims = parse_claims(content)
+    if claims is None:
+        raise InvalidToken(
+            "The token is signed but says nothing that this version understands. "
+            "Reload the page for a new one."
+        )
+    check_age(claims, max_age=max_age)
+    return claims
+
+
+def parse_claims(content: object) -> Claims | None:
+    """Return claims from their JSON form, a list; None if it is anything else."""
+    if not isinstance(content, list) or len(content) != len(Claims._fields):
+        return None
+    session, participant, role, issued = content
+    if not isinstance(issued, float | int) or not math.isfinite(issued):
+        return None
+    try:
+        # No token speaks for the session's own record: its "*" is no participant id.
+        check_code(session)
+        check_participant(participant)
+        check_role(role)
+    except InvalidKey:
+        return None
+    return Claims(session, participant, role, issued)
+
+
+def check_age(claims: Claims, *, max_age: float) -> None:
+    """Raise `InvalidToken` if `claims` were issued more than `max_age` seconds ago."""
+    if time.time() - claims.issued > max_age:
+        raise InvalidToken(
+            "The token has expired. Reload the page for a new one, or raise "
+            "SESSIONSTORES['TOKEN_MAX_AGE']."
+        )
+
+
+def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
+    """Raise `InvalidToken` or `SessionEnded` if `claims` no longer count.
+
+    For callers that asked the backend for the standing of many at once.
+    """
+    if standing.ended:
+        raise SessionEnded(f"Session {claims.session} has ended.")
+    if standing.revoked_at is not None and claims.issued <= standing.revoked_at:
+        raise InvalidToken(
+            f"The tokens of {claims.key} were revoked. Join the session again."
+        )
+    check_age(claims, max_age=max_age)
+
+
+async def check_standing(backend: Backend, claims: Claims, *, max_age: float) -> None:
+    """Ask the backend whether `claims` still count; one call.
+
+    Raises `SessionEnded` under a tombstone, and `InvalidToken` if they have expired or
+    were issued before a revocation of the participant or of the whole session.
+    """
+    standings = await backend.standings([claims.key])
+    check_claims(claims, standings[claims.key], max_age=max_age)

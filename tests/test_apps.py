@@ -1,0 +1,122 @@
+"""What the app connects at start-up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from django.apps import apps
+from django.core.checks.registry import registry
+
+from sessionstores.signals import outlet
+from sessionstores.state import get_state
+
+ROOT = Path(__file__).parent.parent
+
+SITE = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+from types import ModuleType
+settings = ModuleType("site_settings")
+settings.SECRET_KEY = "x"
+settings.USE_TZ = True
+settings.INSTALLED_APPS = ["sessionstores", "cards"]
+sys.modules["site_settings"] = settings
+cards = ModuleType("cards")
+cards.__path__ = [sys.argv[1]]
+cards.__file__ = sys.argv[1] + "/__init__.py"
+sys.modules["cards"] = cards
+import django
+django.setup()
+"""
+
+
+def run_site(code: str, states: str, folder: Path) -> str:
+    """Run `code` in a site of its own, whose app `cards` has `states.py`."""
+    (folder / "states.py").write_text(states)
+    (folder / "site.py").write_text(SITE + code)
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", folder / "site.py", folder],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.fspath(ROOT)},
+    )
+    return finished.stdout + finished.stderr
+
+
+STATES = """
+from sessionstores import Participant, State, action
+
+class Pile(State):
+    cards: list[str] = []
+
+    @action
+    def put(self, card: str, *, by: Participant) -> None:
+        self.cards.append(card)
+"""
+
+
+def test_app_has_a_name_that_people_read() -> None:
+    config = apps.get_app_config("sessionstores")
+    assert str(config.verbose_name) == "Live sessions"
+
+
+def test_delivery_hears_of_commits_once() -> None:
+    names = [subscriber.__module__ for subscriber in outlet.subscribers]
+    assert names.count("sessionstores.broadcast") == 1
+
+
+def test_checks_are_registered() -> None:
+    assert registry.tag_exists("sessionstores", include_deployment_checks=True)
+
+
+def test_states_modules_are_discovered() -> None:
+    assert get_state("board").__module__ == "tests.workshop.states"
+
+
+def test_site_without_asgi_layers_or_routing_still_has_its_stores(
+    tmp_path: Path,
+) -> None:
+    code = """
+from sessionstores import stores
+pile = stores.get("pile", stores.create_session(), "alice")
+pile.dispatch(type(pile.state).put, "ace")
+print(pile.state.cards)
+"""
+    assert run_site(code, STATES, tmp_path) == "['ace']\n"
+
+
+def test_package_can_be_imported_before_there_are_settings() -> None:
+    imports = "import sessionstores, sessionstores.middleware; print('fine')"
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", imports],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
+    )
+    assert finished.stdout == "fine\n", finished.stderr
+
+
+def test_error_in_a_states_module_stops_the_start(tmp_path: Path) -> None:
+    shown = run_site("print('started')", "import no_such_module", tmp_path)
+    assert "no_such_module" in shown
+    assert "started" not in shown
+
+
+def test_duplicate_state_names_are_found_by_the_check(tmp_path: Path) -> None:
+    code = """
+from django.core.management import call_command
+call_command("check")
+"""
+    shown = run_site(
+        code,
+        STATES + STATES.replace("Pile(State)", "Heap(State, name='pile')"),
+        tmp_path,
+    )
+    assert "sessionstores.E003" in shown
+    assert "cards.states.Heap" in shown

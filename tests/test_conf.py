@@ -1,0 +1,108 @@
+"""The `SESSIONSTORES` setting."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+from pytest_django import Settings
+
+from sessionstores import conf
+
+
+def test_everything_has_a_default(settings: Settings) -> None:
+    settings.SESSIONSTORES = {}
+    assert conf.get() == conf.Conf()
+    assert (conf.get().cache, conf.get().idle_timeout) == ("default", 300)
+    assert conf.problems({}) == []
+
+
+def test_the_setting_need_not_exist(settings: Settings) -> None:
+    settings.SESSIONSTORES = {"IDLE_TIMEOUT": 1}
+    del settings.SESSIONSTORES
+    assert conf.get() == conf.Conf()
+
+
+def test_what_is_given_replaces_the_default_and_only_that(settings: Settings) -> None:
+    settings.SESSIONSTORES = {"IDLE_TIMEOUT": 60, "RATE_LIMIT": [5, 10]}
+    assert conf.get() == conf.Conf(idle_timeout=60, rate_limit=(5, 10))
+
+
+def test_a_change_is_seen_at_the_next_use() -> None:
+    with override_settings(SESSIONSTORES={"MAX_SESSIONS": 5}):
+        assert conf.get().max_sessions == 5
+        with override_settings(SESSIONSTORES={"MAX_SESSIONS": 7}):
+            assert conf.get().max_sessions == 7
+        with override_settings(CACHES={}):
+            assert conf.get().max_sessions == 5
+        assert conf.get().max_sessions == 5
+
+
+def test_the_object_cannot_be_changed(settings: Settings) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        conf.get().idle_timeout = 5  # type: ignore[misc]
+
+
+def test_reading_twice_gives_the_same_object() -> None:
+    assert conf.get() is conf.get()
+
+
+def test_the_rate_limit_can_be_switched_off(settings: Settings) -> None:
+    settings.SESSIONSTORES = {"RATE_LIMIT": None}
+    assert conf.problems(settings.SESSIONSTORES) == []
+    assert conf.get().rate_limit is None
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "must be a dict, not NoneType"),
+        ([("CACHE", "x")], "must be a dict, not list"),
+        ({"IDLE_TIMOUT": 5}, "unknown key 'IDLE_TIMOUT'. Did you mean 'IDLE_TIMEOUT'?"),
+        ({"cache": "x"}, "Did you mean 'CACHE'?"),
+        ({"QUUX": 5}, "unknown key 'QUUX'."),
+        ({5: 5}, "unknown key 5."),
+        ({"IDLE_TIMEOUT": 0}, "'IDLE_TIMEOUT'] must be a number above 0, not 0"),
+        ({"IDLE_TIMEOUT": -5}, "not -5"),
+        ({"IDLE_TIMEOUT": "300"}, "not '300'"),
+        ({"MAX_SESSIONS": True}, "not True"),
+        ({"MAX_SESSIONS": None}, "not None"),
+        ({"KEY_PREFIX": "a b"}, "no space or brace: 'a b'"),
+        ({"KEY_PREFIX": "{x}"}, "no space or brace"),
+        ({"KEY_PREFIX": "a\n"}, "no space or brace"),
+        ({"KEY_PREFIX": "é"}, "must be short ASCII"),
+        ({"KEY_PREFIX": "x" * 33}, "must be short ASCII"),
+        ({"KEY_PREFIX": b"x"}, "must be short ASCII"),
+        ({"RATE_LIMIT": 5}, "(actions a second, burst) or None, not 5"),
+        ({"RATE_LIMIT": (5,)}, "not (5,)"),
+        ({"RATE_LIMIT": (0, 5)}, "not (0, 5)"),
+        ({"RATE_LIMIT": (5, 0.5)}, "not (5, 0.5)"),
+        ({"RATE_LIMIT": ("5", 5)}, "not ('5', 5)"),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_refused(
+    settings: Settings, given: Any, words: str
+) -> None:
+    found = conf.problems(given)
+    assert len(found) == 1
+    assert words in found[0]
+    settings.SESSIONSTORES = given
+    with pytest.raises(ImproperlyConfigured) as caught:
+        conf.get()
+    assert words in str(caught.value)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    assert len(conf.problems({"QUUX": 1, "IDLE_TIMEOUT": 0, "RATE_LIMIT": 3})) == 3
+
+
+def test_every_key_is_a_field_in_capitals() -> None:
+    assert set(conf.KEYS) == {
+        field.name.upper() for field in dataclasses.fields(conf.Conf)
+    }
+    for key in conf.KEYS:
+        default = getattr(conf.Conf(), conf.KEYS[key])
+        assert conf.problems({key: default}) == []

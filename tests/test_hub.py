@@ -1,0 +1,483 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from channels.layers import InMemoryChannelLayer, channel_layers
+
+from sessionstores import events, signals
+from sessionstores import hub as module
+from sessionstores.backends import get_backend
+from sessionstores.exceptions import StoreUnavailable
+from sessionstores.hub import Hub, counters, current_hub, hubs
+from sessionstores.keys import StoreKey
+from sessionstores.manager import stores
+from sessionstores.protocol import Close
+from sessionstores.tokens import Claims, make_token, read_token
+from tests.workshop.states import Agenda, Board
+
+from .sockets import CODE, Socket, until
+
+ALICE = StoreKey(CODE, "alice")
+Opener = Callable[..., Awaitable[Socket]]
+
+
+@pytest.fixture(autouse=True)
+async def empty() -> AsyncIterator[None]:
+    await get_backend(blocking=False).clear()
+    channel_layers.set("default", InMemoryChannelLayer())
+    yield
+    assert not hubs
+
+
+@pytest.fixture
+async def tab() -> AsyncIterator[Opener]:
+    opened: list[Socket] = []
+
+    async def open_tab(participant: str = "alice", **hello: Any) -> Socket:
+        socket = Socket()
+        opened.append(socket)
+        return await socket.hello(participant, **hello)
+
+    yield open_tab
+    for socket in opened:
+        await socket.drop()
+
+
+async def fails(*args: Any, **kwargs: Any) -> Any:
+    raise StoreUnavailable("no answer")
+
+
+async def test_a_hub_runs_while_it_has_connections(tab: Opener) -> None:
+    hub = current_hub()
+    assert not hub.process
+    before = asyncio.all_tasks()
+    alice, bob = await tab("alice"), await tab("bob")
+    assert hubs == {hub.process: hub}
+    own = {alice.communicator.future, bob.communicator.future}
+    assert len(asyncio.all_tasks() - before - own) == 2
+    await alice.drop()
+    assert hubs
+    await bob.drop()
+    assert asyncio.all_tasks() == before
+    assert not hubs
+    assert await get_backend(blocking=False).followers(ALICE) == frozenset()
+    await tab("alice")
+    assert hubs == {hub.process: hub}
+
+
+async def test_tabs_that_come_and_go_at_once_leave_one_hub_running(
+    tab: Opener,
+) -> None:
+    for _ in range(20):
+        old = [Socket() for _ in range(3)]
+        await asyncio.gather(*(socket.hello(f"p{n}") for n, socket in enumerate(old)))
+        (new, *_) = await asyncio.gather(
+            tab("alice", client="c9"), *(socket.drop() for socket in old)
+        )
+        assert list(hubs) == [current_hub().process]
+        ack = await new.act(1, "board.note", text="x")
+        assert ack["type"] == "ack"
+        await new.drop()
+
+
+async def test_a_process_is_named_by_its_channel(tab: Opener) -> None:
+    await tab("alice")
+    name = current_hub().process
+    assert name.startswith("specific.")
+    assert "!" in name
+    backend = get_backend(blocking=False)
+    assert await backend.followers(ALICE) == {name}
+    assert await backend.followers(StoreKey.of_session(CODE)) == {name}
+
+
+async def test_without_a_channel_layer_a_process_names_itself(
+    tab: Opener, settings: Any
+) -> None:
+    settings.CHANNEL_LAYERS = {}
+    first, second = await tab(client="c1"), await tab(client="c2")
+    assert current_hub().process.startswith("sessionstores.local!")
+    ack = await first.act(1, "board.note", text="x")
+    await second.expect("patch", rev=ack["rev"])
+
+
+class Broken(InMemoryChannelLayer):
+    """A layer that is down until it is told otherwise."""
+
+    down = True
+
+    async def new_channel(self, *args: Any) -> str:
+        if self.down:
+            raise ConnectionError("down")
+        name: str = await super().new_channel(*args)
+        return name
+
+    async def receive(self, channel: str) -> Any:
+        if self.down:
+            raise ConnectionError("down")
+        return await super().receive(channel)
+
+
+async def test_a_layer_that_is_down_is_tried_again_until_it_works(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    layer = Broken()
+    channel_layers.set("default", layer)
+    alice = await tab("alice")
+    hub = current_hub()
+    failed = counters.failed
+    assert hub.process.startswith("sessionstores.local!")
+    await until(lambda: counters.failed > failed + 2)
+    assert (await alice.act(1, "board.note", text="x"))["type"] == "ack"
+    layer.down = False
+    await until(lambda: hub.process.startswith("specific."))
+    await hub.pulse()
+    followers = await get_backend(blocking=False).followers(ALICE)
+    assert hub.process in followers
+    await layer.send(hub.process, message(signals.Message(ALICE, "back")))
+    await alice.expect("ping")
+    await alice.expect("message", data="back")
+
+
+def message(event: signals.Event) -> dict[str, str]:
+    return {"type": module.MESSAGE_TYPE, "body": events.encode(event)}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "sessionstores.later", "body": "{}"},
+        {"type": module.MESSAGE_TYPE, "body": '{"kind":"later"}'},
+        {"type": module.MESSAGE_TYPE, "body": "not json"},
+        {"type": module.MESSAGE_TYPE, "body": None},
+        {"type": module.MESSAGE_TYPE},
+        {"type": module.MESSAGE_TYPE, "body": '{"kind":"removal"}'},
+        {
+            "type": module.MESSAGE_TYPE,
+            "body": '{"kind":"removal","session":"x","participant":"y","reason":"z"}',
+        },
+        {},
+    ],
+)
+async def test_a_layer_message_of_another_version_is_counted_and_ignored(
+    tab: Opener, odd: dict[str, Any]
+) -> None:
+    alice = await tab("alice")
+    layer: Any = channel_layers["default"]
+    unknown = counters.unknown
+    await layer.send(current_hub().process, odd)
+    await layer.send(current_hub().process, message(signals.Message(ALICE, 1)))
+    await alice.expect("message", data=1)
+    assert counters.unknown == unknown + 1
+
+
+async def test_a_heartbeat_tells_every_tab_the_heads_of_its_documents(
+    tab: Opener, settings: Any
+) -> None:
+    settings.SESSIONSTORES = {"HEARTBEAT": 0.01}
+    alice, bob = await tab("alice"), await tab("bob")
+    for socket in (alice, bob):
+        heads = {doc: frame["rev"] for doc, frame in socket.snapshots.items()}
+        await socket.expect("ping", heads=heads)
+
+
+async def test_a_lost_patch_shows_in_the_next_heads(tab: Opener) -> None:
+    alice = await tab("alice")
+    # A process without us among its followers: nothing tells us of its commit.
+    backend = get_backend(blocking=False)
+    record = await backend.read(ALICE)
+    await backend.commit(record, record.rev.next(), {})  # type: ignore[arg-type,union-attr]
+    await current_hub().pulse()
+    ping = await alice.expect("ping")
+    assert ping["heads"]["me"] != alice.snapshots["me"]["rev"]
+    assert ping["heads"]["session"] == alice.snapshots["session"]["rev"]
+
+
+async def test_heads_that_are_older_than_what_was_sent_are_left_out(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab("alice")
+    backend = get_backend(blocking=False)
+    heads = type(backend).heads
+
+    async def slow(self: Any, keys: Any) -> Any:
+        found = await heads(self, keys)
+        await stores.get(Board, CODE, "alice").adispatch(Board.note, "meanwhile")
+        return found
+
+    monkeypatch.setattr(type(backend), "heads", slow)
+    await current_hub().pulse()
+    await alice.expect("patch", doc="me")
+    ping = await alice.expect("ping")
+    assert set(ping["heads"]) == {"session"}
+
+
+async def test_a_record_that_is_gone_is_shown_anew_with_reset(tab: Opener) -> None:
+    alice = await tab("alice")
+    await alice.act(1, "board.note", text="x")
+    await get_backend(blocking=False).delete(ALICE)
+    await current_hub().pulse()
+    frame = await alice.expect("snapshot", doc="me", reset=True)
+    assert frame["states"]["board"]["notes"] == ""
+    ping = await alice.expect("ping")
+    assert "me" not in ping["heads"]
+
+
+async def test_a_heartbeat_renews_leases_of_tabs_that_answer(
+    tab: Opener, settings: Any
+) -> None:
+    settings.SESSIONSTORES = {"PRESENCE_LEASE": 0.05, "HEARTBEAT": 0.001}
+    alice, mute = await tab("alice"), await tab("mute")
+    backend = get_backend(blocking=False)
+    started = time.monotonic()
+    while time.monotonic() < started + 0.2:
+        frame = await alice.receive()
+        if frame["type"] == "ping":
+            await alice.say(type="pong", visible=True)
+    assert await backend.connections(ALICE)
+    await until(lambda: mute.communicator.future.done())
+    assert not await backend.connections(StoreKey(CODE, "mute"))
+
+
+async def test_a_tab_that_answers_no_ping_is_closed(tab: Opener, settings: Any) -> None:
+    settings.SESSIONSTORES = {"HEARTBEAT": 0.02}
+    mute = await tab("mute")
+    pings = 0
+    while (frame := await mute.receive())["type"] == "ping":
+        pings += 1
+    assert 2 <= pings <= 4
+    assert (frame["type"], frame["code"]) == ("error", "slow")
+    assert await mute.closed() == Close.SLOW
+
+
+async def test_a_heartbeat_without_the_cache_pings_without_heads(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab("alice")
+    backend = type(get_backend(blocking=False))
+    with monkeypatch.context() as outage:
+        for method in ("lease", "heads", "standings"):
+            outage.setattr(backend, method, fails)
+        await current_hub().pulse()
+        assert "heads" not in await alice.expect("ping")
+    await current_hub().pulse()
+    assert "heads" in await alice.expect("ping")
+
+
+async def test_a_heartbeat_that_breaks_is_logged_and_the_next_one_comes(
+    tab: Opener,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.SESSIONSTORES = {"HEARTBEAT": 0.01}
+
+    async def breaks(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as fault:
+        fault.setattr(type(get_backend(blocking=False)), "heads", breaks)
+        alice = await tab("alice")
+        await until(lambda: "A heartbeat failed" in caplog.text)
+    await alice.expect("ping")
+
+
+async def test_many_connections_are_pinged_in_strides(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STRIDE", 2)
+    sockets = [await tab(f"p{number}") for number in range(5)]
+    leaving = asyncio.create_task(sockets[4].drop())
+    await asyncio.gather(current_hub().pulse(), leaving)
+    for socket in sockets[:4]:
+        await socket.expect("ping")
+
+
+# Tokens while connected
+
+
+async def test_a_revocation_closes_open_connections_at_once(tab: Opener) -> None:
+    alice, bob = await tab("alice"), await tab("bob")
+    await stores.arevoke(CODE, "alice")
+    await alice.expect("error", code="invalid_token")
+    assert await alice.closed() == Close.TOKEN
+    assert (await bob.act(1, "board.note", text="x"))["type"] == "ack"
+    await stores.arevoke(CODE)
+    await bob.expect("error", code="invalid_token")
+    assert await bob.closed() == Close.TOKEN
+
+
+async def test_a_revocation_that_nobody_told_of_is_noticed_in_a_heartbeat(
+    tab: Opener,
+) -> None:
+    alice = await tab("alice")
+    await get_backend(blocking=False).revoke(ALICE)
+    await current_hub().pulse()
+    await alice.expect("error", code="invalid_token")
+    assert await alice.closed() == Close.TOKEN
+
+
+async def test_a_revocation_during_an_outage_waits_for_the_next_heartbeat(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab("alice")
+    asked = []
+
+    async def down(*args: Any) -> None:
+        asked.append(args)
+        await fails()
+
+    with monkeypatch.context() as outage:
+        outage.setattr(type(get_backend(blocking=False)), "standings", down)
+        await stores.arevoke(CODE, "alice")
+        await until(lambda: asked)
+        assert (await alice.act(1, "board.note", text="x"))["type"] == "ack"
+    await current_hub().pulse()
+    await alice.expect("error", code="invalid_token")
+
+
+async def test_an_end_that_nobody_told_of_is_noticed_in_a_heartbeat(
+    tab: Opener,
+) -> None:
+    alice = await tab("alice")
+    await get_backend(blocking=False).end_session(CODE)
+    await current_hub().pulse()
+    await alice.expect("end", reason="ended", retry=False)
+    assert await alice.closed() == Close.ENDED
+
+
+async def test_a_token_that_expires_while_connected_closes_even_in_an_outage(
+    tab: Opener, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab("alice")
+    settings.SESSIONSTORES = {"TOKEN_MAX_AGE": 0.001}
+    await asyncio.sleep(0.002)
+    monkeypatch.setattr(type(get_backend(blocking=False)), "standings", fails)
+    await current_hub().pulse()
+    await alice.expect("error", code="invalid_token")
+    assert await alice.closed() == Close.TOKEN
+
+
+async def test_a_token_is_renewed_before_it_expires(tab: Opener) -> None:
+    issued = time.time() - 0.8 * 43_200
+    old = make_token(Claims(CODE, "alice", "facilitator", issued))
+    alice = await tab("alice", token=old)
+    young = await tab("bob")
+    await current_hub().pulse()
+    frame = await alice.expect("token")
+    claims = read_token(frame["token"], max_age=43_200)
+    assert claims[:3] == (CODE, "alice", "facilitator")
+    assert claims.issued > issued + 30_000
+    await alice.expect("ping")
+    await young.expect("ping")
+    await current_hub().pulse()
+    await alice.expect("ping")
+    # What was issued over the socket is revoked like any other.
+    await stores.arevoke(CODE, "alice")
+    await alice.expect("error", code="invalid_token")
+
+
+# Events
+
+
+async def test_a_message_reaches_whom_it_is_for(tab: Opener) -> None:
+    first, second = await tab(client="c1"), await tab(client="c2")
+    bob = await tab("bob")
+    await stores.asend(CODE, {"for": "alice"}, "alice")
+    await stores.asend(CODE, {"for": "all"})
+    for socket in (first, second):
+        await socket.expect("message", data={"for": "alice"})
+        await socket.expect("message", data={"for": "all"})
+    await bob.expect("message", data={"for": "all"})
+
+
+async def test_a_lost_record_costs_a_snapshot_and_no_end(tab: Opener) -> None:
+    alice, bob = await tab("alice"), await tab("bob")
+    await get_backend(blocking=False).delete(ALICE)
+    current_hub().deliver(signals.Removal(ALICE, "lost"))
+    await alice.expect("snapshot", doc="me", reset=True)
+    current_hub().deliver(signals.Removal(StoreKey.of_session(CODE), "lost"))
+    await alice.expect("snapshot", doc="session", reset=False)
+    await bob.expect("snapshot", doc="session", reset=False)
+
+
+async def test_an_event_from_another_thread_is_delivered_in_the_loop(
+    tab: Opener,
+) -> None:
+    alice = await tab("alice")
+    hub = current_hub()
+    event = signals.Message(ALICE, "hi")
+    thread = threading.Thread(target=hub.deliver, args=(event,))
+    thread.start()
+    await alice.expect("message", data="hi")
+    thread.join()
+
+
+def test_a_hub_whose_loop_was_closed_is_forgotten() -> None:
+    loop = asyncio.new_event_loop()
+    hub = Hub(loop)
+    hub.process = "specific.gone!x"
+    hubs[hub.process] = hub
+    loop.close()
+    hub.deliver(signals.Message(ALICE, "hi"))
+    assert hub.process not in hubs
+
+
+async def test_a_delivery_that_breaks_does_not_stop_the_listener(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice = await tab("alice")
+    hub = current_hub()
+    layer: Any = channel_layers["default"]
+    with monkeypatch.context() as fault:
+        fault.setattr(hub, "_deliver", lambda event: 1 / 0)
+        await layer.send(hub.process, message(signals.Message(ALICE, 1)))
+        await until(lambda: "Delivery of Message failed" in caplog.text)
+    await layer.send(hub.process, message(signals.Message(ALICE, 2)))
+    await alice.expect("message", data=2)
+
+
+async def test_who_comes_while_a_lease_is_released_stays_followed(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await tab(client="c1")
+    backend = get_backend(blocking=False)
+    release = type(backend).release
+    new: list[Socket] = []
+
+    async def slow(self: Any, lease: Any) -> None:
+        if not new:
+            new.append(Socket())
+            await new[0].hello("alice", client="c2")
+        await release(self, lease)
+
+    monkeypatch.setattr(type(backend), "release", slow)
+    await first.drop()
+    assert await backend.followers(ALICE) == {current_hub().process}
+    await stores.get(Board, CODE, "alice").adispatch(Board.note, "x")
+    await new[0].expect("patch", doc="me")
+    await new[0].drop()
+
+
+async def test_nothing_of_one_participant_reaches_another(tab: Opener) -> None:
+    alice, bob = await tab("alice"), await tab("bob")
+    await alice.act(1, "board.note", text="a secret of alice")
+    await stores.asend(CODE, "a secret of alice", "alice")
+    await stores.get(Board, CODE, "alice").adispatch(Board.note, "a secret of alice 2")
+    await current_hub().pulse()
+    ping = await bob.expect("ping")
+    assert "secret" not in json.dumps([ping, bob.snapshots, bob.welcome])
+    assert bob.silent
+
+
+async def test_a_session_document_is_followed_by_all(tab: Opener) -> None:
+    alice, bob = await tab("alice"), await tab("bob")
+    await stores.get(Agenda, CODE).adispatch(lambda agenda: agenda.votes.update(x=1))
+    one = await alice.expect("patch", doc="session")
+    assert await bob.expect("patch") == one

@@ -1,0 +1,298 @@
+"""`request.participant` through the whole request cycle, under WSGI and ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.template import engines
+from django.test import AsyncClient, Client, RequestFactory
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
+
+from sessionstores import participants
+from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.manager import stores
+from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
+from sessionstores.participants import (
+    Participant,
+    ajoin,
+    join,
+    participant_required,
+)
+
+pytestmark = [
+    pytest.mark.urls(__name__),
+    pytest.mark.django_db(transaction=True),
+]
+
+SECOND = "tests.test_middleware.early"
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "sessionstores.middleware.ParticipantMiddleware",
+]
+
+
+def shown(participant: Participant | None) -> JsonResponse:
+    return JsonResponse(participant and [participant.id, participant.role], safe=False)
+
+
+def joined(request: ParticipantRequest, code: str) -> HttpResponse:
+    join(request, code, participant=request.GET.get("as"))
+    return shown(request.participant)
+
+
+async def ajoined(request: ParticipantRequest, code: str) -> HttpResponse:
+    await ajoin(request, code, participant=request.GET.get("as"))
+    return shown(await request.aparticipant())
+
+
+def current(request: ParticipantRequest, code: str = "") -> HttpResponse:
+    return shown(request.participant)
+
+
+async def acurrent(request: ParticipantRequest, code: str = "") -> HttpResponse:
+    participant = await request.aparticipant()
+    assert participant is await request.aparticipant()
+    # Once found it is there for templates, which cannot await.
+    assert participant is request.participant
+    return shown(participant)
+
+
+async def hasty(request: ParticipantRequest, code: str) -> HttpResponse:
+    return shown(request.participant)
+
+
+def rendered(request: ParticipantRequest, code: str) -> HttpResponse:
+    template = "{% if request.participant %}{{ request.participant.id }}{% endif %}"
+    return HttpResponse(engines["django"].from_string(template).render({}, request))
+
+
+def untouched(request: HttpRequest, code: str) -> HttpResponse:
+    return HttpResponse(type(request).__name__)
+
+
+@participant_required
+def private(request: ParticipantRequest, code: str) -> HttpResponse:
+    return current(request)
+
+
+@participant_required
+async def aprivate(request: ParticipantRequest, code: str) -> HttpResponse:
+    return await acurrent(request)
+
+
+class Private(View):
+    @method_decorator(participant_required)
+    def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
+        return current(request)
+
+
+class AsyncPrivate(View):
+    @method_decorator(participant_required)
+    async def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
+        return await acurrent(request)
+
+
+urlpatterns = [
+    path("<code>/join/", joined),
+    path("<code>/ajoin/", ajoined),
+    path("<code>/", current),
+    path("<code>/a/", acurrent),
+    path("<code>/hasty/", hasty),
+    path("<code>/rendered/", rendered),
+    path("<code>/untouched/", untouched),
+    path("<code>/private/", private),
+    path("<code>/aprivate/", aprivate),
+    path("<code>/cbv/", Private.as_view()),
+    path("<code>/acbv/", AsyncPrivate.as_view()),
+    path("", current),
+]
+
+
+def early(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
+    """Stand for another middleware that looks before the URL is resolved."""
+
+    def look(request: Any) -> HttpResponse:
+        assert request.participant is None
+        return get_response(request)
+
+    return look
+
+
+@pytest.fixture
+def code() -> str:
+    return stores.create_session(keep=3600)
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Record what the cache is asked for."""
+    asked: list[object] = []
+    real = LocMemBackend._read
+
+    async def read(self: LocMemBackend, keys: Any) -> Any:
+        asked.append(keys)
+        return await real(self, keys)
+
+    monkeypatch.setattr(LocMemBackend, "_read", read)
+    return asked
+
+
+def test_view_finds_who_joined_by_its_code(client: Client, code: str) -> None:
+    assert client.get(f"/{code}/").json() is None
+    alice = client.get(f"/{code}/join/").json()
+    assert client.get(f"/{code}/").json() == alice
+    assert client.get(f"/{code}/a/").json() == alice
+    assert Client().get(f"/{code}/").json() is None
+    assert client.get("/").json() is None
+
+
+async def test_async_view_finds_who_joined_by_its_code(
+    async_client: AsyncClient,
+) -> None:
+    code = await stores.acreate_session()
+    alice = (await async_client.get(f"/{code}/ajoin/")).json()
+    assert alice is not None
+    assert (await async_client.get(f"/{code}/a/")).json() == alice
+    assert (await async_client.get(f"/{code}/")).json() == alice
+    assert (await AsyncClient().get(f"/{code}/a/")).json() is None
+
+
+def test_two_links_show_two_participants_in_one_browser(
+    client: Client, code: str
+) -> None:
+    own = client.get(f"/{code}/join/").json()
+    for name in ("alice", "bob"):
+        for url in (f"/{code}/?x=1#top", f"/{code}/a/", "/"):
+            link = Participant(code, name).link(url)
+            assert client.get(link).json() == [name, "participant"]
+            assert client.post(link).json() == [name, "participant"]
+    assert client.get(f"/{code}/").json() == own
+
+
+def test_link_does_not_open_another_sessions_page(client: Client, code: str) -> None:
+    link = Participant(code, "alice").link(f"/{stores.create_session()}/")
+    assert client.get(link).json() is None
+
+
+def test_nothing_is_looked_up_before_it_is_asked_for(
+    client: Client, code: str, lookups: list[object]
+) -> None:
+    client.get(f"/{code}/join/")
+    lookups.clear()
+    response = client.get(f"/{code}/untouched/")
+    assert response.content == b"WSGIRequest"
+    assert not lookups
+    # Or every page would vary by cookie, and none be cached.
+    assert "Vary" not in response.headers
+
+
+def test_participant_is_looked_up_once(
+    client: Client, code: str, lookups: list[object]
+) -> None:
+    client.get(f"/{code}/join/")
+    lookups.clear()
+    assert client.get(f"/{code}/rendered/").content
+    assert len(lookups) == 1
+
+
+def test_template_shows_nobody_as_false(client: Client, code: str) -> None:
+    assert client.get(f"/{code}/rendered/").content == b""
+
+
+def test_join_decides_for_the_rest_of_the_request(client: Client, code: str) -> None:
+    assert client.get(f"/{code}/join/?as=alice").json() == ["alice", "participant"]
+    assert client.get(f"/{code}/ajoin/?as=bob").json() == ["bob", "participant"]
+    assert client.get(f"/{code}/").json() == ["bob", "participant"]
+
+
+def test_revoked_participant_is_nobody(client: Client, code: str) -> None:
+    alice = client.get(f"/{code}/join/").json()[0]
+    stores.revoke(code, alice)
+    assert client.get(f"/{code}/").json() is None
+    assert client.get(f"/{code}/private/").status_code == 403
+
+
+def test_looking_early_does_not_decide_what_the_view_sees(
+    client: Client, code: str, settings: Any
+) -> None:
+    settings.MIDDLEWARE = [*MIDDLEWARE, SECOND]
+    alice = client.get(f"/{code}/join/").json()
+    assert client.get(f"/{code}/").json() == alice
+
+
+async def test_async_view_that_does_not_await_is_told_so(
+    async_client: AsyncClient,
+) -> None:
+    with pytest.raises(SynchronousOnlyOperation, match="await"):
+        await async_client.get("/K7Q2ZD/hasty/")
+
+
+@pytest.mark.parametrize("view", ["private", "aprivate", "cbv", "acbv"])
+def test_view_that_requires_a_participant_refuses_others(
+    view: str, client: Client, code: str
+) -> None:
+    assert client.get(f"/{code}/{view}/").status_code == 403
+    alice = client.get(f"/{code}/join/").json()
+    assert client.get(f"/{code}/{view}/").json() == alice
+    stores.end_session(code)
+    assert client.get(f"/{code}/{view}/").status_code == 403
+
+
+@pytest.mark.parametrize("view", ["private", "aprivate", "cbv", "acbv"])
+async def test_view_that_requires_a_participant_refuses_others_under_asgi(
+    view: str, async_client: AsyncClient
+) -> None:
+    code = await stores.acreate_session()
+    assert (await async_client.get(f"/{code}/{view}/")).status_code == 403
+    alice = (await async_client.get(f"/{code}/ajoin/")).json()
+    assert (await async_client.get(f"/{code}/{view}/")).json() == alice
+
+
+@pytest.mark.parametrize("view", ["private", "aprivate"])
+def test_participant_required_says_that_it_needs_the_middleware(
+    view: str, client: Client, code: str, settings: Any
+) -> None:
+    settings.MIDDLEWARE = MIDDLEWARE[:-1]
+    with pytest.raises(ImproperlyConfigured, match="ParticipantMiddleware"):
+        client.get(f"/{code}/{view}/")
+
+
+def test_decorated_view_keeps_its_name_and_kind() -> None:
+    assert private.__name__ == "private"
+    assert aprivate.__name__ == "aprivate"
+    assert participants.iscoroutinefunction(aprivate)
+    assert not participants.iscoroutinefunction(private)
+
+
+def test_request_stays_what_it_was() -> None:
+    request: Any = RequestFactory().get("/?a=1")
+    before = type(request)
+    seen: list[Any] = []
+
+    def view(request: HttpRequest) -> HttpResponseBase:
+        seen.append(request)
+        return HttpResponse()
+
+    ParticipantMiddleware(view)(request)
+    assert seen == [request]
+    assert isinstance(request, before)
+    assert isinstance(request, ParticipantRequest)
+    assert request.GET["a"] == "1"
+    assert request.participant is None
+    again = RequestFactory().get("/")
+    ParticipantMiddleware(view)(again)
+    assert type(again) is type(request)
+
+
+def test_participant_can_be_set_as_tests_of_a_site_do() -> None:
+    request: Any = RequestFactory().get("/")
+    ParticipantMiddleware(lambda request: HttpResponse())(request)
+    request.participant = Participant("K7Q2ZD", "alice")
+    assert private(request, "K7Q2ZD").content == b'["alice", "participant"]'
