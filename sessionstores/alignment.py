@@ -59,8 +59,6 @@ def align(was: list[bytes], now: list[bytes]) -> list[tuple[int, int]]:
     Equal ones stay where the longest run allows; those equal to nothing are paired by
     their order between two that stay.
     """
-    if not was or not now:
-        return []
     in_place = [
         i for i, (one, other) in enumerate(zip(was, now, strict=False)) if one == other
     ]

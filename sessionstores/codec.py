@@ -109,8 +109,7 @@ def decode(cls: type[S], stored: bytes) -> S:
                 f"declares {plan.version}. Deploy the newer code everywhere.",
                 newer=True,
             )
-        if version < plan.version:
-            body = _migrate(cls, body, version)
+        body = _migrate(cls, body, version)
     try:
         return cast("S", plan.decoder.decode(body))
     except (ValueError, RecursionError) as error:

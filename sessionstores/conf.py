@@ -39,7 +39,17 @@ class Conf:
 
 KEYS = {field.name.upper(): field.name for field in fields(Conf)}
 
-_POSITIVE = ["IDLE_TIMEOUT", "PRESENCE_LEASE", "HEARTBEAT", "MAX_STATE_BYTES", "MAX_PARTICIPANTS", "MAX_SESSIONS", "MAX_CONNECTIONS", "MAX_FRAME_BYTES", "TOKEN_MAX_AGE"]
+_POSITIVE = (
+    "IDLE_TIMEOUT",
+    "PRESENCE_LEASE",
+    "HEARTBEAT",
+    "MAX_STATE_BYTES",
+    "MAX_PARTICIPANTS",
+    "MAX_SESSIONS",
+    "MAX_CONNECTIONS",
+    "MAX_FRAME_BYTES",
+    "TOKEN_MAX_AGE",
+)
 
 
 def problems(given: object) -> list[str]:

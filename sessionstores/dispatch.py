@@ -22,6 +22,7 @@ from .exceptions import (
 from .participants import Participant
 from .records import Outcome, perform
 from .state import State, get_action, get_state
+from .tokens import Claims
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -59,10 +60,11 @@ class Bucket:
 class Dispatcher:
     """Runs the actions that one connection's reader takes in."""
 
-    __slots__ = ("_bucket", "_connection", "_heard", "_refused")
+    __slots__ = ("_actor", "_bucket", "_claims", "_connection", "_heard", "_refused")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._claims: Claims | None = None
         rate = conf.get().rate_limit
         self._bucket = Bucket(*rate) if rate else None
         # What was refused and may be sent again, by who numbered it and document:
@@ -123,6 +125,9 @@ class Dispatcher:
     ) -> Outcome:
         connection = self._connection
         claims = connection.claims
+        if claims is not self._claims:
+            self._claims = claims
+            self._actor = Participant(claims.session, claims.participant, claims.role)
         action = get_action(cls, frame.action)
         if action.roles and claims.role not in action.roles:
             raise ActionRejected(
@@ -135,7 +140,7 @@ class Dispatcher:
             cls,
             action,
             action.decode(bytes(frame.args)),
-            actor=Participant(claims.session, claims.participant, claims.role),
+            actor=self._actor,
             attempt=Attempt(
                 client, frame.id, self._refused.get((client, document), {})
             ),

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypedDict
 
-from sessionstores.alignment import Row, align, encode, same, trim
+from .alignment import Row, align, encode, same, trim
 
 Json = Any
 Operation = TypedDict(
@@ -18,11 +18,12 @@ _ABSENT: Final = object()
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 # Bytes of an encoded operation and its comma, without paths and value.
-_REMOVE, _ADD, _REPLACE, _MOVE = 26, 32, 36, 34
+_REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
 # Path, value, container's path if the value may move, index in the container's middle
-# or -1 in an object; of additions also the encoded value.
+# or -1 in an object; of additions the encoded value; of replacements the bytes spent.
 _Removed = tuple[str, Json, str | None, int]
 _Added = tuple[str, Json, str | None, int, bytes]
+_Replaced = tuple[str, Json, int]
 
 
 class PatchError(ValueError):
@@ -54,7 +55,7 @@ class _Difference:
     def __init__(self) -> None:
         self.removed: list[_Removed] = []
         self.added: list[_Added] = []
-        self.replaced: list[tuple[str, Json, int]] = []
+        self.replaced: list[_Replaced] = []
         self.rows: dict[str, tuple[int, list[tuple[int, int]]]] = {}
         # Containers perhaps better replaced, innermost first: what of the three lists
         # lies inside. Past the replacements inside stands that of the whole.
@@ -67,9 +68,9 @@ class _Difference:
         kind = type(new)
         if kind is not type(old) or (kind is not dict and kind is not list):
             if old is not new and not same(old, new):
-                size = len(encode(new))
-                self.replaced.append((path, new, size))
-                self.spent += _REPLACE + len(path) + size
+                cost = _REPLACE + len(path) + len(encode(new))
+                self.replaced.append((path, new, cost))
+                self.spent += cost
             return
         removed, added = len(self.removed), len(self.added)
         replaced, spent, least = len(self.replaced), self.spent, self.least
@@ -207,7 +208,10 @@ class _Difference:
         return targets
 
     def _replace_spans(
-        self, removed: dict[int, _Removed], added: dict[int, _Added], targets: dict[int, int]
+        self,
+        removed: dict[int, _Removed],
+        added: dict[int, _Added],
+        targets: dict[int, int],
     ) -> None:
         """Replace each container whose operations take more bytes than itself."""
         sources = {target: source for source, target in targets.items()}
@@ -219,49 +223,77 @@ class _Difference:
             entering = [n for n in additions if n in added]
             changing = [n for n in changes if n in replaced]
             path, new, _ = self.replaced[changes.stop]
-            size = len(encode(new))
-            cost = (
-                sum(self._leaving(n, moves=n in targets) for n in leaving)
-                + sum(self._entering(n, moves=n in sources) for n in entering)
-                + sum(_REPLACE + len(replaced[n][0]) + replaced[n][2] for n in changing)
+            whole = _REPLACE + len(path) + len(encode(new))
+            goals = [targets[n] for n in leaving if n in targets]
+            origins = [sources[n] for n in entering if n in sources]
+            cost = sum(replaced[n][2] for n in changing) + sum(
+                len(removed[n][0]) + (_HALF_MOVE if n in targets else _REMOVE)
+                for n in leaving
+            )
+            cost += sum(
+                len(added[n][0])
+                + (_HALF_MOVE if n in sources else _ADD + len(added[n][4]))
+                for n in entering
             )
             # Moves across the border would no longer be possible.
-            partners_in = [targets[n] for n in leaving if n in targets]
-            partners_out = [sources[n] for n in entering if n in sources]
-            lost = sum(
-                self._entering(n, moves=False) - self._entering(n, moves=True)
-                for n in partners_in
+            lost = sum(_REMOVE - _HALF_MOVE for n in origins if n not in removals)
+            lost += sum(
+                _ADD - _HALF_MOVE + len(added[n][4])
+                for n in goals
                 if n not in additions
-            ) + sum(
-                self._leaving(n, moves=False) - self._leaving(n, moves=True)
-                for n in partners_out
-                if n not in removals
             )
-            if cost <= _REPLACE + len(path) + size + lost:
+            if cost <= whole + lost:
                 continue
-            for n in partners_in:
+            for n in goals:
                 del targets[sources.pop(n)]
-            for n in partners_out:
-                if n in targets:
-                    del sources[targets.pop(n)]
+            for n in origins:
+                sources.pop(targets.pop(n, -1), None)
             for n in leaving:
                 del removed[n]
             for n in entering:
                 del added[n]
             for n in changing:
                 del replaced[n]
-            replaced[changes.stop] = path, new, size
+            replaced[changes.stop] = path, new, whole
         self.replaced = [replaced[n] for n in sorted(replaced)]
 
-    def _leaving(self, n: int, *, moves: bool) -> int:
-        return len(self.removed[n][0]) + (_MOVE // 2 if moves else _REMOVE)
 
-    def _entering(self, n: int, *, moves: bool) -> int:
-        path, _, _, _, encoded = self.added[n]
-        return len(path) + (_MOVE // 2 if moves else _ADD + len(encoded))
+def _escape(name: str) -> str:
+    if "~" in name or "/" in name:
+        return name.replace("~", "~0").replace("/", "~1")
+    return name
 
 
-          self.add(path, _value(operation))
+def apply(document: Json, operations: Iterable[Mapping[str, Json]]) -> Json:
+    """Return ``document`` with the operations applied; the argument stays as it is.
+
+    All six operations of RFC 6902. What did not change is shared with ``document`` and
+    with the operations' values. All or nothing: raises `PatchError` at the first one
+    that does not fit.
+    """
+    draft = _Draft(document)
+    for number, operation in enumerate(operations):
+        try:
+            draft.apply(operation)
+        except PatchError as error:
+            shown = {name: operation.get(name) for name in ("op", "from", "path")}
+            raise PatchError(f"operation {number} {shown}: {error}") from None
+    return draft.root[""]
+
+
+class _Draft:
+    """A document being patched: containers are copied when first written to."""
+
+    def __init__(self, document: Json) -> None:
+        self.root: dict[str, Json] = {"": document}
+        # By id; the values keep the ids from being reused.
+        self.owned: dict[int, Json] = {}
+
+    def apply(self, operation: Mapping[str, Json]) -> None:
+        op = operation.get("op")
+        path = _pointer(operation, "path")
+        if op == "add":
+            self.add(path, _value(operation))
         elif op == "remove":
             self.remove(path)
         elif op == "replace":

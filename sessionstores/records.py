@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from . import codec, conf, signals
-from .backends.base import Attempt, Backend, Committed, Record
+from .backends.base import Attempt, Backend, Committed, Record, Stale
 from .exceptions import ActionRejected, Conflict, InvalidArguments, StateCorrupt
 from .keys import StoreKey
 from .revs import Rev
@@ -39,6 +39,13 @@ class Outcome(NamedTuple):
     change: signals.Change | None = None
     result: Any = None
     repeated: bool = False
+
+
+class Applied(NamedTuple):
+    """A commit that went through, and the record as it is now."""
+
+    change: signals.Change
+    record: Record
 
 
 class Tries:
@@ -127,14 +134,13 @@ async def settle(
         for name, reason in corrupt.items():
             await _quarantine(backend, record.key, name, record.states[name], reason)
         rev = record.rev.reincarnated() if corrupt else record.rev.next()
-        change, newer = await commit(
+        answer = await commit(
             backend, record, rev, changed, sender=classes[0], reset=bool(corrupt)
         )
-        if change is not None:
-            assert newer is not None
-            return newer
+        if isinstance(answer, Applied):
+            return answer.record
         await tries.again()
-        record = newer or await open_record(backend, record.key, classes)
+        record = answer.record or await open_record(backend, record.key, classes)
 
 
 async def open_document(backend: Backend, key: StoreKey) -> Record:
@@ -215,7 +221,7 @@ async def transact(
         encoded = codec.encode(state)
         if encoded == stored:
             return Outcome(record.rev, record.rev, result=result)
-        change, newer = await commit(
+        answer = await commit(
             backend,
             record,
             record.rev.next(),
@@ -224,11 +230,10 @@ async def transact(
             attempt=attempt,
             source=source,
         )
-        if change is not None:
-            assert newer is not None
-            return Outcome(record.rev, newer.rev, change, result)
+        if isinstance(answer, Applied):
+            return Outcome(record.rev, answer.record.rev, answer.change, result)
         await tries.again()
-        record = newer or await open_record(backend, key, (cls,))
+        record = answer.record or await open_record(backend, key, (cls,))
 
 
 def _answered(record: Record, attempt: Attempt) -> Outcome | None:
@@ -294,8 +299,8 @@ async def commit(
     attempt: Attempt | None = None,
     source: str | None = None,
     reset: bool = False,
-) -> tuple[signals.Change | None, Record | None]:
-    """Commit and tell; (None, the newer record or None) if another came first.
+) -> Applied | Stale:
+    """Commit and tell those who follow; `Stale` if another came first.
 
     Raises `StateTooLarge` past `MAX_STATE_BYTES`.
     """
@@ -306,7 +311,7 @@ async def commit(
     )
     answer = await backend.commit(base, rev, states, attempt)
     if not isinstance(answer, Committed):
-        return None, answer.record
+        return answer
     change = signals.Change(
         base.key,
         str(base.rev),
@@ -327,7 +332,7 @@ async def commit(
             rev=change.rev,
             states=tuple(states),
         )
-    return change, answer.record
+    return Applied(change, answer.record)
 
 
 async def _quarantine(

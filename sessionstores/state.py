@@ -226,11 +226,12 @@ class Registry:
             return self._only(state)
         if not isinstance(state, StateMeta) or state is State:
             raise UnknownState(f"{state!r} is no declared State class.")
-        if self._only(state.__sessionstores__.name) is not state:
+        cls = cast("type[State]", state)
+        if self._only(cls.__sessionstores__.name) is not cls:
             raise UnknownState(
-                f"{_address(state)} was declared anew since; import it again."
+                f"{_address(cls)} was declared anew since; import it again."
             )
-        return state
+        return cls
 
     def _only(self, name: str) -> type[State]:
         states = self._states.get(name)

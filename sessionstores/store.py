@@ -17,7 +17,7 @@ from .backends import get_backend
 from .backends.base import Backend, Record, run
 from .exceptions import Conflict
 from .keys import StoreKey
-from .records import Tries, commit, open_record, settle, transact
+from .records import Applied, Tries, commit, open_record, settle, transact
 from .state import State
 
 S = TypeVar("S", bound=State)
@@ -41,14 +41,11 @@ async def _snapshot(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S
 
 async def _peek(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S] | None:
     record = await backend.read(key, touch=False)
-    stored = (
-        record.states.get(cls.__sessionstores__.name)
-        if isinstance(record, Record)
-        else None
-    )
+    if not isinstance(record, Record):
+        return None
+    stored = record.states.get(cls.__sessionstores__.name)
     if stored is None:
         return None
-    assert isinstance(record, Record)
     return Snapshot(codec.decode(cls, stored), str(record.rev))
 
 
@@ -66,12 +63,12 @@ async def _replace(
     if str(record.rev) == base:
         if record.states.get(name) == encoded:
             return base
-        change, record_now = await commit(
+        answer = await commit(
             backend, record, record.rev.next(), {name: encoded}, sender=cls
         )
-        if change is not None:
-            return change.rev
-        record = record_now or record
+        if isinstance(answer, Applied):
+            return answer.change.rev
+        record = answer.record or record
     raise Conflict(
         f"{key} is at {record.rev}, no longer at {base}. Nothing was changed; take a "
         "new snapshot and try again."
@@ -83,7 +80,7 @@ async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
     tries = Tries(backend, key)
     record = await backend.read(key)
     while isinstance(record, Record) and name in record.states:
-        change, newer = await commit(
+        answer = await commit(
             backend,
             record,
             record.rev.reincarnated(),
@@ -91,10 +88,10 @@ async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
             sender=cls,
             reset=True,
         )
-        if change is not None:
+        if isinstance(answer, Applied):
             return True
         await tries.again()
-        record = newer
+        record = answer.record
     return False
 
 

@@ -12,7 +12,7 @@ from sessionstores import broadcast as module
 from sessionstores import events, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
-from sessionstores.hub import MESSAGE_TYPE, Hub, counters, current_hub, hubs
+from sessionstores.hub import MESSAGE_TYPE, Hub, counters, hubs
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from tests.workshop.states import Board

@@ -24,10 +24,22 @@ class Colour(enum.Enum):
     BLUE = "blue"
 
 
+class NoNumber(enum.Enum):
+    NAN = math.nan
+
+
 class Card(msgspec.Struct):
     title: str = ""
     at: float = 0.0
     parts: list[Card] = field(default_factory=list["Card"])
+
+
+class Inner(msgspec.Struct, forbid_unknown_fields=True):
+    a: int
+
+
+class Outer(msgspec.Struct):
+    inner: list[Inner]
 
 
 @dataclass
@@ -115,7 +127,7 @@ BOARD = st.builds(
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBER | FINITE | TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(KEY, inner),
-    max_leaves=60,
+    max_leaves=20,
 )
 
 
@@ -165,7 +177,9 @@ def test_dicts_keep_their_order() -> None:
 @given(st.lists(TEXT), st.lists(NUMBER))
 def test_sets_are_stored_sorted(tags: list[str], numbers: list[int]) -> None:
     one = Tagged(set(tags), frozenset(numbers))
-    other = Tagged(set(reversed(tags)), frozenset(reversed(numbers)))
+    tags.reverse()
+    numbers.reverse()
+    other = Tagged(set(tags), frozenset(numbers))
     assert codec.encode(one) == codec.encode(other)
     assert codec.decode(Tagged, codec.encode(one)) == one
 
@@ -251,10 +265,9 @@ WRONG: list[tuple[Any, str]] = [
         "open.anything['a b'][0][1]: JSON has no nan.",
     ),
     (Open({(1, 2): 3}), "open.anything: tuple is no JSON key"),
-    (Open({math.nan: 3}), "open.anything: JSON has no key nan."),
     (Open(point=Point(math.inf)), "open.point.x: JSON has no inf."),
     (Open([{math.inf}]), "open.anything[0][0]: JSON has no inf."),
-    (Open(enum.Enum("E", {"A": math.nan})(math.nan)), "open.anything"),  # type: ignore[call-overload]
+    (Open(NoNumber.NAN), "open.anything: JSON has no nan."),
     (Tagged(tags={1}), "tagged.tags[0]: expected str, got int."),  # type: ignore[arg-type]
     (
         Rich(by_number={"x": "y"}),  # type: ignore[dict-item]
@@ -425,7 +438,7 @@ def test_what_a_migration_returns_is_held_to_the_types() -> None:
     ],
 )
 def test_what_cannot_be_decoded_is_corrupt(data: bytes) -> None:
-    with pytest.raises(StateCorrupt, match="^board") as caught:
+    with pytest.raises(StateCorrupt, match=r"^board") as caught:
         codec.decode(Board, data)
     assert not caught.value.newer
 
@@ -480,12 +493,6 @@ def test_a_record_past_the_limit_is_refused_with_its_largest_state() -> None:
 
 
 def test_msgspec_errors_are_told_with_their_place() -> None:
-    class Inner(msgspec.Struct, forbid_unknown_fields=True):
-        a: int
-
-    class Outer(msgspec.Struct):
-        inner: list[Inner]
-
     for body, told in (
         ({"inner": [{}]}, ("inner[0].a", "missing")),
         ({"inner": [{"a": 1, "b": 2}]}, ("inner[0].b", "unknown")),

@@ -424,7 +424,12 @@ async def test_patches_follow_in_the_order_of_commits(tab: Opener) -> None:
         ("board", "move", {"card": 1, "pile": "keep"}, "invalid_arguments"),
         ("board", "move", {"card": "ace"}, "invalid_arguments"),
         ("board", "move", {"card": "a", "pile": "b", "x": 1}, "invalid_arguments"),
-        ("board", "move", {"card": "a", "pile": "b", "agenda": {}}, "invalid_arguments"),
+        (
+            "board",
+            "move",
+            {"card": "a", "pile": "b", "agenda": {}},
+            "invalid_arguments",
+        ),
         ("board", "move", [], "invalid_arguments"),
         ("board", "move", None, "invalid_arguments"),
         ("board", "__init__", {}, "unknown_action"),
@@ -786,9 +791,7 @@ json_values = st.recursive(
         max_size=10,
     )
 )
-@settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_whatever_a_tab_sends_it_lives_and_nothing_changes(
     sent: list[str | bytes],
 ) -> None:

@@ -229,31 +229,49 @@ async def test_a_record_that_is_gone_is_shown_anew_with_reset(tab: Opener) -> No
     assert "me" not in ping["heads"]
 
 
-async def test_a_heartbeat_renews_leases_of_tabs_that_answer(
-    tab: Opener, settings: Any
+def owe(participant: str, seconds: float) -> None:
+    """Let the tab of a participant owe a pong for so long."""
+    hub = current_hub()
+    (connection,) = hub.following[StoreKey(CODE, participant)]
+    connection.outbox.asked = hub.loop.time() - seconds
+
+
+async def test_a_heartbeat_renews_the_leases_of_tabs_that_answer(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.SESSIONSTORES = {"PRESENCE_LEASE": 0.05, "HEARTBEAT": 0.001}
-    alice, mute = await tab("alice"), await tab("mute")
-    backend = get_backend(blocking=False)
-    started = time.monotonic()
-    while time.monotonic() < started + 0.2:
-        frame = await alice.receive()
-        if frame["type"] == "ping":
-            await alice.say(type="pong", visible=True)
-    assert await backend.connections(ALICE)
-    await until(lambda: mute.communicator.future.done())
-    assert not await backend.connections(StoreKey(CODE, "mute"))
+    for name in ("new", "prompt", "mute"):
+        await tab(name)
+    renewed: list[str] = []
+
+    async def lease(self: Any, leases: Any) -> None:
+        renewed.extend(lease.key.participant for lease in leases)
+
+    monkeypatch.setattr(type(get_backend(blocking=False)), "lease", lease)
+    owe("prompt", 9)
+    owe("mute", 11)
+    await current_hub().pulse()
+    assert set(renewed) == {"new", "prompt"}
 
 
-async def test_a_tab_that_answers_no_ping_is_closed(tab: Opener, settings: Any) -> None:
-    settings.SESSIONSTORES = {"HEARTBEAT": 0.02}
-    mute = await tab("mute")
-    pings = 0
-    while (frame := await mute.receive())["type"] == "ping":
-        pings += 1
-    assert 2 <= pings <= 4
-    assert (frame["type"], frame["code"]) == ("error", "slow")
+async def test_a_tab_that_answers_no_ping_for_too_long_is_closed(tab: Opener) -> None:
+    slow, mute = await tab("slow"), await tab("mute")
+    owe("slow", 24)
+    owe("mute", 26)
+    await current_hub().pulse()
+    await slow.expect("ping")
+    await mute.expect("error", code="slow")
     assert await mute.closed() == Close.SLOW
+
+
+async def test_pings_that_are_answered_are_not_owed(tab: Opener) -> None:
+    alice = await tab("alice")
+    (connection,) = current_hub().connections.values()
+    for _ in range(3):
+        await current_hub().pulse()
+        await alice.expect("ping")
+        assert connection.outbox.asked is not None
+        await alice.say(type="pong", visible=True)
+        await until(lambda: connection.outbox.asked is None)
 
 
 async def test_a_heartbeat_without_the_cache_pings_without_heads(

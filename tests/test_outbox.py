@@ -45,7 +45,9 @@ class Line:
     def _lose(self) -> None:
         self.lost += 1
 
-    def patch(self, base: int, to: int, doc: str = "me", ops: bytes | None = None) -> None:
+    def patch(
+        self, base: int, to: int, doc: str = "me", ops: bytes | None = None
+    ) -> None:
         self.outbox.patch(doc, rev(base), rev(to), ops or op(to))
 
     async def rest(self) -> None:

@@ -36,7 +36,9 @@ DOCUMENTS = st.recursive(
     ),
     max_leaves=30,
 )
-FEW = st.sampled_from([0, 1, 0.0, -0.0, 1.0, True, False, None, "", "a", "b", [], {}])
+FEW: st.SearchStrategy[Any] = st.sampled_from(
+    [0, 1, 0.0, -0.0, 1.0, True, False, None, "", "a", "b", [], {}]
+)
 
 
 def size(value: Any) -> int:
@@ -265,14 +267,14 @@ def test_a_renamed_key_moves_its_value() -> None:
 
 
 def test_one_nested_change_in_a_long_list_is_one_operation() -> None:
-    old = [{"id": number, "votes": {"alice": 1}} for number in range(500)]
+    old: list[Any] = [{"id": number, "votes": {"alice": 1}} for number in range(500)]
     new = copy.deepcopy(old)
     new[250]["votes"]["alice"] = 2
     assert diff(old, new) == [{"op": "replace", "path": "/250/votes/alice", "value": 2}]
 
 
 def test_changes_beside_a_removed_element_follow_it() -> None:
-    old = [{"id": number, "cards": ["a", "b", "c"]} for number in range(9)]
+    old: list[Any] = [{"id": number, "cards": ["a", "b", "c"]} for number in range(9)]
     new = copy.deepcopy(old)
     del new[2]
     new[5]["cards"].remove("b")
@@ -295,13 +297,47 @@ def test_what_changed_mostly_is_replaced_whole() -> None:
     ]
 
 
+def test_a_list_replaced_whole_takes_in_what_moved_there() -> None:
+    old = {"from": ["x", *"abcdefgh"], "into": list(range(20)), "pad": "-" * 500}
+    new = {"from": list("abcdefgh"), "into": ["x", True, 2.5], "pad": "-" * 500}
+    assert check(old, new) == [
+        {"op": "remove", "path": "/doc/from/0"},
+        {"op": "replace", "path": "/doc/into", "value": ["x", True, 2.5]},
+    ]
+
+
+def test_a_list_replaced_whole_gives_away_what_it_had() -> None:
+    old = {"from": ["x", *range(20)], "into": list("abcdefgh"), "pad": "-" * 500}
+    new = {"from": [2.5], "into": ["x", *"abcdefgh"], "pad": "-" * 500}
+    assert check(old, new) == [
+        {"op": "add", "path": "/doc/into/0", "value": "x"},
+        {"op": "replace", "path": "/doc/from", "value": [2.5]},
+    ]
+
+
+def test_a_pile_emptied_into_another_moves_card_by_card() -> None:
+    cards = [f"{number} {'-' * 60}" for number in range(5)]
+    operations = check({"a": cards, "b": []}, {"a": [], "b": cards})
+    assert [operation["op"] for operation in operations] == ["move"] * 5
+
+
+def test_a_card_exchanged_for_another_is_removed_and_added() -> None:
+    old, new = board(50), board(50)
+    del new["deck"][3]
+    new["piles"]["drop"].append("Wild card")
+    assert check(old, new) == [
+        {"op": "remove", "path": "/doc/deck/3"},
+        {"op": "add", "path": "/doc/piles/drop/12", "value": "Wild card"},
+    ]
+
+
 def test_another_type_at_the_root_replaces_it() -> None:
     assert diff([1], {"a": 1}) == [{"op": "replace", "path": "", "value": {"a": 1}}]
     assert diff(1, 1.0, "/x") == [{"op": "replace", "path": "/x", "value": 1.0}]
 
 
 def test_a_retyped_number_deep_in_equal_content_is_found() -> None:
-    old = {"a": [{"id": n, "n": [1, 2], "f": 0.0} for n in range(20)]}
+    old: Any = {"a": [{"id": n, "n": [1, 2], "f": 0.0} for n in range(20)]}
     new = copy.deepcopy(old)
     new["a"][7]["n"][1] = 2.0
     new["a"][9]["f"] = -0.0

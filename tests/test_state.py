@@ -377,7 +377,11 @@ def test_private_names_cannot_be_actions() -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [staticmethod(takes_nothing), classmethod(takes_nothing), property(takes_nothing)],
+    [
+        staticmethod(takes_nothing),
+        classmethod(takes_self_alone),
+        property(takes_self_alone),
+    ],
 )
 def test_only_functions_can_be_decorated(function: Any) -> None:
     with pytest.raises(TypeError, match="only plain methods can be actions"):

@@ -11,15 +11,6 @@ from .. import conf
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..revs import Rev
-from .base import (
-    Attempt,
-    Committed,
-    Opened,
-    Record,
-    Removed,
-    Stale,
-    Unchanged,
-)
 from .connections import NOBODY
 from .encoding import (
     About,
@@ -33,6 +24,15 @@ from .encoding import (
 from .index import ended
 from .primitive import TRIES, Versioned, contended
 from .sessions import Sessions
+from .values import (
+    Attempt,
+    Committed,
+    Opened,
+    Record,
+    Removed,
+    Stale,
+    Unchanged,
+)
 
 logger = logging.getLogger("sessionstores.backends")
 
@@ -185,10 +185,10 @@ class CasBackend(Sessions):
             with suppress(StateCorrupt):
                 await self._touched(StoreKey.of_session(key.session), place.session)
         elif place.members.value:
-            value, token = place.members
+            index, lifetime = place.members, self._members_lifetime()
             # Whoever comes in between has renewed it.
-            lifetime = self._members_lifetime()
-            await self._put(self._members(key.session), token, value, lifetime)
+            name = self._members(key.session)
+            await self._put(name, index.token, index.value, lifetime)
 
     async def delete(self, key: StoreKey) -> Removed | None:
         """See `Backend.delete`."""

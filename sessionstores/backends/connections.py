@@ -8,7 +8,6 @@ from contextlib import suppress
 from .. import conf
 from ..exceptions import StateCorrupt
 from ..keys import SESSION, StoreKey
-from .base import EVERYONE, Lease, Standing, Value
 from .encoding import (
     Connection,
     decode_connections,
@@ -18,6 +17,7 @@ from .encoding import (
     ids_in,
 )
 from .primitive import ABSENT, Primitive
+from .values import EVERYONE, Lease, Standing, Value
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -136,10 +136,9 @@ class Connections(Primitive):
         }
 
     def _followed_as(self, key: StoreKey) -> tuple[str, ...]:
-        own = self._followers(key.session, key.participant)
-        if key.is_session:
-            return (own,)
-        return own, self._followers(key.session, EVERYONE)
+        session, id = key
+        own = self._followers(session, id)
+        return (own,) if id == SESSION else (own, self._followers(session, EVERYONE))
 
     async def revoke(self, key: StoreKey) -> frozenset[str]:
         """See `Backend.revoke`."""

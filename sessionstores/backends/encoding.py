@@ -11,7 +11,7 @@ import msgspec
 from ..exceptions import StateCorrupt
 from ..keys import StoreKey
 from ..revs import History, Rev
-from .base import CLIENT_MEMORY, Attempt, ClientEntry, Lease, Record
+from .values import CLIENT_MEMORY, Attempt, ClientEntry, Lease, Record
 
 # A session keeps this many of its latest events.
 MAX_EVENTS = 100
@@ -53,7 +53,7 @@ class Stored(Head, array_like=True):
     clients: dict[str, ClientEntry]
 
 
-class Held(NamedTuple):
+class Held(msgspec.Struct, frozen=True):
     """`Record.token` here: the primitive's own, and what a `Record` does not show."""
 
     token: Any

@@ -21,7 +21,6 @@ from ..exceptions import (
 )
 from ..keys import StoreKey
 from ..revs import Rev
-from .base import Opened, Removed
 from .connections import NOBODY, Connections
 from .encoding import (
     About,
@@ -38,6 +37,7 @@ from .encoding import (
     without_lines,
 )
 from .primitive import ABSENT, TRIES, Versioned, contended
+from .values import Opened, Removed
 
 
 class Place(NamedTuple):
@@ -99,31 +99,27 @@ class Index(Connections):
         raise contended(key)
 
     async def _mend(self, key: StoreKey, place: Place, lost: bytes | None) -> bool:
+        """Right the first thing that is wrong; False if nothing is."""
         session, id = key
+        members, bucket = place.members.value, place.bucket.value
         there = place.record is not None
-        members = place.members.value
         if not key.is_session and there != has_line(members, id):
-            if not there:
-                await self._leave(session, [id])
-                return True
-            if not place.ended:
+            if there:
                 await self._enter(session, id)
-                return True
+            else:
+                await self._leave(session, [id])
+            return True
         if place.session is None and not place.ended and ids_in(members):
             stored = fresh(Rev.first(), {}, self._clock(), About())
             name = self._record(StoreKey.of_session(session))
             value = lost or encode(stored)
             await self._put(name, None, value, self._lifetime(stored))
             return True
-        if place.session is None and has_line(place.bucket.value, session):
-            await self._unregister(session)
-            return True
-        if (
-            place.session is not None
-            and not place.ended
-            and not has_line(place.bucket.value, session)
-        ):
-            await self._register(session)
+        if (place.session is not None) != has_line(bucket, session):
+            if place.session is not None:
+                await self._register(session)
+            else:
+                await self._unregister(session)
             return True
         return False
 

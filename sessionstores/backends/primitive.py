@@ -6,8 +6,10 @@ import random
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
+
+import msgspec
 
 from .. import conf
 from ..exceptions import StoreUnavailable
@@ -22,7 +24,7 @@ _MAX_PAUSE = 0.05
 BUCKETS = 16
 
 
-class Versioned(NamedTuple):
+class Versioned(msgspec.Struct, frozen=True, gc=False):
     """What stands at a key, and the token by which a later write tells it changed."""
 
     value: bytes

@@ -10,7 +10,6 @@ from .. import conf
 from ..exceptions import SessionEnded, StateCorrupt
 from ..keys import StoreKey
 from ..revs import Rev
-from .base import BackendStats, ParticipantInfo, Removed, SessionInfo
 from .encoding import (
     MAX_EVENTS,
     About,
@@ -25,6 +24,7 @@ from .encoding import (
 )
 from .index import Index, is_idle
 from .primitive import ABSENT, TRIES, contended
+from .values import BackendStats, ParticipantInfo, Removed, SessionInfo
 
 
 class Sessions(Index):

@@ -1,0 +1,70 @@
+# Needs make and Python 3.11 or newer; everything else goes into $(VENV).
+#
+#   make demo                     run the workshop (ARGS="--open" opens a browser)
+#   make test                     test the package, its client and the demo
+#   make lint                     judge style, types, layers, migrations, settings
+#   make bench                    print the figures beside their floors
+#   make test VENV=.venv-3.13 PYTHON=python3.13 DJANGO='Django>=6.1,<6.2'
+
+PYTHON ?= python3
+VENV ?= .venv
+DJANGO ?=
+ARGS ?=
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Playwright brings a Node.js; it serves where the machine has none.
+NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
+CLIENT_TESTS = $(wildcard tests/client/*.test.js)
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.demo
+	@$(BIN)/python manage.py demo $(ARGS)
+
+test: $(VENV)/.dev
+	@if [ -n "$(CLIENT_TESTS)" ]; then "$(NODE)" --test --test-reporter=spec $(CLIENT_TESTS); fi
+	$(BIN)/python -m pytest --cov $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --settings tests.settings
+	$(BIN)/python manage.py check --deploy --fail-level WARNING \
+		--settings tests.settings_deploy
+	@if command -v npm >/dev/null; then \
+		npm install --silent && npm run --silent types && npm run --silent size; \
+	else echo "There is no npm: the client's types and size are not checked"; fi
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean:
+	rm -rf .venv* .coverage .*_cache .hypothesis build dist
+
+$(VENV)/.python:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "There is no $(PYTHON). Name a Python 3.11 or newer: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is $$($(PYTHON) -V 2>&1). sessionstores needs Python 3.11" \
+		"or newer; name one: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ $(PYTHON) -c 'import sys; print("This Python cannot make a virtual environment." \
+		" On Debian and Ubuntu: apt install python%d.%d-venv" % sys.version_info[:2])' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml $(VENV)/.python
+	@echo "Installing what the demo needs into $(VENV) (once, about 15 seconds) ..."
+	@$(PIP) --editable '.[demo]' $(if $(DJANGO),'$(DJANGO)')
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements.txt $(VENV)/.python
+	@echo "Installing what the tests need into $(VENV) (once, about a minute) ..."
+	@$(PIP) --requirement requirements.txt $(if $(DJANGO),'$(DJANGO)')
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,100 @@
+"""Delivery to another tab in the same process, beside handing a frame to a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import django
+from _rows import Row, show
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+import statistics  # noqa: E402
+
+from benchmarks.states import Board  # noqa: E402
+from sessionstores import Participant, signals, stores  # noqa: E402
+from sessionstores.state import registry  # noqa: E402
+from tests.integration.tab import Tab  # noqa: E402
+
+ROUNDS = 7
+TURNS = 1_000
+
+
+async def hand_off() -> float:
+    """Seconds from putting a frame in a queue to having it in another task."""
+    queue: asyncio.Queue[float] = asyncio.Queue()
+    spent = 0.0
+
+    async def take() -> None:
+        nonlocal spent
+        for _ in range(TURNS):
+            spent += time.perf_counter() - await queue.get()
+
+    task = asyncio.ensure_future(take())
+    for _ in range(TURNS):
+        queue.put_nowait(time.perf_counter())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await task
+    return spent / TURNS
+
+
+async def deliver(code: str) -> float:
+    """Seconds from a commit to the frame that another tab's socket is given."""
+    committed = 0.0
+    arrived: list[float] = []
+
+    def note(event: signals.Event) -> None:
+        nonlocal committed
+        committed = time.perf_counter()
+
+    def heard(message: dict[str, Any]) -> None:
+        if message["text"].startswith('{"type":"patch"'):
+            arrived.append(time.perf_counter() - committed)
+
+    tab = Tab(Participant(code, "alice").token())
+    await tab.connect()
+    tab.heard = heard
+    signals.outlet.subscribers.insert(0, note)
+    board = stores.get(Board, code, "alice")
+    for turn in range(TURNS):
+        await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
+        while len(arrived) <= turn:
+            await asyncio.sleep(0)
+        tab.inbox.clear()
+        if not turn % 100:
+            tab.say({"type": "pong", "visible": True})
+    signals.outlet.subscribers.remove(note)
+    await tab.drop()
+    return sum(arrived) / TURNS
+
+
+def main() -> None:
+    """Print the row."""
+    with registry.isolated(Board):
+        floors, ours = [], []
+        for _ in range(ROUNDS):
+            floors.append(asyncio.run(hand_off()) * 1e6)
+            ours.append(asyncio.run(deliver("K7Q2ZD")) * 1e6)
+    floor, figure = statistics.median(floors), statistics.median(ours)
+    show(
+        Row(
+            "other tabs, same process",
+            f"queue hand-off {floor:.1f} µs",
+            f"{figure:.1f} µs",
+            f"{figure / floor:.1f}",
+            "≤ 4",
+            figure / floor <= 4,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Every figure of the project, each beside its floor or peer in the same run.
+
+`python benchmarks/run.py [NAME ...]` runs all of them, or those named.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NAMES = ("diff", "dispatch", "delivery", "memory", "consumer", "client")
+
+
+def main(names: list[str]) -> int:
+    """Run one after the other, since each wants the machine for itself."""
+    failed = 0
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    for name in names or NAMES:
+        script = HERE / f"bench_{name}.py"
+        if not script.exists():
+            print(f"There is no benchmark {name!r}; there are {', '.join(NAMES)}.")
+            return 2
+        print(f"== {name}", flush=True)
+        failed |= subprocess.run([sys.executable, str(script)], env=environment).returncode
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

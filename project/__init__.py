@@ -1,0 +1,1 @@
+"""The demo site: a card-sorting workshop in three steps, built on sessionstores."""

@@ -1,0 +1,91 @@
+// A participant's board: what is on it comes from the store, what is done with it goes there.
+
+import { connect } from "../sessionstores/client.js";
+import { showStatus, showStep } from "./status.js";
+import { steps } from "./steps.js";
+import { createTable } from "./table.js";
+
+const byId = (id) => document.getElementById(id);
+const page = JSON.parse(byId("page").textContent);
+const shared = page.store !== "board";
+
+// Frames of one window have one sessionStorage: a participant's second frame keeps its hands off it.
+const session = connect("#sessionstores", shared ? { storage: null } : {});
+const board = session.store(page.store);
+const agenda = session.store("agenda");
+const drawStatus = showStatus(session, shared ? "session" : "me");
+const drawTable = createTable(byId("table"), page.cards, put, say);
+const moves = []; // sent or waiting to be sent, not yet confirmed
+let notices = 0;
+let shownStep;
+
+function say(text) {
+  byId("announcer").textContent = text;
+}
+
+async function notify(text, { stay = false } = {}) {
+  const mine = ++notices;
+  Object.assign(byId("notice"), { textContent: text, hidden: false });
+  if (stay) return;
+  await new Promise((resolve) => setTimeout(resolve, 5000));
+  if (mine === notices) byId("notice").hidden = true;
+}
+
+function draw() {
+  if (!board.getState() || !agenda.getState()) return; // the first snapshot is still to come
+  const { step: number } = agenda.getState();
+  const step = steps[number];
+  const seen = structuredClone(board.getState());
+  for (const move of moves) move.step.foretell(seen, move.args);
+
+  const placed = step.layout(seen).slice(1).flat().length;
+  const wanted = step.wanted(seen);
+  const done = seen.done.includes(number);
+  drawTable(step, seen, new Set(moves.map(({ args }) => args.card)));
+  showStep(number);
+  byId("task").textContent = step.title;
+  byId("hint").textContent = step.hint;
+  byId("placed").textContent = placed;
+  byId("wanted").textContent = wanted;
+  byId("finish").disabled = done || placed < wanted || session.status === "ended";
+  byId("finish").textContent = done ? "Done. Waiting for the others" : "I’m done";
+  if (shownStep && shownStep !== number) say(`Step ${number}: ${step.title} ${step.hint}`);
+  shownStep = number;
+  drawStatus();
+}
+
+async function put(card, to) {
+  const step = steps[agenda.getState().step];
+  const move = { step, args: { card, [step.argument]: to } };
+  moves.push(move);
+  draw();
+  try {
+    await board.dispatch(step.action, move.args);
+  } catch (error) {
+    notify(error.message);
+  }
+  moves.splice(moves.indexOf(move), 1);
+  draw();
+}
+
+byId("finish").addEventListener("click", () => {
+  board.dispatch("finish").catch((error) => notify(error.message));
+});
+
+let dropped = false;
+byId("drop").addEventListener("click", ({ currentTarget: button }) => {
+  dropped = !dropped;
+  if (dropped) session.pause();
+  else session.resume();
+  button.textContent = dropped ? "Reconnect" : "Drop connection";
+});
+
+board.subscribe(draw);
+agenda.subscribe(draw);
+session.on("reset", () => notify("The server no longer has what you saw. This is what it has."));
+session.on("end", ({ reason, message }) => {
+  byId("drop").disabled = true;
+  notify(reason === "ended" ? "The workshop has ended. Thank you!" : message, { stay: true });
+  draw();
+});
+draw();

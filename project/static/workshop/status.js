@@ -1,0 +1,41 @@
+// The connection in words: what it is doing, what waits for it, and how far the document has come.
+
+const WORDS = {
+  connecting: "Connecting",
+  live: "Live",
+  reconnecting: "Reconnecting",
+  offline: "Offline",
+  ended: "Ended",
+};
+
+const counterOf = (rev) => rev?.split(/[.-]/)[1];
+
+// `doc` is the document whose rev is shown: "me" or "session".
+export function showStatus(session, doc) {
+  const words = document.getElementById("status");
+  const code = document.getElementById("rev");
+
+  function draw() {
+    const rev = session.rev(doc);
+    const waiting = session.pending && session.status !== "live" ? ` · ${session.pending} waiting` : "";
+    const text = WORDS[session.status] + waiting;
+    if (words.textContent !== text) words.textContent = text;
+    code.textContent = rev ? `rev ${counterOf(rev)}` : "";
+    code.title = rev ?? "";
+    document.body.dataset.status = session.status;
+  }
+
+  session.on("status", draw);
+  session.on("pending", draw);
+  draw();
+  return draw;
+}
+
+export function showStep(current) {
+  for (const item of document.querySelectorAll("#steps li")) {
+    const number = Number(item.dataset.step);
+    item.toggleAttribute("data-past", number < current);
+    if (number === current) item.setAttribute("aria-current", "step");
+    else item.removeAttribute("aria-current");
+  }
+}

@@ -1,0 +1,81 @@
+// The three steps as a page shows them: their zones, and the action that puts a card into one.
+//
+// `foretell` changes a copy of the board as the server will, so that a move made while the connection is down is seen
+// at once. What the server says later replaces it.
+
+const take = (list, card) => list.filter((other) => other !== card);
+
+const sort = {
+  title: "What should we do?",
+  hint: "Sort every idea onto a pile.",
+  action: "move",
+  argument: "pile",
+  pool: { title: "Ideas", none: "All sorted." },
+  zones: [
+    { key: "start", to: "start", title: "Start now" },
+    { key: "later", to: "later", title: "Maybe later" },
+    { key: "leave", to: "leave", title: "Leave it" },
+  ],
+  layout: ({ deck, piles }) => [deck, piles.start, piles.later, piles.leave],
+  wanted: (board) => board.deck.length + Object.values(board.piles).flat().length,
+  foretell(board, { card, pile }) {
+    board.deck = take(board.deck, card);
+    for (const name in board.piles) board.piles[name] = take(board.piles[name], card);
+    (pile ? board.piles[pile] : board.deck).push(card);
+  },
+};
+
+const candidates = ({ piles }) => [...piles.start, ...piles.later];
+
+const choose = {
+  title: "Which three first?",
+  hint: "Pick your top three, in order.",
+  action: "choose",
+  argument: "rank",
+  pool: { title: "Start now, maybe later", none: "None left here." },
+  zones: [1, 2, 3].map((rank) => ({ key: `rank-${rank}`, to: rank, title: `Number ${rank}` })),
+  layout: (board) => [
+    candidates(board).filter((card) => !board.top.includes(card)),
+    ...board.top.map((card) => (card ? [card] : [])),
+  ],
+  wanted: (board) => Math.min(3, candidates(board).length),
+  foretell(board, { card, rank }) {
+    const displaced = rank ? board.top[rank - 1] : "";
+    board.top = board.top.map((other) => (other === card ? displaced : other));
+    if (rank) board.top[rank - 1] = card;
+  },
+};
+
+const spot = (effort, value, title) => ({
+  key: `${effort}-${value}`,
+  to: { effort, value },
+  title,
+  note: `${effort} effort, ${value} value`,
+});
+
+const weigh = {
+  title: "What is it worth?",
+  hint: "Weigh effort against value.",
+  action: "place",
+  argument: "spot",
+  pool: { title: "Your top three", none: "None left here." },
+  zones: [
+    spot("low", "high", "Quick win"),
+    spot("high", "high", "Big bet"),
+    spot("low", "low", "On the side"),
+    spot("high", "low", "Think again"),
+  ],
+  layout: ({ top, spots }) => {
+    const chosen = top.filter(Boolean);
+    const keyOf = (card) => spots[card] && `${spots[card].effort}-${spots[card].value}`;
+    const inZone = ({ key }) => chosen.filter((card) => keyOf(card) === key);
+    return [chosen.filter((card) => !spots[card]), ...weigh.zones.map(inZone)];
+  },
+  wanted: ({ top }) => top.filter(Boolean).length,
+  foretell(board, { card, spot: to }) {
+    if (to) board.spots[card] = to;
+    else delete board.spots[card];
+  },
+};
+
+export const steps = { 1: sort, 2: choose, 3: weigh };

@@ -1,0 +1,33 @@
+"""The demo's pages."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.templatetags.static import static
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
+from django.views.generic import RedirectView
+
+from . import views
+
+
+class SessionCodeConverter(StringConverter):
+    """What a session code looks like; anything else is no page of ours."""
+
+    regex = "[A-Z0-9]{6}"
+
+
+register_converter(SessionCodeConverter, "code")
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("favicon.ico", RedirectView.as_view(url=static("workshop/icon.svg"))),
+    path("start/", views.start, name="start"),
+    path("admin/", admin.site.urls),
+    path("<code:code>/", views.board, name="board"),
+    path("<code:code>/shared/", views.board, {"shared": True}, name="shared"),
+    path("<code:code>/together/", views.together, name="together"),
+    path("<code:code>/progress/", views.progress, name="progress"),
+    path("<code:code>/restart/", views.restart, name="restart"),
+    path("<code:code>/end/", views.end, name="end"),
+]

@@ -1,0 +1,165 @@
+"""The demo's pages: joining, a board, and the facilitator's view of all boards."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_POST, require_safe
+
+from sessionstores import (
+    InvalidKey,
+    LimitReached,
+    Participant,
+    SessionLocked,
+    UnknownSession,
+    join,
+    participant_required,
+    stores,
+)
+from sessionstores.middleware import ParticipantRequest
+
+from .forms import JoinForm
+from .states import CARDS, Board
+from .workshop import (
+    FACILITATOR,
+    LABEL,
+    LOOPBACK,
+    STEP_TITLES,
+    cast_of,
+    open_workshop,
+    progress_of,
+)
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """Let a guest join with a code and a name."""
+    form = JoinForm(
+        request.POST or None,
+        initial={"code": request.GET.get("code", "")},
+        label_suffix="",
+    )
+    if request.method == "POST" and form.is_valid():
+        code = form.cleaned_data["code"]
+        try:
+            guest = join(request, code)
+        except (UnknownSession, InvalidKey):
+            form.add_error("code", "No workshop has this code. Is it spelled right?")
+        except LimitReached:
+            form.add_error("code", "That was one guess too many. Wait for a minute.")
+        except SessionLocked:
+            form.add_error("code", "This workshop takes no more people.")
+        else:
+            board = stores.get(Board, code, guest.id)
+            board.dispatch(Board.introduce, form.cleaned_data["name"])
+            return redirect("board", code=code)
+    return render(request, "workshop/home.html", {"form": form, "label": LABEL})
+
+
+@require_POST
+def start(request: HttpRequest) -> HttpResponse:
+    """Open a new workshop, with whoever asks as its facilitator."""
+    code = open_workshop()
+    join(request, code, participant=FACILITATOR, role="facilitator")
+    return redirect("together", code=code)
+
+
+@never_cache
+@require_safe
+@xframe_options_sameorigin
+@participant_required
+def board(
+    request: ParticipantRequest, code: str, *, shared: bool = False
+) -> HttpResponse:
+    """Show a participant's own board; or `shared`, the one that all fall into."""
+    participant = participant_of(request)
+    config = participant.config()
+    name = stores.get(Board, code, participant.id).state.name or participant.id
+    context = {
+        "config": config,
+        "name": name,
+        "shared": shared,
+        "step_titles": STEP_TITLES,
+        "page": {"cards": CARDS, "store": "shared_board" if shared else "board"},
+    }
+    return render(request, "workshop/board.html", context)
+
+
+@never_cache
+@require_safe
+@participant_required
+def together(request: ParticipantRequest, code: str) -> HttpResponse:
+    """Show the facilitator's panel beside the boards of the cast."""
+    facilitator = facilitator_of(request)
+    people = [
+        {
+            "id": person.id,
+            "name": person.id.title(),
+            "board": person.link(reverse("board", args=[code])),
+            "shared": person.link(reverse("shared", args=[code])),
+        }
+        for person in cast_of(code)
+    ]
+    context = {
+        "config": facilitator.config(),
+        "code": code,
+        "label": LABEL,
+        "people": people,
+        "step_titles": STEP_TITLES,
+        "progress": progress_of(code),
+        "is_local": request.get_host().partition(":")[0] in LOOPBACK,
+        "join_url": request.build_absolute_uri(f"{reverse('home')}?code={code}"),
+        "links": {
+            name: facilitator.link(reverse(name, args=[code]))
+            for name in ("progress", "restart", "end")
+        },
+    }
+    return render(request, "workshop/together.html", context)
+
+
+@never_cache
+@require_safe
+@participant_required
+def progress(request: ParticipantRequest, code: str) -> HttpResponse:
+    """Return the fragment that shows everybody's progress."""
+    facilitator_of(request)
+    context = {"progress": progress_of(code)}
+    return render(request, "workshop/_progress.html", context)
+
+
+@require_POST
+@participant_required
+def restart(request: ParticipantRequest, code: str) -> HttpResponse:
+    """Take one participant's cards back to the deck."""
+    facilitator = facilitator_of(request)
+    store = stores.get(Board, code, request.POST.get("participant", ""))
+    if store.peek() is not None:
+        store.dispatch(Board.start_over)
+    return redirect(facilitator.link(reverse("together", args=[code])))
+
+
+@require_POST
+@participant_required
+def end(request: ParticipantRequest, code: str) -> HttpResponse:
+    """End the workshop, for good."""
+    facilitator_of(request)
+    stores.end_session(code)
+    return redirect("home")
+
+
+def participant_of(request: ParticipantRequest) -> Participant:
+    """Return who a request speaks for, where @participant_required has seen to it."""
+    return cast("Participant", request.participant)
+
+
+def facilitator_of(request: ParticipantRequest) -> Participant:
+    """Return the participant if they lead the workshop; refuse others."""
+    participant = participant_of(request)
+    if participant.role != "facilitator":
+        raise PermissionDenied("Only the facilitator may see this.")
+    return participant

@@ -1,0 +1,168 @@
+"""The embedded default, in this process's memory."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+
+import pytest
+from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
+
+from sessionstores.backends import get_backend, problem
+from sessionstores.backends.base import Record, run
+from sessionstores.backends.locmem import LocMemBackend, RecordCache
+from sessionstores.keys import StoreKey
+
+from .contract import ALICE, BOARD, BackendContract, Clock
+
+
+class TestLocMem(BackendContract):
+    def make_backend(self, *, blocking: bool, clock: Clock) -> LocMemBackend:
+        return LocMemBackend("contract", blocking=blocking, clock=clock)
+
+    def plant(self, key: str, value: bytes, clock: Clock) -> None:
+        cache = RecordCache("sessionstores:contract", {})
+        found = cache.read([key], clock()).get(key)
+        token = found.token if found else None
+        assert cache.cas(key, token, value, clock(), clock() + 600) is not None
+
+
+@pytest.fixture
+def backend(clock: Clock) -> LocMemBackend:
+    backend = LocMemBackend("tests", blocking=True, clock=clock)
+    run(backend.clear())
+    return backend
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_an_idle_participant_costs_little_more_than_its_state(
+    backend: LocMemBackend,
+) -> None:
+    run(backend.open(ALICE, BOARD))
+    count, size = 2_000, 930
+    keys = [
+        StoreKey(f"S{n // 100:05d}", f"participant-{n % 100:02d}") for n in range(count)
+    ]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for key in keys:
+            run(backend.open(key, {"board": os.urandom(size)}))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    run(backend.clear())
+    assert (after - before) / count <= 1.6 * size
+
+
+def test_nothing_is_culled_however_much_is_cached(backend: LocMemBackend) -> None:
+    for n in range(1_000):
+        run(backend.open(StoreKey(f"S{n:05d}", "alice"), BOARD))
+    assert run(backend.participant_count()) == 1_000
+    assert all(run(backend.read(StoreKey(f"S{n:05d}", "alice"))) for n in range(1_000))
+
+
+def test_clearing_or_filling_the_sites_cache_touches_no_record() -> None:
+    backend = get_backend(blocking=True)
+    run(backend.open(ALICE, BOARD))
+    for number in range(500):
+        caches["default"].set(f"page-{number}", "x")
+    caches["default"].clear()
+    assert isinstance(run(backend.read(ALICE)), Record)
+    run(backend.clear())
+
+
+def test_expired_values_are_given_back_without_being_read(
+    backend: LocMemBackend, clock: Clock
+) -> None:
+    run(backend.create_session("KEPT22", label="", keep=10_000_000))
+    for n in range(500):
+        run(backend.swap_value(f"v{n}", None, b"x", seconds=10))
+    clock.advance(11)
+    for n in range(300):
+        run(backend.swap_value(f"w{n}", None, b"x", seconds=10))
+    assert len(backend._cache._cache) <= 310
+    assert run(backend.session("KEPT22")) is not None
+
+
+def test_nothing_in_memory_ever_suspends() -> None:
+    backend = LocMemBackend("tests", blocking=False)
+    run(backend.open(ALICE, BOARD))
+    assert len(run(backend.participants(ALICE.session))) == 1
+    run(backend.clear())
+
+
+def test_a_backend_is_made_once_for_each_flavour(settings: Settings) -> None:
+    blocking = get_backend(blocking=True)
+    assert get_backend(blocking=True) is blocking
+    assert isinstance(blocking, LocMemBackend)
+    assert blocking.blocking
+    assert not get_backend(blocking=False).blocking
+    assert (blocking.in_memory, blocking.shared) == (True, False)
+    settings.SESSIONSTORES = {"IDLE_TIMEOUT": 10}
+    assert get_backend(blocking=True) is not blocking
+
+
+class OwnCache(LocMemCache):
+    pass
+
+
+class OddCache:
+    pass
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["django.core.cache.backends.locmem.LocMemCache", f"{__name__}.OwnCache", OwnCache],
+)
+def test_locmem_and_what_derives_from_it_can_be_used(
+    settings: Settings, backend: object
+) -> None:
+    settings.CACHES = {"default": {"BACKEND": backend}}
+    assert problem("default") is None
+    assert isinstance(get_backend(blocking=True), LocMemBackend)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("django.core.cache.backends.dummy.DummyCache", "keeps nothing"),
+        ("django.core.cache.backends.filebased.FileBasedCache", "loses"),
+        ("django.core.cache.backends.redis.RedisCache", "no backend yet in this"),
+        ("django.core.cache.backends.db.DatabaseCache", "no backend yet in this"),
+        ("django.core.cache.backends.memcached.PyMemcacheCache", "no backend yet"),
+        ("django.core.cache.backends.memcached.PyLibMCCache", "no backend yet"),
+        ("django.core.cache.backends.base.BaseCache", "no backend in sessionstores"),
+        ("no.such.module", "cannot be loaded"),
+        (f"{__name__}.OddCache", "not a cache class"),
+        (None, "not a cache class"),
+    ],
+)
+def test_other_caches_are_refused_with_the_reason_and_a_way_out(
+    settings: Settings, path: str | None, reason: str
+) -> None:
+    settings.CACHES = {"other": {"BACKEND": path}, "default": {"BACKEND": path}}
+    settings.SESSIONSTORES = {"CACHE": "other"}
+    words = problem("other")
+    assert words is not None
+    assert reason in words
+    assert "'other'" in words
+    with pytest.raises(ImproperlyConfigured, match="other"):
+        get_backend(blocking=True)
+
+
+def test_a_missing_alias_names_those_that_exist(settings: Settings) -> None:
+    settings.SESSIONSTORES = {"CACHE": "stores"}
+    words = problem("stores")
+    assert words is not None
+    assert "'stores'" in words
+    assert "'default'" in words
+    with pytest.raises(ImproperlyConfigured, match="LocMemCache"):
+        get_backend(blocking=True)

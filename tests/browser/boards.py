@@ -1,0 +1,36 @@
+"""What a person sees of a board and does with it."""
+
+from __future__ import annotations
+
+from playwright.sync_api import FrameLocator, Locator, Page, expect
+
+
+class BoardView:
+    """One board, in a page of its own or in a frame."""
+
+    def __init__(self, root: Page | FrameLocator) -> None:
+        self.root = root
+
+    @classmethod
+    def framed(cls, page: Page, title: str) -> BoardView:
+        return cls(page.frame_locator(f'iframe[title="{title}"]'))
+
+    def card(self, title: str) -> Locator:
+        return self.root.get_by_role("button", name=title, exact=True)
+
+    def zone(self, name: str) -> Locator:
+        return self.root.locator(f'[data-zone="{name}"]')
+
+    def cards_in(self, zone: str) -> Locator:
+        return self.zone(zone).locator(".card")
+
+    def move(self, title: str, zone: str) -> None:
+        """Tap a card, then a place."""
+        self.card(title).click()
+        self.zone(zone).locator(".put").click()
+
+    def expect_live(self) -> None:
+        expect(self.root.locator("#status")).to_have_text("Live")
+
+    def expect_cards(self, zone: str, *titles: str) -> None:
+        expect(self.cards_in(zone)).to_have_text(list(titles))

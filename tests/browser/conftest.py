@@ -1,0 +1,83 @@
+"""A running demo, and people in front of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    sync_playwright,
+)
+
+from tests.demo_process import DemoProcess
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+
+Open = Callable[..., Page]
+
+
+# Playwright's sync API keeps an event loop running in this thread: it must be gone
+# before the async tests of other modules.
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[DemoProcess]:
+    process = DemoProcess("--port", "0", temporary=tmp_path)
+    yield process
+    code = process.stop()
+    sys.stdout.write(process.output)
+    assert "Traceback" not in process.output
+    assert code == 0
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """Open an address as somebody else: `open_page(url, **context_options)`."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # What a browser says of a server that a test has ended is no complaint.
+        gone = "net::ERR_CONNECTION_REFUSED" in message.text
+        if message.type in ("error", "warning") and not gone:
+            complaints.append(message.text)
+
+    def open_page(url: str, *, beside: Page | None = None, **options: Any) -> Page:
+        if beside is None:
+            context = browser.new_context(**{"locale": "en-GB", **options})
+            context.set_default_timeout(10_000)
+            contexts.append(context)
+        else:
+            context = beside.context
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", note)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -1,0 +1,127 @@
+"""A tab's socket for tests of delivery: Channels' communicator, frames as dicts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from channels.testing import WebsocketCommunicator
+
+from sessionstores.consumers import StoreConsumer
+from sessionstores.participants import Participant
+
+CODE = "K7Q2ZD"
+ORIGIN = (b"origin", b"http://testserver")
+PATIENCE = 10.0
+
+Frame = dict[str, Any]
+
+
+def token(participant: str = "alice", role: str = "participant") -> str:
+    """Return a token of the test session."""
+    return Participant(CODE, participant, role).token()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let the loop run until `condition` holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.001)
+
+
+class Socket:
+    """One connection. `headers` and `subprotocols` are what the browser would send."""
+
+    def __init__(
+        self,
+        application: Any = None,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        subprotocols: list[str] | None = None,
+    ) -> None:
+        self.communicator = WebsocketCommunicator(
+            application or StoreConsumer.as_asgi(),
+            "/ws/sessionstores/",
+            headers=[ORIGIN] if headers is None else headers,
+            subprotocols=["sessionstores.v1"] if subprotocols is None else subprotocols,
+        )
+        self.welcome: Frame = {}
+        self.snapshots: dict[str, Frame] = {}
+
+    async def open(self) -> str | None:
+        """Have the socket accepted; return the subprotocol."""
+        accepted, subprotocol = await self.communicator.connect(PATIENCE)
+        assert accepted
+        assert not isinstance(subprotocol, int)
+        return subprotocol
+
+    async def hello(
+        self,
+        participant: str = "alice",
+        *,
+        role: str = "participant",
+        client: str = "c1",
+        have: dict[str, str] | None = None,
+        token: str | None = None,
+    ) -> Socket:
+        """Open, say hello, and take the welcome and the first snapshots."""
+        await self.open()
+        token = token or Participant(CODE, participant, role).token()
+        await self.say(type="hello", token=token, client=client, have=have or {})
+        self.welcome = await self.expect("welcome")
+        for _ in range(2):
+            frame = await self.expect("snapshot")
+            self.snapshots[frame["doc"]] = frame
+        return self
+
+    async def say(self, **frame: Any) -> None:
+        """Send a frame."""
+        await self.say_text(json.dumps(frame))
+
+    async def say_text(self, text: str) -> None:
+        """Send any text."""
+        await self.communicator.send_input({"type": "websocket.receive", "text": text})
+
+    async def act(self, id: int, action: str, **args: Any) -> Frame:
+        """Run an action, given as "state.name", and return its answer."""
+        state, _, name = action.partition(".")
+        await self.say(type="action", id=id, state=state, action=name, args=args)
+        return await self.receive()
+
+    async def receive(self) -> Frame:
+        """Return the next frame."""
+        event = await self.communicator.receive_output(PATIENCE)
+        assert event["type"] == "websocket.send", event
+        frame: Frame = json.loads(event["text"])
+        return frame
+
+    async def expect(self, kind: str, **values: Any) -> Frame:
+        """Return the next frame, which is of that type and has those values."""
+        frame = await self.receive()
+        assert frame["type"] == kind, frame
+        assert {name: frame.get(name) for name in values} == values, frame
+        return frame
+
+    async def closed(self) -> int:
+        """Return the code with which the server closes, as the next thing it does."""
+        event = await self.communicator.receive_output(PATIENCE)
+        assert event["type"] == "websocket.close", event
+        await self.communicator.wait(PATIENCE)
+        code: int = event["code"]
+        return code
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has been sent that was not received."""
+        return bool(self.communicator.output_queue.empty())
+
+    async def drop(self) -> None:
+        """Lose the connection, if it is open."""
+        if not self.communicator.future.done():
+            await self.communicator.send_input(
+                {"type": "websocket.disconnect", "code": 1006}
+            )
+        await self.communicator.wait(PATIENCE)

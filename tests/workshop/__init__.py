@@ -1,0 +1,1 @@
+"""The app whose states the tests use."""
