@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One figure beside its floor or peer, their ratio, the aim, and whether it is met."""
+    """One figure beside its floor or peer, their ratio, the aim, and whether met."""
 
     what: str
     floor: str

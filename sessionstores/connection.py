@@ -11,7 +11,7 @@ from typing import Any
 from . import codec, protocol
 from .backends.base import Backend, Lease, Record
 from .events import RemoteChange
-from .exceptions import SessionStoresError
+from .exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from .keys import StoreKey
 from .outbox import Outbox
 from .protocol import Close
@@ -22,6 +22,15 @@ from .state import states_in
 from .tokens import Claims
 
 logger = logging.getLogger("sessionstores.delivery")
+
+
+def public(error: SessionStoresError) -> tuple[str, str]:
+    """Return the code and the message with which a tab is told of an error."""
+    if isinstance(error, StoreUnavailable | StateCorrupt):
+        # What these say is for the site's people: it may name hosts and data.
+        logger.warning("A tab is told of %s: %s", error.code, error)
+        return error.code, "The server cannot use this state now; try again later."
+    return error.code, str(error)
 
 
 class Document:
@@ -150,7 +159,7 @@ class Connection:
         try:
             return await self.open(self.names[name])
         except SessionStoresError as error:
-            return protocol.error(error.code, str(error))
+            return protocol.error(*public(error))
         except Exception:
             logger.exception("%s: a snapshot of %r failed", self.key, name)
             return protocol.error("internal", "The server failed to read this.")

@@ -20,7 +20,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from . import broadcast as broadcast  # subscribes to what the stores publish
 from . import conf, protocol
 from .backends import get_backend
-from .connection import Connection
+from .connection import Connection, public
 from .dispatch import Bucket, Dispatcher
 from .exceptions import (
     InvalidToken,
@@ -80,7 +80,6 @@ class StoreConsumer(AsyncConsumer):
         self.scope = scope
         self._send: Callable[[dict[str, Any]], Awaitable[None]] = send
         self._receive: Callable[[], Awaitable[dict[str, Any]]] = receive
-        self._hub: Hub = current_hub()
         self._connection: Connection | None = None
         self._bad_frames = Bucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
         if (await receive())["type"] != "websocket.connect":
@@ -122,10 +121,8 @@ class StoreConsumer(AsyncConsumer):
         except _Denied as denied:
             return denied.close, denied.frame
         except SessionStoresError as error:
-            close = next((c for e, c in _CLOSES if isinstance(error, e)), None)
-            if close is None:
-                logger.error("A connection was refused: %s", error)
-            return close or Close.INTERNAL, protocol.error(error.code, str(error))
+            closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
+            return (closes or [Close.INTERNAL])[0], protocol.error(*public(error))
         except _Gone:
             raise
         except Exception:
@@ -172,6 +169,7 @@ class StoreConsumer(AsyncConsumer):
         await check_standing(backend, claims, max_age=settings.token_max_age)
         connection = Connection(backend, claims, hello, self._send)
         self._connection = connection
+        self._hub: Hub = current_hub()
         await self._hub.join(connection)
         others = [
             lease

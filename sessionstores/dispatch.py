@@ -11,14 +11,8 @@ import msgspec
 
 from . import conf, protocol
 from .backends.base import Attempt
-from .connection import Connection, Document
-from .exceptions import (
-    ActionRejected,
-    LimitReached,
-    SessionStoresError,
-    StateCorrupt,
-    StoreUnavailable,
-)
+from .connection import Connection, Document, public
+from .exceptions import ActionRejected, LimitReached, SessionStoresError
 from .participants import Participant
 from .records import Outcome, perform
 from .state import State, get_action, get_state
@@ -160,11 +154,7 @@ class Dispatcher:
     ) -> str:
         code, message = "internal", "The server failed; nothing was changed."
         if isinstance(error, SessionStoresError):
-            code, message = error.code, str(error)
-        if isinstance(error, StoreUnavailable | StateCorrupt):
-            # What they say is for the site's people: it may name hosts and data.
-            logger.warning("%s: action %s: %s", self._connection.key, frame.id, error)
-            message = "The server cannot use this state now; try again later."
+            code, message = public(error)
         if document is not None:
             place = self._numbered(frame, document), document
             refused = self._refused.setdefault(place, {})

@@ -202,16 +202,18 @@ class Hub:
 
     async def _start(self) -> None:
         self.process = f"sessionstores.local!{secrets.token_hex(8)}"
-        hubs[self.process] = self
+        hubs[self.process] = _by_loop[self.loop] = self
         self._reachable = False
         self._tasks = [self.loop.create_task(self._beat())]
         layer = get_channel_layer()
-        if layer is not None:
-            try:
-                await self._take_channel(layer)
-            except Exception:
-                counters.failed += 1
-                logger.exception("No channel yet: heads must tell what others commit")
+        if layer is None:
+            return
+        try:
+            await self._take_channel(layer)
+        except Exception:
+            counters.failed += 1
+            logger.exception("No channel yet: heads must tell what others commit")
+        finally:
             self._tasks.append(self.loop.create_task(self._listen(layer)))
 
     async def _take_channel(self, layer: Any) -> None:
@@ -226,6 +228,8 @@ class Hub:
     async def _stop(self) -> None:
         tasks, self._tasks = self._tasks, []
         hubs.pop(self.process, None)
+        # A hub holds its loop, so that this would keep both for good.
+        _by_loop.pop(self.loop, None)
         for task in (*tasks, *self._checks):
             task.cancel()
         await asyncio.gather(*tasks, *self._checks, return_exceptions=True)

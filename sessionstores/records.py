@@ -221,17 +221,20 @@ async def transact(
         encoded = codec.encode(state)
         if encoded == stored:
             return Outcome(record.rev, record.rev, result=result)
+        rev = record.rev.next()
         answer = await commit(
             backend,
             record,
-            record.rev.next(),
+            rev,
             {name: encoded},
             sender=cls,
             attempt=attempt,
             source=source,
         )
         if isinstance(answer, Applied):
-            return Outcome(record.rev, answer.record.rev, answer.change, result)
+            # Others may have committed on top by the time that a lost reply is made
+            # up for: the operations lead to our own rev only.
+            return Outcome(record.rev, rev, answer.change, result)
         await tries.again()
         record = answer.record or await open_record(backend, key, (cls,))
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sessionstores import consumers, dispatch
+from sessionstores import connection, consumers, dispatch
 from sessionstores.backends import get_backend
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.hub import current_hub
@@ -291,7 +291,8 @@ async def test_an_outage_at_hello_asks_the_tab_to_come_back(
     socket = Socket()
     await socket.open()
     await socket.say(type="hello", token=token(), client="c1")
-    await socket.expect("error", code="store_unavailable")
+    error = await socket.expect("error", code="store_unavailable")
+    assert "10.0.0.7" not in error["message"]
     assert await socket.closed() == Close.UNAVAILABLE
     assert not current_hub().connections
 
@@ -347,6 +348,20 @@ async def test_what_is_committed_while_snapshots_are_read_follows_them(
     patch = await alice.expect("patch", doc="session")
     assert applied(session, patch) == (await agenda.asnapshot()).rev
     assert alice.silent
+
+
+async def test_data_of_a_newer_version_asks_the_tab_to_come_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend = get_backend(blocking=False)
+    await backend.open(ALICE, {"board": b'99:{"secret":1}'})
+    socket = Socket()
+    await socket.open()
+    await socket.say(type="hello", token=token(), client="c1")
+    error = await socket.expect("error", code="state_corrupt")
+    assert "99" not in error["message"]
+    assert "99" in caplog.text
+    assert await socket.closed() == Close.INTERNAL
 
 
 # Actions
@@ -500,8 +515,26 @@ async def test_an_outage_during_an_action_rejects_it_and_the_connection_lives(
         assert reject["code"] == "store_unavailable"
         assert "10.0.0.7" not in reject["message"]
         await alice.say(type="sync", doc="me")
-        await alice.expect("error", code="store_unavailable")
+        error = await alice.expect("error", code="store_unavailable")
+        assert "10.0.0.7" not in error["message"]
     assert (await alice.act(2, "board.clear"))["type"] == "ack"
+
+
+async def test_a_snapshot_that_breaks_is_answered_and_the_connection_lives(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def breaks(*args: Any) -> None:
+        raise ZeroDivisionError("secret")
+
+    alice = await tab()
+    with monkeypatch.context() as fault:
+        fault.setattr(connection, "open_document", breaks)
+        await alice.say(type="sync", doc="me")
+        error = await alice.expect("error", code="internal")
+        assert "secret" not in error["message"]
+        assert "ZeroDivisionError" in caplog.text
+    await alice.say(type="sync", doc="me")
+    await alice.expect("snapshot", doc="me")
 
 
 async def test_more_actions_than_the_rate_limit_are_rejected(

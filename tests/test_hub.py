@@ -54,10 +54,9 @@ async def fails(*args: Any, **kwargs: Any) -> Any:
 
 
 async def test_a_hub_runs_while_it_has_connections(tab: Opener) -> None:
-    hub = current_hub()
-    assert not hub.process
     before = asyncio.all_tasks()
     alice, bob = await tab("alice"), await tab("bob")
+    hub = current_hub()
     assert hubs == {hub.process: hub}
     own = {alice.communicator.future, bob.communicator.future}
     assert len(asyncio.all_tasks() - before - own) == 2
@@ -68,7 +67,7 @@ async def test_a_hub_runs_while_it_has_connections(tab: Opener) -> None:
     assert not hubs
     assert await get_backend(blocking=False).followers(ALICE) == frozenset()
     await tab("alice")
-    assert hubs == {hub.process: hub}
+    assert hubs == {current_hub().process: current_hub()}
 
 
 async def test_tabs_that_come_and_go_at_once_leave_one_hub_running(
@@ -499,3 +498,47 @@ async def test_a_session_document_is_followed_by_all(tab: Opener) -> None:
     await stores.get(Agenda, CODE).adispatch(lambda agenda: agenda.votes.update(x=1))
     one = await alice.expect("patch", doc="session")
     assert await bob.expect("patch") == one
+
+
+async def test_leaving_twice_releases_once(tab: Opener) -> None:
+    await tab("alice", client="c1")
+    hub = current_hub()
+    (connection,) = hub.connections.values()
+    await hub.leave(connection)
+    await hub.leave(connection)
+    assert await get_backend(blocking=False).connections(ALICE) == []
+
+
+async def test_a_hub_that_is_cancelled_while_it_starts_still_listens(
+    tab: Opener,
+) -> None:
+    class Slow(InMemoryChannelLayer):
+        async def new_channel(self, *args: Any) -> str:
+            if not starting.done():
+                starting.set_result(None)
+                await asyncio.Event().wait()
+            name: str = await super().new_channel(*args)
+            return name
+
+    starting = asyncio.get_running_loop().create_future()
+    layer = Slow()
+    channel_layers.set("default", layer)
+    first = asyncio.create_task(Socket().hello("bob"))
+    await starting
+    second = asyncio.create_task(tab("alice"))
+    await asyncio.sleep(0)
+    first.cancel()
+    alice = await second
+    await until(lambda: current_hub().process.startswith("specific."))
+    name = current_hub().process
+    await layer.send(name, message(signals.Message(ALICE, "heard")))
+    await alice.expect("message", data="heard")
+
+
+def test_hubs_keep_no_loop_that_is_over() -> None:
+    async def visit() -> None:
+        await (await Socket().hello("alice")).drop()
+
+    before = len(module._by_loop)
+    asyncio.run(visit())
+    assert len(module._by_loop) <= before

@@ -321,6 +321,17 @@ def test_a_pile_emptied_into_another_moves_card_by_card() -> None:
     assert [operation["op"] for operation in operations] == ["move"] * 5
 
 
+def test_a_move_that_leads_nowhere_is_left_out() -> None:
+    def cards(numbers: str) -> list[str]:
+        return [number + "-" * 60 for number in numbers]
+
+    old = {"a": cards("012"), "b": cards("131322")}
+    new = {"a": cards("021301"), "b": cards("3122")}
+    operations = check(old, new)
+    assert [operation["op"] for operation in operations] == [*["move"] * 3, "add"]
+    assert all(operation.get("from") != operation["path"] for operation in operations)
+
+
 def test_a_card_exchanged_for_another_is_removed_and_added() -> None:
     old, new = board(50), board(50)
     del new["deck"][3]

@@ -52,6 +52,7 @@ JUNK = (
     b"\x80",
     b"\xff" * 50,
     msgspec.msgpack.encode(["7f3a", 1, b"", START, START, 0, None, {}, {}]),
+    msgspec.msgpack.encode(["7f3a", 1, b"12345", START, START, 0, None, {}, {}]),
 )
 
 
@@ -995,7 +996,7 @@ class BackendContract:
         assert backend.stats() == (40, 60, 1, total + 4)
 
     def test_ids_that_begin_or_end_alike_are_told_apart(self, backend: Driven) -> None:
-        ids = ["a", "aa", "ba", "ab", "a-", "-a", "A", "a_" * 32]
+        ids = ["aa", "ba", "ab", "a-", "-a", "a_" * 32, "a", "A"]
         for id in ids:
             assert backend.open(StoreKey(CODE, id), {"board": id.encode()}).created
         for gone in ids:

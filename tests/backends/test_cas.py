@@ -623,6 +623,22 @@ def test_junk_in_any_other_value_is_no_crash_and_heals(
             run(call(plain))
 
 
+def test_an_index_cut_off_anywhere_names_nobody_who_is_not_there(
+    plain: LocMemBackend, clock: Clock
+) -> None:
+    for length in range(10):
+        run(plain.clear())
+        run(plain.open(ALICE, BOARD))
+        run(plain.open(BOB, BOARD))
+        name = f"ss:{{{CODE}}}:m:"
+        token = values(plain)[name]
+        plain._cache.cas(name, token, token[:length], clock(), clock() + 600)
+        clock.advance(100)
+        run(plain.touch(ALICE))
+        run(plain.touch(BOB))
+        check_index(plain)
+
+
 def test_an_index_that_was_lost_is_entered_again_by_those_in_use(
     plain: LocMemBackend, clock: Clock
 ) -> None:
