@@ -222,13 +222,15 @@ async def _cleanup_session(backend: Backend, session: str) -> int:
 
 
 async def _end_session(backend: Backend, session: str) -> int:
-    count = await tell_removed(backend, await backend.end_session(session), "ended")
-    await signals.emit(
-        signals.session_ended,
-        blocking=backend.blocking,
-        sender=StoreManager,
-        session=session,
-    )
+    removed = await backend.end_session(session)
+    count = await tell_removed(backend, removed, "ended")
+    if removed:
+        await signals.emit(
+            signals.session_ended,
+            blocking=backend.blocking,
+            sender=StoreManager,
+            session=session,
+        )
     return count
 
 
