@@ -43,7 +43,7 @@ class Rev(NamedTuple):
         """Draw the rev of a commit on top of this one."""
         # Tells writers apart, guards nothing: so the fast generator, which Python
         # seeds anew in a forked process.
-        tail = random.getrandbits(8 * _TAIL_BYTES)  # noqa: S311
+        tail = random.getrandbits(8 * _TAIL_BYTES)
         return Rev(self.incarnation, self.counter + 1, f"{tail:08x}")
 
     def reincarnated(self) -> Rev:

@@ -177,11 +177,7 @@ class Tab:
             case "patch":
                 self._take_patch(frame)
             case "ack":
-                self._answer(frame)
-                if "ops" in frame and frame["base"] != frame["rev"]:
-                    self._take_patch(frame)
-                elif frame["rev"] != self.revs.get(frame["doc"]):
-                    self._compare(frame["doc"], frame["rev"])
+                self._take_ack(frame)
             case "reject":
                 self._answer(frame)
             case "ping":
@@ -195,6 +191,13 @@ class Tab:
         assert frame["id"] in self.pending, f"answered, but not asked: {frame}"
         del self.pending[frame["id"]]
         self.answers[frame["id"]] = frame
+
+    def _take_ack(self, frame: dict[str, Any]) -> None:
+        self._answer(frame)
+        if "ops" in frame and frame["base"] != frame["rev"]:
+            self._take_patch(frame)
+        elif frame["rev"] != self.revs.get(frame["doc"]):
+            self._compare(frame["doc"], frame["rev"])
 
     def _take_snapshot(self, frame: dict[str, Any]) -> None:
         doc = frame["doc"]
