@@ -14,8 +14,11 @@ from .state import State
 
 S = TypeVar("S", bound=State)
 
+_json = msgspec.json.Decoder().decode
+
 
 class _Plan(NamedTuple):
+    cls: type[State]
     name: str
     version: int
     prefix: bytes
@@ -26,6 +29,8 @@ class _Plan(NamedTuple):
     names: bool
     nesting: bool
     nulls: bool
+    # Whether converting to and from plain data gives just what JSON gives.
+    direct: bool
 
 
 @functools.cache
@@ -39,6 +44,7 @@ def _plan(cls: type[State]) -> _Plan:
     has_sets = bool(kinds & {inspect.SetType, inspect.FrozenSetType})
     loose = inspect.AnyType in kinds or inspect.RawType in kinds
     return _Plan(
+        cls,
         declaration.name,
         declaration.version,
         b"%d:" % declaration.version,
@@ -48,7 +54,26 @@ def _plan(cls: type[State]) -> _Plan:
         names=loose or inspect.DictType in kinds,
         nesting=is_open,
         nulls=loose or {inspect.FloatType, inspect.NoneType} <= kinds,
+        direct=all(map(_is_direct, types)),
     )
+
+
+def _is_direct(kind: msgspec.inspect.Type) -> bool:
+    # Not floats: NaN, which JSON writes as null, would pass.
+    inspect = msgspec.inspect
+    if isinstance(kind, inspect.StructType):
+        return not kind.array_like
+    if isinstance(kind, inspect.DictType):
+        return isinstance(kind.key_type, inspect.StrType)
+    direct = (
+        inspect.StrType,
+        inspect.IntType,
+        inspect.BoolType,
+        inspect.NoneType,
+        inspect.ListType,
+        inspect.UnionType,
+    )
+    return isinstance(kind, direct)
 
 
 def fresh(cls: type[S]) -> S:
@@ -65,25 +90,37 @@ def encode(state: State) -> bytes:
     2**53 - 1, more than 32 levels, keys that browsers refuse. Dicts keep their order,
     except in states with set fields: these are stored sorted, dicts included.
     """
+    return dump(state)[0]
+
+
+def dump(state: S) -> tuple[bytes, S]:
+    """Return what `encode` does, and the instance that decoding it would give."""
     plan = _plan(type(state))
+    lossy = False
     try:
-        body = plan.encoder.encode(state)
-        settled = plan.decoder.decode(body)
-        # NaN and infinity are written as null: never equal to what was there.
-        lossy = plan.nulls and b"null" in body and settled != state
+        if plan.direct:
+            # 1.4 µs less than through JSON, for a state of 1 KB.
+            loose = msgspec.to_builtins(state, str_keys=True)
+            settled = msgspec.convert(loose, plan.cls)
+        else:
+            body = plan.encoder.encode(state)
+            settled = plan.decoder.decode(body)
+            # NaN and infinity are written as null: never equal to what was there.
+            lossy = plan.nulls and b"null" in body and settled != state
+        # Encoding what came back leaves a read nothing to settle: 1 in a float field
+        # is 1.0 from now on, the key 1 is "1".
+        body = plan.encoder.encode(settled)
         if lossy or is_suspect(
             body, integers=plan.integers, names=plan.names, nesting=plan.nesting
         ):
             found = flaw(state)
             if found:
                 raise _unfit(plan, *found)
-        # Encoding anew leaves a read nothing to settle: 1 in a float field is 1.0 from
-        # now on, the key 1 is "1". Comparing instead would take as long.
-        return plan.prefix + plan.encoder.encode(settled)
     except StateCorrupt:
         raise
     except (TypeError, ValueError, RecursionError) as error:
         raise _unfit(plan, *(flaw(state) or explain(error))) from error
+    return plan.prefix + body, cast("S", settled)
 
 
 def _unfit(plan: _Plan, path: str, reason: str) -> StateCorrupt:
@@ -98,9 +135,18 @@ def decode(cls: type[S], stored: bytes) -> S:
     version goes through `cls.migrate`. Raises `StateCorrupt`; with `newer` for data of
     a higher version, which is sound and must stay in place.
     """
+    return load(cls, stored)[0]
+
+
+def load(cls: type[S], stored: bytes) -> tuple[S, Any]:
+    """Return what `decode` does, and the plain form if that came for nothing.
+
+    It shares no container with the state; None if it must be asked for.
+    """
     plan = _plan(cls)
     if stored.startswith(plan.prefix):
         body = stored[len(plan.prefix) :]
+        direct = plan.direct
     else:
         version, body = _split(plan.name, stored)
         if version > plan.version:
@@ -110,8 +156,12 @@ def decode(cls: type[S], stored: bytes) -> S:
                 newer=True,
             )
         body = _migrate(cls, body, version)
+        direct = False
     try:
-        return cast("S", plan.decoder.decode(body))
+        if direct:
+            unchanged = _json(body)
+            return msgspec.convert(unchanged, cls), unchanged
+        return cast("S", plan.decoder.decode(body)), None
     except (ValueError, RecursionError) as error:
         raise _undecodable(plan.name, error) from error
 
@@ -160,16 +210,24 @@ def raw(stored: bytes) -> msgspec.Raw:
 
 def plain(stored: bytes) -> Any:
     """Return the JSON in a stored form as dicts, lists and scalars."""
-    return msgspec.json.decode(raw(stored))
+    return _json(raw(stored))
 
 
-def check_size(states: Mapping[str, bytes], limit: int) -> None:
+def plain_of(settled: State) -> Any:
+    """Return the plain form of what `dump` returned."""
+    plan = _plan(type(settled))
+    if plan.direct:
+        return msgspec.to_builtins(settled, str_keys=True)
+    return _json(plan.encoder.encode(settled))
+
+
+def check_size(states: Mapping[str, bytes | None], limit: int) -> None:
     """Raise `StateTooLarge` if the stored forms together exceed `limit` bytes."""
-    size = sum(map(len, states.values()))
+    size = sum(map(len, filter(None, states.values())))
     if size > limit:
-        largest = max(states, key=lambda name: len(states[name]))
+        largest = max(states, key=lambda name: len(states[name] or b""))
         raise StateTooLarge(
             f"The record would have {size} bytes, {limit} are allowed; most of them, "
-            f"{len(states[largest])}, in {largest!r}. Store less, or raise "
+            f"{len(states[largest] or b'')}, in {largest!r}. Store less, or raise "
             "MAX_STATE_BYTES."
         )

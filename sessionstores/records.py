@@ -205,7 +205,9 @@ async def transact(
             return answered
         stored = record.states.get(name)
         try:
-            state = codec.fresh(cls) if stored is None else codec.decode(cls, stored)
+            state, unchanged = (
+                (codec.fresh(cls), None) if stored is None else codec.load(cls, stored)
+            )
         except StateCorrupt as error:
             if error.newer:
                 raise
@@ -218,7 +220,7 @@ async def transact(
                 **kwargs,
             }
         result = function(state, *args, **filled)
-        encoded = codec.encode(state)
+        encoded, settled = codec.dump(state)
         if encoded == stored:
             return Outcome(record.rev, record.rev, result=result)
         rev = record.rev.next()
@@ -230,6 +232,7 @@ async def transact(
             sender=cls,
             attempt=attempt,
             source=source,
+            edit=None if unchanged is None else (unchanged, settled),
         )
         if isinstance(answer, Applied):
             # Others may have committed on top by the time that a lost reply is made
@@ -302,16 +305,13 @@ async def commit(
     attempt: Attempt | None = None,
     source: str | None = None,
     reset: bool = False,
+    edit: tuple[Any, State] | None = None,
 ) -> Applied | Stale:
     """Commit and tell those who follow; `Stale` if another came first.
 
     Raises `StateTooLarge` past `MAX_STATE_BYTES`.
     """
-    merged = {**base.states, **states}
-    codec.check_size(
-        {name: stored for name, stored in merged.items() if stored is not None},
-        conf.get().max_state_bytes,
-    )
+    codec.check_size({**base.states, **states}, conf.get().max_state_bytes)
     answer = await backend.commit(base, rev, states, attempt)
     if not isinstance(answer, Committed):
         return answer
@@ -324,6 +324,7 @@ async def commit(
         answer.followers,
         source,
         reset,
+        edit,
     )
     signals.outlet.publish(change)
     if signals.store_changed.receivers:

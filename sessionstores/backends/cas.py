@@ -6,14 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from typing import Any
 
 from .. import conf
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
-from ..revs import Rev
+from ..revs import History, Rev
 from .connections import NOBODY
 from .encoding import (
     About,
+    Stored,
     decode,
     decode_head,
     encode,
@@ -70,13 +72,25 @@ class CasBackend(Sessions):
         found = (await self._get(name)).get(name)
         if found is None:
             return None
-        stored = decode(key, found.value)
-        record: Record | None = record_of(key, stored, found.token)
-        if touch and self._is_due(stored.seen, self._clock()):
-            record = await self._touched(key, found)
-        if known is not None and record is not None and record.rev == known:
+        record = self._decoded(key, found)
+        if touch and self._is_due(record.seen, self._clock()):
+            touched = await self._touched(key, found)
+            if touched is None:
+                return None
+            record = touched
+        if known is not None and record.rev == known:
             return Unchanged(known, record.token)
         return record
+
+    # What a backend without a network replaces to keep records at hand.
+
+    def _decoded(self, key: StoreKey, found: Versioned) -> Record:
+        return self._shown(key, decode(key, found.value), found.token)
+
+    def _shown(
+        self, key: StoreKey, stored: Stored, token: Any, history: History | None = None
+    ) -> Record:
+        return record_of(key, stored, token, history)
 
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
         """See `Backend.heads`."""
@@ -118,12 +132,12 @@ class CasBackend(Sessions):
                     raise
                 lost = error
             if token is not None:
-                newest = record_of(key, stored, token, history)
+                newest = self._shown(key, stored, token, history)
                 return await self._committed(newest, due=due)
             found = (await self._get(name)).get(name)
             if found is None:
                 return Stale(None)
-            record = record_of(key, decode(key, found.value), found.token)
+            record = self._decoded(key, found)
             place = record.history.place(rev)
             if place in ("head", "past"):
                 return await self._committed(record, due=False)

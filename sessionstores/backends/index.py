@@ -72,7 +72,7 @@ class Index(Connections):
         names = (
             self._tombstone(key.session),
             self._record(key),
-            self._record(StoreKey.of_session(key.session)),
+            self._session(key.session),
             self._members(key.session),
             self._bucket(key.session),
         )
@@ -111,7 +111,7 @@ class Index(Connections):
             return True
         if place.session is None and not place.ended and ids_in(members):
             stored = fresh(Rev.first(), {}, self._clock(), About())
-            name = self._record(StoreKey.of_session(session))
+            name = self._session(session)
             value = lost or encode(stored)
             await self._put(name, None, value, self._lifetime(stored))
             return True
@@ -154,14 +154,13 @@ class Index(Connections):
         session, id = key
         if not (key.is_session or has_line(place.members.value, id)):
             self._admit(key, place)
-        about = stored.about or About()
-        founding = fresh(Rev.first(), {}, stored.created, about)
-        if key.is_session:
-            founding = stored
         founded = None
         token: object = None
         try:
             if place.session is None:
+                founding = stored
+                if not key.is_session:
+                    founding = fresh(Rev.first(), {}, stored.created, About())
                 founded = founding.rev
                 token = await self._found(session, founding, place)
                 if token is None:
@@ -201,7 +200,7 @@ class Index(Connections):
         known = has_line(place.bucket.value, session)
         if not known:
             check_sessions(session, await self.session_count() + 1)
-        name = self._record(StoreKey.of_session(session))
+        name = self._session(session)
         value, lifetime = encode(founding), self._lifetime(founding)
         token: object = await self._put(name, None, value, lifetime)
         if token is not None and not known:

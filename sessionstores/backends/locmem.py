@@ -11,8 +11,15 @@ from typing import Any, ClassVar
 
 from django.core.cache.backends.locmem import LocMemCache
 
+from ..keys import StoreKey
+from ..revs import History
 from .cas import CasBackend
+from .encoding import Stored
 from .primitive import Versioned
+from .values import Record
+
+# Decoded records kept at hand: decoding one is 2.1 µs of a read's 4.8.
+MEMORY = 64
 
 
 class RecordCache(LocMemCache):
@@ -32,6 +39,9 @@ class RecordCache(LocMemCache):
         found = {}
         with self._lock:
             for key in keys:
+                # Nobody follows most records: then this spares a call.
+                if key not in self._cache:
+                    continue
                 value = self._current(key, now)
                 if value is not None:
                     found[key] = Versioned(value, value)
@@ -97,6 +107,23 @@ class LocMemBackend(CasBackend):
         # Django keeps one store for each name in a process: the flavours meet there,
         # and `caches[alias].clear()` does not reach it.
         self._cache = RecordCache(f"sessionstores:{alias}", {})
+        self._latest: dict[StoreKey, Record] = {}
+
+    def _decoded(self, key: StoreKey, found: Versioned) -> Record:
+        # The token is the value itself, so the same token is the same record.
+        record = self._latest.get(key)
+        if record is not None and record.token.token is found.token:
+            return record
+        return super()._decoded(key, found)
+
+    def _shown(
+        self, key: StoreKey, stored: Stored, token: Any, history: History | None = None
+    ) -> Record:
+        record = super()._shown(key, stored, token, history)
+        if len(self._latest) >= MEMORY:
+            self._latest.clear()
+        self._latest[key] = record
+        return record
 
     async def _read(self, keys: Sequence[str]) -> dict[str, Versioned]:
         return self._cache.read(keys, self._clock())
@@ -112,3 +139,4 @@ class LocMemBackend(CasBackend):
     async def clear(self) -> None:
         """See `Backend.clear`."""
         self._cache.clear()
+        self._latest.clear()

@@ -22,6 +22,7 @@ _EAGER_TRIES = 3
 _MAX_PAUSE = 0.05
 
 BUCKETS = 16
+FOLLOWERS = "f"
 
 
 class Versioned(msgspec.Struct, frozen=True, gc=False):
@@ -120,10 +121,12 @@ class Primitive(Backend):
     # Keys, one letter for each kind of thing
 
     def _record(self, key: StoreKey) -> str:
-        prefix = conf.get().key_prefix
         if key.participant == SESSION:
-            return cache_key(prefix, key.session, "s")
-        return cache_key(prefix, key.session, "p", key.participant)
+            return self._session(key.session)
+        return cache_key(conf.get().key_prefix, key.session, "p", key.participant)
+
+    def _session(self, session: str) -> str:
+        return cache_key(conf.get().key_prefix, session, "s")
 
     def _members(self, session: str) -> str:
         return cache_key(conf.get().key_prefix, session, "m")
@@ -138,7 +141,7 @@ class Primitive(Backend):
         return cache_key(conf.get().key_prefix, key.session, "c", key.participant)
 
     def _followers(self, session: str, follows: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "f", follows)
+        return cache_key(conf.get().key_prefix, session, FOLLOWERS, follows)
 
     def _quarantine(self, key: StoreKey, digest: str) -> str:
         name = f"{key.participant}:{digest}"
