@@ -1,4 +1,4 @@
-"""Memory: an idle participant beside its encoded state, and a connection beside bare."""
+"""Memory: an idle participant beside its encoded state, a connection beside bare."""
 
 from __future__ import annotations
 

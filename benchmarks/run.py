@@ -24,7 +24,8 @@ def main(names: list[str]) -> int:
             print(f"There is no benchmark {name!r}; there are {', '.join(NAMES)}.")
             return 2
         print(f"== {name}", flush=True)
-        failed |= subprocess.run([sys.executable, str(script)], env=environment).returncode
+        command = [sys.executable, str(script)]
+        failed |= subprocess.run(command, env=environment).returncode
     return failed
 
 

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from msgspec import Raw
+
 from . import codec, protocol
 from .backends.base import Backend, Lease, Record
 from .events import RemoteChange
@@ -130,14 +132,18 @@ class Connection:
         document.full = True
         self.outbox.refresh(document.name)
 
-    def sync(self, name: str, have: str | None) -> bool:
+    async def sync(self, name: str, have: str | None) -> bool:
         """Send a snapshot to a tab at `have`; False if it has no such document."""
         document = self.names.get(name)
         if document is None:
             return False
         document.have = Rev.parse(have) if have else None
         document.full = have is None
-        self.outbox.refresh(name)
+        if have and document.have == document.rev:
+            await self.outbox.show(name)
+        else:
+            # Long, maybe: it must not keep the reader from pongs.
+            self.outbox.refresh(name)
         return True
 
     async def open(self, document: Document) -> str:
@@ -147,6 +153,8 @@ class Connection:
         """
         document.missed = document.missed or []
         try:
+            if await self._is_current(document):
+                return self._show(document, document.have, None)
             record = await open_document(self.backend, document.key)
             return self._snapshot(document, record)
         finally:
@@ -178,16 +186,32 @@ class Connection:
     def _lost(self) -> None:
         self.close(Close.SLOW, protocol.error("slow", "This tab takes too little."))
 
+    async def _is_current(self, document: Document) -> bool:
+        """Tell at the price of a head whether the tab has all that there is."""
+        # Which states are missing or outdated is settled before a first snapshot, and
+        # then no commit brings such ones: they need not be looked at again.
+        if document.full or document.shown is None:
+            return False
+        heads = await self.backend.heads([document.key])
+        return heads[document.key] == document.have
+
     def _snapshot(self, document: Document, record: Record) -> str:
-        have = document.have
-        place = record.history.place(have) if have else "unknown"
+        place = record.history.place(document.have) if document.have else "unknown"
         states = None
         if document.full or place != "head":
             classes = states_in("session" if document.key.is_session else "participant")
             names = [cls.__sessionstores__.name for cls in classes]
             states = {name: codec.raw(record.states[name]) for name in names}
-        document.rev = document.shown = record.rev
+        return self._show(document, record.rev, states, reset=place == "foreign")
+
+    def _show(
+        self,
+        document: Document,
+        rev: Rev | None,
+        states: dict[str, Raw] | None,
+        *,
+        reset: bool = False,
+    ) -> str:
+        document.rev = document.shown = rev
         document.full = True
-        return protocol.snapshot(
-            document.name, str(record.rev), states, reset=place == "foreign"
-        )
+        return protocol.snapshot(document.name, str(rev), states, reset=reset)

@@ -227,7 +227,7 @@ class StoreConsumer(AsyncConsumer):
 
     async def _take(self, connection: Connection, frame: protocol.Frame) -> None:
         if isinstance(frame, protocol.Sync):
-            if not connection.sync(frame.doc, frame.rev):
+            if not await connection.sync(frame.doc, frame.rev):
                 raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")
         elif isinstance(frame, protocol.Token):
             await self._renew(connection, frame.token)

@@ -176,6 +176,21 @@ class Outbox:
             snapshot = self._documents[doc] = _Refresh(doc)
             self._queue[self._queue.index(pending)] = snapshot
 
+    async def show(self, doc: str) -> None:
+        """Write a snapshot, without a task if nothing is on its way; else `refresh`.
+
+        For short ones, since it returns when the snapshot has been written.
+        """
+        if self._writing or self._queue or self._stopped or self._is_full:
+            self.refresh(doc)
+            return
+        self._writing = True
+        try:
+            await self._write(await self._read(doc))
+        finally:
+            self._writing = False
+            self._start()
+
     def ping(self, text: str) -> None:
         """Queue a ping; a newer one takes the place of one that still waits."""
         if self.asked is None:
@@ -209,6 +224,10 @@ class Outbox:
         if self._task is not None:
             self._task.cancel()
         self._wake()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._sent - self._confirmed > WINDOW_BYTES
 
     def _put(self, item: _Patch | _Refresh) -> None:
         if not self._stopped:
@@ -249,7 +268,7 @@ class Outbox:
     def _next(self) -> str | _Ping | _Patch | _Refresh | None:
         if not self._queue:
             return None
-        if self._sent - self._confirmed <= WINDOW_BYTES:
+        if not self._is_full:
             return self._queue.popleft()
         if not self._marks and self._ping is None:
             self.ping(protocol.ping(None))
@@ -260,7 +279,7 @@ class Outbox:
         return None
 
     async def _write(self, text: str) -> None:
-        if self._sent - self._confirmed > WINDOW_BYTES:
+        if self._is_full:
             if self._excess > MAX_BYTES:
                 self._give_up()
             self._excess += len(text)

@@ -699,6 +699,36 @@ async def test_sync_is_always_answered_by_a_snapshot(tab: Opener) -> None:
     assert "states" in await alice.expect("snapshot", doc="session")
 
 
+async def test_sync_that_is_current_reads_no_states(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab()
+    rev = alice.snapshots["me"]["rev"]
+    monkeypatch.setattr(connection, "open_document", fails)
+    await alice.say(type="sync", doc="me", rev=rev)
+    assert "states" not in await alice.expect("snapshot", doc="me", rev=rev)
+
+
+async def test_a_commit_while_a_sync_asks_for_the_head_comes_after_its_answer(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab()
+    rev = alice.snapshots["me"]["rev"]
+    backend = type(get_backend(blocking=False))
+    heads = backend.heads
+
+    async def late(self: Any, keys: Any) -> Any:
+        found = await heads(self, keys)
+        await stores.get(Board, CODE, "alice").adispatch(Board.note, "late")
+        return found
+
+    with monkeypatch.context() as race:
+        race.setattr(backend, "heads", late)
+        await alice.say(type="sync", doc="me", rev=rev)
+        await alice.expect("snapshot", doc="me", rev=rev)
+    await alice.expect("patch", doc="me", base=rev)
+
+
 async def test_sync_of_a_document_that_is_not_there_is_a_bad_frame(
     tab: Opener,
 ) -> None:

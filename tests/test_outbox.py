@@ -271,3 +271,38 @@ async def test_a_stopped_outbox_takes_nothing_and_frees_who_waits(line: Line) ->
     assert not line.outbox._queue
     assert line.sent == []
     assert line.lost == 0
+
+
+async def test_what_comes_while_a_snapshot_is_shown_follows_it(line: Line) -> None:
+    line.free.clear()
+    showing = asyncio.create_task(line.outbox.show("me"))
+    await until(lambda: line.reads)
+    line.patch(1, 2)
+    line.outbox.post(text(1))
+    line.free.set()
+    await showing
+    await line.rest()
+    assert line.shown == ["snapshot me", "patch me", "text 1"]
+
+
+async def test_a_snapshot_is_shown_after_what_is_on_its_way(line: Line) -> None:
+    line.free.clear()
+    line.outbox.post(text(1))
+    await line.outbox.show("me")
+    assert line.reads == []
+    line.free.set()
+    await line.rest()
+    assert line.shown == ["text 1", "snapshot me"]
+
+
+async def test_no_snapshot_is_shown_past_the_window(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WINDOW_BYTES", 20)
+    await line.outbox.reply(text(1, 30))
+    await line.outbox.show("me")
+    await line.rest()
+    assert line.reads == []
+    assert line.outbox.pong()
+    await line.rest()
+    assert line.shown[-1] == "snapshot me"
