@@ -25,7 +25,7 @@ from .participants import Participant, ajoin, join, participant_required
 from .state import State, action, field, injected
 from .store import Snapshot, Store
 
-__version__ = "0.1.0"
+__version__ = "0.1.0.dev0"
 
 __all__ = [
     "ActionRejected",

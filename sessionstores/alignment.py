@@ -59,6 +59,13 @@ def align(was: list[bytes], now: list[bytes]) -> list[tuple[int, int]]:
     Equal ones stay where the longest run allows; those equal to nothing are paired by
     their order between two that stay.
     """
+    # One element moved along its list is the usual case, and a rotation of what lies
+    # between: seen at once, it costs a third of what is below.
+    if len(was) == len(now) > 1:
+        if was[1:] == now[:-1]:
+            return [(i + 1, i) for i in range(len(was) - 1)]
+        if was[:-1] == now[1:]:
+            return [(i, i + 1) for i in range(len(was) - 1)]
     in_place = [
         i for i, (one, other) in enumerate(zip(was, now, strict=False)) if one == other
     ]

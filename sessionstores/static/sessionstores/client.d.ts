@@ -158,7 +158,8 @@ export interface Options {
   WebSocket?: new (url: string, protocol: string) => any;
   /**
    * Where unanswered actions survive a reload: `sessionStorage` unless given, `null` for nowhere.
-   * Must not be shared between tabs.
+   * Must not be shared between tabs, nor between frames of one tab that show the same participant:
+   * give all but one of these `null`.
    */
   storage?: Pick<Storage, "getItem" | "setItem" | "removeItem"> | null;
 }

@@ -1,0 +1,63 @@
+"""Patches made here lead the browser's client to the same document, exactly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright._impl._driver import compute_driver_executable
+
+from sessionstores.patch import diff
+from sessionstores.portable import MAX_INTEGER, REFUSED_NAMES
+
+CLIENT = Path(__file__).parents[2] / "sessionstores/static/sessionstores/client.js"
+# Playwright brings the Node.js that runs it.
+NODE = compute_driver_executable()[0]
+SCRIPT = f"""
+import {{ deepStrictEqual }} from "node:assert";
+import {{ readFileSync }} from "node:fs";
+import {{ applyPatch }} from {json.dumps(CLIENT.as_uri())};
+for (const {{ old, ops, expected }} of JSON.parse(readFileSync(0, "utf8"))) {{
+  const before = structuredClone(old);
+  deepStrictEqual(applyPatch(old, ops), expected);
+  deepStrictEqual(old, before);
+}}
+"""
+
+names = st.text(max_size=6).filter(lambda name: name not in REFUSED_NAMES)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-MAX_INTEGER, MAX_INTEGER)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(["", "/", "~", "~1", "-", "0", "😀"])
+)
+documents = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(names, inner, max_size=5)
+    ),
+    max_leaves=25,
+)
+cards = st.lists(st.sampled_from("abcdefgh"), max_size=10)
+boards = st.dictionaries(st.sampled_from(["keep", "drop", "a/b", "~"]), cards)
+
+
+@given(
+    st.lists(st.tuples(documents, documents) | st.tuples(boards, boards), max_size=60)
+)
+@settings(max_examples=12)
+def test_the_client_applies_any_patch_exactly(pairs: list[tuple[Any, Any]]) -> None:
+    cases = [{"old": old, "ops": diff(old, new), "expected": new} for old, new in pairs]
+    subprocess.run(
+        [NODE, "--input-type=module", "--eval", SCRIPT],
+        input=json.dumps(cases),
+        check=True,
+        text=True,
+        timeout=60,
+    )
