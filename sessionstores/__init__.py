@@ -21,7 +21,13 @@ from .exceptions import (
 )
 from .keys import StoreKey
 from .manager import stores
-from .participants import Participant, ajoin, join, participant_required
+from .participants import (
+    Participant,
+    ParticipantRequiredMixin,
+    ajoin,
+    join,
+    participant_required,
+)
 from .state import State, action, field, injected
 from .store import Snapshot, Store
 
@@ -35,6 +41,7 @@ __all__ = [
     "InvalidToken",
     "LimitReached",
     "Participant",
+    "ParticipantRequiredMixin",
     "SessionEnded",
     "SessionLocked",
     "SessionStoresError",

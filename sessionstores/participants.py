@@ -291,20 +291,15 @@ async def _counts(backend: Backend, claims: Claims) -> bool:
 def participant_required(view: View) -> View:
     """Refuse with 403 (PermissionDenied) unless the request has a participant.
 
-    For sync and async views, and with `method_decorator` for the methods of a class
-    (not for `dispatch`, if they are async). Needs `ParticipantMiddleware`.
+    For sync and async views; classes have `ParticipantRequiredMixin`. Needs
+    `ParticipantMiddleware`.
     """
-
-    def allow(participant: object) -> None:
-        if participant is None:
-            raise PermissionDenied("Join the session first.")
-
     if iscoroutinefunction(view):
 
         @wraps(view)
         async def aguarded(request: Any, *args: Any, **kwargs: Any) -> Any:
             _require_middleware(request)
-            allow(await request.aparticipant())
+            _allow(await request.aparticipant())
             return await view(request, *args, **kwargs)
 
         return aguarded  # type: ignore[return-value]
@@ -312,10 +307,33 @@ def participant_required(view: View) -> View:
     @wraps(view)
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
         _require_middleware(request)
-        allow(request.participant)
+        _allow(request.participant)
         return view(request, *args, **kwargs)
 
     return guarded  # type: ignore[return-value]
+
+
+class ParticipantRequiredMixin:
+    """`participant_required` for class-based views, sync and async; name it first."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let the view answer, or refuse."""
+        _require_middleware(request)
+        view: Any = super()
+        if not getattr(self, "view_is_async", False):
+            _allow(request.participant)
+            return view.dispatch(request, *args, **kwargs)
+
+        async def guarded() -> Any:
+            _allow(await request.aparticipant())
+            return await view.dispatch(request, *args, **kwargs)
+
+        return guarded()
+
+
+def _allow(participant: Participant | None) -> None:
+    if participant is None:
+        raise PermissionDenied("Join the session first.")
 
 
 def _require_middleware(request: HttpRequest) -> None:

@@ -20,6 +20,7 @@ from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
 from sessionstores.participants import (
     Participant,
+    ParticipantRequiredMixin,
     ajoin,
     join,
     participant_required,
@@ -30,6 +31,7 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
 ]
 
+VIEWS = ["private", "aprivate", "cbv", "acbv", "mixed", "amixed"]
 SECOND = "tests.test_middleware.early"
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -93,6 +95,16 @@ class Private(View):
         return current(request)
 
 
+class Mixed(ParticipantRequiredMixin, View):
+    def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
+        return current(request)
+
+
+class AsyncMixed(ParticipantRequiredMixin, View):
+    async def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
+        return await acurrent(request)
+
+
 class AsyncPrivate(View):
     @method_decorator(participant_required)
     async def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
@@ -111,6 +123,8 @@ urlpatterns = [
     path("<code>/aprivate/", aprivate),
     path("<code>/cbv/", Private.as_view()),
     path("<code>/acbv/", AsyncPrivate.as_view()),
+    path("<code>/mixed/", Mixed.as_view()),
+    path("<code>/amixed/", AsyncMixed.as_view()),
     path("", current),
 ]
 
@@ -234,7 +248,7 @@ async def test_async_view_that_does_not_await_is_told_so(
         await async_client.get("/K7Q2ZD/hasty/")
 
 
-@pytest.mark.parametrize("view", ["private", "aprivate", "cbv", "acbv"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_view_that_requires_a_participant_refuses_others(
     view: str, client: Client, code: str
 ) -> None:
@@ -245,7 +259,7 @@ def test_view_that_requires_a_participant_refuses_others(
     assert client.get(f"/{code}/{view}/").status_code == 403
 
 
-@pytest.mark.parametrize("view", ["private", "aprivate", "cbv", "acbv"])
+@pytest.mark.parametrize("view", VIEWS)
 async def test_view_that_requires_a_participant_refuses_others_under_asgi(
     view: str, async_client: AsyncClient
 ) -> None:
@@ -255,7 +269,7 @@ async def test_view_that_requires_a_participant_refuses_others_under_asgi(
     assert (await async_client.get(f"/{code}/{view}/")).json() == alice
 
 
-@pytest.mark.parametrize("view", ["private", "aprivate"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_participant_required_says_that_it_needs_the_middleware(
     view: str, client: Client, code: str, settings: Any
 ) -> None:
