@@ -13,11 +13,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from .portable import MAX_DEPTH, MAX_INTEGER
+
 SUBPROTOCOL = "sessionstores.v1"
 MAX_FRAME_BYTES = 65_536
-MAX_DEPTH = 32
-# What JavaScript can count to; a larger number would arrive as another one.
-MAX_INTEGER = 2**53 - 1
 
 Id = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]

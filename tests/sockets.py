@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from channels.testing import WebsocketCommunicator
@@ -25,11 +26,11 @@ def token(participant: str = "alice", role: str = "participant") -> str:
     return Participant(CODE, participant, role).token()
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    """Let the loop run until `condition` holds."""
+async def until(condition: Callable[[], Any], what: str = "the condition") -> None:
+    """Let the loop run until `condition` holds; fail after `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
         await asyncio.sleep(0.001)
 
 
@@ -125,3 +126,21 @@ class Socket:
                 {"type": "websocket.disconnect", "code": 1006}
             )
         await self.communicator.wait(PATIENCE)
+
+
+Opener = Callable[..., Awaitable[Socket]]
+
+
+@asynccontextmanager
+async def opening_tabs() -> AsyncIterator[Opener]:
+    """Open tabs that have said hello; all are dropped at the end."""
+    opened: list[Socket] = []
+
+    async def open_tab(participant: str = "alice", **hello: Any) -> Socket:
+        socket = Socket()
+        opened.append(socket)
+        return await socket.hello(participant, **hello)
+
+    yield open_tab
+    for socket in opened:
+        await socket.drop()

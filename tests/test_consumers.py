@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -23,30 +23,16 @@ from sessionstores.state import State, action, registry
 from sessionstores.tokens import Claims, make_token
 from tests.workshop.states import Agenda, Board
 
-from .sockets import CODE, ORIGIN, Socket, token, until
+from .sockets import CODE, ORIGIN, Opener, Socket, opening_tabs, token, until
 
 ALICE = StoreKey(CODE, "alice")
-Opener = Callable[..., Awaitable[Socket]]
-
-
-@pytest.fixture(autouse=True)
-async def empty() -> None:
-    await get_backend(blocking=False).clear()
 
 
 @pytest.fixture
 async def tab() -> AsyncIterator[Opener]:
     """Opens tabs that have said hello; all are dropped after the test."""
-    opened: list[Socket] = []
-
-    async def open_tab(participant: str = "alice", **hello: Any) -> Socket:
-        socket = Socket()
-        opened.append(socket)
-        return await socket.hello(participant, **hello)
-
-    yield open_tab
-    for socket in opened:
-        await socket.drop()
+    async with opening_tabs() as open_tab:
+        yield open_tab
     hub = current_hub()
     assert not hub.connections
     assert not hub.following

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,10 +21,9 @@ from sessionstores.protocol import Close
 from sessionstores.tokens import Claims, make_token, read_token
 from tests.workshop.states import Agenda, Board
 
-from .sockets import CODE, Socket, until
+from .sockets import CODE, Opener, Socket, opening_tabs, until
 
 ALICE = StoreKey(CODE, "alice")
-Opener = Callable[..., Awaitable[Socket]]
 
 
 @pytest.fixture(autouse=True)
@@ -37,16 +36,8 @@ async def empty() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def tab() -> AsyncIterator[Opener]:
-    opened: list[Socket] = []
-
-    async def open_tab(participant: str = "alice", **hello: Any) -> Socket:
-        socket = Socket()
-        opened.append(socket)
-        return await socket.hello(participant, **hello)
-
-    yield open_tab
-    for socket in opened:
-        await socket.drop()
+    async with opening_tabs() as open_tab:
+        yield open_tab
 
 
 async def fails(*args: Any, **kwargs: Any) -> Any:

@@ -18,17 +18,7 @@ from typing import Any
 from sessionstores.consumers import StoreConsumer
 from sessionstores.patch import apply
 from sessionstores.revs import Rev
-
-ORIGIN = b"http://testserver"
-PATIENCE = 10.0
-
-
-async def until(condition: Callable[[], Any], what: str = "the condition") -> None:
-    """Let the loop run until `condition` holds; fail after `PATIENCE` seconds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        await asyncio.sleep(0.001)
+from tests.sockets import ORIGIN, PATIENCE, until
 
 
 @dataclass
@@ -96,7 +86,7 @@ class Tab:
         scope = {
             "type": "websocket",
             "path": "/ws/sessionstores/",
-            "headers": [(b"origin", ORIGIN), (b"host", b"testserver")],
+            "headers": [ORIGIN, (b"host", b"testserver")],
             "subprotocols": ["sessionstores.v1"],
             "query_string": b"",
         }

@@ -23,8 +23,9 @@ from sessionstores.backends import get_backend
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
 from sessionstores.state import State, action, field, registry
+from tests.sockets import until
 
-from .tab import Tab, settle, until
+from .tab import Tab, settle
 
 CODES = ("K7Q2ZD", "ABC123")
 PEOPLE = [(CODES[n % 2], f"p{n}") for n in range(50)]

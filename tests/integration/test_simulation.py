@@ -13,8 +13,9 @@ from sessionstores.exceptions import ActionRejected
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
 from sessionstores.state import State, action, field, registry
+from tests.sockets import until
 
-from .tab import Tab, settle, until
+from .tab import Tab, settle
 
 CODE = "K7Q2ZD"
 
