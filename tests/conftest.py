@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import hypothesis
 import pytest
@@ -12,6 +14,10 @@ from channels.layers import channel_layers
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
+
+from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
+
+T = TypeVar("T", bound=Server)
 
 BROWSER_TESTS = Path(__file__).parent / "browser"
 # A CI run must not pass by skipping.
@@ -49,3 +55,54 @@ def chromium() -> str:
     path = shutil.which("chromium")
     assert path is not None
     return path
+
+
+def started(server: type[T]) -> Iterator[T]:
+    """Run a server; without its program, skip the test, but in a CI run fail it."""
+    if lack := missing(server):
+        complain = pytest.fail if IN_CI else pytest.skip
+        complain(lack)
+    running = server()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    """A Valkey that all tests of this process share; none may stop it."""
+    yield from started(Valkey)
+
+
+@pytest.fixture(scope="session")
+def redis_url(valkey: Valkey) -> str:
+    """The server under test: `SESSIONSTORES_TEST_REDIS_URL` if given, else a Valkey.
+
+    Tests own all of that database, and empty it.
+    """
+    return os.environ.get("SESSIONSTORES_TEST_REDIS_URL") or valkey.url
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ValkeyCluster]:
+    """A cluster of three Valkeys that all tests of this process share."""
+    running = ValkeyCluster()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[Memcached]:
+    """A memcached that all tests of this process share; none may stop it."""
+    yield from started(Memcached)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that all tests of this process share; none may stop it."""
+    yield from started(Postgres)

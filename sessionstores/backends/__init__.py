@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from django.conf import settings
 from django.core.cache import InvalidCacheBackendError
 from django.core.cache.backends.base import BaseCache
-from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
-from django.core.cache.backends.locmem import LocMemCache
-from django.core.cache.backends.memcached import BaseMemcachedCache
-from django.core.cache.backends.redis import RedisCache
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
@@ -21,16 +18,27 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from .base import Backend
-from .locmem import LocMemBackend
 
 _NEVER = {
     DummyCache: "keeps nothing",
     FileBasedCache: "loses acknowledged writes when two processes write at once",
 }
-_NOT_YET = (RedisCache, BaseMemcachedCache, DatabaseCache)
+# By the name of the cache class, so that no package is imported that is not used, and
+# what its backend needs beside Django: the package and our extra of that name.
+_BACKENDS = {
+    "django.core.cache.backends.locmem.LocMemCache": ("locmem.LocMemBackend", None),
+    "django.core.cache.backends.redis.RedisCache": ("redis.RedisBackend", "redis"),
+    "django_redis.cache.RedisCache": ("redis.RedisBackend", "redis"),
+    "django.core.cache.backends.memcached.BaseMemcachedCache": (
+        "memcached.MemcachedBackend",
+        "memcached",
+    ),
+    "django.core.cache.backends.db.DatabaseCache": ("database.DatabaseBackend", None),
+}
 _WAY_OUT = (
-    "Name an alias of CACHES that is a LocMemCache in SESSIONSTORES['CACHE']; records "
-    "are kept apart from what the site caches there."
+    "Name an alias of CACHES in SESSIONSTORES['CACHE'] that is a LocMemCache, a Redis "
+    "cache, memcached or a DatabaseCache; for any other way to reach a Redis or "
+    "Valkey, give SESSIONSTORES['REDIS'] its address."
 )
 
 
@@ -48,24 +56,58 @@ def problem(alias: str) -> str | None:
 
     Reads settings only: no cache is made and none is asked.
     """
+    try:
+        return _backend_class(alias).problem(alias)
+    except ImproperlyConfigured as error:
+        return str(error)
+
+
+def _backend_class(alias: str) -> type[Backend]:
     if alias not in settings.CACHES:
         known = ", ".join(map(repr, sorted(settings.CACHES)))
-        return f"CACHES has no alias {alias!r}, only {known}. {_WAY_OUT}"
+        raise ImproperlyConfigured(
+            f"CACHES has no alias {alias!r}, only {known}. {_WAY_OUT}"
+        )
     path = settings.CACHES[alias].get("BACKEND")
+    if places_redis(conf.get().redis):
+        return _loaded(alias, path, "redis.RedisBackend", "redis")
     try:
         cls = _cache_class(path)
     except InvalidCacheBackendError as error:
-        return f"CACHES[{alias!r}] cannot be loaded: {error}."
-    if issubclass(cls, LocMemCache):
-        return None
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] cannot be loaded: {error}."
+        ) from error
     for refused, reason in _NEVER.items():
         if issubclass(cls, refused):
-            return f"CACHES[{alias!r}] is a {cls.__name__}, which {reason}. {_WAY_OUT}"
-    if issubclass(cls, _NOT_YET):
-        reason = "has no backend yet in this version of sessionstores"
-    else:
-        reason = f"has no backend in sessionstores ({path})"
-    return f"CACHES[{alias!r}] is a {cls.__name__}, which {reason}. {_WAY_OUT}"
+            raise ImproperlyConfigured(
+                f"CACHES[{alias!r}] is a {cls.__name__}, which {reason}. {_WAY_OUT}"
+            )
+    for ancestor in cls.__mro__:
+        name = f"{ancestor.__module__}.{ancestor.__qualname__}"
+        if name in _BACKENDS:
+            return _loaded(alias, path, *_BACKENDS[name])
+    raise ImproperlyConfigured(
+        f"CACHES[{alias!r}] is a {cls.__name__}, which has no backend in "
+        f"sessionstores ({path}). {_WAY_OUT}"
+    )
+
+
+def places_redis(given: dict[str, Any] | None) -> bool:
+    """Tell whether a `REDIS` setting says itself where the server is."""
+    return bool(given) and not {"url", "sentinels", "cluster"}.isdisjoint(given or {})
+
+
+def _loaded(alias: str, path: object, name: str, extra: str | None) -> type[Backend]:
+    try:
+        cls: type[Backend] = import_string(f"{__name__}.{name}")
+    except ImportError as error:
+        if extra is None:
+            raise
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] ({path}) needs a package that is missing ({error}): "
+            f"pip install 'django-sessionstores[{extra}]'."
+        ) from error
+    return cls
 
 
 def _cache_class(path: object) -> type[BaseCache]:
@@ -80,12 +122,14 @@ def _cache_class(path: object) -> type[BaseCache]:
 
 @cache
 def _backend(alias: str, *, blocking: bool) -> Backend:
-    if reason := problem(alias):
+    cls = _backend_class(alias)
+    if reason := cls.problem(alias):
         raise ImproperlyConfigured(reason)
-    return LocMemBackend(alias, blocking=blocking)
+    make: Callable[..., Backend] = cls
+    return make(alias, blocking=blocking)
 
 
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"CACHES", "SESSIONSTORES"}:
+    if setting in {"CACHES", "SESSIONSTORES", "DATABASES"}:
         _backend.cache_clear()

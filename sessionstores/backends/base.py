@@ -26,6 +26,7 @@ from .values import (
     BackendStats,
     ClientEntry,
     Committed,
+    Finding,
     Lease,
     Opened,
     ParticipantInfo,
@@ -46,6 +47,7 @@ __all__ = [
     "BackendStats",
     "ClientEntry",
     "Committed",
+    "Finding",
     "Lease",
     "Opened",
     "ParticipantInfo",
@@ -83,6 +85,14 @@ class Backend(ABC):
 
     def __init__(self, *, blocking: bool) -> None:
         self.blocking = blocking
+
+    @classmethod
+    def problem(cls, alias: str) -> str | None:
+        """Say in words why the settings of `alias` do not do for this backend.
+
+        None if they do. Reads settings only: nothing is connected to.
+        """
+        return None
 
     async def pause(self, seconds: float) -> None:
         """Wait, in the way that fits this flavour."""
@@ -314,6 +324,10 @@ class Backend(ABC):
     @abstractmethod
     async def stats(self) -> BackendStats:
         """Return totals, without decoding a state or scanning keys."""
+
+    async def examine(self) -> list[Finding]:
+        """Ask the live server what it is and how it is set up, for the doctor."""
+        return []
 
     @abstractmethod
     async def clear(self) -> None:

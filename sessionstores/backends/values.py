@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -162,3 +162,15 @@ class Value(NamedTuple):
 
     data: bytes | None
     token: Any
+
+
+class Finding(NamedTuple):
+    """One thing that was found about a live server.
+
+    `level` is "ok", "warning" (works, until something happens) or "error" (loses data
+    or does not work); `hint` says what to do, "" where all is well.
+    """
+
+    level: Literal["ok", "warning", "error"]
+    text: str
+    hint: str = ""

