@@ -14,7 +14,6 @@ from channels.layers import channel_layers
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 
 T = TypeVar("T", bound=Server)
