@@ -107,6 +107,14 @@ class Backend(ABC):
 
     # Records
 
+    def recall(self, key: StoreKey) -> Record | None:
+        """Return the record as this process saw it last, without asking; maybe None.
+
+        It may be outdated: good for a commit, which compares, and for nothing else
+        until `read` has confirmed it. Where a read costs no more than this, None.
+        """
+        return None
+
     @abstractmethod
     async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
         """Return the record at `key`, created with `states` if there is none.

@@ -170,20 +170,21 @@ def successor(
         sum(map(len, states.values())),
         base.token.about,
         states,
-        _merged(base.clients, attempt, now),
+        merged(base.clients, attempt, now),
     )
 
 
-def _merged(
+def merged(
     clients: Mapping[str, ClientEntry], attempt: Attempt | None, now: float
 ) -> dict[str, ClientEntry]:
+    """Return what a record remembers of clients after a commit at `now`."""
     since = now - CLIENT_MEMORY
-    merged = {id: entry for id, entry in clients.items() if entry.at > since}
+    kept = {id: entry for id, entry in clients.items() if entry.at > since}
     if attempt is not None:
-        known = merged.get(attempt.client)
+        known = kept.get(attempt.client)
         last = max(attempt.id, known.last) if known else attempt.id
-        merged[attempt.client] = ClientEntry(last, dict(attempt.rejected), now)
-    return merged
+        kept[attempt.client] = ClientEntry(last, dict(attempt.rejected), now)
+    return kept
 
 
 def decode_connections(value: bytes, now: float) -> list[Connection]:

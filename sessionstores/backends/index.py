@@ -321,9 +321,13 @@ def check_participants(session: str, count: int, limit: int) -> None:
 
 def check_sessions(session: str, count: int) -> None:
     """Raise `LimitReached` if `count` sessions, this one included, are too many."""
-    limit = conf.get().max_sessions
-    if count > limit:
-        raise LimitReached(
-            f"Session {session} would be one more than the {limit} that MAX_SESSIONS "
-            "allows. End some, or raise it in SESSIONSTORES."
-        )
+    if count > conf.get().max_sessions:
+        raise too_many_sessions(session)
+
+
+def too_many_sessions(session: str) -> LimitReached:
+    """Return the error for a session that would be one too many."""
+    return LimitReached(
+        f"Session {session} would be one more than the {conf.get().max_sessions} that "
+        "MAX_SESSIONS allows. End some, or raise it in SESSIONSTORES."
+    )

@@ -74,7 +74,7 @@ class Primitive(Backend):
         except StoreUnavailable:
             raise
         except OSError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def _put(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
         try:
@@ -82,7 +82,7 @@ class Primitive(Backend):
         except StoreUnavailable:
             raise
         except OSError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def _drop(self, key: str, token: Any) -> bool:
         try:
@@ -90,7 +90,7 @@ class Primitive(Backend):
         except StoreUnavailable:
             raise
         except OSError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def _update(
         self, key: str, change: Callable[[bytes], bytes], ttl: float | None
@@ -167,7 +167,8 @@ def contended(key: object) -> StoreUnavailable:
     )
 
 
-def _unavailable(error: OSError) -> StoreUnavailable:
+def unavailable(error: Exception) -> StoreUnavailable:
+    """Return the error for a cache that did not answer, or answered that it cannot."""
     return StoreUnavailable(
         f"The cache did not answer ({type(error).__name__}: {error}). What was being "
         "written may or may not be in; read before you try again."

@@ -1,0 +1,1 @@
+return followers_of(ARGV[1], now())

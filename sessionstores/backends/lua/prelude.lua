@@ -1,0 +1,153 @@
+-- What the scripts share. Every key of a session stands in the slot of KEYS[1], the
+-- session's own record, and its name is made here. All times are the server's.
+--
+-- ss:{CODE}:s:       hash, the session's record; also n label, k keep, l locked
+-- ss:{CODE}:p:<id>   hash, a participant's record
+--     h              its head: incarnation, counter, created, seen, size; the ring
+--     s:<name>       a state's stored form
+--     c:<client>     what is remembered of a client: at, last id, rejected ids
+-- ss:{CODE}:i:       sorted set, the index: participants by the time they were seen
+-- ss:{CODE}:e:       list, the session's latest events
+-- ss:{CODE}:c:       sorted set, connections as <id>/<connection> by deadline
+-- ss:{CODE}:d:       hash, their details
+-- ss:{CODE}:f:<rec>  sorted set, processes that follow a record by deadline
+-- ss:{CODE}:t:       the tombstone; r: hash, revocations by participant
+local base = string.sub(KEYS[1], 1, -3)
+
+local call = redis.call
+
+local function record_key(id)
+  if id == '*' then return base .. 's:' end
+  return base .. 'p:' .. id
+end
+
+-- The head of the record at `key`; nil: there is none; nil and true: what stands
+-- there is no record.
+local function head_of(key)
+  local head = redis.pcall('HGET', key, 'h')
+  if type(head) == 'string' then
+    if #head < 40 or #head % 4 ~= 0 then return nil, true end
+    return head
+  end
+  if head then return nil, true end
+  return nil, call('EXISTS', key) == 1
+end
+
+-- A head's first twelve bytes and its last four are the rev.
+local function rev_of(head)
+  return string.sub(head, 1, 12) .. string.sub(head, -4)
+end
+
+local function seen_of(head)
+  return (struct.unpack('<d', head, 21))
+end
+
+local function with_seen(head, time)
+  return string.sub(head, 1, 20) .. struct.pack('<d', time) .. string.sub(head, 29)
+end
+
+-- A clock may have gone back, after a failover.
+local function is_due(head, time, timeout)
+  return math.abs(time - seen_of(head)) >= timeout / 10
+end
+
+local function expire(key, seconds)
+  call('PEXPIRE', key, math.ceil(seconds * 1000))
+end
+
+-- A session's time is written at most two tenths of the timeout before that of its
+-- participants, and must not run out before theirs.
+local function expire_session(head, time, timeout)
+  local created = struct.unpack('<d', head, 13)
+  local kept = created + (tonumber(call('HGET', base .. 's:', 'k')) or 0) - time
+  local seconds = math.max(2.2 * timeout, kept)
+  expire(base .. 's:', seconds)
+  expire(base .. 'e:', seconds)
+end
+
+local function expire_record(id, head, time, timeout)
+  if id == '*' then
+    expire_session(head, time, timeout)
+  else
+    expire(base .. 'p:' .. id, 2 * timeout)
+  end
+end
+
+local function enter(id, time, timeout)
+  call('ZADD', base .. 'i:', time, id)
+  expire(base .. 'i:', 2.2 * timeout)
+end
+
+-- Mark the session as used: 1 if that was due, 2 if there is no session, else 0.
+local function touch_session(time, timeout)
+  local key = base .. 's:'
+  local head, corrupt = head_of(key)
+  if corrupt then return 0 end
+  if not head then return 2 end
+  if not is_due(head, time, timeout) then return 0 end
+  call('HSET', key, 'h', with_seen(head, time))
+  expire_session(head, time, timeout)
+  return 1
+end
+
+-- Keep index and session, now that a record is in use; answers as touch_session.
+local function refresh(id, time, timeout)
+  if id == '*' then
+    expire(base .. 'i:', 2.2 * timeout)
+    return 1
+  end
+  enter(id, time, timeout)
+  return touch_session(time, timeout)
+end
+
+-- Mark a record as used; return its head, and what there is to mend as above.
+local function touch(id, key, head, time, timeout)
+  if not is_due(head, time, timeout) then return head, 0 end
+  head = with_seen(head, time)
+  call('HSET', key, 'h', head)
+  expire_record(id, head, time, timeout)
+  return head, refresh(id, time, timeout)
+end
+
+local function create(id, rev, time, timeout, states)
+  local size = 0
+  for at = 2, #states, 2 do size = size + #states[at] end
+  local head = string.sub(rev, 1, 12)
+    .. struct.pack('<ddd', time, time, size) .. string.sub(rev, 13)
+  local key = record_key(id)
+  local fields = {'h', head}
+  for at = 1, #states, 2 do
+    fields[#fields + 1] = 's:' .. states[at]
+    fields[#fields + 1] = states[at + 1]
+  end
+  call('HSET', key, unpack(fields))
+  expire_record(id, head, time, timeout)
+  if id ~= '*' then enter(id, time, timeout) end
+end
+
+local function followers_of(id, time)
+  local after = '(' .. string.format('%.17g', time)
+  local found = call('ZRANGEBYSCORE', base .. 'f:' .. id, after, '+inf')
+  if id ~= '*' then
+    for _, process in ipairs(call('ZRANGEBYSCORE', base .. 'f:+', after, '+inf')) do
+      found[#found + 1] = process
+    end
+  end
+  return found
+end
+
+-- Take one record away: its fields, false if it was lost or is none; its followers.
+local function take(id, time)
+  local key = record_key(id)
+  local head = head_of(key)
+  local fields = head and call('HGETALL', key) or false
+  call('DEL', key)
+  if id ~= '*' then call('ZREM', base .. 'i:', id) end
+  return {id, fields, followers_of(id, time)}
+end
+
+local function slice(list, first, last)
+  local part = {}
+  for at = first, last or #list do part[#part + 1] = list[at] end
+  return part
+end

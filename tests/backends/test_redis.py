@@ -1,0 +1,106 @@
+"""Redis and Valkey: the contract over every way to reach a server, and more."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pytest_django import Settings
+
+from sessionstores.backends import redis as module
+from sessionstores.backends.redis import RedisBackend, Script, made, script
+from tests.servers import ValkeyCluster
+
+from .contract import BackendContract, Clock
+
+LUA = Path(module.__file__).with_name("lua")
+
+
+@lru_cache(maxsize=256)
+def script_at(name: str, time: float) -> Script:
+    """Return a script for which it is that time."""
+    clock = (LUA / "clock.lua").read_text()
+    stopped = f"local function now() return {time!r} end"
+    assert clock in script(name).text or name in ("register", "swap")
+    return made([script(name).text.replace(clock, stopped)])
+
+
+class ClockedRedis(RedisBackend):
+    """The backend with the time of a test: scripts read it, and keys age with it."""
+
+    def __init__(self, clock: Clock, *, blocking: bool) -> None:
+        super().__init__("default", blocking=blocking)
+        self.clock = clock
+        self.outside: Any = module.blocking_client(self._place)
+
+    def _script(self, name: str) -> Script:
+        return script_at(name, self.clock.time)
+
+    async def _send(self, *command: Any, again: bool = True) -> Any:
+        self.age()
+        return await super()._send(*command, again=again)
+
+    async def _send_all(self, commands: Any) -> list[Any]:
+        self.age()
+        return await super()._send_all(commands)
+
+    def age(self) -> None:
+        """Let every key live so much shorter as the clock has advanced."""
+        passed = self.clock.time - getattr(self.clock, "aged", self.clock.time)
+        self.clock.aged = self.clock.time  # type: ignore[attr-defined]
+        if not passed:
+            return
+        for key in list(self.outside.scan_iter("*")):
+            left = self.outside.pttl(key)
+            if left >= 0:
+                self.outside.pexpire(key, max(0, left - int(passed * 1000)))
+
+
+class RedisContract(BackendContract):
+    THREADS: ClassVar[int] = 8
+    COMMITS: ClassVar[int] = 250
+    RACES: ClassVar[int] = 10
+
+    def make_backend(self, *, blocking: bool, clock: Clock) -> RedisBackend:
+        return ClockedRedis(clock, blocking=blocking)
+
+    def plant(self, key: str, value: bytes, clock: Clock) -> None:
+        client = ClockedRedis(clock, blocking=True).outside
+        client.delete(key)
+        client.set(key, value)
+
+
+class TestRedisCache(RedisContract):
+    @pytest.fixture(autouse=True)
+    def _at(self, settings: Settings, redis_url: str) -> None:
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": redis_url,
+            }
+        }
+
+
+class TestDjangoRedis(RedisContract):
+    COMMITS: ClassVar[int] = 25
+    RACES: ClassVar[int] = 2
+
+    @pytest.fixture(autouse=True)
+    def _at(self, settings: Settings, redis_url: str) -> None:
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "django_redis.cache.RedisCache",
+                "LOCATION": redis_url,
+            }
+        }
+
+
+class TestCluster(RedisContract):
+    COMMITS: ClassVar[int] = 25
+    RACES: ClassVar[int] = 2
+
+    @pytest.fixture(autouse=True)
+    def _at(self, settings: Settings, cluster: ValkeyCluster) -> None:
+        settings.SESSIONSTORES = {"REDIS": {"cluster": cluster.nodes[0].url}}
