@@ -28,6 +28,7 @@ from ..exceptions import SessionLocked, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey, cache_key, shared_key
 from ..revs import History, Rev
 from .base import Backend
+from .connections import NOBODY
 from .encoding import MAX_EVENTS, merged
 from .index import check_participants, ended, too_many_sessions
 from .primitive import contended, unavailable
@@ -71,11 +72,15 @@ _OUT_OF_ORDER = (
     *("TRYAGAIN", "CLUSTERDOWN", "NOAUTH", "NOPERM", "WRONGPASS"),
 )
 
+# Scripts that bring all that they need.
+ALONE = frozenset({"commit", "read", "register", "swap"})
+
 T = TypeVar("T")
 
 _REV = struct.Struct("<4sd4s")
 _HEAD = struct.Struct("<4sdddd")
 _TIME = struct.Struct("<d")
+_ORDER = struct.Struct("<dd")
 _CLIENT = struct.Struct("<dd")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -95,15 +100,12 @@ class Script(NamedTuple):
 def script(name: str) -> Script:
     """Return one of the files in `lua/`, with what all of them share before it."""
     folder = Path(__file__).with_name("lua")
-    parts = ["clock"] if name == "now" else ["prelude", "clock"]
-    if name in ("register", "swap"):
-        parts = []
-    return made([(folder / f"{part}.lua").read_text() for part in [*parts, name]])
+    parts = [name] if name in ALONE else ["prelude", name]
+    return made("\n".join((folder / f"{part}.lua").read_text() for part in parts))
 
 
-def made(parts: Iterable[str]) -> Script:
-    """Return the script that these parts make."""
-    text = "\n".join(parts)
+def made(text: str) -> Script:
+    """Return the script of this text."""
     return Script(text, sha1(text.encode()).hexdigest())  # noqa: S324 - Redis's name
 
 
@@ -175,21 +177,23 @@ class RedisBackend(Backend):
     async def _run(
         self, name: str, session: str, *arguments: Any, again: bool = True
     ) -> Any:
-        return await self._call(name, self._session(session), arguments, again=again)
+        return await self._call(name, (self._session(session),), arguments, again=again)
 
     async def _call(
-        self, name: str, key: str, arguments: Sequence[Any], *, again: bool = True
+        self,
+        name: str,
+        keys: tuple[str, ...],
+        arguments: Sequence[Any],
+        *,
+        again: bool = True,
     ) -> Any:
         wanted = self._script(name)
+        rest = len(keys), *keys, *arguments
         try:
-            return await self._send(
-                "EVALSHA", wanted.sha, 1, key, *arguments, again=again
-            )
+            return await self._send("EVALSHA", wanted.sha, *rest, again=again)
         except NoScriptError:
             # It has not run. This loads it, too.
-            return await self._send(
-                "EVAL", wanted.text, 1, key, *arguments, again=again
-            )
+            return await self._send("EVAL", wanted.text, *rest, again=again)
 
     async def _run_all(
         self, name: str, calls: Sequence[tuple[str, Sequence[Any]]]
@@ -237,7 +241,7 @@ class RedisBackend(Backend):
 
     async def now(self) -> float:
         """See `Backend.now`."""
-        return float(await self._call("now", self._registry(), ()))
+        return float(await self._call("now", (self._registry(),), ()))
 
     # Records
 
@@ -295,27 +299,51 @@ class RedisBackend(Backend):
         """See `Backend.read`. Transfers no state that this process has at hand."""
         held = self._recent.get(key)
         rev = known or (held.rev if held else None)
-        answer, *rest = await self._run(
+        answer, *rest = await self._call(
             "read",
-            key.session,
-            key.participant,
-            packed(rev) if rev else b"",
-            int(touch),
-            conf.get().idle_timeout,
-            1,
+            (self._record(key),),
+            (packed(rev) if rev else b"", conf.get().idle_timeout),
         )
         if answer == b"absent":
             self._recent.drop(key)
             return None
         if answer == b"corrupt":
             raise corrupt(key)
-        mend, found = rest
-        await self._mended(key.session, mend)
+        due, found = rest
         if answer == b"record":
-            return self._remembered(key, found)
-        if known is not None or held is None:
-            return Unchanged(head_of(found).history.rev)
-        return msgspec.structs.replace(held, seen=head_of(found).seen)
+            record = self._remembered(key, found)
+        elif held is not None and held.rev == rev:
+            record = msgspec.structs.replace(held, seen=head_of(found).seen)
+        else:
+            record = None
+        if due and touch:
+            head = await self._touched(key)
+            if head is None:
+                return None
+            if record is not None:
+                record = msgspec.structs.replace(record, seen=head.seen)
+        if record is None or record.rev == known:
+            return Unchanged(known or head_of(found).history.rev)
+        return record
+
+    async def _touched(self, key: StoreKey, *, if_due: bool = True) -> Head | None:
+        """Mark the record as used; return its head, None if it is gone."""
+        session, id = key
+        timeout = conf.get().idle_timeout
+        answer, *rest = await self._run("touch", session, id, timeout, int(if_due))
+        if answer == b"absent":
+            self._recent.drop(key)
+            return None
+        if answer == b"corrupt":
+            raise corrupt(key)
+        mend, front = rest
+        await self._mended(session, mend)
+        return head_of(front)
+
+    def _record(self, key: StoreKey) -> str:
+        if key.is_session:
+            return self._session(key.session)
+        return cache_key(conf.get().key_prefix, key.session, "p", key.participant)
 
     def _remembered(self, key: StoreKey, fields: Sequence[bytes]) -> Record:
         record = record_of(key, fields)
@@ -343,47 +371,43 @@ class RedisBackend(Backend):
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
-        put = [
-            part
-            for name, data in states.items()
-            if data is not None
-            for part in (name, data)
-        ]
-        arguments = (
-            key.participant,
-            packed(base.rev),
-            packed(rev),
-            conf.get().idle_timeout,
-            *(
-                (attempt.client, attempt.id, _encode(attempt.rejected))
-                if attempt
-                else ("", 0, b"")
-            ),
-            len(put),
-            *put,
-            *(name for name, data in states.items() if data is None),
-        )
+        size = base.bytes
+        put: list[Any] = []
+        gone = []
+        for name, data in states.items():
+            size -= len(base.states.get(name, b""))
+            if data is None:
+                gone.append(name)
+            else:
+                size += len(data)
+                put += name, data
+        timeout = conf.get().idle_timeout
+        order = packed(base.rev) + packed(rev) + _ORDER.pack(timeout, size)
+        prefix = conf.get().key_prefix
+        keys = self._record(key), cache_key(prefix, key.session, "f")
+        client = remembered(base.clients, attempt) if attempt else (b"", b"")
+        arguments = order, key.participant, *client, len(put), *put, *gone
         started = time.monotonic()
         lost: StoreUnavailable | None = None
         try:
-            answer = await self._run("commit", key.session, *arguments, again=False)
+            answer = await self._call("commit", keys, arguments, again=False)
         except StoreUnavailable as error:
             if time.monotonic() - started > SOON:
                 raise
             lost = error
-            answer = await self._run("commit", key.session, *arguments, again=False)
+            answer = await self._call("commit", keys, arguments, again=False)
         verdict, *rest = answer
         if verdict == b"ok":
-            return await self._committed(base, rev, states, attempt, rest)
+            return await self._committed(base, states, attempt, rest)
         if verdict == b"absent":
             self._recent.drop(key)
             return Stale(None)
         if verdict == b"corrupt":
             raise corrupt(key)
-        followers, fields = rest
+        moment, fields, lines = rest
         record = self._remembered(key, fields)
         if verdict == b"in":
-            return Committed(record, names(followers))
+            return Committed(record, followers_in(key, moment, lines))
         if verdict == b"unknown" and (repeated or lost):
             raise StoreUnavailable(
                 f"Whether the commit of {rev} to {key} is in cannot be told: the "
@@ -395,42 +419,28 @@ class RedisBackend(Backend):
     async def _committed(
         self,
         base: Record,
-        rev: Rev,
         changes: Mapping[str, bytes | None],
         attempt: Attempt | None,
         answer: Sequence[Any],
     ) -> Committed:
-        followers, front, moment, mend = answer
+        key = base.key
+        moment, front, due, lines = answer
         head = head_of(front)
-        states = dict(base.states)
-        for name, data in changes.items():
-            if data is None:
-                states.pop(name, None)
-            else:
-                states[name] = data
+        states = {**base.states, **changes}
+        kept = {name: data for name, data in states.items() if data is not None}
         (at,) = _TIME.unpack(moment)
         clients = merged(base.clients, attempt, at)
-        record = Record(
-            base.key, head.history, states, clients, head.created, head.seen
-        )
+        record = Record(key, head.history, kept, clients, head.created, head.seen)
         self._recent.put(record)
-        if mend:
+        if due:
             # The commit is in, whatever fails now.
             with suppress(StoreUnavailable):
-                await self._mended(base.key.session, mend)
-        return Committed(record, names(followers))
+                await self._touched(key, if_due=False)
+        return Committed(record, followers_in(key, moment, lines))
 
     async def touch(self, key: StoreKey) -> bool:
         """See `Backend.touch`."""
-        answer, *rest = await self._run(
-            "read", key.session, key.participant, b"", 1, conf.get().idle_timeout, 0
-        )
-        if answer == b"corrupt":
-            raise corrupt(key)
-        if answer == b"absent":
-            return False
-        await self._mended(key.session, rest[0])
-        return True
+        return await self._touched(key) is not None
 
     async def delete(self, key: StoreKey) -> Removed | None:
         """See `Backend.delete`."""
@@ -472,7 +482,7 @@ class RedisBackend(Backend):
     async def _register(self, session: str) -> None:
         """Enter the session; raise `LimitReached` if that makes too many."""
         limit = conf.get().max_sessions
-        if not await self._call("register", self._registry(), (session, limit)):
+        if not await self._call("register", (self._registry(),), (session, limit)):
             raise too_many_sessions(session)
 
     async def _settle(self, session: str) -> None:
@@ -658,7 +668,8 @@ class RedisBackend(Backend):
         followers = await self._run("revoke", key.session, key.participant, age)
         if followers == b"corrupt":
             raise lost_revocations(key.session)
-        return names(followers)
+        moment, *lines = followers
+        return followers_in(key, moment, lines)
 
     async def standings(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Standing]:
         """See `Backend.standings`."""
@@ -721,7 +732,8 @@ class RedisBackend(Backend):
 
     async def followers(self, key: StoreKey) -> frozenset[str]:
         """See `Backend.followers`."""
-        return names(await self._run("followers", key.session, key.participant))
+        moment, *lines = await self._run("followers", key.session, key.participant)
+        return followers_in(key, moment, lines)
 
     # Shared values
 
@@ -735,7 +747,9 @@ class RedisBackend(Backend):
     ) -> bool:
         """See `Backend.swap_value`."""
         arguments = token, data, seconds
-        return bool(await self._call("swap", self._value(name), arguments, again=False))
+        return bool(
+            await self._call("swap", (self._value(name),), arguments, again=False)
+        )
 
     def _value(self, name: str) -> str:
         return shared_key(conf.get().key_prefix, "v", name)
@@ -833,10 +847,10 @@ def record_of(key: StoreKey, fields: Sequence[bytes]) -> Record:
 
 def removed_of(session: str, final: Sequence[Any]) -> Removed:
     """Return what a script took away: the id, the hash or None, the followers."""
-    id, fields, followers = final
+    id, fields, (moment, *lines) = final
     key = StoreKey(session, id.decode())
     states = None if fields is None else record_of(key, fields).states
-    return Removed(key, states, names(followers))
+    return Removed(key, states, followers_in(key, moment, lines))
 
 
 def parts_of(lease: Lease) -> tuple[Any, ...]:
@@ -847,9 +861,28 @@ def parts_of(lease: Lease) -> tuple[Any, ...]:
     return id, lease.connection, details, process, len(follows), *follows
 
 
-def names(processes: Iterable[bytes]) -> frozenset[str]:
-    """Return the names of processes."""
-    return frozenset(process.decode() for process in processes)
+def followers_in(
+    key: StoreKey, moment: bytes, lines: Sequence[bytes | None]
+) -> frozenset[str]:
+    """Return the processes that follow a record: its own lines, and everyone's."""
+    own, everyone = lines
+    if key.is_session:
+        everyone = None
+    if own is None and everyone is None:
+        return NOBODY
+    (now,) = _TIME.unpack(moment)
+    entries = ((own or b"") + (everyone or b"")).decode().splitlines()
+    pairs = (entry.split(" ") for entry in entries)
+    return frozenset(process for deadline, process in pairs if float(deadline) > now)
+
+
+def remembered(
+    clients: Mapping[str, ClientEntry], attempt: Attempt
+) -> tuple[str, bytes]:
+    """Return a client's id and what its entry will hold, behind the time."""
+    known = clients.get(attempt.client)
+    last = max(attempt.id, known.last) if known else attempt.id
+    return attempt.client, _TIME.pack(last) + _encode(attempt.rejected)
 
 
 def by_session(keys: Iterable[StoreKey]) -> list[tuple[str, list[str]]]:

@@ -1,13 +1,20 @@
--- id, base rev, new rev, timeout, client ('': none) with its id and rejected ids, how
--- many arguments are names and stored forms, these, then names of states to remove.
-local id, base_rev, rev, timeout = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local key = record_key(id)
-local head, corrupt = head_of(key)
-if corrupt then return {'corrupt'} end
-if not head then return {'absent'} end
-local time = now()
+-- KEYS: a record and its session's followers. Stands alone, since each dispatch runs
+-- it: the index, the session and old clients follow in touch.lua, when that is due.
+-- ARGV: base rev, new rev, timeout and new size in one; id; client ('': none) and what
+-- is remembered of it, but the time; how many arguments are names and stored forms;
+-- these; then names of states to remove.
+local call = redis.call
+local key, order, id = KEYS[1], ARGV[1], ARGV[2]
+local head = redis.pcall('HGET', key, 'h')
+if type(head) ~= 'string' then
+  if not head and call('EXISTS', key) == 0 then return {'absent'} end
+  return {'corrupt'}
+end
+local clock = call('TIME')
+local time = clock[1] + clock[2] / 1000000
+local base, rev = string.sub(order, 1, 16), string.sub(order, 17, 32)
 
-if rev_of(head) ~= base_rev then
+if string.sub(head, 1, 12) .. string.sub(head, -4) ~= base then
   -- Where does the new rev stand in this history? See revs.History.place.
   local place = 'foreign'
   local age = struct.unpack('<d', head, 5) - struct.unpack('<d', rev, 5)
@@ -19,56 +26,38 @@ if rev_of(head) ~= base_rev then
       place = 'in'
     end
   end
-  local followers = place == 'in' and followers_of(id, time) or {}
-  return {place, followers, call('HGETALL', key)}
+  return {place, struct.pack('<d', time), call('HGETALL', key),
+    call('HMGET', KEYS[2], id, '+')}
 end
 
-local incarnation = string.sub(rev, 1, 4)
-local seen, size = struct.unpack('<dd', head, 21)
-local ring = string.sub(rev, -4)
-if incarnation == string.sub(head, 1, 4) then
+local timeout, size = struct.unpack('<dd', order, 33)
+local seen, due = struct.unpack('<d', head, 21), 0
+-- A clock may have gone back, after a failover.
+if math.abs(time - seen) >= timeout / 10 then seen, due = time, 1 end
+local ring = string.sub(rev, 13)
+if string.sub(rev, 1, 4) == string.sub(head, 1, 4) then
   ring = string.sub(string.sub(head, 37) .. ring, -128)
-end
-local due = is_due(head, time, timeout)
-if due then seen = time end
-
-local stored = tonumber(ARGV[8])
-local fields = {'h', ''}
-for at = 9, 8 + stored, 2 do
-  local field, value = 's:' .. ARGV[at], ARGV[at + 1]
-  size = size + #value - call('HSTRLEN', key, field)
-  fields[#fields + 1] = field
-  fields[#fields + 1] = value
-end
-local gone = {}
-for at = 9 + stored, #ARGV do
-  local field = 's:' .. ARGV[at]
-  size = size - call('HSTRLEN', key, field)
-  gone[#gone + 1] = field
-end
-if ARGV[5] ~= '' then
-  local field, last = 'c:' .. ARGV[5], tonumber(ARGV[6])
-  local held = call('HGET', key, field)
-  -- Ids only count up.
-  if held then last = math.max(last, (struct.unpack('<d', held, 9))) end
-  fields[#fields + 1] = field
-  fields[#fields + 1] = struct.pack('<dd', time, last) .. ARGV[7]
 end
 head = string.sub(rev, 1, 12) .. string.sub(head, 13, 20)
   .. struct.pack('<dd', seen, size) .. ring
-fields[2] = head
+
+local last = 5 + tonumber(ARGV[5])
+local fields = {'h', head}
+for at = 6, last, 2 do
+  fields[#fields + 1] = 's:' .. ARGV[at]
+  fields[#fields + 1] = ARGV[at + 1]
+end
+if ARGV[3] ~= '' then
+  fields[#fields + 1] = 'c:' .. ARGV[3]
+  fields[#fields + 1] = struct.pack('<d', time) .. ARGV[4]
+end
 -- First, so that a server that is out of memory refuses before anything has changed.
 call('HSET', key, unpack(fields))
-if #gone > 0 then call('HDEL', key, unpack(gone)) end
-expire_record(id, head, time, timeout)
-local mend = 0
-if due then
-  mend = refresh(id, time, timeout)
-  for _, field in ipairs(call('HKEYS', key)) do
-    if string.sub(field, 1, 2) == 'c:' then
-      local at = struct.unpack('<d', call('HGET', key, field))
-      if at <= time - 600 then call('HDEL', key, field) end
-    end
-  end
+for at = last + 1, #ARGV do call('HDEL', key, 's:' .. ARGV[at]) end
+local seconds = 2 * timeout
+if id == '*' then
+  local keep = tonumber(call('HGET', key, 'k')) or 0
+  seconds = math.max(2.2 * timeout, struct.unpack('<d', head, 13) + keep - time)
 end
-return {'ok', followers_of(id, time), head, struct.pack('<d', time), mend}
+call('PEXPIRE', key, math.ceil(seconds * 1000))
+return {'ok', struct.pack('<d', time), head, due, call('HMGET', KEYS[2], id, '+')}

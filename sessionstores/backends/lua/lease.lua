@@ -24,11 +24,13 @@ end
 expire(names, window)
 expire(details, window)
 for record, processes in pairs(followed) do
-  local key = base .. 'f:' .. record
-  call('ZREMRANGEBYSCORE', key, '-inf', past)
-  for process in pairs(processes) do call('ZADD', key, deadline, process) end
-  expire(key, window)
+  local entries = entries_but(record, processes, time)
+  for process in pairs(processes) do
+    entries[#entries + 1] = string.format('%.17g %s\n', deadline, process)
+  end
+  call('HSET', base .. 'f:', record, table.concat(entries))
 end
+expire(base .. 'f:', window)
 local mend = 0
 for id in pairs(ids) do
   local key = record_key(id)

@@ -10,11 +10,17 @@
 -- ss:{CODE}:e:       list, the session's latest events
 -- ss:{CODE}:c:       sorted set, connections as <id>/<connection> by deadline
 -- ss:{CODE}:d:       hash, their details
--- ss:{CODE}:f:<rec>  sorted set, processes that follow a record by deadline
+-- ss:{CODE}:f:       hash, who follows a record: a line for each process, its deadline
+--                    and its name; "+" is followed by those who watch everyone
 -- ss:{CODE}:t:       the tombstone; r: hash, revocations by participant
 local base = string.sub(KEYS[1], 1, -3)
 
 local call = redis.call
+
+local function now()
+  local clock = call('TIME')
+  return clock[1] + clock[2] / 1000000
+end
 
 local function record_key(id)
   if id == '*' then return base .. 's:' end
@@ -125,15 +131,22 @@ local function create(id, rev, time, timeout, states)
   if id ~= '*' then enter(id, time, timeout) end
 end
 
+-- What a caller needs to tell who follows a record: the time, and the lines.
 local function followers_of(id, time)
-  local after = '(' .. string.format('%.17g', time)
-  local found = call('ZRANGEBYSCORE', base .. 'f:' .. id, after, '+inf')
-  if id ~= '*' then
-    for _, process in ipairs(call('ZRANGEBYSCORE', base .. 'f:+', after, '+inf')) do
-      found[#found + 1] = process
+  local lines = call('HMGET', base .. 'f:', id, '+')
+  return {struct.pack('<d', time), lines[1], id ~= '*' and lines[2]}
+end
+
+-- The lines of a record's followers that have not run out, without some processes.
+local function entries_but(record, processes, time)
+  local entries = {}
+  local lines = call('HGET', base .. 'f:', record) or ''
+  for line, deadline, process in string.gmatch(lines, '((%S+) (%S+)\n)') do
+    if tonumber(deadline) > time and not processes[process] then
+      entries[#entries + 1] = line
     end
   end
-  return found
+  return entries
 end
 
 -- Take one record away: its fields, false if it was lost or is none; its followers.

@@ -1,0 +1,19 @@
+-- id, timeout. Marks the record as used, keeps index and session, and lets go of
+-- clients that were not heard of for ten minutes (values.CLIENT_MEMORY).
+local id, timeout = ARGV[1], tonumber(ARGV[2])
+local key = record_key(id)
+local head, corrupt = head_of(key)
+if corrupt then return {'corrupt'} end
+if not head then return {'absent'} end
+local time = now()
+if ARGV[3] == '1' and not is_due(head, time, timeout) then return {'same', 0, head} end
+head = with_seen(head, time)
+call('HSET', key, 'h', head)
+expire_record(id, head, time, timeout)
+for _, field in ipairs(call('HKEYS', key)) do
+  if string.sub(field, 1, 2) == 'c:' then
+    local at = struct.unpack('<d', call('HGET', key, field))
+    if at <= time - 600 then call('HDEL', key, field) end
+  end
+end
+return {'same', refresh(id, time, timeout), head}
