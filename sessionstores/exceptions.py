@@ -95,6 +95,12 @@ class StoreUnavailable(SessionStoresError, ConnectionError):
     code = "store_unavailable"
 
 
+class InsideTransaction(SessionStoresError, RuntimeError):
+    """The cache is a table, and there is an open transaction on its database."""
+
+    code = "inside_transaction"
+
+
 class StateCorrupt(SessionStoresError, ValueError):
     """Stored data cannot be decoded, or what an action left behind cannot be stored.
 

@@ -12,8 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from . import codec, conf, signals
-from .backends.base import Attempt, Backend, Committed, Record, Stale
-from .exceptions import ActionRejected, Conflict, InvalidArguments, StateCorrupt
+from .backends.base import Attempt, Backend, Committed, Record, Stale, Unchanged
+from .exceptions import (
+    ActionRejected,
+    Conflict,
+    InvalidArguments,
+    StateCorrupt,
+    StoreUnavailable,
+)
 from .keys import StoreKey
 from .revs import Rev
 from .state import Action, State, states_in
@@ -45,6 +51,12 @@ class Applied(NamedTuple):
     """A commit that went through, and the record as it is now."""
 
     change: signals.Change
+    record: Record
+
+
+class Settled(NamedTuple):
+    """A record whose states were put right, so that an action can run on it."""
+
     record: Record
 
 
@@ -196,50 +208,111 @@ async def transact(
     """Run `function` on a copy of the state until it can be committed, or need not be.
 
     `injected` names the parameters that the server fills in where `kwargs` does not.
+    Begins with the record that this process saw last, if it has one: a commit compares
+    anyway, and any other answer is given only once that record is known to be current.
     """
-    name = cls.__sessionstores__.name
-    record = await open_record(backend, key, (cls,))
+    recalled = backend.recall(key)
+    record = recalled or await open_record(backend, key, (cls,))
     tries = Tries(backend, key)
     while True:
-        if attempt is not None and (answered := _answered(record, attempt)):
-            return answered
-        stored = record.states.get(name)
         try:
-            state, unchanged = (
-                (codec.fresh(cls), None) if stored is None else codec.load(cls, stored)
+            answer = await _attempt(
+                backend,
+                record,
+                cls,
+                function,
+                args,
+                kwargs,
+                injected=injected,
+                actor=actor,
+                attempt=attempt,
+                source=source,
             )
-        except StateCorrupt as error:
-            if error.newer:
+        except StoreUnavailable:
+            raise
+        except Exception:
+            if recalled is None:
                 raise
-            record = await settle(backend, record, (cls,))
+            newer = await _newer(backend, recalled, cls)
+            if newer is None:
+                raise
+            record, recalled = newer, None
             continue
-        filled = kwargs
-        if injected:
-            filled = {
-                **await _inject(backend, record, injected, kwargs, actor),
-                **kwargs,
-            }
-        result = function(state, *args, **filled)
-        encoded, settled = codec.dump(state)
-        if encoded == stored:
-            return Outcome(record.rev, record.rev, result=result)
-        rev = record.rev.next()
-        answer = await commit(
-            backend,
-            record,
-            rev,
-            {name: encoded},
-            sender=cls,
-            attempt=attempt,
-            source=source,
-            edit=None if unchanged is None else (unchanged, settled),
-        )
-        if isinstance(answer, Applied):
-            # Others may have committed on top by the time that a lost reply is made
-            # up for: the operations lead to our own rev only.
-            return Outcome(record.rev, rev, answer.change, result)
-        await tries.again()
+        if isinstance(answer, Outcome):
+            if recalled is None or answer.change is not None:
+                return answer
+            newer = await _newer(backend, recalled, cls)
+            if newer is None:
+                return answer
+            record, recalled = newer, None
+            continue
+        if isinstance(answer, Stale):
+            await tries.again()
         record = answer.record or await open_record(backend, key, (cls,))
+        recalled = None
+
+
+async def _newer(backend: Backend, recalled: Record, cls: type[State]) -> Record | None:
+    """Return what has taken the place of a record that was recalled; None: nothing."""
+    answer = await backend.read(recalled.key, known=recalled.rev)
+    if isinstance(answer, Unchanged):
+        return None
+    return answer or await open_record(backend, recalled.key, (cls,))
+
+
+async def _attempt(
+    backend: Backend,
+    record: Record,
+    cls: type[S],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    injected: Mapping[str, type[Any]],
+    actor: Any,
+    attempt: Attempt | None,
+    source: str | None,
+) -> Outcome | Stale | Settled:
+    """Run `function` once, on what `record` holds, and commit what it did.
+
+    `Stale` if another committed first, `Settled` if the state had to be put right
+    before it can run.
+    """
+    if attempt is not None and (answered := _answered(record, attempt)):
+        return answered
+    name = cls.__sessionstores__.name
+    stored = record.states.get(name)
+    try:
+        state, unchanged = (
+            (codec.fresh(cls), None) if stored is None else codec.load(cls, stored)
+        )
+    except StateCorrupt as error:
+        if error.newer:
+            raise
+        return Settled(await settle(backend, record, (cls,)))
+    filled = kwargs
+    if injected:
+        filled = {**await _inject(backend, record, injected, kwargs, actor), **kwargs}
+    result = function(state, *args, **filled)
+    encoded, settled = codec.dump(state)
+    if encoded == stored:
+        return Outcome(record.rev, record.rev, result=result)
+    rev = record.rev.next()
+    answer = await commit(
+        backend,
+        record,
+        rev,
+        {name: encoded},
+        sender=cls,
+        attempt=attempt,
+        source=source,
+        edit=None if unchanged is None else (unchanged, settled),
+    )
+    if isinstance(answer, Stale):
+        return answer
+    # Others may have committed on top by the time that a lost reply is made up for:
+    # the operations lead to our own rev only.
+    return Outcome(record.rev, rev, answer.change, result)
 
 
 def _answered(record: Record, attempt: Attempt) -> Outcome | None:

@@ -1,0 +1,271 @@
+"""Records in the table of Django's DatabaseCache, one row for each value."""
+
+from __future__ import annotations
+
+import re
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from math import ceil, floor
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.cache.backends.db import BaseDatabaseCache
+from django.db import IntegrityError, connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionDoesNotExist
+
+from .. import conf
+from ..exceptions import StoreUnavailable
+from .cas import CasBackend
+from .database_pool import T, Work, perform, pool, refuse_transaction
+from .primitive import Versioned
+from .values import Finding
+
+# Keys that one statement asks for: some databases take no more than 999 parameters.
+CHUNK = 500
+# Past the year 9999 there is no date; Django's "for good" is its last second.
+FOR_GOOD = 253_370_764_800
+
+# How two texts are compared to the letter: MySQL takes "a" for "A" unless told not to.
+_SAME = {"postgresql": "%s", "sqlite": "%s", "mysql": "CAST(%s AS BINARY)"}
+_CAPITAL = re.compile("[A-Z^]")
+
+_READ = "SELECT {key}, {value} FROM {table} WHERE {expires} > %s AND {key} IN ({keys})"
+_INSERT = "INSERT INTO {table} ({key}, {value}, {expires}) VALUES (%s, %s, %s)"
+_UPDATE = "UPDATE {table} SET {value} = %s, {expires} = %s WHERE {key} = %s"
+_EXPIRED = " AND {expires} <= %s"
+_UNCHANGED = " AND {expires} > %s AND {value} = {same}"
+_DELETE = "DELETE FROM {table} WHERE {key} = %s"
+_OURS = " FROM {table} WHERE SUBSTR({key}, 1, %s) = %s"
+
+
+class DatabaseBackend(CasBackend):
+    """Rows are compared by value: a value's text is its own token.
+
+    A value that changed and changed back counts as unchanged. That is harmless: each
+    record carries a rev with random bits, which never comes again, and whatever else
+    is written (index, leases, revocations) follows from the value it replaces alone.
+
+    The blocking flavour works on the caller's thread and connection of Django, so how
+    long it waits for a server that does not answer is for `DATABASES` to say, in
+    OPTIONS (`connect_timeout`, `tcp_user_timeout`; SQLite: `timeout`).
+    """
+
+    shared: ClassVar[bool] = True
+    in_memory: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        alias: str,
+        *,
+        blocking: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(blocking=blocking, clock=clock)
+        self._table: str = settings.CACHES[alias]["LOCATION"]
+
+    @classmethod
+    def problem(cls, alias: str) -> str | None:
+        """See `Backend.problem`."""
+        table = settings.CACHES[alias].get("LOCATION")
+        if not table or not isinstance(table, str):
+            return (
+                f"CACHES[{alias!r}]['LOCATION'] is {table!r}, not the name of a table. "
+                "Name one, and make it with manage.py createcachetable."
+            )
+        db = database_of(table)
+        try:
+            connection = connections[db]
+        except ConnectionDoesNotExist:
+            return (
+                f"CACHES[{alias!r}] is in the database {db!r}, which DATABASES lacks. "
+                "DATABASE_ROUTERS choose it for the app 'django_cache'."
+            )
+        if connection.vendor not in _SAME:
+            return (
+                f"CACHES[{alias!r}] is in the database {db!r}, of the kind "
+                f"{connection.vendor!r}. Records can be kept in PostgreSQL, MySQL, "
+                "MariaDB and SQLite: have a router choose one of these."
+            )
+        if connection.settings_dict["NAME"] == ":memory:":
+            return (
+                f"CACHES[{alias!r}] is in the database {db!r}, of which each thread "
+                "has its own, in memory. Use a LocMemCache, or a file."
+            )
+        return None
+
+    async def _read(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        return await self._call(lambda connection: self._select(connection, keys))
+
+    async def _cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+        text = b64encode(value).decode("ascii")
+
+        def put(connection: BaseDatabaseWrapper) -> str | None:
+            won = (
+                self._insert(connection, key, text, ttl)
+                if token is None
+                else self._replace(connection, key, token, text, ttl)
+            )
+            return text if won else None
+
+        return await self._call(put)
+
+    async def _delete(self, key: str, token: Any) -> bool:
+        def delete(connection: BaseDatabaseWrapper) -> bool:
+            given = [row(connection, key), self._now(connection), token]
+            return self._execute(connection, _DELETE + _UNCHANGED, given) == 1
+
+        return await self._call(delete)
+
+    async def clear(self) -> None:
+        """See `Backend.clear`."""
+
+        def delete(connection: BaseDatabaseWrapper) -> None:
+            self._execute(connection, "DELETE" + _OURS, ours(connection))
+
+        await self._call(delete)
+
+    async def examine(self) -> list[Finding]:
+        """See `Backend.examine`."""
+        try:
+            return await self._call(self._examined)
+        except StoreUnavailable as error:
+            return [Finding("error", str(error))]
+
+    async def _call(self, work: Work[T]) -> T:
+        db = database_of(self._table)
+        if self.blocking:
+            return perform(connections[db], refuse_transaction, work)
+        return await pool(db).run(work)
+
+    # Statements. What has expired counts as absent, whether or not it is still there.
+
+    def _select(
+        self, connection: BaseDatabaseWrapper, keys: Sequence[str]
+    ) -> dict[str, Versioned]:
+        now = self._now(connection)
+        by_row = {row(connection, key): key for key in keys}
+        rows, found = list(by_row), {}
+        for start in range(0, len(rows), CHUNK):
+            asked = rows[start : start + CHUNK]
+            places = ", ".join(["%s"] * len(asked))
+            with connection.cursor() as cursor:
+                cursor.execute(self._sql(connection, _READ, places), [now, *asked])
+                for name, text in cursor.fetchall():
+                    found[by_row[name]] = Versioned(decoded(text), text)
+        return found
+
+    def _insert(
+        self, connection: BaseDatabaseWrapper, key: str, text: str, ttl: float | None
+    ) -> bool:
+        name, expires = row(connection, key), self._expires(connection, ttl)
+        try:
+            self._execute(connection, _INSERT, [name, text, expires])
+        except IntegrityError:
+            # Of those who find it expired, the first gives it a new time.
+            given = [text, expires, name, self._now(connection)]
+            return self._execute(connection, _UPDATE + _EXPIRED, given) == 1
+        return True
+
+    def _replace(
+        self,
+        connection: BaseDatabaseWrapper,
+        key: str,
+        token: str,
+        text: str,
+        ttl: float | None,
+    ) -> bool:
+        expires, now = self._expires(connection, ttl), self._now(connection)
+        given = [text, expires, row(connection, key), now, token]
+        return self._execute(connection, _UPDATE + _UNCHANGED, given) == 1
+
+    def _examined(self, connection: BaseDatabaseWrapper) -> list[Finding]:
+        started = time.perf_counter()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            trip = (time.perf_counter() - started) * 1_000
+            counts = []
+            for condition in ("", _EXPIRED):
+                sql = self._sql(connection, "SELECT COUNT(*)" + _OURS + condition)
+                now = [self._now(connection)] if condition else []
+                cursor.execute(sql, [*ours(connection), *now])
+                counts.append(cursor.fetchone()[0])
+        version = ".".join(map(str, connection.get_database_version()))
+        return [
+            Finding("ok", f"{connection.display_name} {version}, {connection.alias!r}"),
+            Finding("ok", f"A round trip takes {trip:.1f} ms."),
+            Finding(
+                "ok",
+                f"The table {self._table!r} holds {counts[0]} rows of ours, "
+                f"{counts[1]} of them expired.",
+            ),
+        ]
+
+    def _execute(
+        self, connection: BaseDatabaseWrapper, template: str, given: Sequence[Any]
+    ) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(self._sql(connection, template), given)
+            count: int = cursor.rowcount
+        return count
+
+    def _sql(
+        self, connection: BaseDatabaseWrapper, template: str, keys: str = ""
+    ) -> str:
+        quote = connection.ops.quote_name
+        return template.format(
+            table=quote(self._table).replace("%", "%%"),
+            key=quote("cache_key"),
+            value=quote("value"),
+            expires=quote("expires"),
+            same=_SAME[connection.vendor],
+            keys=keys,
+        )
+
+    # Times, in whole seconds as Django's cache writes them.
+
+    def _now(self, connection: BaseDatabaseWrapper) -> Any:
+        return moment(connection, floor(self._clock()))
+
+    def _expires(self, connection: BaseDatabaseWrapper, ttl: float | None) -> Any:
+        if ttl is None:
+            return moment(connection, None)
+        return moment(connection, ceil(min(self._clock() + ttl, FOR_GOOD)))
+
+
+def database_of(table: str) -> str:
+    """Return the alias of the database that a cache's table is in.
+
+    Reads go there too: a replica would show what has been, as if it still were.
+    """
+    return router.db_for_write(BaseDatabaseCache(table, {}).cache_model_class)
+
+
+def moment(connection: BaseDatabaseWrapper, seconds: int | None) -> Any:
+    """Return a time as the `expires` column takes it; None: the last there is."""
+    if seconds is None or seconds >= FOR_GOOD:
+        time = datetime.max.replace(microsecond=0)
+    else:
+        time = datetime.fromtimestamp(seconds, tz=UTC if settings.USE_TZ else None)
+    return connection.ops.adapt_datetimefield_value(time)
+
+
+def row(connection: BaseDatabaseWrapper, key: str) -> str:
+    """Return the `cache_key` of a key: capitals marked, where "a" is taken for "A"."""
+    return _CAPITAL.sub(r"^\g<0>", key) if connection.vendor == "mysql" else key
+
+
+def ours(connection: BaseDatabaseWrapper) -> list[Any]:
+    """Return what a `cache_key` of ours begins with, its length first."""
+    prefix = row(connection, f"{conf.get().key_prefix}:")
+    return [len(prefix), prefix]
+
+
+def decoded(text: str) -> bytes:
+    """Return a value's bytes; of what is no base64, its own, which are no value."""
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        return text.encode()
