@@ -58,10 +58,16 @@ class _Revocation(Struct, tag_field="kind", tag="revocation"):
     participant: str
 
 
-_Wire = RemoteChange | _Removal | _Message | _Revocation
+class Probe(Struct, frozen=True, tag_field="kind", tag="probe"):
+    """What a process sends to itself, to learn whether its channel still delivers."""
+
+
+_Wire = RemoteChange | _Removal | _Message | _Revocation | Probe
 _decode = msgspec.json.Decoder(_Wire).decode
 
 Delivery = Event | RemoteChange
+
+PROBE = msgspec.json.encode(Probe()).decode()
 
 
 def encode(event: Event) -> str:
@@ -88,10 +94,10 @@ def encode(event: Event) -> str:
     return msgspec.json.encode(wire).decode()
 
 
-def decode(text: str) -> Delivery:
+def decode(text: str) -> Delivery | Probe:
     """Return the event; raise ValueError for what this version does not know."""
     wire: _Wire = _decode(text)
-    if isinstance(wire, RemoteChange):
+    if isinstance(wire, RemoteChange | Probe):
         return wire
     key = StoreKey(wire.session, wire.participant)
     if isinstance(wire, _Removal):

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
-from channels.layers import get_channel_layer
 
 from . import conf, events, protocol
 from .backends import get_backend
 from .backends.base import Standing
+from .channel import LAYER_SECONDS, Channel, end
 from .connection import Connection
 from .exceptions import InvalidToken, SessionEnded, StoreUnavailable
 from .keys import StoreKey
@@ -30,34 +29,15 @@ from .tokens import Claims, check_claims, make_token
 
 logger = logging.getLogger("sessionstores.delivery")
 
-MESSAGE_TYPE = "sessionstores.event"
-LAYER_SECONDS = 1.0
-# Before a layer that failed is tried again, in seconds; doubled each time.
-FIRST_PAUSE = 0.1
-MAX_PAUSE = 5.0
 # A tab that owes a pong for so many heartbeats is given up.
 PATIENCE = 2.5
 # Of its time, a token lives so long before a tab is sent a newer one.
 RENEW_AFTER = 0.75
-# So many pings, then others have their turn.
+# So many leases or pings, then others have their turn.
 STRIDE = 64
 
 _GOOD = Standing(ended=False, revoked_at=None)
 
-
-@dataclass(slots=True)
-class Counters:
-    """What delivery did in this process; hints that were lost cost a heartbeat."""
-
-    sent: int = 0
-    received: int = 0
-    unknown: int = 0
-    full: int = 0
-    failed: int = 0
-    dropped: int = 0
-
-
-counters = Counters()
 
 # The running hubs of this operating-system process, by process name.
 hubs: dict[str, Hub] = {}
@@ -85,10 +65,10 @@ class Hub:
         self.process = ""
         self.connections: dict[str, Connection] = {}
         self.following: dict[StoreKey, set[Connection]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._beating: asyncio.Task[None] | None = None
         self._checks: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
-        self._reachable = False
+        self._channel = Channel(self._rename, self._deliver)
 
     async def join(self, connection: Connection) -> None:
         """Take a connection in and lease what it follows; changes reach it from here.
@@ -99,7 +79,7 @@ class Hub:
             self.connections[connection.id] = connection
             for key in connection.documents:
                 self.following.setdefault(key, set()).add(connection)
-            if not self._tasks:
+            if self._beating is None:
                 await self._start()
         await self.renew(connection)
 
@@ -201,94 +181,85 @@ class Hub:
         return False
 
     async def _start(self) -> None:
-        self.process = f"sessionstores.local!{secrets.token_hex(8)}"
-        hubs[self.process] = _by_loop[self.loop] = self
-        self._reachable = False
-        self._tasks = [self.loop.create_task(self._beat())]
-        layer = get_channel_layer()
-        if layer is None:
-            return
-        try:
-            await self._take_channel(layer)
-        except Exception:
-            counters.failed += 1
-            logger.exception("No channel yet: heads must tell what others commit")
-        finally:
-            self._tasks.append(self.loop.create_task(self._listen(layer)))
+        self._rename(f"sessionstores.local!{secrets.token_hex(8)}")
+        _by_loop[self.loop] = self
+        self._beating = self.loop.create_task(self._beat())
+        await self._channel.open()
 
-    async def _take_channel(self, layer: Any) -> None:
-        async with asyncio.timeout(LAYER_SECONDS):
-            process = await layer.new_channel()
+    def _rename(self, process: str) -> None:
         # Leases follow with the next heartbeat.
-        del hubs[self.process]
+        hubs.pop(self.process, None)
         self.process = process
         hubs[process] = self
-        self._reachable = True
 
     async def _stop(self) -> None:
-        tasks, self._tasks = self._tasks, []
+        beating = [self._beating] if self._beating else []
+        self._beating = None
+        # First, since it may be about to take a new channel.
+        await end([*beating, *self._checks])
+        await self._channel.close()
         hubs.pop(self.process, None)
         # A hub holds its loop, so that this would keep both for good.
         _by_loop.pop(self.loop, None)
-        for task in (*tasks, *self._checks):
-            task.cancel()
-        await asyncio.gather(*tasks, *self._checks, return_exceptions=True)
-
-    async def _listen(self, layer: Any) -> None:
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                if not self._reachable:
-                    await self._take_channel(layer)
-                message = await layer.receive(self.process)
-            except Exception:
-                counters.failed += 1
-                logger.exception("The channel layer failed; trying again")
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, MAX_PAUSE)
-            else:
-                pause = FIRST_PAUSE
-                self._receive(message)
-
-    def _receive(self, message: Mapping[str, Any]) -> None:
-        counters.received += 1
-        try:
-            if message["type"] != MESSAGE_TYPE:
-                raise ValueError(message["type"])
-            event = events.decode(message["body"])
-        except (KeyError, TypeError, ValueError):
-            # Another version's, in a rolling deploy: what it says shows in the heads.
-            counters.unknown += 1
-            return
-        try:
-            self._deliver(event)
-        except Exception:
-            logger.exception("Delivery of %s failed", type(event).__name__)
 
     async def _beat(self) -> None:
+        due = self.loop.time()
         while True:
-            await asyncio.sleep(conf.get().heartbeat)
+            # After one that took longer than a heartbeat the next comes at once.
+            due = max(due + conf.get().heartbeat, self.loop.time())
+            await asyncio.sleep(due - self.loop.time())
             try:
+                await self._channel.probe()
                 await self.pulse()
             except Exception:
                 logger.exception("A heartbeat failed; the next one comes")
 
     async def pulse(self) -> None:
-        """Renew leases, check tokens, and ping every tab with the heads it follows."""
+        """Renew leases, check tokens, and ping every tab with the heads it follows.
+
+        Pings wait no longer than `LAYER_SECONDS` for the leases of all to be renewed.
+        """
+        async with asyncio.TaskGroup() as group:
+            connections = list(self.connections.values())
+            leasing = group.create_task(self._renew_all(connections))
+            await asyncio.wait([leasing], timeout=LAYER_SECONDS)
+            await self._ping_all(
+                connections, ask=not leasing.done() or leasing.result()
+            )
+
+    async def _renew_all(self, connections: Sequence[Connection]) -> bool:
+        """Renew the leases of the tabs that answer; tell whether the cache took them.
+
+        A tab that answers no ping is let go of: its lease runs out.
+        """
         backend = get_backend(blocking=False)
-        connections = list(self.connections.values())
+        for start in range(0, len(connections), STRIDE):
+            leases = [
+                connection.lease(self.process)
+                for connection in connections[start : start + STRIDE]
+                if connection.id in self.connections and not self._owes(connection, 1)
+            ]
+            try:
+                await backend.lease(leases)
+            except StoreUnavailable as error:
+                logger.warning("Leases are not renewed: %s", error)
+                return False
+            await asyncio.sleep(0)
+        return True
+
+    async def _ping_all(self, connections: Sequence[Connection], *, ask: bool) -> None:
+        """Ping tabs, with heads if the cache can be asked for them."""
         sent = [connection.revs() for connection in connections]
         heads: dict[StoreKey, Rev | None] | None = None
         standings: dict[StoreKey, Standing] = {}
-        try:
-            # A tab that answers no ping is let go of: its lease runs out.
-            await backend.lease(
-                [c.lease(self.process) for c in connections if not self._owes(c, 1)]
-            )
-            heads = await backend.heads(list(self.following))
-            standings = await backend.standings(list({c.key for c in connections}))
-        except StoreUnavailable as error:
-            logger.warning("A heartbeat goes without the cache: %s", error)
+        if ask:
+            backend = get_backend(blocking=False)
+            try:
+                heads = await backend.heads(list(self.following))
+                keys = {connection.key for connection in connections}
+                standings = await backend.standings(list(keys))
+            except StoreUnavailable as error:
+                logger.warning("A heartbeat goes without the cache: %s", error)
         for number, (connection, revs) in enumerate(
             zip(connections, sent, strict=True), 1
         ):

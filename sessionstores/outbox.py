@@ -271,7 +271,7 @@ class Outbox:
         if not self._is_full:
             return self._queue.popleft()
         if not self._marks and self._ping is None:
-            self.ping(protocol.ping(None))
+            self.ping(protocol.ping({}))
         for place, item in enumerate(self._queue):
             if isinstance(item, str | _Ping):
                 del self._queue[place]

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from sessionstores import broadcast as module
 from sessionstores import events, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
-from sessionstores.hub import MESSAGE_TYPE, Hub, counters, hubs
+from sessionstores.channel import MESSAGE_TYPE, counters
+from sessionstores.hub import Hub, hubs
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from tests.workshop.states import Board
@@ -143,13 +146,15 @@ async def test_a_large_change_travels_without_its_operations(
     assert len(layer.sent[-1][1]["body"]) < 1_000
 
 
-async def test_a_commit_in_a_thread_goes_through_the_layer_too(
+async def test_a_thread_has_nobody_to_tell_by_a_layer_in_memory(
     alice: Socket, layer: Recorder
 ) -> None:
     await far_follower("alice")
+    dropped = counters.dropped
     board = stores.get(Board, CODE, "alice")
     await asyncio.to_thread(board.dispatch, Board.note, "from a thread")
-    assert [channel for channel, _ in layer.sent] == [FAR]
+    assert counters.dropped == dropped + 1
+    assert layer.sent == []
     await alice.expect("patch", doc="me")
 
 
@@ -178,35 +183,121 @@ async def test_a_full_channel_is_counted_and_the_commit_stands(
     assert "reads too slowly" in caplog.text
 
 
-async def test_a_layer_that_breaks_is_counted_and_the_commit_stands(
-    alice: Socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def breaks(*args: Any) -> None:
-        raise ConnectionError("down")
+class Remote:
+    """A layer as one beyond this process behaves: `how` it does, it can be told."""
 
-    monkeypatch.setattr(Recorder, "send", breaks)
-    await far_follower("alice")
-    failed = counters.failed
-    await note("1")
-    await until(lambda: counters.failed == failed + 1)
-    board = stores.get(Board, CODE, "alice")
-    await asyncio.to_thread(board.dispatch, Board.note, "2")
-    assert counters.failed == failed + 2
-    assert (await board.asnapshot()).state.notes == "2"
+    def __init__(self) -> None:
+        self.how = "works"
+        self.sent: list[dict[str, Any]] = []
+        self.asked = 0
 
+    async def new_channel(self) -> str:
+        return "specific.remote"
 
-async def test_a_layer_that_hangs_holds_up_no_commit_for_long(
-    alice: Socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def hangs(*args: Any) -> None:
+    async def receive(self, channel: str) -> Any:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Recorder, "send", hangs)
-    monkeypatch.setattr(module, "LAYER_SECONDS", 0.01)
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        self.asked += 1
+        if self.how == "breaks":
+            raise ConnectionError("down")
+        await until(lambda: self.how != "hangs")
+        self.sent.append(message)
+
+
+@pytest.fixture
+def remote() -> Iterator[Remote]:
+    layer = Remote()
+    channel_layers.set("default", layer)
+    yield layer
+    module._publisher.close()
+
+
+def noted(*texts: str) -> None:
+    """Commit from code without an event loop."""
+    for text in texts:
+        stores.get(Board, CODE, "alice").dispatch(Board.note, text)
+
+
+async def test_a_layer_that_breaks_is_counted_and_the_commit_stands(
+    remote: Remote, caplog: pytest.LogCaptureFixture
+) -> None:
     await far_follower("alice")
+    remote.how = "breaks"
+    failed, sent = counters.failed, counters.sent
+    for text in ("1", "2"):
+        await note(text)
+    await until(lambda: counters.failed == failed + 2)
+    await asyncio.to_thread(noted, "3", "4")
+    await until(lambda: counters.failed == failed + 4)
     board = stores.get(Board, CODE, "alice")
-    await asyncio.wait_for(asyncio.to_thread(board.dispatch, Board.note, "x"), 5)
-    assert (await board.asnapshot()).state.notes == "x"
+    assert (await board.asnapshot()).state.notes == "4"
+    told = [record for record in caplog.records if "takes no events" in record.message]
+    assert len(told) == 2, "once by each loop"
+    remote.how = "works"
+    await asyncio.to_thread(noted, "5")
+    await until(lambda: counters.sent == sent + 1)
+
+
+async def test_a_layer_that_hangs_holds_up_a_caller_once_until_it_works_again(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await far_follower("alice")
+    remote.how = "hangs"
+    failed = counters.failed
+    with monkeypatch.context() as patience:
+        patience.setattr(module, "LAYER_SECONDS", 0.05)
+        await asyncio.to_thread(noted, "1")
+        await until(lambda: counters.failed == failed + 1)
+    # None of these waits, or it would take a thousand times as long as is allowed.
+    monkeypatch.setattr(module, "LAYER_SECONDS", 3_600)
+    await asyncio.wait_for(asyncio.to_thread(noted, *map(str, range(20))), 30)
+    remote.how = "works"
+    await until(lambda: len(remote.sent) == 20)
+    # It waits again: when it returns, the layer has the event.
+    await asyncio.to_thread(noted, "last")
+    assert "last" in remote.sent[-1]["body"]
+
+
+async def test_an_event_for_many_processes_takes_no_longer_than_one(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        lease = Lease(f"{number}", ALICE, f"far{number}", "c", frozenset(["alice"]))
+        await get_backend(blocking=False).lease([lease])
+    remote.how = "hangs"
+    monkeypatch.setattr(module, "LAYER_SECONDS", 0.01)
+    failed = counters.failed
+    await note("x")
+    await until(lambda: counters.failed == failed + 5)
+    assert remote.asked == 1
+
+
+async def test_a_thread_waits_for_no_queue_that_is_full(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await far_follower("alice")
+    monkeypatch.setattr(module, "MAX_WAITING", 0)
+    monkeypatch.setattr(module, "LAYER_SECONDS", 3_600)
+    dropped = counters.dropped
+    await asyncio.wait_for(asyncio.to_thread(noted, "x"), 30)
+    assert counters.dropped == dropped + 1
+    assert remote.asked == 0
+
+
+async def test_many_threads_share_one_publisher(remote: Remote) -> None:
+    await far_follower("alice")
+    before = threading.active_count()
+
+    def publish(number: int) -> None:
+        module.broadcast(signals.Message(ALICE, number, frozenset([FAR])))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(publish, range(100)))
+    assert len(remote.sent) == 100
+    assert threading.active_count() == before + 1
+    module._publisher.close()
+    assert threading.active_count() == before
 
 
 async def test_what_waits_for_a_stalled_layer_is_bounded(

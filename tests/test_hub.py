@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 
-from sessionstores import events, signals
+from sessionstores import channel, events, signals
 from sessionstores import hub as module
 from sessionstores.backends import get_backend
+from sessionstores.channel import MESSAGE_TYPE, counters
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.hub import Hub, counters, current_hub, hubs
+from sessionstores.hub import Hub, current_hub, hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.protocol import Close
@@ -116,7 +117,7 @@ class Broken(InMemoryChannelLayer):
 async def test_a_layer_that_is_down_is_tried_again_until_it_works(
     tab: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(channel, "FIRST_PAUSE", 0.001)
     layer = Broken()
     channel_layers.set("default", layer)
     alice = await tab("alice")
@@ -136,20 +137,20 @@ async def test_a_layer_that_is_down_is_tried_again_until_it_works(
 
 
 def message(event: signals.Event) -> dict[str, str]:
-    return {"type": module.MESSAGE_TYPE, "body": events.encode(event)}
+    return {"type": MESSAGE_TYPE, "body": events.encode(event)}
 
 
 @pytest.mark.parametrize(
     "odd",
     [
         {"type": "sessionstores.later", "body": "{}"},
-        {"type": module.MESSAGE_TYPE, "body": '{"kind":"later"}'},
-        {"type": module.MESSAGE_TYPE, "body": "not json"},
-        {"type": module.MESSAGE_TYPE, "body": None},
-        {"type": module.MESSAGE_TYPE},
-        {"type": module.MESSAGE_TYPE, "body": '{"kind":"removal"}'},
+        {"type": MESSAGE_TYPE, "body": '{"kind":"later"}'},
+        {"type": MESSAGE_TYPE, "body": "not json"},
+        {"type": MESSAGE_TYPE, "body": None},
+        {"type": MESSAGE_TYPE},
+        {"type": MESSAGE_TYPE, "body": '{"kind":"removal"}'},
         {
-            "type": module.MESSAGE_TYPE,
+            "type": MESSAGE_TYPE,
             "body": '{"kind":"removal","session":"x","participant":"y","reason":"z"}',
         },
         {},
@@ -276,6 +277,60 @@ async def test_a_heartbeat_without_the_cache_pings_without_heads(
         assert "heads" not in await alice.expect("ping")
     await current_hub().pulse()
     assert "heads" in await alice.expect("ping")
+
+
+async def test_pings_do_not_wait_for_leases_that_take_long(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAYER_SECONDS", 0.001)
+    renewed = asyncio.Event()
+
+    async def slow(*args: Any) -> None:
+        await renewed.wait()
+
+    alice = await tab("alice")
+    monkeypatch.setattr(type(get_backend(blocking=False)), "lease", slow)
+    pulse = asyncio.create_task(current_hub().pulse())
+    assert set((await alice.expect("ping"))["heads"]) == {"me", "session"}
+    assert not pulse.done()
+    renewed.set()
+    await pulse
+
+
+async def test_heartbeats_that_take_longer_than_one_do_not_pile_up(
+    tab: Opener, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SESSIONSTORES = {"HEARTBEAT": 0.005}
+    running = most = beats = 0
+
+    async def slow(self: Hub) -> None:
+        nonlocal running, most, beats
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        beats += 1
+
+    monkeypatch.setattr(Hub, "pulse", slow)
+    await tab("alice")
+    await until(lambda: beats >= 5)
+    assert most == 1
+
+
+async def test_leases_of_many_connections_are_renewed_in_strides(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await tab(f"p{number}")
+    sizes: list[int] = []
+
+    async def lease(self: Any, leases: Any) -> None:
+        sizes.append(len(leases))
+
+    monkeypatch.setattr(module, "STRIDE", 2)
+    monkeypatch.setattr(type(get_backend(blocking=False)), "lease", lease)
+    await current_hub().pulse()
+    assert sizes == [2, 2, 1]
 
 
 async def test_a_heartbeat_that_breaks_is_logged_and_the_next_one_comes(
@@ -444,7 +499,7 @@ async def test_a_delivery_that_breaks_does_not_stop_the_listener(
     hub = current_hub()
     layer: Any = channel_layers["default"]
     with monkeypatch.context() as fault:
-        fault.setattr(hub, "_deliver", lambda event: 1 / 0)
+        fault.setattr(hub, "following", None)
         await layer.send(hub.process, message(signals.Message(ALICE, 1)))
         await until(lambda: "Delivery of Message failed" in caplog.text)
     await layer.send(hub.process, message(signals.Message(ALICE, 2)))

@@ -298,8 +298,8 @@ async def test_a_snapshot_is_shown_after_what_is_on_its_way(line: Line) -> None:
 async def test_no_snapshot_is_shown_past_the_window(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WINDOW_BYTES", 20)
-    await line.outbox.reply(text(1, 30))
+    monkeypatch.setattr(module, "WINDOW_BYTES", 40)
+    await line.outbox.reply(text(1, 60))
     await line.outbox.show("me")
     await line.rest()
     assert line.reads == []

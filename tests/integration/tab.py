@@ -63,15 +63,8 @@ class Tab:
 
     async def open(self) -> None:
         """Open a socket and say hello; read nothing."""
-        self.inbox.clear()
-        self.held.clear()
-        self.syncing.clear()
-        self.welcomed, self.accepted, self.closed = False, False, None
-        self.connections += 1
-        self._awaited = {"me", "session"}
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._to_server = queue
-        inbox = self.inbox = deque()
+        queue = self._start()
+        inbox = self.inbox
 
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "websocket.accept":
@@ -93,6 +86,20 @@ class Tab:
         queue.put_nowait({"type": "websocket.connect"})
         app = StoreConsumer.as_asgi()
         self._task = asyncio.ensure_future(app(scope, queue.get, send))
+        self._hello()
+
+    def _start(self) -> asyncio.Queue[dict[str, Any]]:
+        """Forget the last connection; return the queue of what the next one sends."""
+        self.inbox = deque()
+        self.held.clear()
+        self.syncing.clear()
+        self.welcomed, self.accepted, self.closed = False, False, None
+        self.connections += 1
+        self._awaited = {"me", "session"}
+        self._to_server = asyncio.Queue()
+        return self._to_server
+
+    def _hello(self) -> None:
         self.say(
             {
                 "type": "hello",
@@ -198,7 +205,8 @@ class Tab:
             self.snapshots += 1
         if "states" in frame:
             ours = self.revs.get(doc)
-            if ours and not frame["reset"] and _older(frame["rev"], ours):
+            overtaken = ours not in (None, frame["rev"]) and is_past(frame["rev"], ours)
+            if overtaken and not frame["reset"]:
                 return
             self.docs[doc] = frame["states"]
             self.revs[doc] = frame["rev"]
@@ -209,7 +217,7 @@ class Tab:
     def _take_patch(self, frame: dict[str, Any]) -> None:
         doc = frame["doc"]
         ours = self.revs.get(doc)
-        if ours is None or frame["rev"] == ours or _older(frame["rev"], ours):
+        if ours is None or is_past(frame["rev"], ours):
             return
         if frame["base"] != ours:
             self.held.setdefault(doc, {})[frame["base"]] = frame
@@ -226,7 +234,7 @@ class Tab:
         self.held[doc] = {
             base: frame
             for base, frame in held.items()
-            if not _older(frame["rev"], self.revs[doc])
+            if not is_past(frame["rev"], self.revs[doc])
         }
 
     def _compare(self, doc: str, head: str) -> None:
@@ -244,8 +252,11 @@ class Tab:
         return bool(stuck)
 
 
-def _older(rev: str, than: str) -> bool:
-    one, other = Rev.parse(rev), Rev.parse(than)
+def is_past(rev: str, ours: str) -> bool:
+    """Whether a tab at `ours` has nothing to learn from `rev`."""
+    if rev == ours:
+        return True
+    one, other = Rev.parse(rev), Rev.parse(ours)
     return one.incarnation == other.incarnation and one.counter < other.counter
 
 
