@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from . import conf
-from .backends import get_backend, problem
+from .backends import problem
 from .middleware import ParticipantMiddleware
 from .state import registry
 
@@ -43,7 +43,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """E002: the cache cannot hold records."""
-    given = _conf()
+    given = usable_conf()
     reason = given and problem(given.cache)
     if not reason:
         return []
@@ -130,7 +130,7 @@ def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """W006: leases run out between beats. W007: frames that servers refuse."""
-    given = _conf()
+    given = usable_conf()
     if given is None:
         return []
     found: list[CheckMessage] = []
@@ -156,40 +156,21 @@ def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(TAG, deploy=True)
-def check_processes(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W004, W005: records or channel layer that only one process sees."""
-    found: list[CheckMessage] = []
-    given = _conf()
-    if (
-        given is not None
-        and problem(given.cache) is None
-        and not get_backend(blocking=True).shared
-    ):
-        found.append(
-            Warning(
-                f"The cache {given.cache!r} keeps records in this process: another "
-                "sees none of them, and a restart loses them.",
-                hint="Let SESSIONSTORES['CACHE'] name a cache that processes share. If "
-                "the site runs as one process and may forget, silence this check.",
-                id="sessionstores.W004",
-            )
+def check_origins(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W016: pages of any site may connect."""
+    if "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [
+        Warning(
+            "ALLOWED_HOSTS has '*', so AllowedHostsOriginValidator lets the pages of "
+            "every site open WebSockets from a visitor's browser.",
+            hint="List the site's own host names in ALLOWED_HOSTS.",
+            id="sessionstores.W016",
         )
-    layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {})
-    if layer.get("BACKEND") == "channels.layers.InMemoryChannelLayer":
-        found.append(
-            Warning(
-                "The channel layer reaches this process only: tabs at others follow "
-                "with the next heartbeat.",
-                hint="Use a layer that processes share, such as channels_redis.pubsub."
-                "RedisPubSubChannelLayer. If the site runs as one process, silence "
-                "this check.",
-                id="sessionstores.W005",
-            )
-        )
-    return found
+    ]
 
 
-def _conf() -> conf.Conf | None:
+def usable_conf() -> conf.Conf | None:
     """Return the settings; None if E001 has something to say about them."""
     try:
         return conf.get()

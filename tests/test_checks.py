@@ -2,61 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core import checks
-from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
 from django.test import override_settings
 
-from sessionstores.backends.locmem import LocMemBackend
+import sessionstores
 from sessionstores.middleware import ParticipantMiddleware
 from sessionstores.participants import Participant
 from sessionstores.state import State, action, registry
+from tests.checking import found, ids, run
 
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 OURS = "sessionstores.middleware.ParticipantMiddleware"
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+PACKAGE = Path(sessionstores.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "checks.md"
 
 
 class SitesOwnMiddleware(ParticipantMiddleware):
     pass
 
 
-class PlainCache(LocMemCache):
-    pass
-
-
-def run(*, deploy: bool = False) -> list[checks.CheckMessage]:
-    return checks.run_checks(tags=["sessionstores"], include_deployment_checks=deploy)
-
-
-def found(*, deploy: bool = False, **settings: Any) -> list[checks.CheckMessage]:
-    with override_settings(**settings):
-        messages = run(deploy=deploy)
-    assert all(message.hint for message in messages)
-    return messages
-
-
-def ids(*, deploy: bool = False, **settings: Any) -> list[str | None]:
-    messages = found(deploy=deploy, **settings)
-    return [
-        message.id and message.id.removeprefix("sessionstores.") for message in messages
-    ]
-
-
 def test_site_that_is_right_hears_nothing() -> None:
     assert run() == []
     call_command("check", "--fail-level", "WARNING")
-
-
-def test_several_processes_that_share_cache_and_layer_pass_for_deployment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(LocMemBackend, "shared", True)
-    assert ids(deploy=True, CHANNEL_LAYERS={"default": {"BACKEND": PUBSUB}}) == []
 
 
 @pytest.mark.parametrize(
@@ -176,7 +152,7 @@ def test_missing_channel_layers_setting_is_a_warning(settings: Any) -> None:
         ([OURS, SESSION], ["W003"]),
         ([OURS], ["W003"]),
         ([f"{__name__}.SitesOwnMiddleware", SESSION], ["W003"]),
-        (["no.such.Middleware", "tests.test_checks.run", SESSION, OURS], []),
+        (["no.such.Middleware", "tests.checking.run", SESSION, OURS], []),
         ([SESSION], []),
         ([], []),
     ],
@@ -185,27 +161,6 @@ def test_middleware_without_djangos_session_before_it_is_a_warning(
     middleware: list[str], expected: list[str]
 ) -> None:
     assert ids(MIDDLEWARE=middleware) == expected
-
-
-def test_process_local_cache_and_layer_are_warnings_for_deployment() -> None:
-    assert ids(deploy=True) == ["W004", "W005"]
-    messages = found(deploy=True)
-    assert [message.level for message in messages] == [checks.WARNING] * 2
-    silenced = ["sessionstores.W004", "sessionstores.W005"]
-    with override_settings(SILENCED_SYSTEM_CHECKS=silenced):
-        call_command(
-            "check",
-            "--deploy",
-            "--fail-level",
-            "WARNING",
-            "--tag",
-            "sessionstores",
-        )
-
-
-def test_subclass_of_the_process_local_cache_is_process_local() -> None:
-    caches = {"default": {"BACKEND": f"{__name__}.PlainCache"}}
-    assert "W004" in ids(deploy=True, CACHES=caches)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +177,24 @@ def test_limits_that_do_not_fit_are_warnings(
     given: dict[str, Any], expected: list[str]
 ) -> None:
     assert ids(SESSIONSTORES=given) == expected
+
+
+@pytest.mark.parametrize(
+    ("hosts", "warned"), [(["workshop.example"], False), ([".example", "*"], True)]
+)
+def test_hosts_that_let_every_origin_in_are_a_warning_for_deployment(
+    hosts: list[str], warned: bool
+) -> None:
+    assert ("W016" in ids(deploy=True, ALLOWED_HOSTS=hosts)) is warned
+    assert ids(ALLOWED_HOSTS=hosts) == []
+
+
+def test_every_check_is_documented_and_nothing_else_is() -> None:
+    source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    checked = re.findall(r'id="sessionstores\.([EW]\d{3})"', source)
+    documented = re.findall(r"^## ([EW]\d{3})\b", PAGE.read_text(), re.MULTILINE)
+    assert len(checked) == len(set(checked))
+    assert documented == sorted(checked)
 
 
 def test_checks_open_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
