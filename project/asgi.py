@@ -12,12 +12,14 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 pages = get_asgi_application()
 
+from project.workers import WORKER, NamesWorker  # noqa: E402
 from sessionstores.routing import websocket_urlpatterns  # noqa: E402
 
+live = URLRouter(websocket_urlpatterns)
 application = ProtocolTypeRouter(
     {
         # A site would let its web server or WhiteNoise serve static files.
         "http": ASGIStaticFilesHandler(pages),
-        "websocket": AllowedHostsOriginValidator(URLRouter(websocket_urlpatterns)),
+        "websocket": AllowedHostsOriginValidator(NamesWorker(live) if WORKER else live),
     }
 )

@@ -8,7 +8,8 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
-from . import views
+from . import faults, views
+from .workers import MAY_FLUSH, WORKER
 
 
 class SessionCodeConverter(StringConverter):
@@ -31,3 +32,11 @@ urlpatterns = [
     path("<code:code>/restart/", views.restart, name="restart"),
     path("<code:code>/end/", views.end, name="end"),
 ]
+
+if WORKER:
+    urlpatterns += [
+        path("<code:code>/workers/", faults.show, name="workers"),
+        path("<code:code>/kill/", faults.kill, name="kill"),
+    ]
+if MAY_FLUSH:
+    urlpatterns += [path("<code:code>/flush/", faults.flush, name="flush")]

@@ -26,7 +26,9 @@ from sessionstores.middleware import ParticipantRequest
 
 from .forms import JoinForm
 from .states import CARDS, Board
+from .workers import MAY_FLUSH, WORKER, workers
 from .workshop import (
+    CAST,
     FACILITATOR,
     LABEL,
     LOOPBACK,
@@ -79,6 +81,9 @@ def board(
     """Show a participant's own board; or `shared`, the one that all fall into."""
     participant = participant_of(request)
     config = participant.config()
+    if WORKER and participant.id in CAST:
+        # Neighbours sit at different workers: see project/relay.py.
+        config["url"] += f"?seat={CAST.index(participant.id)}"
     name = stores.get(Board, code, participant.id).state.name or participant.id
     context = {
         "config": config,
@@ -96,6 +101,11 @@ def board(
 def together(request: ParticipantRequest, code: str) -> HttpResponse:
     """Show the facilitator's panel beside the boards of the cast."""
     facilitator = facilitator_of(request)
+    pages = ["progress", "restart", "end"]
+    if WORKER:
+        pages += ["workers", "kill"]
+    if MAY_FLUSH:
+        pages += ["flush"]
     people = [
         {
             "id": person.id,
@@ -113,11 +123,9 @@ def together(request: ParticipantRequest, code: str) -> HttpResponse:
         "step_titles": STEP_TITLES,
         "progress": progress_of(code),
         "is_local": request.get_host().partition(":")[0] in LOOPBACK,
+        "workers": workers() if WORKER else [],
         "join_url": request.build_absolute_uri(f"{reverse('home')}?code={code}"),
-        "links": {
-            name: facilitator.link(reverse(name, args=[code]))
-            for name in ("progress", "restart", "end")
-        },
+        "links": {name: facilitator.link(reverse(name, args=[code])) for name in pages},
     }
     return render(request, "workshop/together.html", context)
 

@@ -30,6 +30,8 @@ def until(
 class DemoProcess:
     """`manage.py demo` with some arguments; `output` is what it has said so far."""
 
+    command = ("manage.py", "demo", "--no-color")
+
     def __init__(self, *arguments: str, temporary: Path, browser: str = "") -> None:
         environment = {
             **os.environ,
@@ -40,7 +42,7 @@ class DemoProcess:
         }
         self.output = ""
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "demo", "--no-color", *arguments],
+            [sys.executable, *self.command, *arguments],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

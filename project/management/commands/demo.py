@@ -51,26 +51,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        host: str = options["host"]
         with (
             ending_quietly(),
             temporary_database(),
-            listening(host, options["port"]) as server_socket,
+            listening(options["host"], options["port"]) as server_socket,
         ):
-            port: int = server_socket.getsockname()[1]
-            if options["port"] not in (0, port):
-                self.stdout.write(f"Port {options['port']} is taken; using {port}.")
-            shown = visible_host(host)
-            settings.ALLOWED_HOSTS.append(shown.strip("[]"))
-            base = f"http://{shown}:{port}"
-            call_command("migrate", verbosity=0, interactive=False)
-            code = open_workshop(options["participants"])
-            together = self.announce(base, code, loopback=host in LOOPBACK)
-            if options["open"]:
-                # A browser in the terminal would not return before the server answers.
-                threading.Thread(
-                    target=webbrowser.open, args=[together], daemon=True
-                ).start()
+            self.prepare(server_socket, **options)
             # A string, so that the application is made after ALLOWED_HOSTS is known.
             config = uvicorn.Config(
                 "project.asgi:application",
@@ -80,6 +66,24 @@ class Command(BaseCommand):
             )
             uvicorn.Server(config).run(sockets=[server_socket])
         self.stdout.write("\nThe demo has ended; its database is gone.")
+
+    def prepare(self, server_socket: socket.socket, **options: Any) -> None:
+        """Open a workshop, and say where it will be served."""
+        host: str = options["host"]
+        port: int = server_socket.getsockname()[1]
+        if options["port"] not in (0, port):
+            self.stdout.write(f"Port {options['port']} is taken; using {port}.")
+        shown = visible_host(host)
+        settings.ALLOWED_HOSTS.append(shown.strip("[]"))
+        base = f"http://{shown}:{port}"
+        call_command("migrate", verbosity=0, interactive=False)
+        code = open_workshop(options["participants"])
+        together = self.announce(base, code, loopback=host in LOOPBACK)
+        if options["open"]:
+            # A browser in the terminal would not return before the server answers.
+            threading.Thread(
+                target=webbrowser.open, args=[together], daemon=True
+            ).start()
 
     def announce(self, base: str, code: str, *, loopback: bool) -> str:
         """Print where everything is; return the address of the page with all."""

@@ -14,6 +14,7 @@ const counterOf = (rev) => rev?.split(/[.-]/)[1];
 export function showStatus(session, doc) {
   const words = document.getElementById("status");
   const code = document.getElementById("rev");
+  const worker = document.getElementById("worker");
 
   function draw() {
     const rev = session.rev(doc);
@@ -23,7 +24,13 @@ export function showStatus(session, doc) {
     code.textContent = rev ? `rev ${counterOf(rev)}` : "";
     code.title = rev ?? "";
     document.body.dataset.status = session.status;
+    if (session.status !== "live") worker.textContent = "";
   }
+
+  // Where there are several, the one that serves this connection names itself.
+  session.on("message", (message) => {
+    worker.textContent = `worker ${message.worker}`;
+  });
 
   session.on("status", draw);
   session.on("pending", draw);

@@ -1,0 +1,34 @@
+"""Settings of `make demo-redis`: several workers, with one Redis or Valkey beside them.
+
+The supervisor decides where everything is, and hands it on through the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from project.settings import *  # noqa: F403
+from project.settings import ALLOWED_HOSTS, DATABASES, SESSIONSTORES
+
+REDIS_URL = os.environ["WORKSHOP_REDIS_URL"]
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+    }
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL]},  # type: ignore[dict-item]
+    }
+}
+
+# Pages compare what they show with the server at each beat: soon enough after a flush
+# that somebody is still looking.
+SESSIONSTORES = {**SESSIONSTORES, "HEARTBEAT": 3}
+
+DATABASES["default"]["NAME"] = Path(os.environ["WORKSHOP_DIRECTORY"], "demo.sqlite3")
+ALLOWED_HOSTS = [*ALLOWED_HOSTS, os.environ["WORKSHOP_HOST"]]

@@ -1,0 +1,159 @@
+"""`make demo-redis`: the workshop on two workers that share one Valkey.
+
+This process owns the address, keeps the workers running, and ends with everything that
+it has started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import django
+from django.core.management.base import CommandError
+
+from project.management.commands import demo
+from project.relay import Relay
+from project.valkey import running_valkey
+from project.workers import pidfile
+from sessionstores import StoreUnavailable
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKERS = 2
+# How long a worker stays down, so that its absence can be seen, and may take to end.
+PAUSE = 3.0
+GRACE = 5.0
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Worker:
+    """One uvicorn process, started again whenever it ends."""
+
+    def __init__(self, number: int, directory: Path) -> None:
+        self.number = number
+        self.port = 0
+        self.pidfile = pidfile(directory, number)
+
+    async def keep_running(self) -> None:
+        """Run it until cancelled, and end it then."""
+        while True:
+            process = await self._start()
+            self.pidfile.write_text(str(process.pid))
+            try:
+                code = await process.wait()
+            finally:
+                self.pidfile.write_text("")
+                await end(process)
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            say(f"  Worker {self.number} has ended ({how}). It is started again.")
+            await asyncio.sleep(PAUSE)
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        with socket.socket() as place:
+            # Bound but not listening: it refuses connections until the worker is ready.
+            place.bind(("127.0.0.1", 0))
+            self.port = place.getsockname()[1]
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "uvicorn", "project.asgi:application"),
+                *("--fd", str(place.fileno()), "--log-level", "warning"),
+                *("--lifespan", "off", "--timeout-graceful-shutdown", "2"),
+                cwd=ROOT,
+                env={**os.environ, "WORKSHOP_WORKER": str(self.number)},
+                pass_fds=[place.fileno()],
+                process_group=0,  # Ctrl-C is for us; we end the workers
+            )
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """End a process gracefully; by force if it takes too long."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(GRACE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def supervise(listener: socket.socket, workers: Sequence[Worker]) -> None:
+    """Serve what arrives at `listener` until a signal ends it."""
+    ended = asyncio.Event()
+    for number in ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(worker.keep_running()) for worker in workers]
+        async with Relay(workers).serving(listener):
+            await ended.wait()
+        for task in running:
+            task.cancel()
+
+
+@contextlib.contextmanager
+def server(directory: Path, url: str | None) -> Iterator[str]:
+    """Yield the URL of the server to use: that one, or a Valkey of our own."""
+    if url:
+        yield url
+        return
+    with running_valkey(directory / "valkey") as own:
+        os.environ["WORKSHOP_MAY_FLUSH"] = "yes"
+        yield own
+
+
+def run(command: demo.Command, options: dict[str, Any]) -> None:
+    """Run the demo until a signal ends it. Raises `CommandError`."""
+    with (
+        demo.ending_quietly(),
+        TemporaryDirectory(prefix="sessionstores-demo-") as name,
+        server(Path(name), options["redis_url"]) as url,
+        demo.listening(options["host"], options["port"]) as listener,
+    ):
+        os.environ |= {
+            "DJANGO_SETTINGS_MODULE": "project.settings_redis",
+            "WORKSHOP_SECRET_KEY": secrets.token_urlsafe(50),
+            "WORKSHOP_REDIS_URL": url,
+            "WORKSHOP_DIRECTORY": name,
+            "WORKSHOP_HOST": demo.visible_host(options["host"]).strip("[]"),
+        }
+        django.setup()
+        say(f"{WORKERS} workers share {url}")
+        command.prepare(listener, **options)
+        workers = [Worker(number, Path(name)) for number in range(1, WORKERS + 1)]
+        asyncio.run(supervise(listener, workers))
+    say("\nThe demo has ended; its workers, its server and its database are gone.")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    command = demo.Command()
+    parser = ArgumentParser(prog="make demo-redis", description=__doc__)
+    command.add_arguments(parser)
+    parser.add_argument(
+        "--redis-url",
+        metavar="URL",
+        help="a Redis or Valkey to use in the place of our own; it is not flushed",
+    )
+    options = vars(parser.parse_args())
+    try:
+        run(command, options)
+    except (CommandError, StoreUnavailable) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

