@@ -1,0 +1,30 @@
+"""The test site as it runs in several processes; `SITE_*` variables say on what."""
+
+from __future__ import annotations
+
+import os
+
+from tests.settings import *  # noqa: F403
+
+INSTALLED_APPS = [
+    "tests.faults.site" if app == "tests.workshop" else app
+    for app in INSTALLED_APPS  # noqa: F405
+]
+ROOT_URLCONF = "tests.faults.site.urls"
+
+REDIS = os.environ["SITE_REDIS"]
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS,
+    }
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": os.environ["SITE_LAYER"],
+        "CONFIG": {"hosts": [REDIS]},
+    }
+}
+if "SITE_LOSS" in os.environ:
+    CHANNEL_LAYERS["default"]["CONFIG"]["loss"] = float(os.environ["SITE_LOSS"])
+SESSIONSTORES = {"HEARTBEAT": 1, "RATE_LIMIT": None}

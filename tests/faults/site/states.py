@@ -1,0 +1,23 @@
+"""States whose actions leave their names, so that lost and doubled ones show."""
+
+from __future__ import annotations
+
+from sessionstores import State, action, field
+
+
+class Log(State):
+    lines: list[str] = field(default_factory=list[str])
+
+    @action
+    def write(self, line: str) -> None:
+        """Add a line."""
+        self.lines.append(line)
+
+
+class Wall(State, scope="session"):
+    lines: list[str] = field(default_factory=list[str])
+
+    @action
+    def shout(self, line: str) -> None:
+        """Add a line for all to see."""
+        self.lines.append(line)

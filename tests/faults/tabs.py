@@ -1,0 +1,317 @@
+"""Tabs over the network: the client's rules, on real sockets that break and return."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidMessage
+
+from sessionstores import codec
+from sessionstores.backends import get_backend
+from sessionstores.backends.base import Record, Unchanged
+from sessionstores.keys import StoreKey, generate_code
+from sessionstores.participants import Participant
+from sessionstores.protocol import SUBPROTOCOL
+from tests.integration.tab import Tab, is_past
+
+from .workers import Worker
+
+# As in client.js, in seconds.
+GAP_PATIENCE = 0.3
+HEAD_PATIENCE = 2.0
+WELCOME_WITHIN = 10.0
+BACKOFF_BASE = 0.25
+BACKOFF_CAP = 3.0
+SILENT_BEATS = 2.5
+
+
+class LiveTab(Tab):
+    """A tab that stays connected to any of the workers, as a browser's would.
+
+    `seen` is every line that it has ever shown, `resets` how often it was told that
+    something of it is gone; both by document.
+    """
+
+    def __init__(self, participant: Participant, workers: Sequence[Worker]) -> None:
+        super().__init__(participant.token())
+        self.participant = participant
+        self.workers = workers
+        self.worker: Worker | None = None
+        self.seen: dict[str, set[str]] = {"me": set(), "session": set()}
+        self.resets = {"me": 0, "session": 0}
+        # Pings in a row without heads: what is shown may be out of date.
+        self.doubts = 0
+        # The codes of errors that it was told of.
+        self.errors: list[str] = []
+        # Codes with which the server closed; None where the connection just broke.
+        self.closes: list[int | None] = []
+        # How long the server took from the opening of a socket to the last snapshot.
+        self.waits: list[float] = []
+        # The lines that it was told to add, by the ids of actions without an answer,
+        # and those that were acknowledged and refused.
+        self.sent: dict[int, tuple[str, str]] = {}
+        self.added: list[tuple[StoreKey, str]] = []
+        self.refused: list[tuple[StoreKey, str]] = []
+        self._moved: dict[str, float] = {}
+        self._gap: asyncio.TimerHandle | None = None
+
+    @property
+    def keys(self) -> dict[str, StoreKey]:
+        """The records that it follows, by document."""
+        code = self.participant.session
+        return {
+            "me": StoreKey(code, self.participant.id),
+            "session": StoreKey.of_session(code),
+        }
+
+    async def run(self) -> None:
+        """Connect, and connect again whenever the connection is lost; never return."""
+        attempts = 0
+        while True:
+            live_at = time.monotonic()
+            code = await self._serve()
+            self.closes.append(code)
+            assert code is None or code >= 4200 or code < 4000, f"sent away: {code}"
+            if time.monotonic() - live_at > BACKOFF_CAP:
+                attempts = 0
+            ceiling = min(BACKOFF_CAP, BACKOFF_BASE * 2**attempts)
+            attempts += 1
+            await asyncio.sleep(random.uniform(0, ceiling))
+
+    async def _serve(self) -> int | None:
+        """Serve one connection to its end; return the code that the server gave."""
+        self.worker = random.choice(self.workers)
+        started = time.monotonic()
+        queue = self._start()
+        try:
+            async with connect(
+                f"ws://{self.worker.address}/ws/sessionstores/",
+                origin=f"http://{self.worker.address}",  # type: ignore[arg-type]
+                subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
+                compression=None,
+                open_timeout=WELCOME_WITHIN,
+                close_timeout=1,
+                ping_interval=None,
+                proxy=None,
+            ) as socket:
+                self._hello()
+                writing = asyncio.create_task(_write(socket, queue))
+                try:
+                    await self._listen(socket, started)
+                finally:
+                    writing.cancel()
+        except ConnectionClosed as closed:
+            return None if closed.rcvd is None else closed.rcvd.code
+        except (OSError, TimeoutError, InvalidMessage):
+            return None
+        finally:
+            self._to_server = None
+            self.welcomed = False
+            self._settle()
+
+    async def _listen(self, socket: ClientConnection, started: float) -> None:
+        silence = WELCOME_WITHIN
+        waiting = True
+        while True:
+            async with asyncio.timeout(silence):
+                text = await socket.recv()
+            self.inbox.append(json.loads(text))
+            frame = self.read()
+            if frame["type"] == "welcome":
+                silence = SILENT_BEATS * frame["ping"]
+            if waiting and self.caught_up:
+                waiting = False
+                self.waits.append(time.monotonic() - started)
+
+    def read(self) -> dict[str, Any]:
+        """Read the oldest unread frame, and start the wait for what is missing."""
+        before = dict(self.revs)
+        frame = super().read()
+        # They would grow without end.
+        self.received.clear()
+        if frame["type"] == "error":
+            self.errors.append(frame["code"])
+        elif frame["type"] == "ping":
+            self.doubts = 0 if "heads" in frame else self.doubts + 1
+        if self.revs != before:
+            self._settle()
+        for doc, rev in self.revs.items():
+            if rev != before.get(doc):
+                self._moved[doc] = time.monotonic()
+                self._look(doc)
+        if self._gap is None and any(self.held.values()):
+            loop = asyncio.get_running_loop()
+            self._gap = loop.call_later(GAP_PATIENCE, self._repair)
+        return frame
+
+    def _settle(self) -> None:
+        if self._gap is not None:
+            self._gap.cancel()
+            self._gap = None
+
+    def _repair(self) -> None:
+        self._gap = None
+        self.repair()
+
+    def _take_snapshot(self, frame: dict[str, Any]) -> None:
+        self.resets[frame["doc"]] += frame["reset"]
+        super()._take_snapshot(frame)
+
+    def _compare(self, doc: str, head: str) -> None:
+        # A head behind ours means that the server was rolled back, unless we passed it
+        # just now.
+        waited = time.monotonic() - self._moved[doc] > HEAD_PATIENCE
+        if head != self.revs[doc] and (waited or not is_past(head, self.revs[doc])):
+            super()._compare(doc, head)
+
+    def add(self, doc: str, line: str) -> None:
+        """Add a line to a document, as soon as there is a connection."""
+        state, action = {"me": ("log", "write"), "session": ("wall", "shout")}[doc]
+        self.sent[self.act(state, action, {"line": line})] = doc, line
+
+    def shows(self, found: Mapping[StoreKey, Record | None]) -> bool:
+        """Whether it is connected and shows these records, no more and no less."""
+        if not self.caught_up:
+            return False
+        for doc, key in self.keys.items():
+            record = found[key]
+            if record is None or str(record.rev) != self.revs[doc]:
+                return False
+            # At one rev, there is one content.
+            (state,) = self.docs[doc].values()
+            assert state["lines"] == lines_of(record), f"{key} at {record.rev}"
+        return True
+
+    def forget(self) -> None:
+        """Forget what it has seen, but for what it shows now, and that it was told."""
+        self.resets = {"me": 0, "session": 0}
+        self.seen = {"me": set(), "session": set()}
+        for doc in self.docs:
+            self._look(doc)
+
+    def missing(self, final: Mapping[StoreKey, Sequence[str]]) -> dict[str, set[str]]:
+        """Return the lines that it has seen, but the cache no longer has."""
+        return {doc: self.seen[doc] - set(final[key]) for doc, key in self.keys.items()}
+
+    def _look(self, doc: str) -> None:
+        (state,) = self.docs[doc].values()
+        self.seen[doc].update(state["lines"])
+
+    def _answer(self, frame: dict[str, Any]) -> None:
+        super()._answer(frame)
+        doc, line = self.sent.pop(frame["id"])
+        answered = self.added if frame["type"] == "ack" else self.refused
+        answered.append((self.keys[doc], line))
+
+
+async def _write(
+    socket: ClientConnection, queue: asyncio.Queue[dict[str, Any]]
+) -> None:
+    while True:
+        event = await queue.get()
+        await socket.send(event["text"])
+
+
+@asynccontextmanager
+async def open_tabs(
+    workers: Sequence[Worker], count: int, *, each: int = 2, code: str | None = None
+) -> AsyncIterator[list[LiveTab]]:
+    """Open `count` tabs, `each` of them per participant; close them in the end.
+
+    Without a `code` they have a session of their own.
+    """
+    code = code or generate_code()
+    tabs = [
+        LiveTab(Participant(code, f"p{number // each}"), workers)
+        for number in range(count)
+    ]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(tab.run()) for tab in tabs]
+        await eventually(lambda: all(tab.caught_up for tab in tabs), "all tabs")
+        yield tabs
+        for task in tasks:
+            task.cancel()
+
+
+@asynccontextmanager
+async def writing(
+    tabs: Sequence[LiveTab], rng: random.Random, pause: float = 0.02
+) -> AsyncIterator[None]:
+    """Meanwhile, have any of the tabs add a line every `pause` seconds."""
+
+    async def write() -> None:
+        for number in itertools.count():
+            rng.choice(tabs).add(rng.choice(("me", "session")), f"{number}")
+            await asyncio.sleep(pause)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(write())
+        yield
+        task.cancel()
+
+
+async def eventually(
+    condition: Callable[[], bool], what: str, within: float = 15.0
+) -> None:
+    """Wait for a condition; fail after so many seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"{within:g} s were too short for {what}"
+        await asyncio.sleep(0.01)
+
+
+async def progress(tabs: Sequence[LiveTab], within: float = 15.0) -> None:
+    """Wait until about each of the tabs has added another line."""
+
+    def added() -> int:
+        return sum(len(tab.added) for tab in tabs)
+
+    goal = added() + len(tabs)
+    await eventually(lambda: added() >= goal, "lines to be added", within)
+
+
+async def stored(tabs: Iterable[LiveTab]) -> dict[StoreKey, Record | None]:
+    """Return what the cache holds of the records that the tabs follow."""
+    backend = get_backend(blocking=False)
+    found = {}
+    for key in {key for tab in tabs for key in tab.keys.values()}:
+        record = await backend.read(key, touch=False)
+        assert not isinstance(record, Unchanged)
+        found[key] = record
+    return found
+
+
+def lines_of(record: Record | None) -> list[str]:
+    """Return the lines of a log or a wall."""
+    assert record is not None
+    (state,) = record.states.values()
+    lines: list[str] = json.loads(bytes(codec.raw(state)))["lines"]
+    return lines
+
+
+async def agree(
+    tabs: Sequence[LiveTab], within: float = 15.0
+) -> dict[StoreKey, list[str]]:
+    """Wait until all actions are answered and every tab shows what the cache holds.
+
+    Returns the lines of each record.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        found = await stored(tabs)
+        differing = [tab for tab in tabs if tab.pending or not tab.shows(found)]
+        if not differing:
+            return {key: lines_of(record) for key, record in found.items()}
+        assert time.monotonic() < deadline, (
+            f"after {within:g} s, {len(differing)} of {len(tabs)} tabs differ: "
+            f"{differing[0].revs} {differing[0].pending} {found}"[:2000]
+        )
+        await asyncio.sleep(0.05)

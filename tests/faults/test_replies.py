@@ -1,0 +1,97 @@
+"""Replies that are lost: every commit is in once, or said to be unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sessionstores.exceptions import Conflict, StoreUnavailable
+from sessionstores.manager import stores
+from tests.servers import Server
+
+from . import writers
+from .counts import count
+from .proxy import Proxy
+from .sites import on_memcached, on_redis
+from .writers import Roll, Writer
+
+pytestmark = pytest.mark.usefixtures("ledgers")
+
+SITES = {"valkey": on_redis, "memcached": on_memcached}
+# What is cut of a commit; of the two, also of the retry that makes up for the first.
+CUTS = [{"replies": 1}, {"requests": 1}] * 2 + [{"replies": 2}, {"requests": 2}]
+
+
+def enter(roll: Roll, number: int, proxy: Proxy, cuts: list[dict[str, int]]) -> None:
+    """Add a number, and let the first of `cuts` happen to what comes next: the commit.
+
+    Takes it from the list, so that the run after a conflict is left alone.
+    """
+    roll.numbers.append(number)
+    if cuts:
+        proxy.cut(**cuts.pop())
+
+
+@pytest.mark.parametrize("flavour", ["sync", "async"])
+@pytest.mark.parametrize("name", list(SITES))
+def test_a_commit_whose_reply_is_lost_is_in_once_or_said_to_be_unknown(
+    name: str,
+    flavour: str,
+    request: pytest.FixtureRequest,
+    settings: Any,
+    start: Callable[..., Writer],
+    code: str,
+    rng: random.Random,
+    tell: Callable[..., None],
+) -> None:
+    server: Server = request.getfixturevalue(name)
+    other = start(SITES[name](server.port), writers.rival, code, "alice", "other")
+    done: set[int] = set()
+    refused: set[int] = set()
+    # Nobody was told whether these are in; what a read said right after.
+    unknown: dict[int, bool] = {}
+    number = 0
+    with Proxy(server.port) as proxy, asyncio.Runner() as runner:
+        settings.CACHES = SITES[name](proxy.port)["CACHES"]
+        store = stores.get(Roll, code, "alice")
+        while proxy.cuts < count(1_000):
+            number += 1
+            cuts = [rng.choice(CUTS)]
+            try:
+                if flavour == "sync":
+                    store.dispatch(enter, number, proxy, cuts)
+                else:
+                    runner.run(store.adispatch(enter, number, proxy, cuts))
+                done.add(number)
+            except Conflict:
+                refused.add(number)
+            except StoreUnavailable:
+                proxy.cut()
+                unknown[number] = number in store.state.numbers
+            proxy.cut()
+        numbers = store.state.numbers
+        other.say("stop")
+        added = other.hear()
+    lost = done - set(numbers)
+    doubled = len(numbers) - len(set(numbers))
+    tell(
+        f"reply or request lost, {flavour}",
+        name,
+        proxy.cuts,
+        lost=len(lost),
+        doubled=doubled,
+        unknown=len(unknown),
+        conflicts=len(refused),
+        tries=number,
+    )
+    assert not lost
+    assert not doubled
+    assert not refused & set(numbers), "false conflicts"
+    assert unknown == {number: number in numbers for number in unknown}
+    # The retry makes up for a single loss: all of these but few.
+    assert len(done) > number / 3
+    assert added > 0
