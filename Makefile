@@ -1,6 +1,7 @@
 # Needs make and Python 3.11 or newer; everything else goes into $(VENV).
 #
 #   make demo                     run the workshop (ARGS="--open" opens a browser)
+#   make demo-redis               run it on two workers that share a Valkey
 #   make test                     test the package, its client and the demo
 #   make lint                     judge style, types, layers, migrations, settings
 #   make bench                    print the figures beside their floors
@@ -17,13 +18,16 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo demo-redis test lint bench clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.demo
 	@$(BIN)/python manage.py demo $(ARGS)
+
+demo-redis: $(VENV)/.demo-redis
+	@$(BIN)/python -m project.supervisor $(ARGS)
 
 test: $(VENV)/.dev
 	@if [ -n "$(CLIENT_TESTS)" ]; then "$(NODE)" --test --test-reporter=spec $(CLIENT_TESTS); fi
@@ -63,6 +67,11 @@ $(VENV)/.demo: pyproject.toml $(VENV)/.python
 	@echo "Installing what the demo needs into $(VENV) (once, about 15 seconds) ..."
 	@$(PIP) --editable '.[demo]' $(if $(DJANGO),'$(DJANGO)')
 	@touch $@
+
+$(VENV)/.demo-redis: pyproject.toml $(VENV)/.python
+	@echo "Installing what the demo needs into $(VENV) (once, about 20 seconds) ..."
+	@$(PIP) --editable '.[demo-redis]' $(if $(DJANGO),'$(DJANGO)')
+	@touch $@ $(VENV)/.demo
 
 $(VENV)/.dev: pyproject.toml requirements.txt $(VENV)/.python
 	@echo "Installing what the tests need into $(VENV) (once, about a minute) ..."

@@ -1,6 +1,7 @@
 """The servers that are measured against each other, each an ASGI application.
 
-`uvicorn benchmarks.apps:NAME`; all answer every text frame with one of their own.
+`uvicorn benchmarks.apps:NAME`; all answer every text frame with one of their own. What
+they keep is in this process, or in the Redis at `BENCH_REDIS`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import django
 from django.conf import settings
+
+REDIS = os.environ.get("BENCH_REDIS")
 
 settings.configure(
     SECRET_KEY="benchmarks",
@@ -26,11 +29,23 @@ settings.configure(
     SESSION_ENGINE="django.contrib.sessions.backends.cache",
     CACHES={
         "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS,
+        }
+        if REDIS
+        else {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
             "OPTIONS": {"MAX_ENTRIES": 100_000},
         }
     },
-    CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+    CHANNEL_LAYERS={
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [REDIS]},
+        }
+        if REDIS
+        else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    },
     SESSIONSTORES={"RATE_LIMIT": None, "MAX_CONNECTIONS": 100, "HEARTBEAT": 10},
     USE_TZ=True,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import django
 from _rows import Row, show
-from bench_consumer import tokens
+from contest import tokens
 from servers import serving
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

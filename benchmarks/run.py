@@ -11,7 +11,16 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("diff", "dispatch", "delivery", "memory", "consumer", "client")
+NAMES = (
+    "diff",
+    "dispatch",
+    "redis",
+    "delivery",
+    "memory",
+    "consumer",
+    "workers",
+    "client",
+)
 
 
 def main(names: list[str]) -> int:

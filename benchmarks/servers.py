@@ -9,36 +9,58 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.servers import Valkey, free_port
 
 HERE = Path(__file__).parent
+PEERS = HERE / "peers"
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 30.0
+PATHS = {
+    "action": "ws/sessionstores/",
+    "sync": "ws/sessionstores/",
+    "socketio": "socket.io/?EIO=4&transport=websocket",
+}
 
 
 class Load(NamedTuple):
-    """What a load got: answers a second, and the server's CPU µs for each."""
+    """What a load got: answers a second, the median seconds of one, and the CPU µs.
+
+    `cpu` is the server's for each answer, `store_cpu` that of the Redis behind it.
+    """
 
     rate: float
     cpu: float
+    store_cpu: float
+    p50: float
+
+
+def cpu(process: subprocess.Popen[bytes]) -> float:
+    """Return the seconds of processor time that a process has used so far."""
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 class Server:
-    """One uvicorn process; times in seconds, sizes in bytes."""
+    """One server process, and the Redis behind it if any; sizes in bytes."""
 
-    def __init__(self, app: str, port: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self,
+        app: str,
+        port: int,
+        process: subprocess.Popen[bytes],
+        store: subprocess.Popen[bytes] | None = None,
+    ) -> None:
         self.app = app
         self.port = port
         self.process = process
-
-    @property
-    def cpu(self) -> float:
-        """Processor time used so far."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        self.store = store
 
     @property
     def rss(self) -> int:
@@ -50,14 +72,22 @@ class Server:
 
     @contextlib.contextmanager
     def load(
-        self, kind: str, connections: int, seconds: float, tokens: list[str]
+        self,
+        kind: str,
+        connections: int,
+        seconds: float,
+        tokens: list[str],
+        *,
+        rate: float = 0,
     ) -> Iterator[subprocess.Popen[str]]:
-        """Start a load and wait until all its connections are open."""
-        path = "ws/sessionstores/" if kind in ("action", "sync") else "ws/"
-        url = f"ws://127.0.0.1:{self.port}/{path}"
+        """Start a load and wait until all its connections are open.
+
+        `rate` is the number of frames a second; 0: as many as are answered.
+        """
+        url = f"ws://127.0.0.1:{self.port}/{PATHS.get(kind, 'ws/')}"
         command = [sys.executable, str(HERE / "load.py"), url, str(connections)]
         with subprocess.Popen(
-            [*command, str(seconds), kind],
+            [*command, str(seconds), kind, str(rate)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -71,42 +101,89 @@ class Server:
             yield process
 
     def measure(
-        self, kind: str, connections: int, seconds: float, tokens: list[str]
+        self,
+        kind: str,
+        connections: int,
+        seconds: float,
+        tokens: list[str],
+        *,
+        rate: float = 0,
     ) -> Load:
         """Run a load to its end."""
-        with self.load(kind, connections, seconds, tokens) as process:
-            before = self.cpu
+        processes = [self.process] if self.store is None else [self.process, self.store]
+        with self.load(kind, connections, seconds, tokens, rate=rate) as process:
+            before = [cpu(each) for each in processes]
             assert process.stdout is not None
             result = json.loads(process.stdout.readline())
-            used = self.cpu - before
+            after = [cpu(each) for each in processes]
         answered = result["answered"]
-        return Load(answered / result["seconds"], used / answered * 1e6)
+        used = [
+            (end - start) / answered * 1e6
+            for start, end in zip(before, after, strict=True)
+        ]
+        return Load(answered / result["seconds"], used[0], sum(used[1:]), result["p50"])
 
 
 @contextlib.contextmanager
-def serving(app: str, **environment: Any) -> Iterator[Server]:
-    """Run `benchmarks.apps:app` under uvicorn until the block ends."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+def valkey() -> Iterator[Valkey]:
+    """Run a Valkey until the block ends."""
+    store = Valkey()
+    try:
+        store.start()
+        yield store
+    finally:
+        store.stop()
+
+
+@contextlib.contextmanager
+def serving(app: str, store: Valkey | None = None) -> Iterator[Server]:
+    """Run `benchmarks.apps:app` under uvicorn until the block ends.
+
+    With its cache and channel layer on `store`, if one is given.
+    """
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.apps:{app}"]
     options = ["--port", str(port), "--log-level", "error", "--lifespan", "off"]
     options += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
+    environment = {} if store is None else {"BENCH_REDIS": store.url}
+    with _running([*command, *options], environment) as process:
+        yield _answering(app, port, process, store)
+
+
+@contextlib.contextmanager
+def serving_peer(app: str, store: Valkey) -> Iterator[Server]:
+    """Run `benchmarks/peers/app.js` under Node.js, over `store`."""
+    if not (PEERS / "node_modules").exists():
+        install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
+        subprocess.run([*install, "--silent"], check=True, cwd=PEERS)
+    port = free_port()
+    command = ["node", str(PEERS / f"{app}.js"), str(port), store.url]
+    with _running(command, {"NODE_ENV": "production"}) as process:
+        yield _answering(app, port, process, store)
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [*command, *options],
-        cwd=HERE.parent,
-        env={**os.environ, **environment},
+        command, cwd=HERE.parent, env={**os.environ, **environment}
     )
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise RuntimeError(f"{app} did not start")
-            time.sleep(0.05)
-        yield Server(app, port, process)
+        yield process
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _answering(
+    app: str, port: int, process: subprocess.Popen[bytes], store: Valkey | None
+) -> Server:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return Server(app, port, process, None if store is None else store.process)
+        if time.monotonic() > deadline or process.poll() is not None:
+            raise RuntimeError(f"{app} did not start")
+        time.sleep(0.05)
