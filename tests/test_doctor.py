@@ -1,4 +1,4 @@
-"""`manage.py sessionstores_doctor`, against real servers that are well, ill and gone."""
+"""`manage.py sessionstores_doctor`, against real servers, well, ill and gone."""
 
 from __future__ import annotations
 
@@ -70,8 +70,7 @@ def consult(*arguments: str, **settings: Any) -> tuple[int, list[str]]:
         try:
             call_command("sessionstores_doctor", *arguments, stdout=out)
         except SystemExit as end:
-            assert isinstance(end.code, int)
-            code = end.code
+            code = int(end.code or 0)
     return code, out.getvalue().splitlines()
 
 

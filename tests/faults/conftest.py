@@ -18,8 +18,9 @@ from .writers import Ledger, Roll, Writer
 
 
 def _seed(config: pytest.Config) -> int:
-    # Else that of pytest-randomly, which all of a run's processes share.
-    return int(os.environ.get("SESSIONSTORES_SEED") or config.option.randomly_seed)
+    # Else that of pytest-randomly, which all of a run's processes share; it may be off.
+    drawn = getattr(config.option, "randomly_seed", 0)
+    return int(os.environ.get("SESSIONSTORES_SEED") or drawn)
 
 
 @pytest.fixture

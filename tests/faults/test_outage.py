@@ -135,8 +135,7 @@ def test_many_callers_of_a_silent_server_are_each_told_in_time(
         unknown=unknown,
     )
     assert (unknown, lost, doubled) == (CALLERS, 0, 0)
-    print(sorted(round(s, 2) for d, s in told))
-    assert slowest < 1
+    assert slowest < DEADLINE
 
 
 @flavours
