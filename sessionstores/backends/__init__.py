@@ -42,13 +42,13 @@ _WAY_OUT = (
 )
 
 
-def get_backend(*, blocking: bool) -> Backend:
-    """Return this process's backend for the cache that `CACHE` names.
+def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
+    """Return this process's backend for the cache `alias`, or else for `CACHE`.
 
     The blocking flavour is for synchronous code, the other for coroutines. Raises
     `ImproperlyConfigured` for a cache that cannot be used, see `problem`.
     """
-    return _backend(conf.get().cache, blocking=blocking)
+    return _backend(alias or conf.get().cache, blocking=blocking)
 
 
 def problem(alias: str) -> str | None:

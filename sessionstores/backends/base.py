@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from ..keys import StoreKey
 from ..revs import Rev
+from .base_connections import Connectivity
 from .values import (
+    ACTIVITY_MINUTES,
     CLIENT_MEMORY,
     EVERYONE,
+    MAX_EVENTS,
+    MAX_META_BYTES,
     Attempt,
-    BackendStats,
     ClientEntry,
     Committed,
     Finding,
@@ -32,7 +35,9 @@ from .values import (
     ParticipantInfo,
     Record,
     Removed,
+    Server,
     SessionInfo,
+    SessionSummary,
     Stale,
     Standing,
     Unchanged,
@@ -40,11 +45,13 @@ from .values import (
 )
 
 __all__ = [
+    "ACTIVITY_MINUTES",
     "CLIENT_MEMORY",
     "EVERYONE",
+    "MAX_EVENTS",
+    "MAX_META_BYTES",
     "Attempt",
     "Backend",
-    "BackendStats",
     "ClientEntry",
     "Committed",
     "Finding",
@@ -53,7 +60,9 @@ __all__ = [
     "ParticipantInfo",
     "Record",
     "Removed",
+    "Server",
     "SessionInfo",
+    "SessionSummary",
     "Stale",
     "Standing",
     "Unchanged",
@@ -75,7 +84,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("A blocking backend's method suspended.")
 
 
-class Backend(ABC):
+class Backend(Connectivity):
     """Where records live. See the module's docstring for what holds of every method."""
 
     # Whether processes other than this one see the same records.
@@ -222,11 +231,23 @@ class Backend(ABC):
         label: str | None = None,
         keep: float | None = None,
         locked: bool | None = None,
-        event: Mapping[str, Any] | None = None,
+        extend: float | None = None,
     ) -> SessionInfo | None:
-        """Change what is given; `event` goes into the bounded ring. None: no session.
+        """Change what is given. None: there is no such session. Changes no rev.
 
-        Changes no rev.
+        `extend` lengthens `keep`, if need be, to so many seconds from now; it never
+        shortens it, whoever else extends at the same time.
+        """
+
+    @abstractmethod
+    async def note(
+        self, code: str, events: Sequence[Mapping[str, Any]], *, changes: int = 0
+    ) -> None:
+        """Append to the session's ring of `MAX_EVENTS`, and count its changes.
+
+        An event is a small mapping of what msgpack can hold; `changes` go into the
+        current minute's activity. Without a session nothing happens. Changes no rev
+        and touches nothing.
         """
 
     @abstractmethod
@@ -262,60 +283,53 @@ class Backend(ABC):
 
     @abstractmethod
     async def evict_idle(
-        self, code: str, *, idle_for: float, limit: int
+        self, code: str, *, idle_for: float, limit: int, participant: str | None = None
     ) -> list[Removed]:
         """Remove up to `limit` participants not seen for `idle_for` seconds.
 
         Each is rechecked and removed in one step, so none goes that was touched since
         it was listed, nor one that holds a lease. Index entries without a record go
-        too and are reported with states None.
+        too and are reported with states None. The whole may take several steps.
+
+        With `participant`, none but that one goes. With `idle_for` infinite, none but
+        index entries without a record, however young they are.
         """
 
     @abstractmethod
     async def evict_empty_session(self, code: str, *, idle_for: float) -> bool:
-        """Remove the session if it has no participant, is idle, and past its keep."""
+        """Remove the session if it has no participant, is idle, and past its keep.
 
-    # Tokens
-
-    @abstractmethod
-    async def revoke(self, key: StoreKey) -> frozenset[str]:
-        """Void what was issued to `key` until now (`"*"`: to all of the session).
-
-        Kept for `TOKEN_MAX_AGE`. Returns the processes that follow the record.
+        True if this call removed it.
         """
 
     @abstractmethod
-    async def standings(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Standing]:
-        """Return for each participant what decides whether a token counts.
+    async def due_sessions(
+        self, *, idle_for: float, limit: int, after: str = ""
+    ) -> list[str]:
+        """Return codes of sessions that may hold something to evict.
 
-        Raises `StateCorrupt` if revocations cannot be read, rather than forget one.
-        """
-
-    # Connections
-
-    @abstractmethod
-    async def lease(self, leases: Sequence[Lease]) -> None:
-        """Enter or renew connections for `PRESENCE_LEASE`, and touch their records.
-
-        Neither the sequence nor a lease is one step: a participant's connection is
-        entered first, then what it follows, then the record is touched.
+        Sorted, at most `limit`, those behind `after` only. A session that holds a
+        participant not seen for `idle_for` seconds, or is itself to go, is among
+        them; so may be others. Where the cache can tell, sessions with nothing due
+        cost nothing, and `evict_idle` and `evict_empty_session` move one that they
+        have been through out of the list until its next is due.
         """
 
     @abstractmethod
-    async def release(self, lease: Lease) -> None:
-        """Remove a connection; what its process follows through others stays.
+    async def strays(self) -> list[StoreKey] | None:
+        """Return the keys of records that no index knows, by a look at all keys.
 
-        The caller passes in `follows` only the records that no other connection of
-        its process follows.
+        Slow, and in small steps: for a thorough sweep, never for a page. None: the
+        cache cannot list its keys.
         """
 
     @abstractmethod
-    async def connections(self, key: StoreKey) -> list[Lease]:
-        """Return a participant's connections, or with `"*"` all of the session."""
+    async def readmit(self, key: StoreKey) -> bool:
+        """Enter a stray in the indexes again, with its own last use; False: it is gone.
 
-    @abstractmethod
-    async def followers(self, key: StoreKey) -> frozenset[str]:
-        """Return the processes with connections that follow the record."""
+        Past any limit, since it takes up its room already. Under a tombstone it is
+        removed instead, and that is False.
+        """
 
     # Shared values
 
@@ -324,14 +338,28 @@ class Backend(ABC):
         """Return a small value that all processes share."""
 
     @abstractmethod
+    async def values(self, names: Sequence[str]) -> dict[str, Value]:
+        """Return several of them in one trip, each as `value` would; not one step."""
+
+    @abstractmethod
     async def swap_value(
         self, name: str, token: Any, data: bytes, *, seconds: float
     ) -> bool:
         """Write it if it is still as `token` says; False if another came first."""
 
     @abstractmethod
-    async def stats(self) -> BackendStats:
-        """Return totals, without decoding a state or scanning keys."""
+    async def summaries(self) -> list[SessionSummary]:
+        """Return a line for each session, sorted by code. Not one step.
+
+        A constant number of round trips; decodes no state and scans no keys.
+        """
+
+    async def server(self) -> Server | None:
+        """Return what the cache server says of itself.
+
+        None: the records are in this process, or there is no server that tells.
+        """
+        return None
 
     async def examine(self) -> list[Finding]:
         """Ask the live server what it is and how it is set up, for the doctor."""

@@ -12,7 +12,6 @@ from .. import conf
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..revs import History, Rev
-from .connections import NOBODY
 from .encoding import (
     About,
     Stored,
@@ -20,12 +19,14 @@ from .encoding import (
     decode_head,
     encode,
     fresh,
+    has_line,
     record_of,
     successor,
 )
+from .followers import NOBODY
 from .index import ended
+from .overview import Overview
 from .primitive import TRIES, Versioned, contended
-from .sessions import Sessions
 from .values import (
     Attempt,
     Committed,
@@ -41,11 +42,12 @@ logger = logging.getLogger("sessionstores.backends")
 QUARANTINE = 86_400.0
 
 
-class CasBackend(Sessions):
+class CasBackend(Overview):
     """Records, each one value: a commit is one compare-and-set on one key."""
 
     async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
         """See `Backend.open`."""
+        looked = lost = False
         for tried in range(TRIES):
             place = await self._place(key)
             if place.ended:
@@ -55,12 +57,20 @@ class CasBackend(Sessions):
                 if record is not None:
                     if place.session is None:
                         await self._settle(key)
-                    return Opened(record, created=False)
+                    return Opened(record, created=False, lost=lost)
+            elif has_line(place.members.value, key.participant) and not looked:
+                looked = True
+                await self._look_again()
+                continue
             else:
+                if has_line(place.members.value, key.participant):
+                    if not await self._strike_lost(key, place):
+                        continue
+                    lost = True
                 about = About() if key.is_session else None
                 stored = fresh(Rev.first(), states, self._clock(), about)
                 if opened := await self._create(key, stored, place):
-                    return opened
+                    return opened._replace(lost=lost)
             await self._give_way(tried)
         raise contended(key)
 

@@ -21,6 +21,7 @@ from ..exceptions import StoreUnavailable
 from .cas import CasBackend
 from .database_pool import T, Work, perform, pool, refuse_transaction
 from .primitive import Versioned
+from .server_clock import ServerClock
 from .values import Finding
 
 # Keys that one statement asks for: some databases take no more than 999 parameters.
@@ -31,6 +32,13 @@ FOR_GOOD = 253_370_764_800
 # How two texts are compared to the letter: MySQL takes "a" for "A" unless told not to.
 _SAME = {"postgresql": "%s", "sqlite": "%s", "mysql": "CAST(%s AS BINARY)"}
 _CAPITAL = re.compile("[A-Z^]")
+_MARKED = re.compile(r"\^(.)")
+
+# SQLite's file is on this machine, whose clock is ours.
+_CLOCK = {
+    "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
+    "mysql": "SELECT UNIX_TIMESTAMP(SYSDATE(6))",
+}
 
 _READ = "SELECT {key}, {value} FROM {table} WHERE {expires} > %s AND {key} IN ({keys})"
 _INSERT = "INSERT INTO {table} ({key}, {value}, {expires}) VALUES (%s, %s, %s)"
@@ -38,6 +46,7 @@ _UPDATE = "UPDATE {table} SET {value} = %s, {expires} = %s WHERE {key} = %s"
 _EXPIRED = " AND {expires} <= %s"
 _UNCHANGED = " AND {expires} > %s AND {value} = {same}"
 _DELETE = "DELETE FROM {table} WHERE {key} = %s"
+_LIST = "SELECT {key} FROM {table} WHERE {expires} > %s AND SUBSTR({key}, 1, %s) = %s"
 _OURS = " FROM {table} WHERE SUBSTR({key}, 1, %s) = %s"
 
 
@@ -61,9 +70,10 @@ class DatabaseBackend(CasBackend):
         alias: str,
         *,
         blocking: bool,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(blocking=blocking, clock=clock)
+        self._server_clock = ServerClock()
+        super().__init__(blocking=blocking, clock=clock or self._server_clock)
         self._table: str = settings.CACHES[alias]["LOCATION"]
 
     @classmethod
@@ -119,6 +129,15 @@ class DatabaseBackend(CasBackend):
 
         return await self._call(delete)
 
+    async def _list(self) -> list[str]:
+        def names(connection: BaseDatabaseWrapper) -> list[str]:
+            given = [self._now(connection), *ours(connection)]
+            with connection.cursor() as cursor:
+                cursor.execute(self._sql(connection, _LIST), given)
+                return [key_of(connection, name) for (name,) in cursor.fetchall()]
+
+        return await self._call(names)
+
     async def clear(self) -> None:
         """See `Backend.clear`."""
 
@@ -135,10 +154,18 @@ class DatabaseBackend(CasBackend):
             return [Finding("error", str(error))]
 
     async def _call(self, work: Work[T]) -> T:
+        def timed(connection: BaseDatabaseWrapper) -> T:
+            query = _CLOCK.get(connection.vendor)
+            if query and self._server_clock.is_due():
+                with connection.cursor() as cursor:
+                    cursor.execute(query)
+                    self._server_clock.compare(float(cursor.fetchone()[0]))
+            return work(connection)
+
         db = database_of(self._table)
         if self.blocking:
-            return perform(connections[db], refuse_transaction, work)
-        return await pool(db).run(work)
+            return perform(connections[db], refuse_transaction, timed)
+        return await pool(db).run(timed)
 
     # Statements. What has expired counts as absent, whether or not it is still there.
 
@@ -255,6 +282,11 @@ def moment(connection: BaseDatabaseWrapper, seconds: int | None) -> Any:
 def row(connection: BaseDatabaseWrapper, key: str) -> str:
     """Return the `cache_key` of a key: capitals marked, where "a" is taken for "A"."""
     return _CAPITAL.sub(r"^\g<0>", key) if connection.vendor == "mysql" else key
+
+
+def key_of(connection: BaseDatabaseWrapper, name: str) -> str:
+    """Return the key whose `cache_key` this is."""
+    return _MARKED.sub(r"\1", name) if connection.vendor == "mysql" else name
 
 
 def ours(connection: BaseDatabaseWrapper) -> list[Any]:

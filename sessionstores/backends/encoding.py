@@ -9,12 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from ..exceptions import StateCorrupt
-from ..keys import StoreKey
+from ..keys import SESSION, StoreKey
 from ..revs import History, Rev
 from .values import CLIENT_MEMORY, Attempt, ClientEntry, Lease, Record
-
-# A session keeps this many of its latest events.
-MAX_EVENTS = 100
 
 _CODE = re.compile(rb"[A-Z0-9]{6}")
 _ID = re.compile(rb"[a-zA-Z0-9_-]{1,64}")
@@ -26,7 +23,6 @@ class About(msgspec.Struct, array_like=True):
     label: str = ""
     keep: float = 0.0
     locked: bool = False
-    events: tuple[dict[str, Any], ...] = ()
 
 
 class Head(msgspec.Struct, array_like=True):
@@ -68,11 +64,36 @@ class Connection(NamedTuple):
     client: str
     deadline: float
     follows: tuple[str, ...]
+    meta: bytes
+    since: float
+    leaving: bool
+
+    @classmethod
+    def of(cls, lease: Lease, since: float, deadline: float) -> Connection:
+        """Return a lease as it is written."""
+        return cls(
+            lease.connection,
+            lease.process,
+            lease.client,
+            deadline,
+            tuple(sorted(lease.follows)),
+            lease.meta,
+            since,
+            leaving=False,
+        )
 
     def lease(self, key: StoreKey) -> Lease:
         """Return it as the contract shows it."""
-        follows = frozenset(self.follows)
-        return Lease(self.id, key, self.process, self.client, follows)
+        return Lease(
+            self.id,
+            key,
+            self.process,
+            self.client,
+            frozenset(self.follows),
+            self.meta,
+            self.since,
+            self.leaving,
+        )
 
 
 H = TypeVar("H", bound=Head)
@@ -187,13 +208,13 @@ def merged(
     return kept
 
 
-def decode_connections(value: bytes, now: float) -> list[Connection]:
-    """Return the connections that have not run out; none if there is no telling.
+def decode_connections(value: bytes) -> list[Connection]:
+    """Return the connections, run out or not; none if there is no telling.
 
     Leases are renewed in seconds, so what cannot be decoded heals by itself.
     """
     try:
-        return [entry for entry in _connections(value) if entry.deadline > now]
+        return _connections(value)
     except msgspec.MsgspecError:
         return []
 
@@ -259,3 +280,12 @@ def codes_in(index: bytes) -> list[str]:
 def ids_in(index: bytes) -> list[str]:
     """Return the participant ids in an index; what can be none is left out."""
     return [line.decode() for line in index.splitlines() if _ID.fullmatch(line)]
+
+
+def keys_of_records(prefix: str, names: Iterable[str]) -> list[StoreKey]:
+    """Return whose records these cache keys are; what is no record's is left out."""
+    pattern = re.compile(
+        re.escape(prefix) + r":\{([A-Z0-9]{6})\}:(?:s:|p:([a-zA-Z0-9_-]{1,64}))"
+    )
+    matches = filter(None, map(pattern.fullmatch, names))
+    return [StoreKey(match[1], match[2] or SESSION) for match in matches]

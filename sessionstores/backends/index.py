@@ -7,7 +7,7 @@ cross, at least one sees the other's write, so none needs a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -21,12 +21,12 @@ from ..exceptions import (
 )
 from ..keys import StoreKey
 from ..revs import Rev
-from .connections import NOBODY, Connections
+from .connections import Connections
 from .encoding import (
     About,
+    Head,
     Stored,
     count_lines,
-    decode,
     decode_head,
     encode,
     fresh,
@@ -37,7 +37,7 @@ from .encoding import (
     without_lines,
 )
 from .primitive import ABSENT, TRIES, Versioned, contended
-from .values import Opened, Removed
+from .values import Opened
 
 
 class Place(NamedTuple):
@@ -56,7 +56,7 @@ class Index(Connections):
     # Lifetimes. A session's time is written at most two tenths of the timeout before
     # that of its participants, and must not run out before theirs.
 
-    def _lifetime(self, stored: Stored) -> float:
+    def _lifetime(self, stored: Head) -> float:
         timeout = conf.get().idle_timeout
         if stored.about is None:
             return 2 * timeout
@@ -131,11 +131,15 @@ class Index(Connections):
 
         await self._update(self._members(session), enter, self._members_lifetime())
 
-    async def _leave(self, session: str, ids: Sequence[str]) -> None:
+    async def _leave(self, session: str, ids: Sequence[str]) -> list[str]:
+        """Take ids out of the index; return those that this call took out."""
+
         def leave(members: bytes) -> bytes:
             return without_lines(members, ids)
 
-        await self._update(self._members(session), leave, self._members_lifetime())
+        name = self._members(session)
+        before = await self._update(name, leave, self._members_lifetime())
+        return [id for id in ids if has_line(before, id)]
 
     async def _register(self, session: str) -> None:
         bucket = self._bucket(session)
@@ -225,81 +229,6 @@ class Index(Connections):
         with suppress(StateCorrupt):
             if found is not None and decode_head(key, found.value).rev == rev:
                 await self._drop(self._record(key), found.token)
-
-    # Removing
-
-    async def _remove(
-        self, session: str, ids: Sequence[str], *, idle_since: float | None = None
-    ) -> list[Removed]:
-        """Remove participants; with `idle_since`, those not seen from then on."""
-        keys = [StoreKey(session, id) for id in ids]
-        names = {key: self._record(key) for key in keys}
-        found = await self._get(*names.values())
-        removed = {}
-        for key in keys:
-            if names[key] not in found:
-                removed[key] = Removed(key, None, NOBODY)
-            elif final := await self._take(key, found[names[key]], idle_since):
-                removed[key] = final
-        if not removed:
-            return []
-        await self._leave(session, [key.participant for key in removed])
-        anew = await self._get(*(names[key] for key in removed))
-        for key in [key for key in removed if names[key] in anew]:
-            await self._settle(key)
-            # A record that was not there before was about to be created, not lost.
-            if names[key] not in found:
-                del removed[key]
-        return await self._with_followers(removed.values())
-
-    async def _take(
-        self, key: StoreKey, found: Versioned | None, idle_since: float | None = None
-    ) -> Removed | None:
-        """Remove one record; None: it is not idle, or another came first."""
-        name = self._record(key)
-        while found is not None:
-            if idle_since is not None and not is_idle(key, found.value, idle_since):
-                return None
-            if await self._drop(name, found.token):
-                return Removed(key, final_states(key, found.value), NOBODY)
-            found = (await self._get(name)).get(name)
-        return None
-
-    async def _with_followers(self, removed: Iterable[Removed]) -> list[Removed]:
-        removed = list(removed)
-        # What is gone is gone, whether or not its followers can be told.
-        with suppress(StoreUnavailable):
-            followers = await self._followers_of([final.key for final in removed])
-            return [final._replace(followers=followers[final.key]) for final in removed]
-        return removed
-
-    async def _clear_session(self, session: str) -> list[Removed]:
-        members = self._members(session)
-        index = (await self._get(members)).get(members, ABSENT).value
-        removed = await self._remove(session, ids_in(index))
-        key = StoreKey.of_session(session)
-        name = self._record(key)
-        own = (await self._get(name)).get(name)
-        if own is not None and (final := await self._take(key, own)):
-            removed += await self._with_followers([final])
-        await self._settle(key)
-        return removed
-
-
-def is_idle(key: StoreKey, value: bytes, since: float) -> bool:
-    """Tell whether a record was last seen at `since` or before; no if it is corrupt."""
-    try:
-        return decode_head(key, value).seen <= since
-    except StateCorrupt:
-        return False
-
-
-def final_states(key: StoreKey, value: bytes) -> Mapping[str, bytes] | None:
-    """Return the states of a record that is going; None if it is corrupt."""
-    try:
-        return decode(key, value).states
-    except StateCorrupt:
-        return None
 
 
 def ended(session: str) -> SessionEnded:

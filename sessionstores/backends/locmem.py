@@ -70,6 +70,11 @@ class RecordCache(LocMemCache):
             self._forget(key)
         return True
 
+    def keys(self) -> list[str]:
+        """Return all keys, whether or not they have expired."""
+        with self._lock:
+            return list(self._cache)
+
     def _current(self, key: str, now: float) -> bytes | None:
         value = self._cache.get(key)
         if value is not None and self._expire_info[key] <= now:
@@ -135,6 +140,9 @@ class LocMemBackend(CasBackend):
 
     async def _delete(self, key: str, token: Any) -> bool:
         return self._cache.remove(key, token, self._clock())
+
+    async def _list(self) -> list[str]:
+        return self._cache.keys()
 
     async def clear(self) -> None:
         """See `Backend.clear`."""

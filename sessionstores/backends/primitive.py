@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -68,7 +68,13 @@ class Primitive(Backend):
         """See `Backend.now`."""
         return self._clock()
 
+    async def _list(self) -> list[str] | None:
+        """Return all keys there are; None if the cache cannot list them."""
+        return None
+
     async def _get(self, *keys: str) -> dict[str, Versioned]:
+        if not keys:
+            return {}
         try:
             return await self._read(keys)
         except StoreUnavailable:
@@ -93,25 +99,41 @@ class Primitive(Backend):
             raise unavailable(error) from error
 
     async def _update(
-        self, key: str, change: Callable[[bytes], bytes], ttl: float | None
-    ) -> None:
+        self,
+        key: str,
+        change: Callable[[bytes], bytes],
+        ttl: float | None,
+        found: Versioned | None = None,
+    ) -> bytes:
         """Put `change` of what stands at `key` there; an empty result removes the key.
 
-        `change` gets b"" where nothing stands, and may run several times.
+        `change` gets b"" where nothing stands, and may run several times. Returns what
+        stood there before. With `found`, no look is taken before the first try.
         """
         for tried in range(TRIES):
-            found = (await self._get(key)).get(key, ABSENT)
+            if found is None or tried:
+                found = (await self._get(key)).get(key, ABSENT)
             value, token = found.value, found.token
             changed = change(value)
             if changed == value and ttl is None:
-                return
+                return value
             if changed:
                 if await self._put(key, token, changed, ttl) is not None:
-                    return
+                    return value
             elif token is None or await self._drop(key, token):
-                return
+                return value
             await self._give_way(tried)
         raise contended(key)
+
+    async def _update_all(
+        self, changes: Mapping[str, Callable[[bytes], bytes]], ttl: float | None
+    ) -> dict[str, bytes]:
+        """Make several changes, each as `_update` does, after one look at all."""
+        found = await self._get(*changes)
+        return {
+            key: await self._update(key, change, ttl, found.get(key, ABSENT))
+            for key, change in changes.items()
+        }
 
     async def _give_way(self, tried: int) -> None:
         if tried >= _EAGER_TRIES:
@@ -139,6 +161,12 @@ class Primitive(Backend):
 
     def _connections(self, key: StoreKey) -> str:
         return cache_key(conf.get().key_prefix, key.session, "c", key.participant)
+
+    def _attendance(self, session: str) -> str:
+        return cache_key(conf.get().key_prefix, session, "a")
+
+    def _notes(self, session: str) -> str:
+        return cache_key(conf.get().key_prefix, session, "n")
 
     def _followers(self, session: str, follows: str) -> str:
         return cache_key(conf.get().key_prefix, session, FOLLOWERS, follows)

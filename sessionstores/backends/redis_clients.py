@@ -7,6 +7,9 @@ here: whoever sends a command knows whether it may be repeated.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import socket
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
@@ -33,6 +36,9 @@ LOOP_CONNECTIONS = 8
 BATCH = 256
 FLYING = 2
 
+# What an address may not change, though its query counts more than arguments do.
+OURS = ("decode_responses", "socket_timeout", "socket_connect_timeout")
+
 Command = tuple[Any, ...]
 
 
@@ -49,11 +55,18 @@ def _arguments(place: Place, retry: Any) -> dict[str, Any]:
     }
 
 
+def _address(url: str) -> str:
+    """Return the URL without what is ours to say."""
+    base, mark, query = url.partition("?")
+    kept = [part for part in query.split("&") if part.partition("=")[0] not in OURS]
+    return base + mark + "&".join(kept)
+
+
 def blocking_client(place: Place) -> Any:
     """Return a client for synchronous callers: safe in threads and across a fork."""
     arguments = _arguments(place, Retry(NoBackoff(), 0))
     if place.cluster:
-        return RedisCluster.from_url(place.cluster, **arguments)
+        return RedisCluster.from_url(_address(place.cluster), **arguments)
     limit = arguments.pop("max_connections", BLOCKING_CONNECTIONS)
     if place.sentinels:
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
@@ -61,7 +74,7 @@ def blocking_client(place: Place) -> Any:
         )
         return sentinel.master_for(place.service, max_connections=limit, **arguments)
     pool = BlockingConnectionPool.from_url(
-        place.url, max_connections=limit, timeout=POOL_SECONDS, **arguments
+        _address(place.url), max_connections=limit, timeout=POOL_SECONDS, **arguments
     )
     return Redis(connection_pool=pool)
 
@@ -69,7 +82,7 @@ def blocking_client(place: Place) -> Any:
 def _loop_client(place: Place) -> Any:
     arguments = _arguments(place, AsyncRetry(NoBackoff(), 0))
     if place.cluster:
-        return aio.RedisCluster.from_url(place.cluster, **arguments)
+        return aio.RedisCluster.from_url(_address(place.cluster), **arguments)
     arguments.pop("max_connections", None)
     if place.sentinels:
         sentinel: Any = aio.Sentinel(  # type: ignore[no-untyped-call]
@@ -79,7 +92,10 @@ def _loop_client(place: Place) -> Any:
             place.service, max_connections=LOOP_CONNECTIONS, **arguments
         )
     pool = aio.BlockingConnectionPool.from_url(
-        place.url, max_connections=LOOP_CONNECTIONS, timeout=POOL_SECONDS, **arguments
+        _address(place.url),
+        max_connections=LOOP_CONNECTIONS,
+        timeout=POOL_SECONDS,
+        **arguments,
     )
     return aio.Redis.from_pool(pool)
 
@@ -180,17 +196,32 @@ class LoopClient:
         try:
             yield
         finally:
-            with suppress(RedisError, OSError):
-                await self.client.aclose()
+            for client in self._clients():
+                with suppress(RedisError, OSError):
+                    await client.aclose()
+
+    def _clients(self) -> list[Any]:
+        """Return the client, and those with which it asks sentinels."""
+        pool = getattr(self.client, "connection_pool", None)
+        manager = getattr(pool, "sentinel_manager", None)
+        return [self.client, *getattr(manager, "sentinels", ())]
 
     def abandon(self) -> None:
-        """Close the sockets of a loop that was closed without ending its generators."""
-        pool = getattr(self.client, "connection_pool", None)
-        for connection in getattr(pool, "_available_connections", ()) or ():
-            writer = getattr(connection, "_writer", None)
-            if writer is not None:
-                with suppress(RuntimeError):
-                    writer.transport.abort()
+        """End the connections of a loop that was closed without ending its generators.
+
+        Its transports can no longer do so, since they would ask it for a turn.
+        """
+        pools = [getattr(each, "connection_pool", None) for each in self._clients()]
+        kinds = "_available_connections", "_in_use_connections"
+        for pool, kind in itertools.product(pools, kinds):
+            for connection in getattr(pool, kind, ()):
+                writer = getattr(connection, "_writer", None)
+                if writer is None:
+                    continue
+                with suppress(OSError):
+                    number = writer.get_extra_info("socket").fileno()
+                    with socket.socket(fileno=os.dup(number)) as stream:
+                        stream.shutdown(socket.SHUT_RDWR)
 
 
 class LoopClients:

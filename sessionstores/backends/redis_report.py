@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .values import Finding
+from .values import Finding, Server
 
 # Hashes, scripts that write after asking for the time, and UNLINK.
 OLDEST = (6, 2)
@@ -20,6 +20,28 @@ def report(servers: Iterable[Mapping[str, Any]]) -> list[Finding]:
     participants, and a server that keeps nothing loses all of them at a restart.
     """
     return [finding for info in servers for finding in _of_one(info)]
+
+
+def server_of(servers: Iterable[Mapping[str, Any]]) -> Server:
+    """Return the figures of a server, or of several taken together, from their INFO."""
+    infos = list(servers)
+    limits = [int(info.get("maxmemory", 0)) for info in infos]
+    return Server(
+        _name(infos[0]),
+        sum(int(info.get("used_memory", 0)) for info in infos),
+        # One without a limit is none for all of them.
+        sum(limits) if all(limits) else None,
+        sum(int(info.get("evicted_keys", 0)) for info in infos),
+        infos[0].get("maxmemory_policy"),
+    )
+
+
+def _name(info: Mapping[str, Any]) -> str:
+    return f"{str(info.get('server_name', 'redis')).title()} {_number(info)}"
+
+
+def _number(info: Mapping[str, Any]) -> str:
+    return str(info.get("valkey_version") or info.get("redis_version", "0.0"))
 
 
 def _of_one(info: Mapping[str, Any]) -> Iterable[Finding]:
@@ -37,10 +59,8 @@ def _of_one(info: Mapping[str, Any]) -> Iterable[Finding]:
 
 
 def _version(info: Mapping[str, Any]) -> Finding:
-    name = str(info.get("server_name", "redis")).title()
-    version = str(info.get("valkey_version") or info.get("redis_version", "0.0"))
-    text = f"{name} {version}"
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+    text = _name(info)
+    if tuple(int(part) for part in _number(info).split(".")[:2]) < OLDEST:
         return Finding(
             "error",
             f"{text} is older than {OLDEST[0]}.{OLDEST[1]}.",

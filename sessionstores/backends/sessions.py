@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from .. import conf
-from ..exceptions import SessionEnded, StateCorrupt
+from ..exceptions import SessionEnded, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..revs import Rev
 from .encoding import (
-    MAX_EVENTS,
     About,
     Head,
     codes_in,
@@ -20,15 +19,20 @@ from .encoding import (
     decode_head,
     encode,
     fresh,
+    has_line,
     ids_in,
 )
-from .index import Index, is_idle
+from .notes import decode_notes, events_in, with_notes
 from .primitive import ABSENT, TRIES, contended
-from .values import BackendStats, ParticipantInfo, Removed, SessionInfo
+from .removal import Removal, is_idle
+from .values import ParticipantInfo, Removed, SessionInfo
+
+# Notes last so long though nobody uses the session: it may be kept, and asked for.
+NOTES = 86_400.0
 
 
-class Sessions(Index):
-    """Sessions, their participants as a list, and the totals over all."""
+class Sessions(Removal):
+    """Sessions, what is noted of them, and their participants as a list."""
 
     async def create_session(self, code: str, *, label: str, keep: float) -> bool:
         """See `Backend.create_session`."""
@@ -46,11 +50,15 @@ class Sessions(Index):
     async def session(self, code: str) -> SessionInfo | None:
         """See `Backend.session`. Raises `StateCorrupt` as `read` does."""
         key = StoreKey.of_session(code)
-        name, tombstone = self._record(key), self._tombstone(code)
-        found = await self._get(name, tombstone)
+        name, tombstone, notes = self._about(code)
+        found = await self._get(name, tombstone, notes)
         if tombstone in found or name not in found:
             return None
-        return info(key, decode_head(key, found[name].value))
+        head = decode_head(key, found[name].value)
+        return info(key, head, found.get(notes, ABSENT).value)
+
+    def _about(self, code: str) -> tuple[str, str, str]:
+        return self._session(code), self._tombstone(code), self._notes(code)
 
     async def update_session(
         self,
@@ -59,31 +67,52 @@ class Sessions(Index):
         label: str | None = None,
         keep: float | None = None,
         locked: bool | None = None,
-        event: Mapping[str, Any] | None = None,
+        extend: float | None = None,
     ) -> SessionInfo | None:
         """See `Backend.update_session`. Raises `StateCorrupt` as `read` does."""
         key = StoreKey.of_session(code)
-        name, tombstone = self._record(key), self._tombstone(code)
+        name, tombstone, notes = self._about(code)
         for tried in range(TRIES):
-            found = await self._get(name, tombstone)
+            found = await self._get(name, tombstone, notes)
             if tombstone in found or name not in found:
                 return None
             stored = decode(key, found[name].value)
             about = stored.about or About()
-            events = about.events
-            if event is not None:
-                events = (*events, dict(event))[-MAX_EVENTS:]
+            kept = about.keep if keep is None else keep
+            if extend is not None:
+                kept = max(kept, self._clock() + extend - stored.created)
             stored.about = About(
                 about.label if label is None else label,
-                about.keep if keep is None else keep,
+                kept,
                 about.locked if locked is None else locked,
-                events,
             )
             value, lifetime = encode(stored), self._lifetime(stored)
             if await self._put(name, found[name].token, value, lifetime) is not None:
-                return info(key, stored)
+                return info(key, stored, found.get(notes, ABSENT).value)
             await self._give_way(tried)
         raise contended(key)
+
+    async def note(
+        self, code: str, events: Sequence[Mapping[str, Any]], *, changes: int = 0
+    ) -> None:
+        """See `Backend.note`. Written beside the record: no commit is overtaken."""
+        key = StoreKey.of_session(code)
+        name, tombstone, notes = self._about(code)
+        found = await self._get(name, tombstone, notes)
+        if tombstone in found or name not in found:
+            return
+        head = decode_head(key, found[name].value)
+
+        def add(value: bytes) -> bytes:
+            return with_notes(value, head.created, self._clock(), events, changes)
+
+        lifetime = max(NOTES, self._lifetime(head))
+        await self._update(notes, add, lifetime, found.get(notes, ABSENT))
+
+    async def _forget_notes(self, code: str) -> None:
+        # Those that stay behind are of no session to come, and expire.
+        with suppress(StoreUnavailable):
+            await self._update(self._notes(code), lambda _: b"", None)
 
     async def end_session(self, code: str) -> list[Removed]:
         """See `Backend.end_session`."""
@@ -119,7 +148,7 @@ class Sessions(Index):
                 head.created,
                 head.seen,
                 head.size,
-                len(connections[key]),
+                sum(not entry.leaving for entry in connections[key]),
             )
             for key, head in heads.items()
         ]
@@ -131,17 +160,17 @@ class Sessions(Index):
         return sum(count_lines(held.value) for held in found.values())
 
     async def evict_idle(
-        self, code: str, *, idle_for: float, limit: int
+        self, code: str, *, idle_for: float, limit: int, participant: str | None = None
     ) -> list[Removed]:
         """See `Backend.evict_idle`."""
+        keys = keys_of(await self._members_of([code]))
         since = self._clock() - idle_for
-        members = await self._members_of([code])
-        names = {key: self._record(key) for key in keys_of(members)}
+        if participant is not None:
+            keys = [key for key in keys if key.participant == participant]
+        names = {key: self._record(key) for key in keys}
         found = await self._get(*names.values())
         due = [
-            key
-            for key, name in names.items()
-            if name not in found or is_idle(key, found[name].value, since)
+            key for key, name in names.items() if is_idle(key, found.get(name), since)
         ]
         connections = await self._connections_of(due)
         alone = [key.participant for key in due if not connections[key]]
@@ -156,7 +185,8 @@ class Sessions(Index):
             return False
         if place.session is None:
             await self._settle(key)
-            return True
+            await self._forget_notes(code)
+            return has_line(place.bucket.value, code)
         try:
             head = decode_head(key, place.session.value)
         except StateCorrupt:
@@ -168,21 +198,10 @@ class Sessions(Index):
         if not await self._drop(self._record(key), place.session.token):
             return False
         # Whoever joined meanwhile gets the session back as it was.
-        return (await self._settle(key, place.session.value)).session is None
-
-    async def stats(self) -> BackendStats:
-        """See `Backend.stats`."""
-        members = await self._members_of(await self.sessions())
-        keys = keys_of(members)
-        own = [StoreKey.of_session(code) for code in members]
-        heads = await self._heads_of([*own, *keys])
-        connections = await self._connections_of(keys)
-        return BackendStats(
-            len(members),
-            len(keys),
-            sum(map(len, connections.values())),
-            sum(head.size for head in heads.values()),
-        )
+        if (await self._settle(key, place.session.value)).session is not None:
+            return False
+        await self._forget_notes(code)
+        return True
 
     async def _members_of(self, codes: Collection[str]) -> dict[str, list[str]]:
         names = {code: self._members(code) for code in codes}
@@ -208,8 +227,8 @@ def keys_of(members: Mapping[str, Collection[str]]) -> list[StoreKey]:
     return [StoreKey(code, id) for code, ids in members.items() for id in ids]
 
 
-def info(key: StoreKey, head: Head) -> SessionInfo:
-    """Return a session's record as the contract shows it."""
+def info(key: StoreKey, head: Head, notes: bytes) -> SessionInfo:
+    """Return a session's record, and its notes, as the contract shows them."""
     about = head.about or About()
     return SessionInfo(
         key.session,
@@ -219,5 +238,5 @@ def info(key: StoreKey, head: Head) -> SessionInfo:
         about.locked,
         head.seen,
         head.size,
-        about.events,
+        events_in(decode_notes(notes, head.created)),
     )

@@ -17,6 +17,12 @@ CLIENT_MEMORY = 600.0
 # A lease that follows every participant's record of its session, future ones too.
 EVERYONE = "+"
 
+# A session keeps this many of its latest events, and counts its changes for so long.
+MAX_EVENTS = 100
+ACTIVITY_MINUTES = 30
+# What a connection may tell others of itself takes no more than this.
+MAX_META_BYTES = 1_024
+
 
 class ClientEntry(NamedTuple):
     """What a record remembers of a client, so that no action takes effect twice.
@@ -75,10 +81,16 @@ class Unchanged(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """Answer of `open`: the record, and whether this call created it."""
+    """Answer of `open`: the record, and whether this call created it.
+
+    `lost`: this call found that the index still named one whose data were gone
+    (expired, evicted or flushed), which of several at once one is told; the record is
+    a new one. Never so for a session's own.
+    """
 
     record: Record
     created: bool
+    lost: bool = False
 
 
 class Committed(NamedTuple):
@@ -107,7 +119,10 @@ class Lease(NamedTuple):
 
     `key` is the participant's; `client` the id under which the tab numbers its
     actions; `follows` holds participant ids of the same session, `keys.SESSION` for
-    the session's record, or `EVERYONE`.
+    the session's record, or `EVERYONE`. `meta` is a JSON object that the tab shows to
+    others, of at most `MAX_META_BYTES`; b"": none. `since` is when it was first
+    leased; the backend fills it in, and ignores it on writing, as it does `leaving`:
+    closed without a goodbye, and given a while to come back.
     """
 
     connection: str
@@ -115,6 +130,9 @@ class Lease(NamedTuple):
     process: str
     client: str
     follows: frozenset[str]
+    meta: bytes = b""
+    since: float = 0.0
+    leaving: bool = False
 
 
 class Standing(NamedTuple):
@@ -138,7 +156,10 @@ class SessionInfo(NamedTuple):
 
 
 class ParticipantInfo(NamedTuple):
-    """A participant's record, without its states."""
+    """A participant's record, without its states.
+
+    `connections` leaves out those that are leaving.
+    """
 
     id: str
     rev: Rev
@@ -148,13 +169,50 @@ class ParticipantInfo(NamedTuple):
     connections: int
 
 
-class BackendStats(NamedTuple):
-    """Totals over all sessions; `bytes` counts stored states only."""
+class SessionSummary(NamedTuple):
+    """One line of an overview of all sessions; nothing in it needs a state decoded.
 
-    sessions: int
-    participants: int
-    connections: int
+    `seen` is the latest use of anything in the session, `bytes` the size of all its
+    stored states: its own and its participants'. `participants` is what the index
+    names, `lost` those of them without a record, and the session itself if its own is
+    gone. Of a session whose record is gone or corrupt, `created`, `keep` and `label`
+    are empty. `online` counts participants with a connection; those that are leaving
+    count neither there nor in `connections`. `oldest` is when the longest unused of
+    the participants without a connection was seen; `seen` if there is none.
+    `largest` is the id and the bytes of the largest record ("*": the session's own).
+    `activity` holds the number of changes in each of the last `ACTIVITY_MINUTES`,
+    the oldest first and the current, unfinished one last.
+    """
+
+    code: str
+    label: str
+    created: float
+    keep: float
+    locked: bool
+    seen: float
     bytes: int
+    participants: int
+    online: int
+    connections: int
+    lost: int
+    oldest: float
+    largest: tuple[str, int]
+    activity: tuple[int, ...]
+
+
+class Server(NamedTuple):
+    """What a cache server says of itself; None where that is unknown or unlimited.
+
+    `name` is product and version ("Valkey 9.1.2"); `used` and `limit` are in bytes;
+    `evicted` counts entries thrown out for want of memory since it started; `policy`
+    is how it chooses them. Of several servers, the figures are sums.
+    """
+
+    name: str
+    used: int | None
+    limit: int | None
+    evicted: int | None
+    policy: str | None
 
 
 class Value(NamedTuple):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
 
 import msgspec
 import pytest
@@ -13,11 +12,9 @@ from pytest_django import Settings
 
 from sessionstores.backends.base import (
     CLIENT_MEMORY,
-    EVERYONE,
     Attempt,
     Backend,
     Committed,
-    Lease,
     Record,
     Stale,
     Unchanged,
@@ -30,139 +27,30 @@ from sessionstores.exceptions import (
     StateCorrupt,
     StoreUnavailable,
 )
-from sessionstores.keys import SESSION, StoreKey, cache_key
+from sessionstores.keys import SESSION, StoreKey
 from sessionstores.revs import RING_LENGTH
 
-CODE = "K7Q2ZD"
-ALICE = StoreKey(CODE, "alice")
-BOB = StoreKey(CODE, "bob")
-OWN = StoreKey.of_session(CODE)
-ELSEWHERE = StoreKey("ELSE23", "alice")
-BOARD = {"board": b'1:{"deck":["ace"]}'}
-MORE = {"board": b'1:{"deck":["ace","two"]}'}
-START = 1_700_000_000.0
-
-# What a corrupt value may look like: not msgpack, other msgpack, a rev that is none.
-JUNK = (
-    b"",
-    b"\x00",
-    b"\xc1",
-    b"junk",
-    b"\x93\x01\x02\x03",
-    b"\x80",
-    b"\xff" * 50,
-    msgspec.msgpack.encode(["7f3a", 1, b"", START, START, 0, None, {}, {}]),
-    msgspec.msgpack.encode(["7f3a", 1, b"12345", START, START, 0, None, {}, {}]),
+from .contract_connections import ConnectionsContract
+from .contract_overview import OverviewContract
+from .driven import (
+    ALICE,
+    BOARD,
+    BOB,
+    CODE,
+    ELSEWHERE,
+    JUNK,
+    MORE,
+    OWN,
+    START,
+    Clock,
+    Driven,
+    in_threads,
+    lease,
 )
 
 
-class Clock:
-    """The time that the backend under test goes by."""
-
-    def __init__(self) -> None:
-        self.time = START
-
-    def __call__(self) -> float:
-        return self.time
-
-    def advance(self, seconds: float) -> None:
-        self.time += seconds
-
-
-class Driven:
-    """A backend of either flavour, its coroutines driven to their results."""
-
-    def __init__(
-        self, backend: Backend, drive: Callable[[Coroutine[Any, Any, Any]], Any]
-    ) -> None:
-        self.backend = backend
-        self.drive = drive
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self.backend, name)
-        return lambda *args, **kwargs: self.drive(method(*args, **kwargs))
-
-    def read_record(self, key: StoreKey) -> Record:
-        """Return the record that must be at `key`, untouched."""
-        record = self.read(key, touch=False)
-        assert isinstance(record, Record)
-        return record
-
-    def commit_next(self, base: Record, states: Mapping[str, bytes | None]) -> Record:
-        """Return the record after a commit that must succeed."""
-        answer = self.commit(base, base.rev.next(), states)
-        assert isinstance(answer, Committed)
-        return answer.record
-
-
-def lease(
-    key: StoreKey = ALICE,
-    connection: str = "c1",
-    process: str = "web-1",
-    follows: tuple[str, ...] | None = None,
-) -> Lease:
-    records = (key.participant, SESSION) if follows is None else follows
-    return Lease(connection, key, process, "tab", frozenset(records))
-
-
-def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Do `work` in that many threads at once; raise what one of them raises."""
-    barrier = threading.Barrier(count)
-    failures: list[BaseException] = []
-
-    def one(number: int) -> None:
-        try:
-            barrier.wait(10)
-            work(number)
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failures.append(error)
-
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
-class BackendContract:
-    """A subclass says in `make_backend` and `plant` how to come by its backend."""
-
-    THREADS: ClassVar[int] = 8
-    COMMITS: ClassVar[int] = 2_500
-    RACES: ClassVar[int] = 50
-
-    def make_backend(self, *, blocking: bool, clock: Clock) -> Backend:
-        """Return a backend that goes by `clock`; all of one test share their data."""
-        raise NotImplementedError
-
-    def plant(self, key: str, value: bytes, clock: Clock) -> None:
-        """Put raw bytes at a cache key, as another program might."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def clock(self) -> Clock:
-        return Clock()
-
-    @pytest.fixture
-    def blocking(self, clock: Clock) -> Iterator[Backend]:
-        """The blocking flavour, for tests with threads."""
-        backend = self.make_backend(blocking=True, clock=clock)
-        run(backend.clear())
-        yield backend
-        run(backend.clear())
-
-    @pytest.fixture(params=["blocking", "async"])
-    def backend(
-        self, request: pytest.FixtureRequest, blocking: Backend, clock: Clock
-    ) -> Iterator[Driven]:
-        if request.param == "blocking":
-            yield Driven(blocking, run)
-        else:
-            with asyncio.Runner() as runner:
-                backend = self.make_backend(blocking=False, clock=clock)
-                yield Driven(backend, runner.run)
+class BackendContract(ConnectionsContract, OverviewContract):
+    """The whole of it."""
 
     # Opening and reading
 
@@ -368,7 +256,8 @@ class BackendContract:
         self, backend: Driven
     ) -> None:
         backend.create_session(CODE, label="Team day", keep=3600)
-        backend.update_session(CODE, locked=True, event={"kind": "start"})
+        backend.update_session(CODE, locked=True)
+        backend.note(CODE, [{"kind": "start"}])
         record = backend.commit_next(backend.read_record(OWN), {"agenda": b"1:{}"})
         backend.commit_next(record, {"agenda": b"1:{} "})
         info = backend.session(CODE)
@@ -717,7 +606,9 @@ class BackendContract:
         backend.open(BOB, BOARD)
         self.plant(self.key_of(ALICE), b"junk", clock)
         assert [info.id for info in backend.participants(CODE)] == ["bob"]
-        assert backend.stats().bytes == len(BOARD["board"])
+        [summary] = backend.summaries()
+        assert (summary.participants, summary.bytes) == (2, len(BOARD["board"]))
+        assert summary.lost == 0
         backend.lease([lease(ALICE), lease(BOB, "c2")])
         assert backend.evict_idle(CODE, idle_for=0, limit=10) == []
         removed = backend.delete(ALICE)
@@ -754,11 +645,6 @@ class BackendContract:
             (OWN, None),
         ]
         assert backend.sessions() == []
-
-    def key_of(self, key: StoreKey) -> str:
-        if key.is_session:
-            return cache_key("ss", key.session, "s")
-        return cache_key("ss", key.session, "p", key.participant)
 
     # Sessions
 
@@ -801,14 +687,6 @@ class BackendContract:
         assert backend.read_record(OWN).rev == rev
         assert backend.update_session("NOSUCH", label="x") is None
         assert backend.session("NOSUCH") is None
-
-    def test_events_are_kept_in_a_bounded_ring(self, backend: Driven) -> None:
-        backend.create_session(CODE, label="", keep=60)
-        for number in range(250):
-            backend.update_session(CODE, event={"n": number})
-        numbers = [event["n"] for event in backend.session(CODE).events]
-        assert numbers == list(range(250 - len(numbers), 250))
-        assert 50 <= len(numbers) <= 200
 
     def test_a_locked_session_takes_no_newcomers(self, backend: Driven) -> None:
         backend.open(ALICE, BOARD)
@@ -976,7 +854,7 @@ class BackendContract:
         assert backend.participants("NOSUCH") == []
 
     def test_counts_and_totals_are_exact(self, backend: Driven) -> None:
-        assert backend.stats() == (0, 0, 0, 0)
+        assert backend.summaries() == []
         total = 0
         for number in range(40):
             code = f"S{number:05d}"
@@ -993,7 +871,11 @@ class BackendContract:
         assert backend.participant_count() == 60
         assert backend.participant_count("S00003") == 3
         assert backend.participant_count("NOSUCH") == 0
-        assert backend.stats() == (40, 60, 1, total + 4)
+        summaries = backend.summaries()
+        assert [summary.code for summary in summaries] == backend.sessions()
+        assert sum(summary.participants for summary in summaries) == 60
+        assert sum(summary.connections for summary in summaries) == 1
+        assert sum(summary.bytes for summary in summaries) == total + 4
 
     def test_ids_that_begin_or_end_alike_are_told_apart(self, backend: Driven) -> None:
         ids = ["aa", "ba", "ab", "a-", "-a", "a_" * 32, "a", "A"]
@@ -1178,62 +1060,6 @@ class BackendContract:
         assert standings[ALICE].revoked_at is None
         assert standings[BOB].revoked_at == START + 600
 
-    # Connections
-
-    def test_connections_are_listed_until_released(self, backend: Driven) -> None:
-        backend.open(ALICE, BOARD)
-        backend.open(BOB, BOARD)
-        first, second = lease(ALICE, "c1"), lease(ALICE, "c2", "web-2")
-        third = lease(BOB, "c3", follows=("bob", EVERYONE))
-        backend.lease([first, second, third])
-        backend.lease([first])
-        assert set(backend.connections(ALICE)) == {first, second}
-        assert set(backend.connections(OWN)) == {first, second, third}
-        assert backend.connections(ELSEWHERE) == []
-        backend.release(first)
-        assert backend.connections(ALICE) == [second]
-        backend.release(first)
-        backend.release(second)
-        assert backend.connections(ALICE) == []
-
-    def test_a_lease_runs_out_unless_it_is_renewed(
-        self, backend: Driven, clock: Clock
-    ) -> None:
-        backend.open(ALICE, BOARD)
-        backend.lease([lease(ALICE, "c1"), lease(ALICE, "c2", "web-2")])
-        clock.advance(20)
-        backend.lease([lease(ALICE, "c2", "web-2")])
-        clock.advance(11)
-        assert [found.connection for found in backend.connections(ALICE)] == ["c2"]
-        assert backend.followers(ALICE) == {"web-2"}
-        assert backend.followers(OWN) == {"web-2"}
-        assert backend.participants(CODE)[0].connections == 1
-        clock.advance(20)
-        assert backend.connections(OWN) == []
-        assert backend.followers(ALICE) == frozenset()
-
-    def test_everyone_is_followed_future_ones_too(self, backend: Driven) -> None:
-        watcher = lease(ALICE, "c1", "web-9", follows=("alice", EVERYONE))
-        backend.open(ALICE, BOARD)
-        backend.lease([watcher])
-        record = backend.open(BOB, BOARD).record
-        answer = backend.commit(record, record.rev.next(), MORE)
-        assert answer.followers == {"web-9"}
-        assert backend.followers(OWN) == frozenset()
-        assert backend.followers(StoreKey("ELSE23", "bob")) == frozenset()
-        backend.release(watcher)
-        assert backend.followers(BOB) == frozenset()
-
-    def test_what_a_process_follows_through_other_connections_stays(
-        self, backend: Driven
-    ) -> None:
-        backend.open(ALICE, BOARD)
-        first, second = lease(ALICE, "c1"), lease(ALICE, "c2")
-        backend.lease([first, second])
-        backend.release(first._replace(follows=frozenset()))
-        assert backend.followers(ALICE) == {"web-1"}
-        assert backend.connections(ALICE) == [second]
-
     # Shared values
 
     def test_a_shared_value_is_swapped_only_as_it_was_seen(
@@ -1251,6 +1077,20 @@ class BackendContract:
         assert backend.value("other").data is None
         clock.advance(101)
         assert backend.value("series").data is None
+
+    def test_several_values_are_told_together(self, backend: Driven) -> None:
+        for name in ("series", "sweep"):
+            backend.swap_value(name, backend.value(name).token, b"one", seconds=100)
+        seen = backend.values(["series", "other", "sweep", "series"])
+        assert {name: value.data for name, value in seen.items()} == {
+            "series": b"one",
+            "other": None,
+            "sweep": b"one",
+        }
+        for name, value in seen.items():
+            assert backend.swap_value(name, value.token, b"two", seconds=100)
+        assert backend.value("other").data == b"two"
+        assert backend.values([]) == {}
 
     def test_threads_swap_a_value_without_losing_any(self, blocking: Backend) -> None:
         def work(number: int) -> None:
@@ -1287,7 +1127,7 @@ class BackendContract:
         backend.open(ALICE, BOARD)
         backend.end_session("ENDED2")
         backend.clear()
-        assert backend.stats() == (0, 0, 0, 0)
+        assert backend.summaries() == []
         assert not backend.standings([StoreKey("ENDED2", "x")])[
             StoreKey("ENDED2", "x")
         ].ended

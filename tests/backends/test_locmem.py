@@ -29,6 +29,11 @@ class TestLocMem(BackendContract):
         token = found.token if found else None
         assert cache.cas(key, token, value, clock(), clock() + 600) is not None
 
+    def lose(self, key: str, clock: Clock) -> None:
+        cache = RecordCache("sessionstores:contract", {})
+        found = cache.read([key], clock())
+        assert cache.remove(key, found[key].token, clock())
+
 
 @pytest.fixture
 def backend(clock: Clock) -> LocMemBackend:

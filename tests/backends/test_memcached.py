@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 import time
 import traceback
@@ -21,14 +22,8 @@ from pytest_django import Settings
 
 from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import Backend, Committed, Record, Stale, run
-from sessionstores.backends.memcached import (
-    MAX_IDLE,
-    MAX_VALUE,
-    Line,
-    MemcachedBackend,
-    Server,
-    expiry,
-)
+from sessionstores.backends.memcached import MAX_VALUE, MemcachedBackend, expiry
+from sessionstores.backends.memcached_servers import MAX_IDLE, Line, Server
 from sessionstores.backends.primitive import Versioned
 from sessionstores.exceptions import StateTooLarge, StoreUnavailable
 from sessionstores.keys import StoreKey
@@ -42,6 +37,7 @@ from .contract import (
     BackendContract,
     Clock,
     in_threads,
+    lease,
 )
 
 FULL = os.environ.get("SESSIONSTORES_FAULTS") == "full"
@@ -87,6 +83,7 @@ class TestMemcached(BackendContract):
     THREADS = 4
     COMMITS = 500 if FULL else 60
     RACES = 50 if FULL else 10
+    LISTS_KEYS = False
 
     @pytest.fixture(autouse=True)
     def server(self, settings: Settings, memcached: Memcached) -> None:
@@ -101,6 +98,11 @@ class TestMemcached(BackendContract):
         client.set(key, value, 600, noreply=False)
         client.close()
         Timed.deadlines[key] = clock() + 600
+
+    def lose(self, key: str, clock: Clock) -> None:
+        client = Client(("127.0.0.1", self.port))
+        assert client.delete(key, noreply=False)
+        client.close()
 
 
 class Flagged(Memcached):
@@ -489,6 +491,37 @@ def test_a_commit_without_an_answer_takes_effect_once(
     assert isinstance(answer, Committed)
     assert answer.record.rev == rev
     assert run(blocking.read(ALICE)).history == record.history.extend(rev)
+
+
+# Time
+
+
+def test_a_process_whose_clock_is_off_removes_nothing_early(
+    own: Flagged, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = MemcachedBackend("default", blocking=True)
+    run(right.open(ALICE, BOARD))
+    run(right.lease([lease()]))
+    local = time.time
+    for off in (3_600, -3_600):
+        point_at(settings, own)
+        wrong = MemcachedBackend("default", blocking=True)
+        monkeypatch.setattr(time, "time", lambda off=off: local() + off)
+        assert run(wrong.reap([CODE])) == []
+        assert run(wrong.evict_idle(CODE, idle_for=300, limit=9)) == []
+        assert len(run(wrong.connections(ALICE))) == 1
+        assert abs(run(wrong.now()) - local()) < 3
+        monkeypatch.undo()
+
+
+def test_the_servers_tell_their_figures(blocking: MemcachedBackend) -> None:
+    figures = run(blocking.server())
+    assert figures is not None
+    assert re.fullmatch(r"memcached \d+\.\d+\.\d+.*", figures.name)
+    assert figures.used is not None
+    assert figures.limit is not None
+    assert 0 <= figures.used < figures.limit
+    assert (figures.evicted, figures.policy) == (0, None)
 
 
 # Connections

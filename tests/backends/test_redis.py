@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import pytest
 from pytest_django import Settings
 
-from sessionstores.backends import redis as module
-from sessionstores.backends.redis import RedisBackend, Script, made, script
+from sessionstores.backends.redis import RedisBackend
+from sessionstores.backends.redis_clients import blocking_client
+from sessionstores.backends.redis_commands import Script, made, script
 from tests.servers import ValkeyCluster
 
 from .contract import BackendContract, Clock
@@ -22,7 +23,7 @@ TIME = "call('TIME')"
 def script_at(name: str, time: float) -> Script:
     """Return a script for which it is that time."""
     text = script(name).text
-    assert TIME in text or name in ("register", "swap")
+    assert TIME in text or name == "swap"
     seconds = int(time)
     return made(text.replace(TIME, f"{{{seconds}, {round((time - seconds) * 1e6)}}}"))
 
@@ -33,7 +34,7 @@ class ClockedRedis(RedisBackend):
     def __init__(self, clock: Clock, *, blocking: bool) -> None:
         super().__init__("default", blocking=blocking)
         self.clock = clock
-        self.outside: Any = module.blocking_client(self._place)
+        self.outside: Any = blocking_client(self._place)
 
     def _script(self, name: str) -> Script:
         return script_at(name, self.clock.time)
@@ -62,14 +63,19 @@ class RedisContract(BackendContract):
     THREADS: ClassVar[int] = 8
     COMMITS: ClassVar[int] = 250
     RACES: ClassVar[int] = 10
+    INDEX: ClassVar[str] = "i"
 
     def make_backend(self, *, blocking: bool, clock: Clock) -> RedisBackend:
-        return ClockedRedis(clock, blocking=blocking)
+        backend = ClockedRedis(clock, blocking=blocking)
+        self.outside = backend.outside
+        return backend
 
     def plant(self, key: str, value: bytes, clock: Clock) -> None:
-        client = ClockedRedis(clock, blocking=True).outside
-        client.delete(key)
-        client.set(key, value)
+        self.outside.delete(key)
+        self.outside.set(key, value)
+
+    def lose(self, key: str, clock: Clock) -> None:
+        assert self.outside.delete(key) == 1
 
 
 class TestRedisCache(RedisContract):

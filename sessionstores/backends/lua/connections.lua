@@ -1,12 +1,14 @@
--- Names and details of a participant's connections, with '*' of all.
+-- A participant's connections, with '*' all: name, details, and whether it is leaving.
 local id, listed = ARGV[1], {}
-local after = '(' .. string.format('%.17g', now())
-for _, name in ipairs(call('ZRANGEBYSCORE', base .. 'c:', after, '+inf')) do
+if id ~= '*' and call('HEXISTS', base .. 'o:', id) == 0 then return listed end
+local leaving = those_leaving()
+for _, name in ipairs(those_connected(now())) do
   if id == '*' or string.match(name, '^[^/]*') == id then
     local details = call('HGET', base .. 'd:', name)
     if details then
       listed[#listed + 1] = name
       listed[#listed + 1] = details
+      listed[#listed + 1] = leaving[name] and 1 or 0
     end
   end
 end

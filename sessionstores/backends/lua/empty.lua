@@ -1,13 +1,19 @@
 -- Take the session away if it has no participant, was not used for so long, and is
--- past its keep: 'gone', 'absent' or 'stays'.
-if call('ZCARD', base .. 'i:') > 0 then return 'stays' end
+-- past its keep: 'gone', 'absent' or 'stays', then until when (see redis_registry).
+if call('ZCARD', base .. 'i:') > 0 then return {'stays', oldest_use()} end
 local key = base .. 's:'
 local head, corrupt = head_of(key)
-if corrupt then return 'stays' end
-if not head then return 'absent' end
+if corrupt then return {'stays', ''} end
+if not head then
+  call('DEL', base .. 'e:')
+  return {'absent', ''}
+end
 local time = now()
 local created, seen = struct.unpack('<dd', head, 13)
-local keep = tonumber(call('HGET', key, 'k')) or 0
-if seen > time - tonumber(ARGV[1]) or time < created + keep then return 'stays' end
+if seen > time - tonumber(ARGV[1]) then
+  return {'stays', string.format('%.17g', seen)}
+end
+local kept = created + (tonumber(call('HGET', key, 'k')) or 0)
+if time < kept then return {'stays', string.format('%.17g', -kept)} end
 call('DEL', key, base .. 'e:')
-return 'gone'
+return {'gone', ''}

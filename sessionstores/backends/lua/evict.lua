@@ -1,27 +1,68 @@
 -- Take away up to so many participants that were not seen for so long and hold no
--- lease. The index is as true as the records: one script writes both.
+-- lease; of all, or if an id is given, of that one. The index is as true as the records:
+-- one script writes both. Of an infinite time, only those that have no record go. The
+-- first answer is when the longest unused of all who stay was seen, '' if not known.
 local time = now()
 local since, limit = time - tonumber(ARGV[1]), tonumber(ARGV[2])
-local connected
-local removed, skipped = {}, 0
-while #removed < limit do
-  local idle = call('ZRANGEBYSCORE', base .. 'i:', '-inf', string.format('%.17g', since),
-    'LIMIT', skipped, limit - #removed)
-  if #idle == 0 then break end
+local removed, connected = {''}
+local attended = call('EXISTS', base .. 'o:') == 1
+local followed = call('EXISTS', base .. 'f:') == 1
+local function is_connected(id)
+  if not attended or call('HEXISTS', base .. 'o:', id) == 0 then return false end
   if not connected then
     connected = {}
-    local after = '(' .. string.format('%.17g', time)
-    for _, name in ipairs(call('ZRANGEBYSCORE', base .. 'c:', after, '+inf')) do
+    for _, name in ipairs(those_connected(time)) do
       connected[string.match(name, '^[^/]*')] = true
     end
   end
-  for _, id in ipairs(idle) do
-    local head, corrupt = head_of(record_key(id))
-    if corrupt or connected[id] or (head and seen_of(head) > since) then
-      skipped = skipped + 1
-    else
-      removed[#removed + 1] = take(id, time)
+  return connected[id]
+end
+-- A participant's whole record if that is to go, false if there is none; else nil.
+local function due_record(id)
+  if is_connected(id) then return nil end
+  local fields = redis.pcall('HGETALL', base .. 'p:' .. id)
+  if fields.err then return nil end
+  if #fields == 0 then return false end
+  for at = 1, #fields, 2 do
+    local head = fields[at + 1]
+    if fields[at] == 'h' and is_head(head) then
+      return seen_of(head) <= since and fields or nil
     end
+  end
+  return nil
+end
+local function take_due(ids)
+  local keys, gone = {}, {}
+  for _, id in ipairs(ids) do
+    if #removed > limit then break end
+    local fields = due_record(id)
+    if fields ~= nil then
+      keys[#keys + 1], gone[#gone + 1] = base .. 'p:' .. id, id
+      removed[#removed + 1] = {id, fields, followed and followers_of(id, time)}
+    end
+  end
+  -- Each together, which takes half as long.
+  if #gone > 0 then
+    call('DEL', unpack(keys))
+    call('ZREM', base .. 'i:', unpack(gone))
+  end
+end
+if ARGV[3] ~= '' then
+  if call('ZSCORE', base .. 'i:', ARGV[3]) then take_due({ARGV[3]}) end
+elseif since == -math.huge then
+  take_due(call('ZRANGE', base .. 'i:', 0, -1))
+else
+  local skipped = 0
+  while #removed <= limit do
+    local idle = call('ZRANGEBYSCORE', base .. 'i:', '-inf',
+      string.format('%.17g', since), 'LIMIT', skipped, limit)
+    if #idle == 0 then
+      removed[1] = oldest_use()
+      break
+    end
+    local before = #removed
+    take_due(idle)
+    skipped = skipped + #idle - (#removed - before)
   end
 end
 return removed

@@ -1,19 +1,23 @@
--- Window and timeout, then for each lease: id, connection, details, process, how many
--- records it follows, and these. Returns what there is to mend, as touch_session.
-local time, window, timeout = now(), tonumber(ARGV[1]), tonumber(ARGV[2])
-local names, details, deadline = base .. 'c:', base .. 'd:', time + window
-local past = string.format('%.17g', time)
-for _, name in ipairs(call('ZRANGEBYSCORE', names, '-inf', past)) do
-  call('HDEL', details, name)
-end
-call('ZREMRANGEBYSCORE', names, '-inf', past)
-local followed, ids = {}, {}
-local at = 3
+-- Window, how long entries are kept, timeout; then for each lease: id, connection,
+-- details, process, how many records it follows, and these. Returns what there is to
+-- mend, as touch_session, then who has joined.
+local time, window = now(), tonumber(ARGV[1])
+local life, timeout = tonumber(ARGV[2]), tonumber(ARGV[3])
+local names, details, counts = base .. 'c:', base .. 'd:', base .. 'o:'
+local leaving = base .. 'g:'
+local any_leaving = call('EXISTS', leaving) == 1
+local deadline = time + window
+local followed, ids, joined = {}, {}, {}
+local at = 4
 while at <= #ARGV do
   local id, process, count = ARGV[at], ARGV[at + 3], tonumber(ARGV[at + 4])
   local name = id .. '/' .. ARGV[at + 1]
-  call('ZADD', names, deadline, name)
-  call('HSET', details, name, ARGV[at + 2])
+  local known = call('HGET', details, name)
+  local since = known and string.sub(known, 1, 8) or struct.pack('<d', time)
+  call('HSET', details, name, since .. ARGV[at + 2])
+  if call('ZADD', names, deadline, name) == 1
+    and call('HINCRBY', counts, id, 1) == 1 then joined[#joined + 1] = id end
+  if any_leaving then call('SREM', leaving, name) end
   ids[id] = true
   for place = at + 5, at + 4 + count do
     followed[ARGV[place]] = followed[ARGV[place]] or {}
@@ -21,8 +25,7 @@ while at <= #ARGV do
   end
   at = at + 5 + count
 end
-expire(names, window)
-expire(details, window)
+for _, key in ipairs({names, details, counts}) do expire(key, life) end
 for record, processes in pairs(followed) do
   local entries = entries_but(record, processes, time)
   for process in pairs(processes) do
@@ -40,4 +43,4 @@ for id in pairs(ids) do
     mend = math.max(mend, found)
   end
 end
-return mend
+return {mend, unpack(joined)}

@@ -1,10 +1,5 @@
 -- Each participant's id, head and number of connections.
-local connections, listed = {}, {}
-local after = '(' .. string.format('%.17g', now())
-for _, name in ipairs(call('ZRANGEBYSCORE', base .. 'c:', after, '+inf')) do
-  local id = string.match(name, '^[^/]*')
-  connections[id] = (connections[id] or 0) + 1
-end
+local connections, listed = live_connections(now()), {}
 for _, id in ipairs(call('ZRANGE', base .. 'i:', 0, -1)) do
   local head = head_of(base .. 'p:' .. id)
   if head then

@@ -1,15 +1,19 @@
 -- What the scripts share. Every key of a session stands in the slot of KEYS[1], the
 -- session's own record, and its name is made here. All times are the server's.
 --
--- ss:{CODE}:s:       hash, the session's record; also n label, k keep, l locked
+-- ss:{CODE}:s:       hash, the session's record; also n label, k keep, l locked, and a
+--                    its activity: a minute since the epoch, and changes up to then
 -- ss:{CODE}:p:<id>   hash, a participant's record
 --     h              its head: incarnation, counter, created, seen, size; the ring
 --     s:<name>       a state's stored form
 --     c:<client>     what is remembered of a client: at, last id, rejected ids
 -- ss:{CODE}:i:       sorted set, the index: participants by the time they were seen
 -- ss:{CODE}:e:       list, the session's latest events
--- ss:{CODE}:c:       sorted set, connections as <id>/<connection> by deadline
--- ss:{CODE}:d:       hash, their details
+-- ss:{CODE}:c:       sorted set, connections as <id>/<connection> by deadline; they stay
+--                    past it until they are reaped
+-- ss:{CODE}:d:       hash, their details: since when, then what the caller packed
+-- ss:{CODE}:o:       hash, how many a participant has, run out or not; none: no field
+-- ss:{CODE}:g:       set, those that are leaving
 -- ss:{CODE}:f:       hash, who follows a record: a line for each process, its deadline
 --                    and its name; "+" is followed by those who watch everyone
 -- ss:{CODE}:t:       the tombstone; r: hash, revocations by participant
@@ -27,12 +31,16 @@ local function record_key(id)
   return base .. 'p:' .. id
 end
 
+local function is_head(value)
+  return #value >= 40 and #value % 4 == 0
+end
+
 -- The head of the record at `key`; nil: there is none; nil and true: what stands
 -- there is no record.
 local function head_of(key)
   local head = redis.pcall('HGET', key, 'h')
   if type(head) == 'string' then
-    if #head < 40 or #head % 4 ~= 0 then return nil, true end
+    if not is_head(head) then return nil, true end
     return head
   end
   if head then return nil, true end
@@ -157,6 +165,45 @@ local function take(id, time)
   call('DEL', key)
   if id ~= '*' then call('ZREM', base .. 'i:', id) end
   return {id, fields, followers_of(id, time)}
+end
+
+-- The connections that have not run out.
+local function those_connected(time)
+  local after = '(' .. string.format('%.17g', time)
+  return call('ZRANGEBYSCORE', base .. 'c:', after, '+inf')
+end
+
+local function those_leaving()
+  local leaving = {}
+  for _, name in ipairs(call('SMEMBERS', base .. 'g:')) do leaving[name] = true end
+  return leaving
+end
+
+-- How many each participant has, without those that are leaving.
+local function live_connections(time)
+  local leaving, counts = those_leaving(), {}
+  for _, name in ipairs(those_connected(time)) do
+    if not leaving[name] then
+      local id = string.match(name, '^[^/]*')
+      counts[id] = (counts[id] or 0) + 1
+    end
+  end
+  return counts
+end
+
+-- Take a connection away; true if it was the participant's last.
+local function disconnect(id, name)
+  call('ZREM', base .. 'c:', name)
+  call('HDEL', base .. 'd:', name)
+  call('SREM', base .. 'g:', name)
+  if call('HINCRBY', base .. 'o:', id, -1) > 0 then return false end
+  call('HDEL', base .. 'o:', id)
+  return true
+end
+
+-- When the longest unused participant was seen, or before; '' if there is none.
+local function oldest_use()
+  return call('ZRANGE', base .. 'i:', 0, 0, 'WITHSCORES')[2] or ''
 end
 
 local function slice(list, first, last)

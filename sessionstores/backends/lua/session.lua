@@ -1,5 +1,6 @@
 -- What is known of the session, after changing it if told to: '' leaves label, keep
--- and locked as they are, and '' is no event. Timeout, and how many events to keep.
+-- and locked as they are, then so does '' for how long it is to be kept from now on,
+-- at least. Then the timeout.
 local key = base .. 's:'
 if call('EXISTS', base .. 't:') == 1 then return {'absent'} end
 local head, corrupt = head_of(key)
@@ -14,12 +15,14 @@ for at, name in ipairs({'n', 'k', 'l'}) do
     fields[#fields + 1] = name == 'n' and string.sub(value, 2) or value
   end
 end
-if #fields > 0 then call('HSET', key, unpack(fields)) end
 if ARGV[4] ~= '' then
-  call('RPUSH', base .. 'e:', ARGV[4])
-  call('LTRIM', base .. 'e:', -tonumber(ARGV[6]), -1)
+  local kept = now() + tonumber(ARGV[4]) - struct.unpack('<d', head, 13)
+  local keep = tonumber(ARGV[2]) or tonumber(call('HGET', key, 'k')) or 0
+  fields[#fields + 1] = 'k'
+  fields[#fields + 1] = string.format('%.17g', math.max(keep, kept))
 end
-if #fields > 0 or ARGV[4] ~= '' then
+if #fields > 0 then
+  call('HSET', key, unpack(fields))
   expire_session(head, now(), tonumber(ARGV[5]))
 end
 local known = call('HMGET', key, 'n', 'k', 'l')

@@ -1,0 +1,14 @@
+-- Enter the record of an id in the index again: 'in', or 'gone'. One of a session that
+-- has ended goes.
+local id, time = ARGV[1], now()
+local key = record_key(id)
+if call('EXISTS', base .. 't:') == 1 then
+  take(id, time)
+  return 'gone'
+end
+local head, corrupt = head_of(key)
+if not head and not corrupt then return 'gone' end
+if id ~= '*' and not call('ZSCORE', base .. 'i:', id) then
+  enter(id, head and seen_of(head) or time, tonumber(ARGV[2]))
+end
+return 'in'

@@ -1,0 +1,304 @@
+"""Clients of a Redis or Valkey: few connections, few writes, nothing left open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import SSLConnection as AsyncSSLConnection
+from redis.connection import SSLConnection
+from redis.exceptions import ResponseError
+
+from sessionstores.backends import redis_clients as module
+from sessionstores.backends.redis_clients import (
+    ANSWER_SECONDS,
+    BATCH,
+    BLOCKING_CONNECTIONS,
+    FLYING,
+    LOOP_CONNECTIONS,
+    LoopClient,
+    LoopClients,
+    blocking_client,
+)
+from sessionstores.backends.redis_places import Place
+from tests.demo_process import until
+from tests.servers import Server, Valkey, free_port
+
+from .contract import in_threads
+
+
+@pytest.fixture
+def own() -> Iterator[Valkey]:
+    """A Valkey whose connections are those of the test, and one that counts them."""
+    server = Valkey()
+    server.start()
+    yield server
+    server.stop()
+
+
+def connected(server: Valkey) -> int:
+    """Return how many connections the server has, without the one that asks."""
+    with server.client() as client:
+        count: int = client.info("clients")["connected_clients"]
+        return count - 1
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of commands in each write, as they go out."""
+    sizes: list[int] = []
+    exchange = LoopClient._exchange
+
+    async def counted(self: LoopClient, commands: list[Any]) -> list[Any]:
+        sizes.append(len(commands))
+        return await exchange(self, commands)
+
+    monkeypatch.setattr(LoopClient, "_exchange", counted)
+    return sizes
+
+
+# One write for many
+
+
+async def test_what_one_tick_asks_for_goes_out_in_one_write(
+    valkey: Valkey, batches: list[int]
+) -> None:
+    client = LoopClients(Place(valkey.url)).current()
+    answers = await asyncio.gather(*(client.send("ECHO", n) for n in range(100)))
+    assert answers == [str(n).encode() for n in range(100)]
+    assert batches == [100]
+
+
+async def test_what_comes_while_writes_are_on_their_way_gathers(
+    valkey: Valkey, batches: list[int]
+) -> None:
+    client = LoopClients(Place(valkey.url)).current()
+    sent = []
+    for n in range(50):
+        sent.append(client.send("ECHO", n))
+        # The next tick of the loop, before any answer can be here.
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*sent) == [str(n).encode() for n in range(50)]
+    assert sum(batches) == 50
+    assert len(batches) < 25
+
+
+async def test_more_than_a_batch_goes_out_in_several(
+    valkey: Valkey, batches: list[int]
+) -> None:
+    client = LoopClients(Place(valkey.url)).current()
+    await asyncio.gather(*(client.send("PING") for _ in range(FLYING * BATCH + 1)))
+    assert batches == [BATCH] * FLYING + [1]
+
+
+async def test_an_error_is_that_of_its_caller_alone(valkey: Valkey) -> None:
+    client = LoopClients(Place(valkey.url)).current()
+    answers = await asyncio.gather(
+        *(client.send("ECHO" if n % 2 else "NOVELTY", n) for n in range(6)),
+        return_exceptions=True,
+    )
+    assert answers[1::2] == [b"1", b"3", b"5"]
+    assert {type(answer) for answer in answers[::2]} == {ResponseError}
+    with pytest.raises(ResponseError):
+        await client.send("NOVELTY")
+
+
+async def test_a_caller_that_is_cancelled_takes_nobody_along(valkey: Valkey) -> None:
+    client = LoopClients(Place(valkey.url)).current()
+
+    async def echo(number: int) -> Any:
+        return await client.send("ECHO", number)
+
+    tasks = [asyncio.create_task(echo(n)) for n in range(10)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert answers[1::2] == [b"1", b"3", b"5", b"7", b"9"]
+    assert all(isinstance(a, asyncio.CancelledError) for a in answers[::2])
+    assert await client.send("ECHO", "next") == b"next"
+
+
+# Few connections
+
+
+async def test_many_coroutines_share_the_few_connections_of_their_loop(
+    own: Valkey,
+) -> None:
+    client = LoopClients(Place(own.url)).current()
+
+    async def ask(number: int) -> None:
+        for _ in range(5):
+            assert await client.send("ECHO", number) == str(number).encode()
+
+    await asyncio.gather(*(ask(n) for n in range(500)))
+    assert 1 <= connected(own) <= min(FLYING, LOOP_CONNECTIONS)
+
+
+def test_many_threads_share_the_bounded_pool_of_their_process(own: Valkey) -> None:
+    client = blocking_client(Place(own.url))
+
+    def ask(number: int) -> None:
+        for _ in range(20):
+            assert client.echo(str(number)) == str(number).encode()
+
+    in_threads(2 * BLOCKING_CONNECTIONS, ask)
+    assert 1 <= connected(own) <= BLOCKING_CONNECTIONS
+    client.close()
+
+
+def test_the_site_may_bound_the_pool_more_narrowly(own: Valkey) -> None:
+    client = blocking_client(Place(own.url, options={"max_connections": 3}))
+    in_threads(12, lambda number: client.ping())
+    assert 1 <= connected(own) <= 3
+    client.close()
+
+
+def test_each_loop_has_a_client_that_ends_with_it(own: Valkey) -> None:
+    clients = LoopClients(Place(own.url))
+    seen = []
+
+    async def ask() -> None:
+        client = clients.current()
+        assert clients.current() is client
+        assert await client.send("PING") in (b"PONG", True)
+        seen.append(client)
+
+    threads = [threading.Thread(target=asyncio.run, args=(ask(),)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(seen)) == 5
+    until(lambda: connected(own) == 0, "the connections to be closed")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_loop_that_was_closed_at_once_is_cleared_away_by_the_next(
+    own: Valkey,
+) -> None:
+    clients = LoopClients(Place(own.url))
+
+    async def ask() -> None:
+        await clients.current().send("PING")
+
+    loops = [asyncio.new_event_loop() for _ in range(3)]
+    for loop in loops:
+        loop.run_until_complete(ask())
+        # Not as `asyncio.run` does it: nothing in it is told of the end.
+        loop.close()
+    assert connected(own) > 0
+    asyncio.run(ask())
+    until(lambda: connected(own) == 0, "the connections to be closed")
+    # Here, where it may warn of what it finds.
+    del loop, loops
+    gc.collect()
+
+
+# What the site may say, and what it may not
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+def test_neither_options_nor_a_url_lift_the_limit_of_time(
+    cluster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = (
+        "redis://u:p@cache.example:7000/0?socket_timeout=30&decode_responses=true"
+        "&client_name=site&socket_connect_timeout=9"
+    )
+    options = {"socket_timeout": 30, "decode_responses": True, "health": 1}
+    place = Place("" if cluster else url, url if cluster else "", options=options)
+    made: dict[str, Any] = {}
+    kind = "RedisCluster" if cluster else "BlockingConnectionPool"
+
+    class Fake:
+        @classmethod
+        def from_url(cls, address: str, **arguments: Any) -> None:
+            made.update(arguments, address=address)
+
+    monkeypatch.setattr(module, kind, Fake)
+    monkeypatch.setattr(module, "Redis", lambda **pool: None)
+    blocking_client(place)
+    assert made["address"] == "redis://u:p@cache.example:7000/0?client_name=site"
+    assert made["socket_timeout"] == made["socket_connect_timeout"] == ANSWER_SECONDS
+    assert made["decode_responses"] is False
+    assert made["health"] == 1
+
+
+async def test_an_address_that_asks_for_tls_gets_it() -> None:
+    place = Place("rediss://cache.example", options={"ssl_ca_certs": "/ca.pem"})
+    pools = [
+        (blocking_client(place).connection_pool, SSLConnection),
+        (LoopClients(place).current().client.connection_pool, AsyncSSLConnection),
+    ]
+    for pool, connection in pools:
+        assert issubclass(pool.connection_class, connection)
+        assert pool.connection_kwargs["ssl_ca_certs"] == "/ca.pem"
+
+
+def test_a_unix_socket_is_reached(tmp_path: Path) -> None:
+    path = tmp_path / "valkey.sock"
+    server = Valkey(unixsocket=str(path))
+    server.start()
+    try:
+        place = Place(f"unix://{path}?db=2")
+
+        async def ask() -> Any:
+            return await LoopClients(place).current().send("GET", "key")
+
+        client = blocking_client(place)
+        client.set("key", b"value")
+        client.close()
+        assert asyncio.run(ask()) == b"value"
+        with server.client() as outside:
+            assert outside.info("keyspace").keys() == {"db2"}
+    finally:
+        server.stop()
+
+
+# Sentinels
+
+
+class Sentinel(Server):
+    """A sentinel that watches one primary under the name `main`."""
+
+    def __init__(self, primary: int) -> None:
+        super().__init__(free_port())
+        self.configuration = self.directory / "sentinel.conf"
+        self.configuration.write_text(
+            f"port {self.port}\n"
+            "bind 127.0.0.1\n"
+            f"sentinel monitor main 127.0.0.1 {primary} 1\n"
+        )
+
+    def command(self) -> list[str]:
+        program = Valkey(self.port).command()[0]
+        return [program, str(self.configuration), "--sentinel"]
+
+
+def test_sentinels_say_where_the_primary_is(own: Valkey) -> None:
+    sentinel = Sentinel(own.port)
+    sentinel.start()
+    try:
+        place = Place(
+            sentinels=(("127.0.0.1", sentinel.port),),
+            service="main",
+            options={"db": 1},
+        )
+
+        async def ask() -> Any:
+            return await LoopClients(place).current().send("GET", "key")
+
+        client = blocking_client(place)
+        client.set("key", b"value")
+        assert asyncio.run(ask()) == b"value"
+        client.close()
+        with own.client() as outside:
+            assert outside.info("keyspace").keys() == {"db1"}
+    finally:
+        sentinel.stop()
