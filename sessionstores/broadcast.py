@@ -15,11 +15,14 @@ from weakref import WeakKeyDictionary
 
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
+from django.db import connections
 
-from . import events
+from . import conf, events
+from .backends.base import run
 from .channel import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
 from .hub import hubs
-from .signals import Event, outlet
+from .signals import Event, Note, outlet
+from .timeline import timeline, write_timeline
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -36,6 +39,8 @@ def broadcast(event: Event) -> None:
     heads. Where no event loop runs, it returns when the layer has the event, after
     `LAYER_SECONDS` at the latest, and at once while the layer takes nothing.
     """
+    if isinstance(event, Note):
+        return
     others = []
     for process in event.followers:
         hub = hubs.get(process)
@@ -58,6 +63,12 @@ def broadcast(event: Event) -> None:
         _publisher.publish(parcel)
     else:
         _courier(loop).take(parcel)
+
+
+def see_to_timeline() -> None:
+    """Have it written by the publisher's loop where no heartbeat does that."""
+    if not hubs:
+        _publisher.write_soon()
 
 
 class _Courier:
@@ -143,9 +154,10 @@ def _courier(loop: asyncio.AbstractEventLoop) -> _Courier:
 class _Publisher:
     """The thread whose event loop sends what code without a loop has to say.
 
-    It starts with the first parcel and stays, since each new loop would be a new
-    connection of the layer. It ends before a fork, so that no process shares its
-    sockets with a child, and at exit; what comes later starts another.
+    It writes the timeline, too, while this process has no tabs. It starts with the
+    first of these and stays, since each new loop would be a new connection of the
+    layer. It ends before a fork, so that no process shares its sockets with a child,
+    and at exit; what comes later starts another.
     """
 
     def __init__(self) -> None:
@@ -164,6 +176,15 @@ class _Publisher:
             with suppress(TimeoutError):
                 done.result(LAYER_SECONDS)
 
+    def write_soon(self) -> None:
+        """Have the timeline written a heartbeat from now, or when the thread ends."""
+        delay = conf.get().heartbeat
+        with self._lock:
+            if self._thread is None:
+                self._start()
+            loop, due = self._loop, self._due
+            loop.call_soon_threadsafe(lambda: loop.call_later(delay, due.set))
+
     def close(self) -> None:
         """End the thread, and with it its connections."""
         with self._lock:
@@ -181,25 +202,43 @@ class _Publisher:
     def _start(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._due = asyncio.Event()
         self._courier = _Courier()
         self._thread = threading.Thread(
             target=self._run,
-            args=(self._loop, self._stop),
+            args=(self._loop, self._stop, self._due),
             name="sessionstores-publisher",
             daemon=True,
         )
         self._thread.start()
 
     @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def _run(
+        loop: asyncio.AbstractEventLoop, stop: asyncio.Event, due: asyncio.Event
+    ) -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(stop.wait())
+            runner.run(_write_until(stop, due))
+        # In this flavour, since an interpreter that exits starts no threads any more.
+        run(write_timeline(blocking=True))
+        connections.close_all()
 
     def _close(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             thread.join(LAYER_SECONDS)
+
+
+async def _write_until(stop: asyncio.Event, due: asyncio.Event) -> None:
+    """Write the timeline whenever it is due."""
+    stopping = asyncio.create_task(stop.wait())
+    while not stop.is_set():
+        waiting = asyncio.create_task(due.wait())
+        await asyncio.wait((stopping, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if due.is_set():
+            due.clear()
+            await write_timeline()
 
 
 _publisher = _Publisher()
@@ -211,4 +250,5 @@ if hasattr(os, "register_at_fork"):
         after_in_child=_publisher.after_fork,
     )
 
-outlet.subscribers.append(broadcast)
+timeline.due = see_to_timeline
+outlet.subscribers.extend((broadcast, timeline.take))

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from . import codec, protocol
-from .backends.base import Backend, Lease, Record
+from .backends.base import MAX_META_BYTES, Backend, Lease, Record
 from .events import RemoteChange
 from .exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from .keys import StoreKey
 from .outbox import Outbox
-from .protocol import Close
+from .protocol import BadFrame, Close
 from .records import open_document
 from .revs import Rev
+from .roster import NOBODY, View
 from .signals import Change
 from .state import states_in
 from .tokens import Claims
@@ -38,7 +40,18 @@ def public(error: SessionStoresError) -> tuple[str, str]:
 class Document:
     """A record as the tab sees it: its name there, and where the tab is."""
 
-    __slots__ = ("full", "have", "key", "missed", "name", "rev", "shown")
+    __slots__ = (
+        "forked",
+        "full",
+        "gone",
+        "have",
+        "key",
+        "missed",
+        "name",
+        "owed",
+        "rev",
+        "shown",
+    )
 
     def __init__(self, name: str, key: StoreKey, have: Rev | None) -> None:
         self.name = name
@@ -46,19 +59,45 @@ class Document:
         # What the tab has, as far as is known; `full` if it needs all states anyway.
         self.have = have
         self.full = have is None
+        # The record had been shown, and was not there when it was looked for.
+        self.gone = False
         # The newest rev on its way to the tab.
         self.rev: Rev | None = have
         # The rev of the last snapshot: older changes come too late.
         self.shown: Rev | None = None
         # Changes that come in while a snapshot is read; None at other times.
         self.missed: list[Change | RemoteChange] | None = []
+        # The cache could not be reached when the tab was to get a snapshot.
+        self.owed = False
+        # Another commit has taken the place of one that the tab has: it was undone.
+        self.forked = False
+
+    def forks(self, rev: Rev) -> bool:
+        """Tell whether `rev` stands where the tab has another commit, and note it.
+
+        Then the server has forgotten that one. Known as soon as it happens: by the
+        time that the tab asks for a snapshot, the record's ring may have let go of it.
+        """
+        ours = self.rev
+        if ours is None or ours[:2] != rev[:2] or ours == rev:
+            return False
+        self.forked = True
+        return True
+
+    def reach(self, rev: Rev) -> None:
+        """Note that a commit is on its way to the tab; a late one does not move it."""
+        ours = self.rev
+        if ours is None or ours[0] != rev[0] or ours[1] < rev[1]:
+            self.rev = rev
 
 
 class Connection:
     """A tab that has said hello. Lives in one event loop, in the task that reads it."""
 
     __slots__ = (
+        "_known",
         "_reader",
+        "_view",
         "backend",
         "busy",
         "claims",
@@ -66,8 +105,11 @@ class Connection:
         "closing",
         "documents",
         "farewell",
+        "grace",
         "id",
+        "joined",
         "key",
+        "meta",
         "names",
         "outbox",
     )
@@ -84,6 +126,14 @@ class Connection:
         self.claims = claims
         self.key = claims.key
         self.client = hello.client
+        # What the tab shows of itself; `show` takes it in.
+        self.meta = b""
+        # Whether its participant joined by it, which nobody has been told yet.
+        self.joined = False
+        # How many seconds its participant has to come back once it is gone.
+        self.grace = 0.0
+        # The newest view of who is present, and the last that the tab was sent.
+        self._view = self._known = NOBODY
         self.names: dict[str, Document] = {}
         self.documents: dict[StoreKey, Document] = {}
         for name, key in (
@@ -93,7 +143,7 @@ class Connection:
             have = hello.have.get(name)
             document = Document(name, key, Rev.parse(have) if have else None)
             self.names[name] = self.documents[key] = document
-        self.outbox = Outbox(send, self.read, self._lost)
+        self.outbox = Outbox(send, self.read, self._attendance, self._lost)
         self._reader = asyncio.current_task()
         # True while the reader must not be interrupted: its work would be half done.
         self.busy = True
@@ -104,7 +154,33 @@ class Connection:
         """Return the lease on all that the tab follows, or on `keys` of it."""
         followed = self.documents if keys is None else keys
         follows = frozenset(key.participant for key in followed)
-        return Lease(self.id, self.key, process, self.client, follows)
+        return Lease(self.id, self.key, process, self.client, follows, self.meta)
+
+    def show(self, data: Mapping[str, Any]) -> bool:
+        """Take in what the tab shows of itself; False if it is nothing new.
+
+        Raises `BadFrame` past `MAX_META_BYTES`.
+        """
+        meta = msgspec.json.encode(data) if data else b""
+        if len(meta) > MAX_META_BYTES:
+            raise BadFrame(
+                "bad_meta",
+                f"What a tab shows of itself has at most {MAX_META_BYTES} bytes, not "
+                f"{len(meta)}.",
+            )
+        changed, self.meta = meta != self.meta, meta
+        return changed
+
+    def attend(self, view: View) -> None:
+        """Show who is present, when the tab can take it.
+
+        The first view that a tab is shown has its own participant in it.
+        """
+        if self._view is NOBODY and self.key.participant not in view.metas:
+            return
+        if view is not self._view:
+            self._view = view
+            self.outbox.presence()
 
     def revs(self) -> dict[str, Rev | None]:
         """Return the newest rev on its way to the tab, of each document."""
@@ -117,13 +193,16 @@ class Connection:
             document.missed.append(change)
             return
         rev, shown = Rev.parse(change.rev), document.shown
+        if document.forks(rev):
+            self.refresh(document)
+            return
         if shown and shown[0] == rev[0] and shown[1] >= rev[1]:
             return
         operations = None if change.reset else change.operations
         if operations is None:
             self.refresh(document)
         else:
-            document.rev = rev
+            document.reach(rev)
             self.outbox.patch(document.name, change.base, change.rev, operations)
 
     def refresh(self, document: Document) -> None:
@@ -155,7 +234,8 @@ class Connection:
         try:
             if await self._is_current(document):
                 return self._show(document, document.have, None)
-            record = await open_document(self.backend, document.key)
+            lost, document.gone = document.gone, False
+            record = await open_document(self.backend, document.key, lost=lost)
             return self._snapshot(document, record)
         finally:
             missed, document.missed = document.missed, None
@@ -163,14 +243,24 @@ class Connection:
                 self.change(change)
 
     async def read(self, name: str) -> str:
-        """Return the snapshot frame of a document, or the error that stands for it."""
+        """Return the snapshot frame of a document, or the error that stands for it.
+
+        A tab asks only once: what an outage kept from it follows with the heartbeat.
+        """
+        document = self.names[name]
+        document.owed = False
         try:
-            return await self.open(self.names[name])
+            return await self.open(document)
         except SessionStoresError as error:
+            document.owed = isinstance(error, StoreUnavailable)
             return protocol.error(*public(error))
         except Exception:
             logger.exception("%s: a snapshot of %r failed", self.key, name)
             return protocol.error("internal", "The server failed to read this.")
+
+    def _attendance(self) -> str:
+        known, self._known = self._known, self._view
+        return self._view.frame(known)
 
     def close(self, code: Close, farewell: str | None = None) -> None:
         """Have the reader say `farewell` and close, at once unless it is busy."""
@@ -202,7 +292,8 @@ class Connection:
             classes = states_in("session" if document.key.is_session else "participant")
             names = [cls.__sessionstores__.name for cls in classes]
             states = {name: codec.raw(record.states[name]) for name in names}
-        return self._show(document, record.rev, states, reset=place == "foreign")
+        reset = place == "foreign" or document.forked
+        return self._show(document, record.rev, states, reset=reset)
 
     def _show(
         self,
@@ -212,6 +303,7 @@ class Connection:
         *,
         reset: bool = False,
     ) -> str:
-        document.rev = document.shown = rev
+        document.rev = document.shown = document.have = rev
         document.full = True
+        document.forked = False
         return protocol.snapshot(document.name, str(rev), states, reset=reset)

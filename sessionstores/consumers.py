@@ -32,6 +32,7 @@ from .exceptions import (
 )
 from .hub import Hub, current_hub
 from .protocol import BadFrame, Close, Hello
+from .signals import Note, outlet
 from .tokens import check_claims, check_standing, read_token
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -170,13 +171,17 @@ class StoreConsumer(AsyncConsumer):
         claims = read_token(hello.token, max_age=settings.token_max_age)
         await check_standing(backend, claims, max_age=settings.token_max_age)
         connection = Connection(backend, claims, hello, self._send)
+        try:
+            connection.show(hello.meta)
+        except BadFrame as bad:
+            await self._complain(bad, self._say)
         self._connection = connection
         self._hub: Hub = current_hub()
         await self._hub.join(connection)
         others = [
             lease
             for lease in await backend.connections(connection.key)
-            if lease.connection != connection.id
+            if lease.connection != connection.id and not lease.leaving
         ]
         if len(others) >= settings.max_connections:
             raise LimitReached(
@@ -188,6 +193,8 @@ class StoreConsumer(AsyncConsumer):
             connection.client = secrets.token_urlsafe(9)
             await self._hub.renew(connection)
         snapshots = [await connection.open(each) for each in connection.names.values()]
+        if hello.have:
+            outlet.publish(Note(connection.key, "resumed"))
         welcome = protocol.welcome(
             session=claims.session,
             participant=claims.participant,
@@ -198,6 +205,7 @@ class StoreConsumer(AsyncConsumer):
             frame=settings.max_frame_bytes,
         )
         await connection.outbox.begin(welcome, *snapshots)
+        await self._hub.admit(connection)
         return connection
 
     async def _read(self, connection: Connection) -> None:
@@ -217,7 +225,7 @@ class StoreConsumer(AsyncConsumer):
                 if connection.outbox.pong():
                     dispatcher.confirm()
             elif isinstance(frame, protocol.Bye):
-                return
+                connection.close(Close.NORMAL)
             else:
                 try:
                     await self._take(connection, frame)
@@ -233,6 +241,9 @@ class StoreConsumer(AsyncConsumer):
                 raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")
         elif isinstance(frame, protocol.Token):
             await self._renew(connection, frame.token)
+        elif isinstance(frame, protocol.SetMeta):
+            if connection.show(frame.data):
+                self._hub.show(connection)
         else:
             raise BadFrame("bad_frame", "There is one hello, at the start.")
 
@@ -275,7 +286,7 @@ class StoreConsumer(AsyncConsumer):
             self._connection.outbox.stop()
         if farewell is not None:
             await self._try({"type": "websocket.send", "text": farewell})
-        await self._leave()
+        await self._leave(for_good=close < Close.TOKEN)
         reason = close.name.lower()
         await self._try(
             {"type": "websocket.close", "code": int(close), "reason": reason}
@@ -289,7 +300,7 @@ class StoreConsumer(AsyncConsumer):
             # Servers differ in what they raise once the tab is gone, if anything.
             logger.debug("A tab was gone before it was closed")
 
-    async def _leave(self) -> None:
+    async def _leave(self, *, for_good: bool = False) -> None:
         if self._connection is not None:
             self._connection.outbox.stop()
-            await self._hub.leave(self._connection)
+            await self._hub.leave(self._connection, for_good=for_good)

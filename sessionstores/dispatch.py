@@ -14,9 +14,9 @@ from .backends.base import Attempt
 from .connection import Connection, Document, public
 from .exceptions import ActionRejected, LimitReached, SessionStoresError
 from .participants import Participant
-from .records import Outcome, perform
 from .state import State, get_action, get_state
 from .tokens import Claims
+from .transactions import Outcome, perform
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -166,7 +166,9 @@ class Dispatcher:
     def _acknowledge(
         self, frame: protocol.Action, document: Document, outcome: Outcome
     ) -> str:
-        document.rev = outcome.rev
+        if document.forks(outcome.rev):
+            self._connection.refresh(document)
+        document.reach(outcome.rev)
         return protocol.ack(
             frame.id,
             document.name,

@@ -13,7 +13,15 @@ import msgspec
 from msgspec import Raw, Struct
 
 from .keys import StoreKey
-from .signals import Change, Event, Message, Removal, Revocation
+from .signals import (
+    Attendance,
+    Change,
+    Disconnection,
+    Hint,
+    Message,
+    Removal,
+    Revocation,
+)
 
 # Larger patches stay here: the other processes read the record instead.
 MAX_OPERATIONS_BYTES = 65_536
@@ -58,19 +66,37 @@ class _Revocation(Struct, tag_field="kind", tag="revocation"):
     participant: str
 
 
+class _Attendance(Struct, tag_field="kind", tag="attendance"):
+    session: str
+    participant: str
+
+
+class _Disconnection(Struct, tag_field="kind", tag="disconnection"):
+    session: str
+    participant: str
+
+
 class Probe(Struct, frozen=True, tag_field="kind", tag="probe"):
     """What a process sends to itself, to learn whether its channel still delivers."""
 
 
-_Wire = RemoteChange | _Removal | _Message | _Revocation | Probe
+_Wire = (
+    RemoteChange
+    | _Removal
+    | _Message
+    | _Revocation
+    | _Attendance
+    | _Disconnection
+    | Probe
+)
 _decode = msgspec.json.Decoder(_Wire).decode
 
-Delivery = Event | RemoteChange
+Delivery = Hint | RemoteChange
 
 PROBE = msgspec.json.encode(Probe()).decode()
 
 
-def encode(event: Event) -> str:
+def encode(event: Hint) -> str:
     """Return the text of an event for other processes."""
     wire: _Wire
     if isinstance(event, Change):
@@ -89,6 +115,10 @@ def encode(event: Event) -> str:
         wire = _Removal(*event.key, event.reason)
     elif isinstance(event, Message):
         wire = _Message(*event.key, event.data)
+    elif isinstance(event, Attendance):
+        wire = _Attendance(*event.key)
+    elif isinstance(event, Disconnection):
+        wire = _Disconnection(*event.key)
     else:
         wire = _Revocation(*event.key)
     return msgspec.json.encode(wire).decode()
@@ -104,4 +134,8 @@ def decode(text: str) -> Delivery | Probe:
         return Removal(key, wire.reason)
     if isinstance(wire, _Message):
         return Message(key, wire.data)
+    if isinstance(wire, _Attendance):
+        return Attendance(key)
+    if isinstance(wire, _Disconnection):
+        return Disconnection(key)
     return Revocation(key)

@@ -9,28 +9,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import conf, events, protocol
+from . import conf, events, presence, protocol
 from .backends import get_backend
 from .backends.base import Standing
-from .channel import LAYER_SECONDS, Channel, end
+from .channel import Channel, end
 from .connection import Connection
 from .exceptions import InvalidToken, SessionEnded, StoreUnavailable
 from .keys import StoreKey
 from .protocol import Close
 from .revs import Rev
-from .signals import Message, Removal, Revocation
+from .roster import Roster
+from .series import sample
+from .signals import Attendance, Disconnection, Message, Removal, Revocation
+from .timeline import write_timeline
 from .tokens import Claims, check_claims, make_token
 
 logger = logging.getLogger("sessionstores.delivery")
 
 # A tab that owes a pong for so many heartbeats is given up.
 PATIENCE = 2.5
+# Seconds that pings wait for leases; what is committed after both reaches the tab.
+LEASE_SECONDS = 0.5
 # Of its time, a token lives so long before a tab is sent a newer one.
 RENEW_AFTER = 0.75
 # So many leases or pings, then others have their turn.
@@ -69,6 +75,7 @@ class Hub:
         self._checks: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._channel = Channel(self._rename, self._deliver)
+        self._roster = Roster(self._lease)
 
     async def join(self, connection: Connection) -> None:
         """Take a connection in and lease what it follows; changes reach it from here.
@@ -81,35 +88,80 @@ class Hub:
                 self.following.setdefault(key, set()).add(connection)
             if self._beating is None:
                 await self._start()
-        await self.renew(connection)
+        lease = connection.lease(self.process)
+        connection.joined = bool(await get_backend(blocking=False).lease([lease]))
+
+    async def admit(self, connection: Connection) -> None:
+        """Tell others of a connection that has been welcomed, and it of them."""
+        self._roster.enter(connection)
+        if connection.joined:
+            connection.joined = False
+            await presence.joined(connection.backend, [connection.key])
 
     async def renew(self, connection: Connection) -> None:
         """Lease again, after the connection's client id or documents changed."""
-        await get_backend(blocking=False).lease([connection.lease(self.process)])
+        await self._lease([connection])
 
-    async def leave(self, connection: Connection) -> None:
-        """Let a connection go and release its lease; safe to repeat."""
+    def show(self, connection: Connection) -> None:
+        """Tell others soon of what a connection shows of itself now."""
+        self._roster.change(connection)
+
+    async def leave(self, connection: Connection, *, for_good: bool = False) -> None:
+        """Let a connection go and release its lease; safe to repeat.
+
+        It may come back within `LEAVE_GRACE`, as after a reload, unless it is
+        `for_good`: only then others are told that it is gone.
+        """
         if self.connections.pop(connection.id, None) is None:
             return
-        released = set()
         for key in connection.documents:
             followers = self.following[key]
             followers.discard(connection)
             if not followers:
                 del self.following[key]
-                released.add(key)
-        backend = get_backend(blocking=False)
-        try:
-            await backend.release(connection.lease(self.process, released))
-            # Who came while that was on its way may have been released with it.
-            again = {c for key in released for c in self.following.get(key, ())}
-            if again:
-                await backend.lease([c.lease(self.process) for c in again])
-        except StoreUnavailable as error:
-            logger.warning("%s: its lease is left to expire: %s", connection.key, error)
+        # One that nobody was told of needs no time to come back.
+        if self._roster.leave(connection) and not for_good:
+            connection.grace = conf.get().leave_grace
+        await self._release(connection)
         async with self._lock:
             if not self.connections:
                 await self._stop()
+
+    async def _release(self, connection: Connection) -> None:
+        backend = get_backend(blocking=False)
+        released = {key for key in connection.documents if key not in self.following}
+        lease = connection.lease(self.process, released)
+        try:
+            last = await backend.release(lease, grace=connection.grace)
+        except StoreUnavailable as error:
+            logger.warning("%s: its lease is left to expire: %s", connection.key, error)
+            return
+        # Who came while that was on its way may have been released with it.
+        again = {c for key in released for c in self.following.get(key, ())}
+        if again:
+            with suppress(StoreUnavailable):
+                await self._lease(again)
+        if connection.grace:
+            self._roster.reap_later(connection.key.session)
+        elif last and not connection.joined:
+            await presence.left(backend, [connection.key])
+        elif connection.joined and not last:
+            # Another connection came in with it, so its participant has joined.
+            await presence.joined(backend, [connection.key])
+        await self._roster.tell(connection.key.session)
+
+    async def _lease(self, connections: Collection[Connection]) -> None:
+        """Lease connections, and tell of participants who joined by it."""
+        backend = get_backend(blocking=False)
+        leases = [connection.lease(self.process) for connection in connections]
+        joined = await backend.lease(leases)
+        await presence.joined(backend, joined)
+        for code in {key.session for key in joined}:
+            await self._roster.tell(code)
+        for connection in connections:
+            # It may have been released before it was leased.
+            if connection.id not in self.connections:
+                await self._release(connection)
 
     def deliver(self, event: events.Delivery) -> None:
         """Hand an event to the connections that it concerns; from any thread."""
@@ -127,20 +179,21 @@ class Hub:
             hubs.pop(self.process, None)
 
     def _deliver(self, event: events.Delivery) -> None:
-        connections = tuple(self.following.get(event.key, ()))
         if isinstance(event, Removal):
-            for connection in connections:
-                self._remove(connection, event)
+            self._remove(event)
         elif isinstance(event, Message):
             frame = protocol.message(msgspec.json.encode(event.data))
             for connection in self._of(event.key):
                 connection.outbox.post(frame)
+        elif isinstance(event, Disconnection):
+            for connection in self._of(event.key):
+                connection.close(Close.DISCONNECTED, protocol.end("disconnected"))
         elif isinstance(event, Revocation):
-            check = self.loop.create_task(self._check(self._of(event.key)))
-            self._checks.add(check)
-            check.add_done_callback(self._checks.discard)
+            self._check_soon(self._of(event.key))
+        elif isinstance(event, Attendance):
+            self._roster.look(event.key.session)
         else:
-            for connection in connections:
+            for connection in tuple(self.following.get(event.key, ())):
                 if connection.id != event.source:
                     connection.change(event)
 
@@ -152,11 +205,17 @@ class Hub:
             if key.is_session or connection.key == key
         ]
 
-    def _remove(self, connection: Connection, event: Removal) -> None:
-        if event.reason == "lost":
-            connection.refresh(connection.documents[event.key])
-        elif event.key.is_session or event.key == connection.key:
-            connection.close(Close.ENDED, protocol.end(event.reason))
+    def _remove(self, event: Removal) -> None:
+        for connection in tuple(self.following.get(event.key, ())):
+            if event.reason == "lost":
+                connection.refresh(connection.documents[event.key])
+            elif event.key.is_session or event.key == connection.key:
+                connection.close(Close.ENDED, protocol.end(event.reason))
+
+    def _check_soon(self, connections: list[Connection]) -> None:
+        check = self.loop.create_task(self._check(connections))
+        self._checks.add(check)
+        check.add_done_callback(self._checks.discard)
 
     async def _check(self, connections: list[Connection]) -> None:
         keys = list({connection.key for connection in connections})
@@ -189,7 +248,7 @@ class Hub:
     def _rename(self, process: str) -> None:
         # Leases follow with the next heartbeat.
         hubs.pop(self.process, None)
-        self.process = process
+        self.process = self._roster.process = process
         hubs[process] = self
 
     async def _stop(self) -> None:
@@ -197,10 +256,12 @@ class Hub:
         self._beating = None
         # First, since it may be about to take a new channel.
         await end([*beating, *self._checks])
+        await self._roster.close()
         await self._channel.close()
         hubs.pop(self.process, None)
         # A hub holds its loop, so that this would keep both for good.
         _by_loop.pop(self.loop, None)
+        await write_timeline()
 
     async def _beat(self) -> None:
         due = self.loop.time()
@@ -208,39 +269,49 @@ class Hub:
             # After one that took longer than a heartbeat the next comes at once.
             due = max(due + conf.get().heartbeat, self.loop.time())
             await asyncio.sleep(due - self.loop.time())
-            try:
-                await self._channel.probe()
-                await self.pulse()
-            except Exception:
-                logger.exception("A heartbeat failed; the next one comes")
+            # Side by side: in an outage each takes its time, and pings must go on.
+            ends = await asyncio.gather(
+                self._channel.probe(),
+                self.pulse(),
+                write_timeline(),
+                sample(get_backend(blocking=False)),
+                return_exceptions=True,
+            )
+            for error in ends:
+                if isinstance(error, BaseException):
+                    text = "A heartbeat failed; the next one comes"
+                    logger.error(text, exc_info=error)
 
     async def pulse(self) -> None:
         """Renew leases, check tokens, and ping every tab with the heads it follows.
 
-        Pings wait no longer than `LAYER_SECONDS` for the leases of all to be renewed.
+        Pings wait no longer than `LEASE_SECONDS` for the leases of all to be renewed.
+        Then tabs are shown who is present, and others that their connections ran out.
         """
         async with asyncio.TaskGroup() as group:
             connections = list(self.connections.values())
             leasing = group.create_task(self._renew_all(connections))
-            await asyncio.wait([leasing], timeout=LAYER_SECONDS)
+            await asyncio.wait([leasing], timeout=LEASE_SECONDS)
             await self._ping_all(
                 connections, ask=not leasing.done() or leasing.result()
             )
+        # Not before our own have been renewed: nobody shall be taken for gone by us.
+        if leasing.result():
+            await self._roster.beat()
 
     async def _renew_all(self, connections: Sequence[Connection]) -> bool:
         """Renew the leases of the tabs that answer; tell whether the cache took them.
 
         A tab that answers no ping is let go of: its lease runs out.
         """
-        backend = get_backend(blocking=False)
         for start in range(0, len(connections), STRIDE):
-            leases = [
-                connection.lease(self.process)
+            answering = [
+                connection
                 for connection in connections[start : start + STRIDE]
                 if connection.id in self.connections and not self._owes(connection, 1)
             ]
             try:
-                await backend.lease(leases)
+                await self._lease(answering)
             except StoreUnavailable as error:
                 logger.warning("Leases are not renewed: %s", error)
                 return False
@@ -289,10 +360,15 @@ class Hub:
             shown = {}
             for name, document in connection.names.items():
                 head = heads.get(document.key)
+                if document.owed:
+                    # What the tab has is known since it was to get the first.
+                    connection.outbox.refresh(name)
+                    continue
                 # What was sent since the heads were read is newer than they are.
                 if document.rev != revs[name] or document.key not in heads:
                     continue
                 if head is None:
+                    document.gone = document.shown is not None
                     connection.refresh(document)
                 else:
                     shown[name] = str(head)

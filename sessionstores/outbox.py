@@ -67,15 +67,23 @@ class _Ping:
         self.text = text
 
 
+class _Presence:
+    __slots__ = ()
+
+
+_Item = str | _Ping | _Presence | _Patch | _Refresh
+
+
 class Outbox:
     """Writes to a tab through the ASGI `send`; one task at a time does.
 
-    `read` returns the snapshot frame of a document; `lost` is called once, when the
-    tab can no longer be written to or takes too little. Nothing is written before
-    `begin`. Lives in one event loop.
+    `read` returns the snapshot frame of a document, `attend` a presence frame; `lost`
+    is called once, when the tab can no longer be written to or takes too little.
+    Nothing is written before `begin`. Lives in one event loop.
     """
 
     __slots__ = (
+        "_attend",
         "_confirmed",
         "_documents",
         "_excess",
@@ -83,6 +91,7 @@ class Outbox:
         "_lost",
         "_marks",
         "_ping",
+        "_presence",
         "_queue",
         "_read",
         "_send",
@@ -99,16 +108,19 @@ class Outbox:
         self,
         send: Callable[[dict[str, Any]], Awaitable[None]],
         read: Callable[[str], Awaitable[str]],
+        attend: Callable[[], str],
         lost: Callable[[], None],
     ) -> None:
         self._send = send
         self._read = read
+        self._attend = attend
         self._lost = lost
         # When the oldest unanswered ping was asked for, in the loop's time.
         self.asked: float | None = None
-        self._queue: deque[str | _Ping | _Patch | _Refresh] = deque()
+        self._queue: deque[_Item] = deque()
         self._documents: dict[str, _Patch | _Refresh] = {}
         self._ping: _Ping | None = None
+        self._presence: _Presence | None = None
         self._texts = self._waiting = 0
         self._sent = self._confirmed = self._excess = 0
         self._marks: list[int] = []
@@ -202,6 +214,13 @@ class Outbox:
             self._queue.append(self._ping)
             self._start()
 
+    def presence(self) -> None:
+        """Queue a presence frame, unless one waits; it is asked for when it is due."""
+        if self._presence is None and not self._stopped:
+            self._presence = _Presence()
+            self._queue.append(self._presence)
+            self._start()
+
     def pong(self) -> bool:
         """Take note that all that was sent before the oldest open ping has arrived.
 
@@ -253,6 +272,9 @@ class Outbox:
                     self._ping = None
                     self._marks.append(self._sent)
                     await self._write(item.text)
+                elif isinstance(item, _Presence):
+                    self._presence = None
+                    await self._write(self._attend())
                 else:
                     # Unless an ack came after it, it could still be joined until now.
                     if self._documents.get(item.doc) is item:
@@ -265,7 +287,7 @@ class Outbox:
             self._writing = False
             self._task = None
 
-    def _next(self) -> str | _Ping | _Patch | _Refresh | None:
+    def _next(self) -> _Item | None:
         if not self._queue:
             return None
         if not self._is_full:

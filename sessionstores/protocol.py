@@ -7,6 +7,8 @@ token, 4200-4299 retry with backoff; see `Close`.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 
@@ -35,6 +37,7 @@ class Close(IntEnum):
     FORBIDDEN = 4003  # foreign origin, or a locked session
     ENDED = 4004  # the session or the participant is gone, told by an `end` frame
     LIMIT = 4005  # one more connection, participant or session than is allowed
+    DISCONNECTED = 4006  # by the site; told by an `end` frame, and the token stays good
 
     TOKEN = 4100  # forged, expired, revoked, or for another session
 
@@ -45,11 +48,15 @@ class Close(IntEnum):
 
 
 class Hello(Struct, frozen=True, tag_field="type", tag="hello"):
-    """The first frame: who, under which client id, and what the tab has already."""
+    """The first frame: who, under which client id, and what the tab has already.
+
+    `meta` as in `SetMeta`.
+    """
 
     token: TokenText
     client: ClientId
     have: Annotated[dict[Name, RevText], Meta(max_length=256)] = {}
+    meta: dict[str, Any] = {}
 
 
 class Action(Struct, frozen=True, tag_field="type", tag="action"):
@@ -81,14 +88,27 @@ class Token(Struct, frozen=True, tag_field="type", tag="token"):
     token: TokenText
 
 
+class SetMeta(Struct, frozen=True, tag_field="type", tag="meta"):
+    """What the tab shows of itself to the others in the session from now on."""
+
+    data: dict[str, Any]
+
+
 class Bye(Struct, frozen=True, tag_field="type", tag="bye"):
     """The participant leaves, for good as far as this tab goes."""
 
 
-Frame = Hello | Action | Sync | Pong | Token | Bye
+Frame = Hello | Action | Sync | Pong | Token | SetMeta | Bye
 
+# A tab takes all but `bad_meta` for the answer to its oldest action.
 BadCode = Literal[
-    "bad_json", "bad_frame", "bad_value", "too_large", "too_deep", "unknown_type"
+    "bad_json",
+    "bad_frame",
+    "bad_value",
+    "too_large",
+    "too_deep",
+    "unknown_type",
+    "bad_meta",
 ]
 
 
@@ -110,7 +130,7 @@ _decode_type = msgspec.json.Decoder(_Typed).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 
-_TYPES = frozenset({"hello", "action", "sync", "pong", "token", "bye"})
+_TYPES = frozenset({"hello", "action", "sync", "pong", "token", "meta", "bye"})
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 # With all digits alike, only frames that hold one of these can hold a number that is
 # too large.
@@ -125,6 +145,15 @@ def parse(text: str | bytes | None, limit: int = MAX_FRAME_BYTES) -> Frame:
     `limit` is in bytes, exclusive. Unknown fields are ignored, but held to the same
     limits. Of duplicate keys the last counts.
     """
+    try:
+        return _parse(text, limit)
+    except BadFrame as bad:
+        if _type_of(text) == "meta":
+            raise BadFrame("bad_meta", bad.message) from None
+        raise
+
+
+def _parse(text: str | bytes | None, limit: int) -> Frame:
     if not isinstance(text, str):
         raise BadFrame("bad_frame", "Frames are text, not binary.")
     try:
@@ -147,6 +176,13 @@ def parse(text: str | bytes | None, limit: int = MAX_FRAME_BYTES) -> Frame:
         raise BadFrame("bad_json", str(error)) from None
     _check_numbers(data)
     return frame
+
+
+def _type_of(text: str | bytes | None) -> str | None:
+    with suppress(msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        if isinstance(text, str):
+            return _decode_type(text).type
+    return None
 
 
 def _misfit(data: bytes, error: msgspec.ValidationError) -> BadFrame:
@@ -265,13 +301,27 @@ def message(data: bytes) -> str:
     return f'{{"type":"message","data":{data.decode()}}}'
 
 
+def presence(joined: Mapping[str, Iterable[bytes]], left: Collection[str]) -> str:
+    """Who is present now, as far as it changed; the first one names everybody.
+
+    `joined` maps ids to what each connection shows of itself, JSON objects or `b""`.
+    """
+    entries = []
+    for id, metas in joined.items():
+        shown = ",".join(meta.decode() or "{}" for meta in metas)
+        entries.append(f'"{id}":[{shown}]')
+    return (
+        f'{{"type":"presence","joined":{{{",".join(entries)}}},"left":{_json(left)}}}'
+    )
+
+
 def token(text: str) -> str:
     """A newer token for the tab to use."""
     return _json({"type": "token", "token": text})
 
 
 def end(reason: str) -> str:
-    """It is over: "ended", "cleanup" or "idle"; the tab should not come back."""
+    """It is over, by a removal's reason or "disconnected"; the tab stays away."""
     return _json({"type": "end", "reason": reason, "retry": False})
 
 

@@ -51,6 +51,10 @@ class Socket:
         )
         self.welcome: Frame = {}
         self.snapshots: dict[str, Frame] = {}
+        # Who is present, as this tab has been told, and the frames that said so: they
+        # come when they come, so that no test of other frames has to await them.
+        self.present: dict[str, list[Frame]] = {}
+        self.presence_frames: list[Frame] = []
 
     async def open(self) -> str | None:
         """Have the socket accepted; return the subprotocol."""
@@ -67,11 +71,13 @@ class Socket:
         client: str = "c1",
         have: dict[str, str] | None = None,
         token: str | None = None,
+        meta: Frame | None = None,
     ) -> Socket:
         """Open, say hello, and take the welcome and the first snapshots."""
         await self.open()
         token = token or Participant(CODE, participant, role).token()
-        await self.say(type="hello", token=token, client=client, have=have or {})
+        known = {"client": client, "have": have or {}, "meta": meta or {}}
+        await self.say(type="hello", token=token, **known)
         self.welcome = await self.expect("welcome")
         for _ in range(2):
             frame = await self.expect("snapshot")
@@ -93,11 +99,39 @@ class Socket:
         return await self.receive()
 
     async def receive(self) -> Frame:
-        """Return the next frame."""
-        event = await self.communicator.receive_output(PATIENCE)
+        """Return the next frame, but for those of presence."""
+        event = await self._event()
         assert event["type"] == "websocket.send", event
         frame: Frame = json.loads(event["text"])
         return frame
+
+    async def _event(self) -> dict[str, Any]:
+        while True:
+            event: dict[str, Any] = await self.communicator.receive_output(PATIENCE)
+            if not self._attend(event):
+                return event
+
+    def _attend(self, event: dict[str, Any]) -> bool:
+        """Take in a frame of presence; False if it is something else."""
+        text = event.get("text", "")
+        if not text.startswith('{"type":"presence"'):
+            return False
+        frame = json.loads(text)
+        self.presence_frames.append(frame)
+        self.present |= frame["joined"]
+        for id in frame["left"]:
+            del self.present[id]
+        return True
+
+    def look(self) -> dict[str, list[Frame]]:
+        """Return who is present, by all frames of presence that have come in.
+
+        Only while no other frame waits to be received.
+        """
+        queue = self.communicator.output_queue
+        while not queue.empty() and self._attend(queue._queue[0]):
+            queue.get_nowait()
+        return self.present
 
     async def expect(self, kind: str, **values: Any) -> Frame:
         """Return the next frame, which is of that type and has those values."""
@@ -108,7 +142,7 @@ class Socket:
 
     async def closed(self) -> int:
         """Return the code with which the server closes, as the next thing it does."""
-        event = await self.communicator.receive_output(PATIENCE)
+        event = await self._event()
         assert event["type"] == "websocket.close", event
         await self.communicator.wait(PATIENCE)
         code: int = event["code"]
@@ -116,7 +150,8 @@ class Socket:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has been sent that was not received."""
+        """Whether nothing but presence has been sent that was not received."""
+        self.look()
         return bool(self.communicator.output_queue.empty())
 
     async def drop(self) -> None:

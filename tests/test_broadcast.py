@@ -337,9 +337,11 @@ async def test_without_a_layer_other_processes_are_left_to_their_heartbeat(
         signals.Removal(ALICE, "idle"),
         signals.Message(StoreKey.of_session(CODE), {"a": ["ü", None, 1.5]}),
         signals.Revocation(ALICE),
+        signals.Attendance(StoreKey.of_session(CODE)),
+        signals.Disconnection(ALICE),
     ],
 )
-def test_an_event_survives_the_journey(event: signals.Event) -> None:
+def test_an_event_survives_the_journey(event: signals.Hint) -> None:
     again: Any = events.decode(events.encode(event))
     assert type(again) is type(event)
     assert vars(again) == vars(event)
@@ -366,6 +368,19 @@ def test_a_reset_travels_without_operations() -> None:
     again: Any = events.decode(events.encode(change))
     assert again.reset
     assert again.operations is None
+
+
+async def test_what_is_for_the_timeline_only_goes_to_no_tab_and_no_process(
+    alice: Socket, layer: Recorder
+) -> None:
+    await far_follower("alice", SESSION)
+    signals.outlet.publish(signals.Note(ALICE, "joined"))
+    await note("x")
+    await alice.expect("patch")
+    await until(lambda: layer.sent)
+    assert [json.loads(message["body"])["kind"] for _, message in layer.sent] == [
+        "change"
+    ]
 
 
 async def test_hubs_that_do_not_follow_are_not_told(alice: Socket) -> None:

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from sessionstores import connection, consumers, dispatch
 from sessionstores.backends import get_backend
+from sessionstores.events import RemoteChange
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.hub import current_hub
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
 from sessionstores.protocol import Close
-from sessionstores.revs import Rev
+from sessionstores.revs import History, Rev
 from sessionstores.state import State, action, registry
 from sessionstores.tokens import Claims, make_token
 from tests.workshop.states import Agenda, Board
@@ -287,7 +289,7 @@ async def test_an_outage_at_hello_asks_the_tab_to_come_back(
 async def test_a_failure_of_ours_at_hello_asks_the_tab_to_come_back(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def breaks(*args: Any) -> None:
+    async def breaks(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(type(get_backend(blocking=False)), "connections", breaks)
@@ -510,7 +512,7 @@ async def test_an_outage_during_an_action_rejects_it_and_the_connection_lives(
 async def test_a_snapshot_that_breaks_is_answered_and_the_connection_lives(
     tab: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def breaks(*args: Any) -> None:
+    async def breaks(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError("secret")
 
     alice = await tab()
@@ -522,6 +524,21 @@ async def test_a_snapshot_that_breaks_is_answered_and_the_connection_lives(
         assert "ZeroDivisionError" in caplog.text
     await alice.say(type="sync", doc="me")
     await alice.expect("snapshot", doc="me")
+
+
+async def test_a_snapshot_that_an_outage_kept_back_comes_with_the_heartbeat(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab()
+    with monkeypatch.context() as fault:
+        fault.setattr(connection, "open_document", fails)
+        await alice.say(type="sync", doc="me")
+        error = await alice.expect("error", code="store_unavailable")
+        assert "10.0.0.7" not in error["message"]
+    # The tab does not ask again, since a sync is always answered by a snapshot.
+    for frames in ({"ping", "snapshot"}, {"ping"}):
+        await current_hub().pulse()
+        assert {(await alice.receive())["type"] for _ in frames} == frames
 
 
 async def test_more_actions_than_the_rate_limit_are_rejected(
@@ -756,12 +773,17 @@ async def test_bye_releases_the_lease_and_closes(tab: Opener) -> None:
     assert await get_backend(blocking=False).connections(ALICE) == []
 
 
-async def test_a_lost_connection_releases_its_lease(tab: Opener) -> None:
+async def test_a_lost_connection_is_leaving_and_lets_go_of_what_it_followed(
+    tab: Opener,
+) -> None:
     first, second = await tab(client="c1"), await tab(client="c2")
     backend = get_backend(blocking=False)
     await first.drop()
     leases = await backend.connections(ALICE)
-    assert [lease.client for lease in leases] == ["c2"]
+    assert {lease.client: lease.leaving for lease in leases} == {
+        "c1": True,
+        "c2": False,
+    }
     assert await backend.followers(ALICE) == {current_hub().process}
     await second.drop()
     assert await backend.followers(ALICE) == frozenset()
@@ -912,6 +934,40 @@ async def test_an_action_that_ends_its_own_session_is_still_carried_out(
     assert await alice.closed() == Close.ENDED
 
 
+def elsewhere(base: str, rev: str) -> RemoteChange:
+    """Return what another process tells of a commit to alice's record."""
+    return RemoteChange(CODE, "alice", base, rev, Raw(b"[]"), source=None, reset=False)
+
+
+async def test_a_commit_in_the_place_of_one_that_was_shown_is_a_reset(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab()
+    ack = await alice.act(1, "board.note", text="shown")
+    # Another commit follows the same one: the server went back to before the first.
+    stood = Rev.parse(ack["rev"])
+    other = stood._replace(tail="00000000" if stood.tail != "00000000" else "11111111")
+    change = elsewhere(ack["base"], str(other))
+    # And so many since that the record's ring has let go of that place.
+    monkeypatch.setattr(History, "place", lambda *revs: "unknown")
+    current_hub().deliver(change)
+    frame = await alice.expect("snapshot", doc="me", reset=True)
+    assert frame["states"]["board"]
+    # Once told, it is over.
+    await alice.say(type="sync", doc="me")
+    await alice.expect("snapshot", doc="me", reset=False)
+
+
+async def test_a_commit_that_comes_late_moves_no_tab_back(tab: Opener) -> None:
+    alice = await tab()
+    first = await alice.act(1, "board.note", text="first")
+    second = await alice.act(2, "board.note", text="second")
+    (connection,) = current_hub().connections.values()
+    current_hub().deliver(elsewhere(first["base"], first["rev"]))
+    await alice.expect("patch", doc="me", rev=first["rev"])
+    assert str(connection.names["me"].rev) == second["rev"]
+
+
 async def test_a_state_that_is_deleted_starts_afresh_in_a_snapshot_with_reset(
     tab: Opener,
 ) -> None:
@@ -923,12 +979,13 @@ async def test_a_state_that_is_deleted_starts_afresh_in_a_snapshot_with_reset(
     assert (await alice.act(2, "board.note", text="y"))["type"] == "ack"
 
 
-async def test_a_shutdown_releases_the_lease(tab: Opener) -> None:
+async def test_a_shutdown_lets_the_tab_come_back_elsewhere(tab: Opener) -> None:
     alice = await tab("alice")
     alice.communicator.future.cancel()
     with pytest.raises(asyncio.CancelledError):
         await alice.communicator.future
-    assert await get_backend(blocking=False).connections(ALICE) == []
+    (lease,) = await get_backend(blocking=False).connections(ALICE)
+    assert lease.leaving
 
 
 async def test_through_routing_and_the_validator_a_tab_connects() -> None:

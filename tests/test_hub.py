@@ -220,6 +220,58 @@ async def test_a_record_that_is_gone_is_shown_anew_with_reset(tab: Opener) -> No
     assert "me" not in ping["heads"]
 
 
+async def test_a_loss_is_told_once_to_receivers_and_to_each_tab(tab: Opener) -> None:
+    lost: list[tuple[str, str]] = []
+
+    def note(sender: Any, participant: str, reason: str, **named: Any) -> None:
+        lost.append((participant, reason))
+
+    tabs = [await tab("alice", client=f"c{number}") for number in range(3)]
+    await tabs[0].act(1, "board.note", text="x")
+    for socket in tabs[1:]:
+        await socket.expect("patch")
+    signals.participant_removed.connect(note)
+    try:
+        await get_backend(blocking=False).clear()
+        await current_hub().pulse()
+        for socket in tabs:
+            frames = [await socket.receive() for _ in range(3)]
+            while not socket.silent:
+                frames.append(await socket.receive())
+            told = [f["doc"] for f in frames if f.get("reset")]
+            assert sorted(told) == ["me", "session"], frames
+    finally:
+        signals.participant_removed.disconnect(note)
+    assert lost == [("alice", "lost")]
+
+
+async def test_a_record_that_is_still_to_be_created_is_not_lost(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[str] = []
+
+    def note(sender: Any, participant: str, **named: Any) -> None:
+        lost.append(participant)
+
+    await tab("bob")
+    backend = type(get_backend(blocking=False))
+    connections = backend.connections
+
+    async def beaten(self: Any, key: StoreKey) -> Any:
+        # The newcomer is leased, and nothing has been opened yet.
+        await current_hub().pulse()
+        return await connections(self, key)
+
+    signals.participant_removed.connect(note)
+    monkeypatch.setattr(backend, "connections", beaten)
+    try:
+        alice = await tab("alice")
+    finally:
+        signals.participant_removed.disconnect(note)
+    assert not alice.snapshots["me"]["reset"]
+    assert lost == []
+
+
 def owe(participant: str, seconds: float) -> None:
     """Let the tab of a participant owe a pong for so long."""
     hub = current_hub()
@@ -234,8 +286,9 @@ async def test_a_heartbeat_renews_the_leases_of_tabs_that_answer(
         await tab(name)
     renewed: list[str] = []
 
-    async def lease(self: Any, leases: Any) -> None:
+    async def lease(self: Any, leases: Any) -> list[StoreKey]:
         renewed.extend(lease.key.participant for lease in leases)
+        return []
 
     monkeypatch.setattr(type(get_backend(blocking=False)), "lease", lease)
     owe("prompt", 9)
@@ -282,11 +335,12 @@ async def test_a_heartbeat_without_the_cache_pings_without_heads(
 async def test_pings_do_not_wait_for_leases_that_take_long(
     tab: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LAYER_SECONDS", 0.001)
+    monkeypatch.setattr(module, "LEASE_SECONDS", 0.001)
     renewed = asyncio.Event()
 
-    async def slow(*args: Any) -> None:
+    async def slow(*args: Any) -> list[StoreKey]:
         await renewed.wait()
+        return []
 
     alice = await tab("alice")
     monkeypatch.setattr(type(get_backend(blocking=False)), "lease", slow)
@@ -324,8 +378,9 @@ async def test_leases_of_many_connections_are_renewed_in_strides(
         await tab(f"p{number}")
     sizes: list[int] = []
 
-    async def lease(self: Any, leases: Any) -> None:
+    async def lease(self: Any, leases: Any) -> list[StoreKey]:
         sizes.append(len(leases))
+        return []
 
     monkeypatch.setattr(module, "STRIDE", 2)
     monkeypatch.setattr(type(get_backend(blocking=False)), "lease", lease)
@@ -514,11 +569,12 @@ async def test_who_comes_while_a_lease_is_released_stays_followed(
     release = type(backend).release
     new: list[Socket] = []
 
-    async def slow(self: Any, lease: Any) -> None:
+    async def slow(self: Any, lease: Any, *, grace: float = 0) -> bool:
         if not new:
             new.append(Socket())
             await new[0].hello("alice", client="c2")
-        await release(self, lease)
+        last: bool = await release(self, lease, grace=grace)
+        return last
 
     monkeypatch.setattr(type(backend), "release", slow)
     await first.drop()
@@ -550,7 +606,7 @@ async def test_leaving_twice_releases_once(tab: Opener) -> None:
     await tab("alice", client="c1")
     hub = current_hub()
     (connection,) = hub.connections.values()
-    await hub.leave(connection)
+    await hub.leave(connection, for_good=True)
     await hub.leave(connection)
     assert await get_backend(blocking=False).connections(ALICE) == []
 

@@ -28,9 +28,10 @@ class Line:
         self.free.set()
         self.sent: list[dict[str, Any]] = []
         self.lost = 0
+        self.attended = 0
         self.error: Exception | None = None
         self.reads: list[str] = []
-        self.outbox = Outbox(self._send, self._read, self._lose)
+        self.outbox = Outbox(self._send, self._read, self._attend, self._lose)
 
     async def _send(self, event: dict[str, Any]) -> None:
         await self.free.wait()
@@ -41,6 +42,10 @@ class Line:
     async def _read(self, doc: str) -> str:
         self.reads.append(doc)
         return json.dumps({"type": "snapshot", "doc": doc})
+
+    def _attend(self) -> str:
+        self.attended += 1
+        return json.dumps({"type": "presence", "n": self.attended})
 
     def _lose(self) -> None:
         self.lost += 1
@@ -225,6 +230,37 @@ async def test_a_newer_ping_takes_the_place_of_one_that_waits(line: Line) -> Non
     line.free.set()
     await line.rest()
     assert line.shown == ["text 1", "ping 2"]
+
+
+async def test_who_is_present_is_asked_for_once_when_the_tab_can_take_it(
+    line: Line,
+) -> None:
+    line.free.clear()
+    line.outbox.post(text(1))
+    await asyncio.sleep(0)
+    for _ in range(100):
+        line.outbox.presence()
+    assert line.attended == 0
+    line.outbox.post(text(2))
+    line.free.set()
+    await line.rest()
+    assert line.shown == ["text 1", "presence 1", "text 2"]
+    line.outbox.presence()
+    await line.rest()
+    assert line.shown[3:] == ["presence 2"]
+
+
+async def test_past_the_window_who_is_present_waits_for_a_pong(line: Line) -> None:
+    line.outbox.post(text(1, module.WINDOW_BYTES))
+    await line.rest()
+    line.outbox.presence()
+    line.outbox.presence()
+    await line.rest()
+    assert line.shown == ["text 1", "ping"]
+    assert line.attended == 0
+    line.outbox.pong()
+    await line.rest()
+    assert line.shown == ["text 1", "ping", "presence 1"]
 
 
 async def test_a_tab_for_which_too_much_text_waits_is_given_up(line: Line) -> None:

@@ -57,6 +57,7 @@ def test_an_action_keeps_its_arguments_as_they_were_sent() -> None:
         ('{"type":"token","token":"t"}', protocol.Token("t")),
         ('{"type":"bye","because":["unknown fields","are ignored"]}', protocol.Bye()),
         ('{"rev":null,"doc":"me","type":"sync"}', protocol.Sync("me")),
+        ('{"type":"meta","data":{"name":"Al"}}', protocol.SetMeta({"name": "Al"})),
     ],
 )
 def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
@@ -103,7 +104,6 @@ def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
         ('{"type":"bye","n":9007199254740992}', "bad_value"),
         ('{"type":"dance"}', "unknown_type"),
         ('{"type":"watch","participant":"bob"}', "unknown_type"),
-        ('{"type":"meta","data":{}}', "unknown_type"),
         ('{"type":"Bye"}', "unknown_type"),
         ('{"type":""}', "unknown_type"),
         (action(id='"18"'), "bad_frame"),
@@ -128,10 +128,26 @@ def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
         ('{"type":"sync"}', "bad_frame"),
         ('{"type":"pong","visible":"yes"}', "bad_frame"),
         ('{"type":"token"}', "bad_frame"),
+        ('{"type":"hello","token":"t","client":"c","meta":[]}', "bad_frame"),
+        ('{"type":"meta"}', "bad_meta"),
+        ('{"type":"meta","data":null}', "bad_meta"),
+        ('{"type":"meta","data":[{}]}', "bad_meta"),
+        ('{"type":"meta","data":{"at":9007199254740992}}', "bad_meta"),
+        (f'{{"type":"meta","data":{{"deep":{"[" * 40}{"]" * 40}}}}}', "bad_meta"),
     ],
 )
 def test_a_bad_frame_is_refused_with_its_code(text: Any, code: str) -> None:
     assert refusal(text) == code
+
+
+def test_a_meta_that_is_too_large_for_a_frame_is_not_taken_for_an_action() -> None:
+    assert refusal('{"type":"meta","data":{}}', limit=10) == "bad_meta"
+    assert refusal('{"type":"bye"}', limit=10) == "too_large"
+
+
+def test_hello_may_bring_what_the_tab_shows_of_itself() -> None:
+    frame = parse('{"type":"hello","token":"t","client":"c","meta":{"name":"Al"}}')
+    assert frame == protocol.Hello("t", "c", {}, {"name": "Al"})
 
 
 def test_the_largest_integers_pass() -> None:
@@ -222,7 +238,14 @@ def test_close_codes_say_by_range_what_to_do() -> None:
         ranges.setdefault(close // 100, set()).add(close.name)
     assert ranges == {
         10: {"NORMAL"},
-        40: {"TOO_MANY_BAD_FRAMES", "UNKNOWN_PROTOCOL", "FORBIDDEN", "ENDED", "LIMIT"},
+        40: {
+            "TOO_MANY_BAD_FRAMES",
+            "UNKNOWN_PROTOCOL",
+            "FORBIDDEN",
+            "ENDED",
+            "LIMIT",
+            "DISCONNECTED",
+        },
         41: {"TOKEN"},
         42: {"HELLO_TIMEOUT", "UNAVAILABLE", "SLOW", "INTERNAL"},
     }
@@ -295,6 +318,12 @@ def test_outgoing_frames_read_as_designed() -> None:
         protocol.ping({"me": REV}): {"type": "ping", "heads": {"me": REV}},
         protocol.ping(None): {"type": "ping"},
         protocol.message(b"[1]"): {"type": "message", "data": [1]},
+        protocol.presence({"bob": [b'{"name":"Bob"}', b""], "al": [b""]}, ["eve"]): {
+            "type": "presence",
+            "joined": {"bob": [{"name": "Bob"}, {}], "al": [{}]},
+            "left": ["eve"],
+        },
+        protocol.presence({}, []): {"type": "presence", "joined": {}, "left": []},
         protocol.token(odd): {"type": "token", "token": odd},
         protocol.end("ended"): {"type": "end", "reason": "ended", "retry": False},
         protocol.error("bad_frame", odd): {

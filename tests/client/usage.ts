@@ -3,6 +3,7 @@ import {
   applyPatch,
   connect,
   DispatchError,
+  type Presence,
   type Session,
   type Status,
 } from "../../sessionstores/static/sessionstores/client.js";
@@ -51,6 +52,12 @@ export async function accepted(): Promise<void> {
   session.on("reset", ({ doc, states, previous }) => console.log(doc, states, previous));
   session.on("pending", (count) => console.log(count.toFixed()));
   session.on("message", (data) => console.log(data.anything));
+  const offPresence: () => void = session.on("presence", (presence, { joined, left }) => {
+    console.log(presence["bob"]?.length, joined["bob"]?.[0]?.name, left.join());
+  });
+  offPresence();
+  const present: Presence = session.presence;
+  session.setMeta({ name: Object.keys(present).length, typing: true });
   const offStatus = session.on("status", (status: Status) => console.log(status === "live"));
   offStatus();
   const rev: string | undefined = session.rev("me");
@@ -108,6 +115,12 @@ export function refused(): void {
   session.status === "online";
   // @ts-expect-error: the status is not ours to set
   session.status = "live";
+  // @ts-expect-error: who is present is not ours to set
+  session.presence = {};
+  // @ts-expect-error: nor to change
+  session.presence["bob"] = [];
+  // @ts-expect-error: a meta is an object
+  session.setMeta("typing");
   // @ts-expect-error: a token is fetched asynchronously
   connect("#x", { token: () => "t" });
   // @ts-expect-error: a misspelt option

@@ -44,12 +44,16 @@ class Tab:
     received: list[dict[str, Any]] = field(default_factory=list)
     inbox: deque[dict[str, Any]] = field(default_factory=deque)
     syncing: set[str] = field(default_factory=set)
+    present: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    # Who has left, by the frames that said so.
+    left: list[str] = field(default_factory=list)
     snapshots: int = 0
     connections: int = 0
     next_id: int = 1
     welcomed: bool = False
     accepted: bool = False
     closed: int | None = None
+    _roll: bool = False
     heard: Callable[[dict[str, Any]], None] | None = None
     _to_server: asyncio.Queue[dict[str, Any]] | None = None
     _task: asyncio.Task[None] | None = None
@@ -169,6 +173,9 @@ class Tab:
                 self.welcomed = True
                 for pending in sorted(self.pending.values(), key=lambda p: p.id):
                     self._send_action(pending)
+                self._roll = True
+            case "presence":
+                self._take_presence(frame)
             case "snapshot":
                 self._take_snapshot(frame)
             case "patch":
@@ -195,6 +202,16 @@ class Tab:
             self._take_patch(frame)
         elif frame["rev"] != self.revs.get(frame["doc"]):
             self._compare(frame["doc"], frame["rev"])
+
+    def _take_presence(self, frame: dict[str, Any]) -> None:
+        if self._roll:
+            # The first one names everybody.
+            self._roll = False
+            self.present = {}
+        self.present |= frame["joined"]
+        for id in frame["left"]:
+            del self.present[id]
+        self.left += frame["left"]
 
     def _take_snapshot(self, frame: dict[str, Any]) -> None:
         doc = frame["doc"]

@@ -78,6 +78,12 @@ export interface Store<S extends StateType> {
  */
 export type Status = "connecting" | "live" | "reconnecting" | "offline" | "ended";
 
+/** What a tab shows of itself to the others in its session, such as a name or `typing`. */
+export type Meta = Record<string, any>;
+
+/** Who is present, by participant id, each with the metas of its tabs in the order they came. */
+export type Presence = Readonly<Record<string, readonly Meta[]>>;
+
 /** What listeners of `session.on` receive. */
 export interface SessionEvents {
   status: Status;
@@ -95,8 +101,8 @@ export interface SessionEvents {
   /** Sent by `stores.send` on the server. */
   message: any;
   /**
-   * Sent once. `reason` is the server's ("ended", "cleanup", "idle"), the code of its refusal
-   * ("invalid_token", "session_locked" …), or "left" after `leave()`.
+   * Sent once. `reason` is the server's ("ended", "cleanup", "idle", "disconnected"), the code of
+   * its refusal ("invalid_token", "session_locked" …), or "left" after `leave()`.
    */
   end: { reason: string; message: string };
   /**
@@ -115,11 +121,33 @@ export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
   /** The number of actions that the server has not answered yet. */
   readonly pending: number;
 
+  /**
+   * Who is present now, this participant too; `{}` until the server has told. While there is no
+   * connection, it stays as it was. As with states, what has not changed keeps its identity.
+   */
+  readonly presence: Presence;
+
+  /**
+   * Show `data` to the others from now on, as this tab's meta in their `presence`. It is never
+   * stored with the state, and gone when the tab is. Others get the newest, a few times a second at
+   * most. Throws a RangeError unless `data` is an object of at most 1024 bytes as JSON.
+   */
+  setMeta(data: Meta): void;
+
   /** The rev at which this tab has a document ("me", "session"), once it has it. */
   rev(doc: string): string | undefined;
 
   /** The store of a declared state, the same object each time. Throws for an unknown name. */
   store<Name extends keyof Stores & string>(name: Name): Store<Stores[Name]>;
+
+  /**
+   * Listen to who is present. `joined` are those who came, or whose tabs or metas changed, as they
+   * are now; `left` are those who went, which a reload is not.
+   */
+  on(
+    type: "presence",
+    listener: (presence: Presence, change: { joined: Presence; left: string[] }) => void,
+  ): () => void;
 
   /** Listen to an event. Returns a function that ends it. */
   on<Type extends keyof SessionEvents>(

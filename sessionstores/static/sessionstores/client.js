@@ -12,6 +12,7 @@ const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as 
 const WELCOME_WITHIN = 10_000; // ms
 const BACKOFF_BASE = 250; // ms
 const BACKOFF_CAP = 3000; // ms
+const MAX_META = 1024; // bytes of JSON
 const REFUSED_FRAME = /^(bad_(json|frame|value)|too_(large|deep)|unknown_type)$/;
 
 export class PatchError extends Error {
@@ -349,6 +350,10 @@ export function connect(source, options = {}) {
   let allowance = 0;
   let allowedAt = 0;
   let saving = false;
+  let present = {}; // participants by id, each with the metas of its tabs
+  let roll = false; // the next presence frame names everybody
+  let meta = "{}"; // our own, as JSON
+  let sentMeta; // what this socket has said of it
   let told = 0; // the last number of pending actions that listeners heard
   let lastError = null;
   let retryTimer, silenceTimer, paceTimer, expiryTimer;
@@ -356,8 +361,8 @@ export function connect(source, options = {}) {
   const isHidden = () => document.visibilityState === "hidden";
   const isOffline = () => navigator.onLine === false && !onLineLies;
 
-  function emit(type, data) {
-    listeners.get(type)?.forEach((listener) => call(listener, data));
+  function emit(type, ...data) {
+    listeners.get(type)?.forEach((listener) => call(listener, ...data));
   }
 
   function setStatus(next) {
@@ -476,6 +481,24 @@ export function connect(source, options = {}) {
     save();
   }
 
+  function sendMeta() {
+    if (status !== "live" || meta === sentMeta) return;
+    sentMeta = meta;
+    socket.send(`{"type":"meta","data":${meta}}`);
+  }
+
+  function attend(frame) {
+    const before = present;
+    const after = roll ? frame.joined : { ...before, ...frame.joined };
+    for (const id of frame.left) delete after[id];
+    roll = false;
+    present = share(before, after);
+    if (present === before) return;
+    const joined = Object.entries(present).filter(([id, metas]) => metas !== before[id]);
+    const left = Object.keys(before).filter((id) => !Object.hasOwn(present, id));
+    emit("presence", present, { joined: Object.fromEntries(joined), left });
+  }
+
   function welcome(frame) {
     client = frame.client ?? client;
     silence = (frame.ping ?? 10) * 2500;
@@ -483,12 +506,13 @@ export function connect(source, options = {}) {
     maxFrame = frame.limits?.frame ?? Infinity;
     allowance = Infinity;
     allowedAt = liveAt = Date.now();
-    wasLive = true;
+    wasLive = roll = true;
     tokenIsNew = false;
     onLineLies ||= navigator.onLine === false;
     listenForLife();
     expire();
     setStatus("live");
+    sendMeta();
     flush();
   }
 
@@ -518,6 +542,8 @@ export function connect(source, options = {}) {
         transmit({ type: "pong", visible: !isHidden() });
         for (const name in frame.heads) documents.get(name)?.head(frame.heads[name]);
         return;
+      case "presence":
+        return attend(frame);
       case "token":
         token = frame.token;
         return;
@@ -555,7 +581,9 @@ export function connect(source, options = {}) {
       if (mine !== socket) return;
       const have = {};
       for (const [name, doc] of documents) if (doc.rev()) have[name] = doc.rev();
-      transmit({ type: "hello", token, client, have });
+      sentMeta = meta;
+      const shown = meta === "{}" ? {} : { meta: JSON.parse(meta) };
+      transmit({ type: "hello", token, client, have, ...shown });
     };
     socket.onmessage = ({ data }) => {
       if (mine !== socket) return;
@@ -698,6 +726,17 @@ export function connect(source, options = {}) {
     },
     get pending() {
       return outbox.length;
+    },
+    get presence() {
+      return present;
+    },
+    setMeta(data) {
+      const text = JSON.stringify(data);
+      if (!/^{/.test(text) || new TextEncoder().encode(text).length > MAX_META) {
+        throw new RangeError(`A tab's meta is an object of at most ${MAX_META} bytes of JSON.`);
+      }
+      meta = text;
+      sendMeta();
     },
     rev: (name) => documents.get(name)?.rev(),
     store(state) {

@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+
+import { FakeSocket, failure, Page, turn } from "./page.js";
+
+let page;
+beforeEach(() => {
+  page = new Page();
+});
+afterEach(() => page.leave());
+
+const presence = (joined, left = []) => ({ type: "presence", joined, left });
+
+// Live, and shown who is present by the first frame.
+function meet(joined = { alice: [{}], bob: [{ name: "Bob" }] }) {
+  page.live();
+  page.socket.says(presence(joined));
+  return page.session;
+}
+
+function changes() {
+  const seen = [];
+  page.session.on("presence", (now, change) => seen.push([now, change]));
+  return seen;
+}
+
+function reconnect(more) {
+  page.socket.breaks();
+  page.tick(1000);
+  return page.welcome(more);
+}
+
+test("nobody is known to be present until the server has told", () => {
+  page.live();
+  assert.deepEqual(page.session.presence, {});
+});
+
+test("the first presence frame names everybody, and later ones what has changed", () => {
+  page.live();
+  const seen = changes();
+  const everybody = { alice: [{}], bob: [{ name: "Bob" }] };
+  page.socket.says(presence(everybody));
+  assert.deepEqual(page.session.presence, everybody);
+  page.socket.says(presence({ carol: [{}, {}] }, ["bob"]));
+  assert.deepEqual(page.session.presence, { alice: [{}], carol: [{}, {}] });
+  assert.deepEqual(seen, [
+    [everybody, { joined: everybody, left: [] }],
+    [
+      { alice: [{}], carol: [{}, {}] },
+      { joined: { carol: [{}, {}] }, left: ["bob"] },
+    ],
+  ]);
+});
+
+test("a participant whose metas changed is told of as joined, others keep their identity", () => {
+  const session = meet();
+  const seen = changes();
+  const { alice, bob } = session.presence;
+  page.socket.says(presence({ bob: [{ name: "Bob", typing: true }] }));
+  const [[now, { joined, left }]] = seen;
+  assert.equal(now, session.presence);
+  assert.deepEqual(joined, { bob: [{ name: "Bob", typing: true }] });
+  assert.deepEqual(left, []);
+  assert.equal(now.alice, alice);
+  assert.notEqual(now.bob, bob);
+});
+
+test("what listeners were given before is not changed by later frames", () => {
+  const session = meet();
+  const before = session.presence;
+  page.socket.says(presence({ carol: [{}] }, ["bob"]));
+  assert.deepEqual(before, { alice: [{}], bob: [{ name: "Bob" }] });
+});
+
+test("a frame that changes nothing is told to nobody", () => {
+  const session = meet();
+  const [seen, before] = [changes(), session.presence];
+  page.socket.says(presence({ bob: [{ name: "Bob" }] }), presence({}, ["dan"]));
+  assert.deepEqual(seen, []);
+  assert.equal(session.presence, before);
+});
+
+test("presence stays while there is no connection, and who left meanwhile is told then", () => {
+  const session = meet();
+  const seen = changes();
+  const socket = reconnect();
+  assert.deepEqual(Object.keys(session.presence), ["alice", "bob"]);
+  socket.says(presence({ alice: [{}], carol: [{}] }));
+  assert.deepEqual(session.presence, { alice: [{}], carol: [{}] });
+  assert.deepEqual(seen.map(([, change]) => change), [{ joined: { carol: [{}] }, left: ["bob"] }]);
+});
+
+test("a reconnect after which the same people are present is told to nobody", () => {
+  const session = meet();
+  const [seen, before] = [changes(), session.presence];
+  reconnect().says(presence({ alice: [{}], bob: [{ name: "Bob" }] }));
+  assert.deepEqual(seen, []);
+  assert.equal(session.presence, before);
+});
+
+test("ids that name parts of every object are ids like others", () => {
+  page.live();
+  const text = '{"type":"presence","joined":{"__proto__":[{}],"constructor":[{}]},"left":[]}';
+  page.socket.onmessage({ data: text });
+  assert.deepEqual(Object.keys(page.session.presence), ["__proto__", "constructor"]);
+  page.socket.says(presence({ bob: [{}] }, ["constructor"]));
+  assert.deepEqual(Object.keys(page.session.presence), ["__proto__", "bob"]);
+  const left = [];
+  page.session.on("presence", (_, change) => left.push(...change.left));
+  page.socket.says(presence({}, ["__proto__"]));
+  assert.deepEqual(left, ["__proto__"]);
+  assert.equal(Object.getPrototypeOf(page.session.presence), Object.prototype);
+});
+
+test("metas are sent while live, and again only when they differ", () => {
+  const session = meet();
+  session.setMeta({ name: "Alice" });
+  session.setMeta({ name: "Alice" });
+  session.setMeta({ name: "Alice", typing: true });
+  session.setMeta({});
+  assert.deepEqual(page.socket.of("meta"), [
+    { type: "meta", data: { name: "Alice" } },
+    { type: "meta", data: { name: "Alice", typing: true } },
+    { type: "meta", data: {} },
+  ]);
+});
+
+test("a meta that is set before there is a connection goes with the hello", () => {
+  const session = page.connect();
+  session.setMeta({ name: "Alice" });
+  const socket = page.welcome();
+  assert.deepEqual(socket.of("hello")[0].meta, { name: "Alice" });
+  assert.deepEqual(socket.of("meta"), []);
+});
+
+test("a meta that is set between hello and welcome is sent after the welcome", () => {
+  const session = page.connect();
+  page.socket.open();
+  session.setMeta({ name: "Alice" });
+  assert.deepEqual(page.socket.of("meta"), []);
+  page.socket.says({ type: "welcome" });
+  assert.deepEqual(page.socket.of("meta"), [{ type: "meta", data: { name: "Alice" } }]);
+});
+
+test("the newest meta is said again with each new connection", () => {
+  const session = meet();
+  session.setMeta({ name: "Alice" });
+  assert.deepEqual(reconnect().of("hello")[0].meta, { name: "Alice" });
+  session.setMeta({ name: "Alice", typing: true });
+  page.socket.breaks();
+  session.setMeta({ name: "Al" });
+  page.tick(1000);
+  assert.deepEqual(page.welcome().of("hello")[0].meta, { name: "Al" });
+  assert.equal(FakeSocket.all.at(-1).of("meta").length, 0);
+});
+
+test("a meta is a copy of what was given", () => {
+  const session = page.connect();
+  const data = { name: "Alice" };
+  session.setMeta(data);
+  data.name = "Mallory";
+  assert.deepEqual(page.welcome().of("hello")[0].meta, { name: "Alice" });
+});
+
+test("a meta that is no object, or too large, is refused and changes nothing", () => {
+  const session = meet();
+  session.setMeta({ name: "Alice" });
+  const nameOf = (length) => ({ name: "ü".repeat(length) });
+  for (const bad of [nameOf(507), [1], "text", null, undefined, 3]) {
+    assert.throws(() => session.setMeta(bad), RangeError);
+  }
+  session.setMeta(nameOf(506));
+  assert.deepEqual(page.socket.of("meta").map(({ data }) => data), [
+    { name: "Alice" },
+    nameOf(506),
+  ]);
+});
+
+test("a refused meta fails no action", async () => {
+  const session = meet();
+  const moved = session.store("board").dispatch("move");
+  session.setMeta({ since: 2 ** 60 });
+  page.socket.says({ type: "error", code: "bad_meta", message: "Too large." });
+  await turn();
+  assert.equal(session.pending, 1);
+  page.socket.says({ type: "reject", id: 1, code: "rejected", message: "No." });
+  assert.equal((await failure(moved)).code, "rejected");
+});
+
+test("a tab that the site disconnects is told so and stays away", () => {
+  const session = meet();
+  const seen = [];
+  session.on("end", (event) => seen.push(event));
+  page.socket.says({ type: "end", reason: "disconnected", retry: false });
+  page.tick(10_000);
+  assert.equal(session.status, "ended");
+  assert.deepEqual(seen, [
+    { reason: "disconnected", message: "The session is over: disconnected." },
+  ]);
+  assert.equal(page.sockets.length, 1);
+});
