@@ -221,8 +221,8 @@ def plain_of(settled: State) -> Any:
     return _json(plan.encoder.encode(settled))
 
 
-def check_size(states: Mapping[str, bytes | None], limit: int) -> None:
-    """Raise `StateTooLarge` if the stored forms together exceed `limit` bytes."""
+def check_size(states: Mapping[str, bytes | None], limit: int) -> int:
+    """Return the bytes of the stored forms; raise `StateTooLarge` past `limit`."""
     size = sum(map(len, filter(None, states.values())))
     if size > limit:
         largest = max(states, key=lambda name: len(states[name] or b""))
@@ -231,3 +231,4 @@ def check_size(states: Mapping[str, bytes | None], limit: int) -> None:
             f"{len(states[largest] or b'')}, in {largest!r}. Store less, or raise "
             "MAX_STATE_BYTES."
         )
+    return size

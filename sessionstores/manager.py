@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
-import msgspec
 from django.utils.asyncio import async_unsafe
 
-from . import codec, signals
+from . import sessions
 from .backends import get_backend
-from .backends.base import Backend, Removed, run
-from .exceptions import InvalidKey, LimitReached, StateCorrupt, UnknownState
-from .keys import SESSION, StoreKey, check_code, check_participant, generate_code
+from .backends.base import run
+from .exceptions import InvalidKey
+from .keys import SESSION, StoreKey, check_code, check_participant
+from .presence import Attendee, attendance
 from .state import State, get_state
+from .stats import Stats, gather
 from .store import Store
+from .sweeper import Pace, Sweep, sweep
 
 S = TypeVar("S", bound=State)
-
-# 31**6 codes: a hundred misses in a row mean that something else is wrong.
-CODE_TRIES = 100
 
 
 class StoreManager:
@@ -84,11 +83,13 @@ class StoreManager:
         The session stays at least `keep` seconds, used or not. Raises `LimitReached`
         past `MAX_SESSIONS`.
         """
-        return run(_create_session(get_backend(blocking=True), label, keep))
+        return run(sessions.create(get_backend(blocking=True), label=label, keep=keep))
 
     async def acreate_session(self, *, label: str = "", keep: float = 0) -> str:
         """See `create_session`."""
-        return await _create_session(get_backend(blocking=False), label, keep)
+        return await sessions.create(
+            get_backend(blocking=False), label=label, keep=keep
+        )
 
     @async_unsafe("Inside an event loop: await acleanup_participant() instead.")
     def cleanup_participant(self, session: str, participant: str) -> bool:
@@ -97,12 +98,12 @@ class StoreManager:
         False if there was none.
         """
         key = StoreKey(session, check_participant(participant))
-        return run(_cleanup_participant(get_backend(blocking=True), key))
+        return run(sessions.cleanup_participant(get_backend(blocking=True), key))
 
     async def acleanup_participant(self, session: str, participant: str) -> bool:
         """See `cleanup_participant`."""
         key = StoreKey(session, check_participant(participant))
-        return await _cleanup_participant(get_backend(blocking=False), key)
+        return await sessions.cleanup_participant(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await acleanup_session() instead.")
     def cleanup_session(self, session: str) -> int:
@@ -110,12 +111,12 @@ class StoreManager:
 
         Returns how many participants it had.
         """
-        return run(_cleanup_session(get_backend(blocking=True), check_code(session)))
+        return run(sessions.cleanup(get_backend(blocking=True), check_code(session)))
 
     async def acleanup_session(self, session: str) -> int:
         """See `cleanup_session`."""
         backend = get_backend(blocking=False)
-        return await _cleanup_session(backend, check_code(session))
+        return await sessions.cleanup(backend, check_code(session))
 
     @async_unsafe("Inside an event loop: await aend_session() instead.")
     def end_session(self, session: str) -> int:
@@ -123,11 +124,11 @@ class StoreManager:
 
         Returns how many participants it had.
         """
-        return run(_end_session(get_backend(blocking=True), check_code(session)))
+        return run(sessions.end(get_backend(blocking=True), check_code(session)))
 
     async def aend_session(self, session: str) -> int:
         """See `end_session`."""
-        return await _end_session(get_backend(blocking=False), check_code(session))
+        return await sessions.end(get_backend(blocking=False), check_code(session))
 
     @async_unsafe("Inside an event loop: await arevoke() instead.")
     def revoke(self, session: str, participant: str | None = None) -> None:
@@ -136,12 +137,12 @@ class StoreManager:
         Open connections are closed.
         """
         key = StoreKey(session, participant or SESSION)
-        run(_revoke(get_backend(blocking=True), key))
+        run(sessions.revoke(get_backend(blocking=True), key))
 
     async def arevoke(self, session: str, participant: str | None = None) -> None:
         """See `revoke`."""
         key = StoreKey(session, participant or SESSION)
-        await _revoke(get_backend(blocking=False), key)
+        await sessions.revoke(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await asend() instead.")
     def send(self, session: str, data: Any, participant: str | None = None) -> None:
@@ -151,14 +152,166 @@ class StoreManager:
         not JSON.
         """
         key = StoreKey(session, participant or SESSION)
-        run(_send(get_backend(blocking=True), key, data))
+        run(sessions.send(get_backend(blocking=True), key, data))
 
     async def asend(
         self, session: str, data: Any, participant: str | None = None
     ) -> None:
         """See `send`."""
         key = StoreKey(session, participant or SESSION)
-        await _send(get_backend(blocking=False), key, data)
+        await sessions.send(get_backend(blocking=False), key, data)
+
+    @async_unsafe("Inside an event loop: await adisconnect() instead.")
+    def disconnect(self, session: str, participant: str | None = None) -> None:
+        """Close the tabs of a participant, or of everybody; they stay away.
+
+        Tokens stay good: whoever reloads the page is back. See also `revoke`.
+        """
+        key = StoreKey(session, participant or SESSION)
+        run(sessions.disconnect(get_backend(blocking=True), key))
+
+    async def adisconnect(self, session: str, participant: str | None = None) -> None:
+        """See `disconnect`."""
+        key = StoreKey(session, participant or SESSION)
+        await sessions.disconnect(get_backend(blocking=False), key)
+
+    @async_unsafe("Inside an event loop: await aextend() instead.")
+    def extend(self, session: str, seconds: float) -> bool:
+        """Keep a session at least so many seconds from now, used or not.
+
+        False if it is kept longer anyway. Raises `UnknownSession`.
+        """
+        code = check_code(session)
+        return run(sessions.extend(get_backend(blocking=True), code, seconds))
+
+    async def aextend(self, session: str, seconds: float) -> bool:
+        """See `extend`."""
+        code = check_code(session)
+        return await sessions.extend(get_backend(blocking=False), code, seconds)
+
+    @async_unsafe("Inside an event loop: await alock() instead.")
+    def lock(self, session: str) -> None:
+        """Refuse newcomers: `SessionLocked`. Raises `UnknownSession`."""
+        code = check_code(session)
+        run(sessions.set_locked(get_backend(blocking=True), code, locked=True))
+
+    async def alock(self, session: str) -> None:
+        """See `lock`."""
+        code = check_code(session)
+        await sessions.set_locked(get_backend(blocking=False), code, locked=True)
+
+    @async_unsafe("Inside an event loop: await aunlock() instead.")
+    def unlock(self, session: str) -> None:
+        """Take newcomers again. Raises `UnknownSession`."""
+        code = check_code(session)
+        run(sessions.set_locked(get_backend(blocking=True), code, locked=False))
+
+    async def aunlock(self, session: str) -> None:
+        """See `unlock`."""
+        code = check_code(session)
+        await sessions.set_locked(get_backend(blocking=False), code, locked=False)
+
+    @async_unsafe("Inside an event loop: await areset() instead.")
+    def reset(self, session: str, participant: str) -> bool:
+        """Make all of a participant's states fresh; tabs that show them are told.
+
+        False if there is no such participant. Atomic, unlike `cleanup_participant`
+        and a return, and nobody is sent away.
+        """
+        key = StoreKey(session, check_participant(participant))
+        return run(sessions.reset(get_backend(blocking=True), key))
+
+    async def areset(self, session: str, participant: str) -> bool:
+        """See `reset`."""
+        key = StoreKey(session, check_participant(participant))
+        return await sessions.reset(get_backend(blocking=False), key)
+
+    @async_unsafe("Inside an event loop: await asweep() instead.")
+    def sweep(
+        self,
+        *,
+        idle_for: float | None = None,
+        session: str | None = None,
+        participant: str | None = None,
+        batch_size: int = 250,
+        pause: float = 0.0,
+        max_seconds: float | None = None,
+        dry_run: bool = False,
+        orphans: bool | None = None,
+        progress: Callable[[Sweep], None] | None = None,
+    ) -> Sweep:
+        """Remove what nobody uses, once; return what was done.
+
+        That is participants without a connection who were not seen for `idle_for`
+        seconds (`IDLE_TIMEOUT`), and sessions without participants, idle as long and
+        past their keep. Where a cache has lost records, or an index of them, it mends
+        what it can; `orphans` says whether to look for records that no index knows,
+        which is slow: None if nobody has within `IDLE_TIMEOUT`.
+
+        Safe with any number of callers at once: each removal is one step and looks
+        again, and is told of once, by `participant_removed` with its final states.
+        With `session` (and `participant`), only there. It rests `pause` seconds after
+        each `batch_size` removals, and calls `progress`; after `max_seconds` it ends
+        unfinished. `dry_run` only counts. Raises ValueError.
+        """
+        return run(
+            sweep(
+                get_backend(blocking=True),
+                idle_for=idle_for,
+                session=session,
+                participant=participant,
+                dry_run=dry_run,
+                orphans=orphans,
+                pace=Pace(batch_size, pause, max_seconds),
+                progress=progress,
+            )
+        )
+
+    async def asweep(
+        self,
+        *,
+        idle_for: float | None = None,
+        session: str | None = None,
+        participant: str | None = None,
+        batch_size: int = 250,
+        pause: float = 0.0,
+        max_seconds: float | None = None,
+        dry_run: bool = False,
+        orphans: bool | None = None,
+        progress: Callable[[Sweep], None] | None = None,
+    ) -> Sweep:
+        """See `sweep`."""
+        return await sweep(
+            get_backend(blocking=False),
+            idle_for=idle_for,
+            session=session,
+            participant=participant,
+            dry_run=dry_run,
+            orphans=orphans,
+            pace=Pace(batch_size, pause, max_seconds),
+            progress=progress,
+        )
+
+    @async_unsafe("Inside an event loop: await astats() instead.")
+    def stats(self) -> Stats:
+        """Return all figures: totals, each session, an hour's series, and warnings.
+
+        A constant number of round trips, however much there is; no state is decoded.
+        """
+        return run(gather(get_backend(blocking=True), stores=len(self._stores)))
+
+    async def astats(self) -> Stats:
+        """See `stats`."""
+        return await gather(get_backend(blocking=False), stores=len(self._stores))
+
+    @async_unsafe("Inside an event loop: await apresence() instead.")
+    def presence(self, session: str) -> dict[str, Attendee]:
+        """Return the participants who are connected now, by id, sorted."""
+        return run(attendance(get_backend(blocking=True), check_code(session)))
+
+    async def apresence(self, session: str) -> dict[str, Attendee]:
+        """See `presence`."""
+        return await attendance(get_backend(blocking=False), check_code(session))
 
     @async_unsafe("Inside an event loop: await asession_count() instead.")
     def session_count(self) -> int:
@@ -199,84 +352,6 @@ class StoreManager:
         """See `participants`."""
         backend = get_backend(blocking=False)
         return [info.id for info in await backend.participants(check_code(session))]
-
-
-async def _create_session(backend: Backend, label: str, keep: float) -> str:
-    for _ in range(CODE_TRIES):
-        code = generate_code()
-        if await backend.create_session(code, label=label, keep=keep):
-            return code
-    raise LimitReached(f"{CODE_TRIES} random codes in a row were taken.")
-
-
-async def _cleanup_participant(backend: Backend, key: StoreKey) -> bool:
-    removed = await backend.delete(key)
-    if removed is None:
-        return False
-    await tell_removed(backend, [removed], "cleanup")
-    return True
-
-
-async def _cleanup_session(backend: Backend, session: str) -> int:
-    return await tell_removed(backend, await backend.delete_session(session), "cleanup")
-
-
-async def _end_session(backend: Backend, session: str) -> int:
-    removed = await backend.end_session(session)
-    count = await tell_removed(backend, removed, "ended")
-    if removed:
-        await signals.emit(
-            signals.session_ended,
-            blocking=backend.blocking,
-            sender=StoreManager,
-            session=session,
-        )
-    return count
-
-
-async def _revoke(backend: Backend, key: StoreKey) -> None:
-    signals.outlet.publish(signals.Revocation(key, await backend.revoke(key)))
-
-
-async def _send(backend: Backend, key: StoreKey, data: Any) -> None:
-    msgspec.json.encode(data)
-    signals.outlet.publish(signals.Message(key, data, await backend.followers(key)))
-
-
-async def tell_removed(
-    backend: Backend, removals: Sequence[Removed], reason: str
-) -> int:
-    """Tell tabs and receivers of removed records; return how many participants."""
-    count = 0
-    for removed in removals:
-        signals.outlet.publish(signals.Removal(removed.key, reason, removed.followers))
-        if removed.key.is_session:
-            continue
-        count += 1
-        if signals.participant_removed.receivers:
-            await signals.emit(
-                signals.participant_removed,
-                blocking=backend.blocking,
-                sender=StoreManager,
-                session=removed.key.session,
-                participant=removed.key.participant,
-                reason="lost" if removed.states is None else reason,
-                states=_final_states(removed.states),
-            )
-    return count
-
-
-def _final_states(states: Mapping[str, bytes] | None) -> dict[str, State] | None:
-    """Decode what can be decoded: a receiver that archives gets typed states."""
-    if states is None:
-        return None
-    decoded = {}
-    for name, stored in states.items():
-        try:
-            decoded[name] = codec.decode(get_state(name), stored)
-        except (UnknownState, StateCorrupt):
-            signals.logger.warning("The final %r of a participant is unreadable", name)
-    return decoded
 
 
 stores = StoreManager()

@@ -1,4 +1,4 @@
-"""What is done to a record: open it, settle it, run an action on it, commit.
+"""What is done to a record: open it, settle it, commit.
 
 Written once, in coroutines that take a backend of either flavour.
 """
@@ -6,45 +6,21 @@ Written once, in coroutines that take a backend of either flavour.
 from __future__ import annotations
 
 import logging
-import random
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from . import codec, conf, signals
-from .backends.base import Attempt, Backend, Committed, Record, Stale, Unchanged
-from .exceptions import (
-    ActionRejected,
-    Conflict,
-    InvalidArguments,
-    StateCorrupt,
-    StoreUnavailable,
-)
+from . import alerts, codec, conf, signals
+from .backends.base import Attempt, Backend, Committed, Record, Removed, Stale
+from .exceptions import StateCorrupt
 from .keys import StoreKey
+from .removals import tell_lost
 from .revs import Rev
-from .state import Action, State, states_in
+from .state import State, states_in
+from .tries import Tries
 
 logger = logging.getLogger("sessionstores.store")
 
-# A dispatch gives up when both are used up.
-MIN_TRIES = 16
-MIN_SECONDS = 2.0
-MAX_PAUSE = 0.05
-
 S = TypeVar("S", bound=State)
-
-
-class Outcome(NamedTuple):
-    """What an action led to: `rev` equals `base` and `change` is None if to nothing.
-
-    `repeated`: the client's attempt took effect before, so nothing ran this time.
-    """
-
-    base: Rev
-    rev: Rev
-    change: signals.Change | None = None
-    result: Any = None
-    repeated: bool = False
 
 
 class Applied(NamedTuple):
@@ -54,43 +30,18 @@ class Applied(NamedTuple):
     record: Record
 
 
-class Settled(NamedTuple):
-    """A record whose states were put right, so that an action can run on it."""
-
-    record: Record
-
-
-class Tries:
-    """Counts the tries of one optimistic commit, and waits between them."""
-
-    def __init__(self, backend: Backend, key: StoreKey) -> None:
-        self.backend = backend
-        self.key = key
-        self.count = 1
-        self.started = time.monotonic()
-
-    async def again(self) -> None:
-        """Wait a little, differently each time; raise `Conflict` when it is enough."""
-        spent = time.monotonic() - self.started
-        if self.count >= MIN_TRIES and spent >= MIN_SECONDS:
-            raise Conflict(
-                f"{self.key}: others committed first {self.count} times in "
-                f"{spent:.1f} s. Nothing was changed; dispatch again."
-            )
-        # The first retry needs no pause: the winner is done by now.
-        if self.count > 1:
-            ceiling = min(0.0005 * 2 ** min(self.count, 10), MAX_PAUSE)
-            await self.backend.pause(random.uniform(0, ceiling))  # noqa: S311
-        self.count += 1
-
-
 async def open_record(
-    backend: Backend, key: StoreKey, classes: Iterable[type[State]]
+    backend: Backend,
+    key: StoreKey,
+    classes: Iterable[type[State]],
+    *,
+    lost: bool = False,
 ) -> Record:
     """Return the record at `key`, created with fresh `classes` if there is none.
 
     What stands there and is no record at all is set aside, and a fresh one takes its
-    place. Raises `SessionEnded`, `SessionLocked` and `LimitReached`.
+    place. `lost`: a tab has been shown one, so if there is none, it was lost. Raises
+    `SessionEnded`, `SessionLocked` and `LimitReached`.
     """
     try:
         record = await backend.read(key)
@@ -104,6 +55,11 @@ async def open_record(
     }
     codec.check_size(states, conf.get().max_state_bytes)
     opened = await backend.open(key, states)
+    if opened.created:
+        signals.created()
+    if opened.lost or (opened.created and lost):
+        gone = Removed(key, None, await backend.followers(key))
+        await tell_lost(backend, [gone])
     if opened.created and signals.store_created.receivers:
         await signals.emit(
             signals.store_created, blocking=backend.blocking, sender=Record, key=key
@@ -155,217 +111,17 @@ async def settle(
         record = answer.record or await open_record(backend, record.key, classes)
 
 
-async def open_document(backend: Backend, key: StoreKey) -> Record:
-    """Return the record at `key` as tabs see it: every declared state of its scope."""
+@alerts.clocked("opening")
+async def open_document(
+    backend: Backend, key: StoreKey, *, lost: bool = False
+) -> Record:
+    """Return the record at `key` as tabs see it: every declared state of its scope.
+
+    `lost` as for `open_record`.
+    """
     classes = states_in("session" if key.is_session else "participant")
-    record = await open_record(backend, key, classes)
+    record = await open_record(backend, key, classes, lost=lost)
     return await settle(backend, record, classes) if classes else record
-
-
-async def perform(
-    backend: Backend,
-    key: StoreKey,
-    cls: type[State],
-    action: Action,
-    arguments: Mapping[str, Any],
-    *,
-    actor: Any,
-    attempt: Attempt | None = None,
-    source: str | None = None,
-) -> Outcome:
-    """Run a client's action and commit what it did, at most once per attempt.
-
-    `arguments` are decoded and validated; `actor` is the participant who acts, whose
-    role has been checked. Whatever is raised, nothing has changed.
-    """
-    return await transact(
-        backend,
-        key,
-        cls,
-        action.function,
-        (),
-        arguments,
-        injected=action.injected,
-        actor=actor,
-        attempt=attempt,
-        source=source,
-    )
-
-
-async def transact(
-    backend: Backend,
-    key: StoreKey,
-    cls: type[S],
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    injected: Mapping[str, type[Any]],
-    actor: Any = None,
-    attempt: Attempt | None = None,
-    source: str | None = None,
-) -> Outcome:
-    """Run `function` on a copy of the state until it can be committed, or need not be.
-
-    `injected` names the parameters that the server fills in where `kwargs` does not.
-    Begins with the record that this process saw last, if it has one: a commit compares
-    anyway, and any other answer is given only once that record is known to be current.
-    """
-    recalled = backend.recall(key)
-    record = recalled or await open_record(backend, key, (cls,))
-    tries = Tries(backend, key)
-    while True:
-        try:
-            answer = await _attempt(
-                backend,
-                record,
-                cls,
-                function,
-                args,
-                kwargs,
-                injected=injected,
-                actor=actor,
-                attempt=attempt,
-                source=source,
-            )
-        except StoreUnavailable:
-            raise
-        except Exception:
-            if recalled is None:
-                raise
-            newer = await _newer(backend, recalled, cls)
-            if newer is None:
-                raise
-            record, recalled = newer, None
-            continue
-        if isinstance(answer, Outcome):
-            if recalled is None or answer.change is not None:
-                return answer
-            newer = await _newer(backend, recalled, cls)
-            if newer is None:
-                return answer
-            record, recalled = newer, None
-            continue
-        if isinstance(answer, Stale):
-            await tries.again()
-        record = answer.record or await open_record(backend, key, (cls,))
-        recalled = None
-
-
-async def _newer(backend: Backend, recalled: Record, cls: type[State]) -> Record | None:
-    """Return what has taken the place of a record that was recalled; None: nothing."""
-    answer = await backend.read(recalled.key, known=recalled.rev)
-    if isinstance(answer, Unchanged):
-        return None
-    return answer or await open_record(backend, recalled.key, (cls,))
-
-
-async def _attempt(
-    backend: Backend,
-    record: Record,
-    cls: type[S],
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    injected: Mapping[str, type[Any]],
-    actor: Any,
-    attempt: Attempt | None,
-    source: str | None,
-) -> Outcome | Stale | Settled:
-    """Run `function` once, on what `record` holds, and commit what it did.
-
-    `Stale` if another committed first, `Settled` if the state had to be put right
-    before it can run.
-    """
-    if attempt is not None and (answered := _answered(record, attempt)):
-        return answered
-    name = cls.__sessionstores__.name
-    stored = record.states.get(name)
-    try:
-        state, unchanged = (
-            (codec.fresh(cls), None) if stored is None else codec.load(cls, stored)
-        )
-    except StateCorrupt as error:
-        if error.newer:
-            raise
-        return Settled(await settle(backend, record, (cls,)))
-    filled = kwargs
-    if injected:
-        filled = {**await _inject(backend, record, injected, kwargs, actor), **kwargs}
-    result = function(state, *args, **filled)
-    encoded, settled = codec.dump(state)
-    if encoded == stored:
-        return Outcome(record.rev, record.rev, result=result)
-    rev = record.rev.next()
-    answer = await commit(
-        backend,
-        record,
-        rev,
-        {name: encoded},
-        sender=cls,
-        attempt=attempt,
-        source=source,
-        edit=None if unchanged is None else (unchanged, settled),
-    )
-    if isinstance(answer, Stale):
-        return answer
-    # Others may have committed on top by the time that a lost reply is made up for:
-    # the operations lead to our own rev only.
-    return Outcome(record.rev, rev, answer.change, result)
-
-
-def _answered(record: Record, attempt: Attempt) -> Outcome | None:
-    """Return the answer to an attempt that this record has seen, if it has."""
-    entry = record.clients.get(attempt.client)
-    if entry is None or attempt.id > entry.last:
-        return None
-    code = entry.rejected.get(attempt.id)
-    if code is not None:
-        raise ActionRejected(
-            f"Action {attempt.id} was rejected when it was first sent.", code=code
-        )
-    return Outcome(record.rev, record.rev, repeated=True)
-
-
-async def _inject(
-    backend: Backend,
-    record: Record,
-    injected: Mapping[str, type[Any]],
-    given: Mapping[str, Any],
-    actor: Any,
-) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, kind in injected.items():
-        if name in given:
-            continue
-        if issubclass(kind, State):
-            values[name] = await _read_beside(backend, record, kind)
-        elif actor is not None:
-            values[name] = actor
-        elif not record.key.is_session:
-            values[name] = kind(*record.key)
-        else:
-            raise InvalidArguments(
-                f"{name}: say who acts: dispatch(..., {name}=participant). A "
-                "session's state belongs to nobody in particular."
-            )
-    return values
-
-
-async def _read_beside(backend: Backend, record: Record, cls: type[S]) -> S:
-    """Return a snapshot of another state, of the same session and participant."""
-    declaration = cls.__sessionstores__
-    if declaration.scope == "session" and not record.key.is_session:
-        key = StoreKey.of_session(record.key.session)
-        record = await open_record(backend, key, (cls,))
-    elif declaration.scope == "participant" and record.key.is_session:
-        raise InvalidArguments(
-            f"A session's action cannot be given {cls.__name__}: it is each "
-            "participant's own."
-        )
-    record = await settle(backend, record, (cls,))
-    return codec.decode(cls, record.states[declaration.name])
 
 
 async def commit(
@@ -379,12 +135,14 @@ async def commit(
     source: str | None = None,
     reset: bool = False,
     edit: tuple[Any, State] | None = None,
+    action: str = "",
 ) -> Applied | Stale:
     """Commit and tell those who follow; `Stale` if another came first.
 
     Raises `StateTooLarge` past `MAX_STATE_BYTES`.
     """
-    codec.check_size({**base.states, **states}, conf.get().max_state_bytes)
+    limit = conf.get().max_state_bytes
+    size = codec.check_size({**base.states, **states}, limit)
     answer = await backend.commit(base, rev, states, attempt)
     if not isinstance(answer, Committed):
         return answer
@@ -398,8 +156,11 @@ async def commit(
         source,
         reset,
         edit,
+        action,
     )
     signals.outlet.publish(change)
+    if size > alerts.BUDGET_PER_PARTICIPANT or size >= alerts.NEAR_LIMIT * limit:
+        await alerts.weigh(base.key, size, limit, blocking=backend.blocking)
     if signals.store_changed.receivers:
         await signals.emit(
             signals.store_changed,

@@ -12,13 +12,15 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 from django.utils.asyncio import async_unsafe
 
-from . import codec
+from . import alerts, codec
 from .backends import get_backend
 from .backends.base import Backend, Record, run
 from .exceptions import Conflict
 from .keys import StoreKey
-from .records import Applied, Tries, commit, open_record, settle, transact
+from .records import Applied, commit, open_record, settle
 from .state import State
+from .transactions import transact
+from .tries import Tries
 
 S = TypeVar("S", bound=State)
 P = ParamSpec("P")
@@ -32,6 +34,7 @@ class Snapshot(NamedTuple, Generic[S]):
     rev: str
 
 
+@alerts.clocked("snapshot")
 async def _snapshot(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S]:
     record = await open_record(backend, key, (cls,))
     record = await settle(backend, record, (cls,))
@@ -39,6 +42,7 @@ async def _snapshot(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S
     return Snapshot(state, str(record.rev))
 
 
+@alerts.clocked("peek")
 async def _peek(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S] | None:
     record = await backend.read(key, touch=False)
     if not isinstance(record, Record):
@@ -49,6 +53,7 @@ async def _peek(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S] | 
     return Snapshot(codec.decode(cls, stored), str(record.rev))
 
 
+@alerts.clocked("replace")
 async def _replace(
     backend: Backend, key: StoreKey, cls: type[S], state: S, base: str
 ) -> str:
@@ -75,6 +80,7 @@ async def _replace(
     )
 
 
+@alerts.clocked("delete")
 async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
     name = cls.__sessionstores__.name
     tries = Tries(backend, key)

@@ -17,7 +17,9 @@ from sessionstores import (
     codec,
     records,
     signals,
+    transactions,
 )
+from sessionstores import tries as tries_module
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Attempt, Record, Stale, run
 from sessionstores.keys import StoreKey
@@ -332,9 +334,11 @@ def test_an_attempt_takes_effect_once_and_a_rejected_one_stays_rejected() -> Non
     alice = Participant("K7Q2ZD", "alice")
     move = get_action(Board, "move")
 
-    def perform(number: int, card: str, rejected: dict[int, str]) -> records.Outcome:
+    def perform(
+        number: int, card: str, rejected: dict[int, str]
+    ) -> transactions.Outcome:
         return run(
-            records.perform(
+            transactions.perform(
                 backend,
                 ALICE,
                 Board,
@@ -365,7 +369,7 @@ def test_a_writer_that_never_wins_gets_a_conflict(
     board: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert board.state
-    monkeypatch.setattr(records, "MIN_SECONDS", 0.01)
+    monkeypatch.setattr(tries_module, "MIN_SECONDS", 0.01)
     backend = get_backend(blocking=True)
     tries = 0
 
@@ -377,7 +381,7 @@ def test_a_writer_that_never_wins_gets_a_conflict(
     monkeypatch.setattr(backend, "commit", lose)
     with pytest.raises(Conflict, match="others committed first"):
         board.dispatch(lambda b: setattr(b, "notes", "mine"))
-    assert tries >= records.MIN_TRIES
+    assert tries >= tries_module.MIN_TRIES
 
 
 def test_a_record_removed_under_a_dispatch_is_opened_again(board: Any) -> None:

@@ -17,9 +17,9 @@ def on_memcached(port: int) -> Site:
     return _with("memcached.PyMemcacheCache", f"127.0.0.1:{port}")
 
 
-def on_database(database: dict[str, Any]) -> Site:
+def on_database(database: dict[str, Any], table: str = "sessionstores_cache") -> Site:
     """Return the settings for a cache in a database, which needs its table yet."""
-    site = _with("db.DatabaseCache", "sessionstores_cache")
+    site = _with("db.DatabaseCache", table)
     return {**site, "DATABASES": {"default": database}}
 
 

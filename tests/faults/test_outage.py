@@ -280,7 +280,7 @@ def test_lost_scripts_and_connections_are_replaced_without_an_error(
         times,
         lost=times - ledger.last["us"],
         doubled=ledger.doubled,
-        torn=ledger.torn,
+        torn=int(ledger.torn),
     )
     assert ledger.last == {"us": times}
     assert (ledger.doubled, ledger.torn) == (0, False)

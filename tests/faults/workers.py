@@ -61,12 +61,22 @@ class Worker(Server):
 
 @contextmanager
 def running(
-    count: int, port: int, layer: str = PUBSUB, *, loss: float | None = None
+    count: int,
+    port: int,
+    layer: str = PUBSUB,
+    *,
+    loss: float | None = None,
+    lease: float | None = None,
 ) -> Iterator[list[Worker]]:
-    """Run `count` workers on the Valkey at `port`; they start side by side."""
+    """Run `count` workers on the Valkey at `port`; they start side by side.
+
+    A lossy layer loses that share of its messages; `lease` is `PRESENCE_LEASE`.
+    """
     environment = {"SITE_REDIS": f"redis://127.0.0.1:{port}/0", "SITE_LAYER": layer}
     if loss is not None:
         environment["SITE_LOSS"] = str(loss)
+    if lease is not None:
+        environment["SITE_LEASE"] = str(lease)
     workers = [Worker(environment) for _ in range(count)]
     try:
         with ThreadPoolExecutor() as pool:

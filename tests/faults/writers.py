@@ -14,6 +14,7 @@ import random
 import signal
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -27,6 +28,7 @@ from sessionstores import signals
 from sessionstores.exceptions import Conflict
 from sessionstores.manager import stores
 from sessionstores.state import State, field, registry
+from sessionstores.store import Store
 
 PATIENCE = 240.0
 PAGE = 1_000
@@ -270,13 +272,18 @@ def fork(pipe: Connection, code: str, participant: str, times: int) -> None:
     """
     tally = Tally()
 
+    async def insist(store: Store[Ledger], writer: str, number: int) -> None:
+        while True:
+            with suppress(Conflict):
+                return await store.adispatch(Ledger.add, writer, number)
+
     def add(writer: str, numbers: range) -> None:
         store = stores.get(Ledger, code, participant)
         for number in numbers:
             if number % 2:
                 tally.add(code, participant, writer, number)
             else:
-                asyncio.run(store.adispatch(Ledger.add, writer, number))
+                asyncio.run(insist(store, writer, number))
 
     add("parent", range(1, times + 1))
     context = multiprocessing.get_context("fork")

@@ -1,0 +1,236 @@
+"""`manage.py storestats`: what is stored, what it costs, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from django.db import close_old_connections
+
+from ...backends import get_backend
+from ...backends.base import Backend, SessionSummary, run
+from ...exceptions import StoreUnavailable
+from ...keys import SESSION
+from ...series import KEPT
+from ...stats import Stats, gather, plain
+from ...units import size, span
+from ..terminal import Interrupt, positive, positive_seconds
+
+# Sessions that are listed, the largest first, and how often a watch looks, in seconds.
+SHOWN = 20
+WATCH_SECONDS = 2.0
+# Of a label, and of the hour's chart, in characters.
+WIDTH = 24
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+TIME = "%Y-%m-%d %H:%M:%S %Z"
+CLEAR = "\x1b[H\x1b[2J"
+
+
+class Command(BaseCommand):
+    """Prints the figures of a cache that processes share, or of its own process."""
+
+    help = (
+        "Show how many sessions and participants there are, who is connected, what "
+        "they take, an hour of it, and what is wrong. Changes nothing. Exit code 0: "
+        "done, also with warnings, or stopped by a signal; 1: the cache does not "
+        "answer, or cannot be used; 2: unknown arguments. A cache in the memory of the "
+        "process that serves the site cannot be seen from here: the figures are then "
+        "of this command's own process, and say so."
+    )
+    # What they find is the doctor's to say.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """See `BaseCommand.add_arguments`."""
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            help="print one object with everything; in a watch one a line",
+        )
+        parser.add_argument(
+            "--watch",
+            type=positive_seconds,
+            nargs="?",
+            const=WATCH_SECONDS,
+            metavar="SECONDS",
+            help=f"look again and again, until a signal; default: {WATCH_SECONDS:g} s",
+        )
+        parser.add_argument(
+            "--sessions",
+            type=positive,
+            default=SHOWN,
+            metavar="N",
+            help=f"list so many sessions, the largest first; default: {SHOWN}",
+        )
+        parser.add_argument(
+            "--cache", metavar="ALIAS", help="another cache than SESSIONSTORES names"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print the figures once, or until a signal."""
+        try:
+            backend = get_backend(blocking=True, alias=options["cache"])
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        if not backend.shared:
+            self.stderr.write(
+                "This cache is in the memory of the process that serves the site, "
+                "where this command cannot see it: these figures are of its own "
+                "process. Look at the site's admin page."
+            )
+        if options["watch"] is None:
+            try:
+                self._show(backend, options)
+            except StoreUnavailable as error:
+                raise CommandError(str(error)) from error
+            return
+        with Interrupt() as interrupt:
+            while not interrupt.stopped:
+                # Django does so between requests, and there are none here.
+                close_old_connections()
+                try:
+                    self._show(backend, options)
+                except StoreUnavailable as error:
+                    self.stderr.write(f"{error} It is tried again.")
+                interrupt.wait(options["watch"])
+
+    def _show(self, backend: Backend, options: dict[str, Any]) -> None:
+        # No store is made here, so that there are none to count.
+        stats = run(gather(backend, stores=0))
+        if options["json"]:
+            self.stdout.write(json.dumps(plain(stats)))
+        else:
+            text = "\n".join(self._lines(stats, options["sessions"]))
+            if options["watch"] is not None:
+                text = f"{CLEAR}{text}" if self.stdout.isatty() else f"{text}\n"
+            self.stdout.write(text)
+        self.stdout.flush()
+
+    def _lines(self, stats: Stats, shown: int) -> Iterator[str]:
+        reach = {"shared": "all processes", "process": "this process alone"}
+        when = datetime.fromtimestamp(stats.at).astimezone()
+        yield self.style.MIGRATE_HEADING(
+            f"{stats.cache} ({stats.backend}), {reach[stats.scope]}, {when:{TIME}}"
+        )
+        for name, text in overview(stats):
+            yield f"{name:14}{text}"
+        if stats.summaries:
+            yield ""
+            largest = sorted(stats.summaries, key=lambda each: -each.bytes)
+            head, *rows = table(largest[:shown], stats.at)
+            yield self.style.MIGRATE_LABEL(head)
+            yield from rows
+            if len(largest) > shown:
+                yield f"… and {len(largest) - shown:,} smaller ones"
+        for leak in stats.leaks:
+            yield ""
+            yield self.style.WARNING(f"{leak.code}: {leak.text}")
+            yield leak.hint
+
+
+def overview(stats: Stats) -> Iterator[tuple[str, str]]:
+    """Return the totals, a name and a text to each line."""
+    yield "sessions", f"{stats.sessions:,}"
+    yield (
+        "participants",
+        f"{stats.participants:,}, {stats.online:,} of them online with "
+        f"{stats.connections:,} connections",
+    )
+    yield "state", state(stats)
+    if stats.server is not None:
+        server = stats.server
+        limit = "no limit" if not server.limit else f"limit {size(server.limit)}"
+        told = [
+            server.name,
+            None if server.used is None else f"{size(server.used)} used",
+            limit,
+            None if server.evicted is None else f"{server.evicted:,} evicted",
+            server.policy,
+        ]
+        yield "server", ", ".join(filter(None, told))
+    yield "last sweep", last_sweep(stats)
+    if len(stats.series) > 1:
+        begin, end = stats.at - KEPT, stats.at
+        yield "online, 1 h", chart([(s.at, s.online) for s in stats.series], begin, end)
+        yield "state, 1 h", chart([(s.at, s.bytes) for s in stats.series], begin, end)
+
+
+def state(stats: Stats) -> str:
+    """Return the bytes of all states, beside their budget."""
+    if not stats.participants:
+        return size(stats.bytes)
+    return (
+        f"{size(stats.bytes)}, {stats.bytes / stats.budget:.1%} of the budget of "
+        f"{size(stats.budget)}; {size(stats.bytes / stats.participants)} each"
+    )
+
+
+def last_sweep(stats: Stats) -> str:
+    """Return when the last sweep was, what it did, and when the next is due."""
+    last = stats.last_sweep
+    if last is None:
+        return "none yet"
+    done = last.sweep
+    text = (
+        f"{span(stats.at - last.at)} ago ({last.by}): {done.participants:,} "
+        f"participants and {done.sessions:,} sessions removed in {span(done.seconds)}"
+    )
+    if last.interval is not None:
+        text += f"; next in {span(last.at + last.interval - stats.at)}"
+    return text
+
+
+def table(summaries: Sequence[SessionSummary], at: float) -> list[str]:
+    """Return a headline and a line for each session, in columns."""
+    lines = [
+        ("SESSION", "LABEL", "PEOPLE", "ONLINE", "TABS", "STATE", "LARGEST", "", "IDLE")
+    ]
+    for each in summaries:
+        id, largest = each.largest
+        line = (
+            f"{each.code}{' (locked)' if each.locked else ''}",
+            printable(each.label),
+            f"{each.participants:,}",
+            f"{each.online:,}",
+            f"{each.connections:,}",
+            size(each.bytes),
+            size(largest),
+            "the session's own" if id == SESSION else printable(id),
+            span(at - each.seen),
+        )
+        lines.append(line)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = {0, 1, 7}
+    return [
+        "  ".join(
+            cell.ljust(width) if number in texts else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def printable(text: str) -> str:
+    """Return a text cut short, without what would steer the terminal."""
+    short = text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+    return "".join(each if each.isprintable() else "?" for each in short)
+
+
+def chart(points: Sequence[tuple[float, int]], begin: float, end: float) -> str:
+    """Return a line of blocks for the time between, a blank where nothing was seen."""
+    highest: list[int | None] = [None] * WIDTH
+    for at, value in points:
+        place = min(int((at - begin) / (end - begin) * WIDTH), WIDTH - 1)
+        highest[place] = max(highest[place] or 0, value)
+    top = max(filter(None, highest), default=0)
+    steps = len(BLOCKS) - 1
+    return "".join(
+        " " if each is None else BLOCKS[round(each / top * steps) if top else 0]
+        for each in highest
+    )

@@ -1,0 +1,369 @@
+"""`manage.py sweepstores`: remove what nobody uses, once or again and again."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import close_old_connections
+
+from ... import conf
+from ...autosweep import FREQUENCY
+from ...backends import get_backend, places_redis
+from ...backends.base import Backend, run
+from ...exceptions import InvalidKey, StoreUnavailable
+from ...keys import StoreKey, check_code, check_participant
+from ...lastsweep import Sweep
+from ...stats import gather
+from ...sweeper import Pace, sweep
+from ...timeline import timeline
+from ...units import size, span
+from ..terminal import Bar, Interrupt, positive, positive_seconds, seconds_in
+
+# Exit codes, beside Django's own 1 for a command that failed.
+USAGE, INVISIBLE, LEAKING = 2, 3, 4
+
+# Of the interval, and how long an outage is waited for at first, in seconds.
+JITTER = 0.1
+FIRST_PAUSE = 1.0
+
+# What a record is listed as, by the figure that it counts in.
+_LISTED = {
+    "participants": "idle",
+    "sessions": "empty",
+    "lost": "lost",
+    "readmitted": "readmitted",
+    "left": "left",
+}
+
+
+def key_part(check: Callable[[object], str]) -> Callable[[str], str]:
+    """Return what takes a session code or a participant id as an argument."""
+
+    def checked(text: str) -> str:
+        try:
+            return check(text)
+        except InvalidKey as error:
+            raise ArgumentTypeError(str(error)) from error
+
+    return checked
+
+
+class Command(BaseCommand):
+    """Sweeps a cache that processes share; one in memory is swept by its process."""
+
+    help = (
+        "Remove participants whom nobody has seen for IDLE_TIMEOUT and who have no "
+        "connection, and sessions that are left empty. Safe to run at any time and any "
+        "number of times at once. Exit code 0: done, also if there was nothing to do, "
+        "or stopped by a signal; 1: the cache does not answer, or cannot be used; 2: "
+        "unknown arguments; 3: the cache is in the memory of another process; 4: "
+        "--fail-on-leak found something."
+    )
+    # A job that runs every minute need not repeat what they say.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """See `BaseCommand.add_arguments`."""
+        add = parser.add_argument
+        add(
+            "--dry-run",
+            action="store_true",
+            help="remove nothing; say what would be removed",
+        )
+        add(
+            "--idle",
+            type=seconds_in,
+            metavar="TIME",
+            help="how long unused is unused, such as 300, 5m, 1h30m; else IDLE_TIMEOUT",
+        )
+        add(
+            "--session",
+            type=key_part(check_code),
+            metavar="CODE",
+            help="sweep this session only",
+        )
+        add(
+            "--participant",
+            type=key_part(check_participant),
+            metavar="ID",
+            help="sweep this participant of --session only",
+        )
+        add("--cache", metavar="ALIAS", help="another cache than SESSIONSTORES names")
+        add(
+            "--orphans-only",
+            action="store_true",
+            help="compare the index with all records, mend it, and do nothing else; "
+            "each pass does so too if nobody has within IDLE_TIMEOUT",
+        )
+        add(
+            "--batch-size",
+            type=positive,
+            default=250,
+            metavar="N",
+            help="removals between two pauses; default: 250",
+        )
+        add(
+            "--pause",
+            type=seconds_in,
+            default=0.0,
+            metavar="TIME",
+            help="rest after each batch; default: not at all",
+        )
+        add(
+            "--max-seconds",
+            type=seconds_in,
+            metavar="TIME",
+            help="end a pass after this time, finished or not",
+        )
+        add("--loop", action="store_true", help="sweep again and again, until a signal")
+        add(
+            "--interval",
+            type=positive_seconds,
+            metavar="TIME",
+            help=f"between two passes of a loop, a tenth more or less; default: a "
+            f"{FREQUENCY}th of IDLE_TIMEOUT",
+        )
+        add(
+            "--json",
+            action="store_true",
+            help="print one object of figures; in a loop one a line for each pass",
+        )
+        add(
+            "--fail-on-leak",
+            action="store_true",
+            help="end with 4 if afterwards something is held that should not be; see "
+            "storestats",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Sweep, and say what was done."""
+        if options["participant"] and not options["session"]:
+            raise CommandError("--participant needs --session.", returncode=USAGE)
+        if options["interval"] and not options["loop"]:
+            raise CommandError("--interval needs --loop.", returncode=USAGE)
+        try:
+            backend = chosen(options["cache"])
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        with Interrupt() as interrupt:
+            job = Job(self, backend, interrupt, options)
+            if options["loop"]:
+                job.loop()
+                return
+            try:
+                job.once()
+            except StoreUnavailable as error:
+                raise CommandError(one_line(error)) from error
+
+
+def chosen(alias: str | None) -> Backend:
+    """Return the backend to sweep; raise `CommandError` if that is not possible."""
+    if alias is not None and alias not in settings.CACHES:
+        known = ", ".join(sorted(settings.CACHES))
+        raise CommandError(
+            f"CACHES has no alias {alias!r}, only {known}.", returncode=USAGE
+        )
+    given = conf.get()
+    if alias not in (None, given.cache) and places_redis(given.redis):
+        raise CommandError(
+            "SESSIONSTORES['REDIS'] says where the records are, so that --cache cannot "
+            "choose another place.",
+            returncode=USAGE,
+        )
+    backend = get_backend(blocking=True, alias=alias)
+    if not backend.shared:
+        raise CommandError(
+            f"CACHES[{alias or given.cache!r}] is in the memory of the process that "
+            "serves the site, where this command cannot see it. That process sweeps by "
+            "itself unless AUTO_SWEEP is False; code in it can call stores.sweep().",
+            returncode=INVISIBLE,
+        )
+    return backend
+
+
+@dataclass(kw_only=True)
+class _Interruptible(Pace):
+    """Ends with the batch in which a signal comes."""
+
+    interrupt: Interrupt
+
+    @property
+    def is_over(self) -> bool:
+        """See `Pace.is_over`."""
+        return self.interrupt.stopped or super().is_over
+
+    async def rest(self, backend: Backend) -> None:
+        """See `Pace.rest`."""
+        self.interrupt.wait(self.pause)
+
+
+class Job:
+    """What one call of the command does."""
+
+    def __init__(
+        self,
+        command: Command,
+        backend: Backend,
+        interrupt: Interrupt,
+        options: dict[str, Any],
+    ) -> None:
+        self.command = command
+        self.backend = backend
+        self.interrupt = interrupt
+        self.options = options
+        self.interval = options["interval"] or conf.get().idle_timeout / FREQUENCY
+
+    def loop(self) -> None:
+        """Sweep until a signal comes; wait for a cache that does not answer."""
+        failures = 0
+        while not self.interrupt.stopped:
+            pause = self.interval
+            try:
+                self.once()
+            except StoreUnavailable as error:
+                if not failures:
+                    self._complain(f"{one_line(error)} It is tried again.")
+                pause = min(pause, FIRST_PAUSE * 2 ** min(failures, 10))
+                failures += 1
+            else:
+                if failures:
+                    self._complain("The cache answers again.")
+                failures = 0
+            factor = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+            self.interrupt.wait(pause * factor)
+
+    def once(self) -> None:
+        """Sweep once; raise `StoreUnavailable`."""
+        # Django does so between requests, and there are none here.
+        close_old_connections()
+        options = self.options
+        orphans: Literal["only"] | None = "only" if options["orphans_only"] else None
+        talk = self.command.stderr if options["json"] else self.command.stdout
+        listing = Listing(talk, options["verbosity"])
+        bar = Bar(self.command.stderr, options["verbosity"])
+        try:
+            done = run(
+                sweep(
+                    self.backend,
+                    idle_for=options["idle"],
+                    session=options["session"],
+                    participant=options["participant"],
+                    dry_run=options["dry_run"],
+                    orphans=orphans,
+                    pace=_Interruptible(
+                        options["batch_size"],
+                        options["pause"],
+                        options["max_seconds"],
+                        interrupt=self.interrupt,
+                    ),
+                    progress=bar.show,
+                    counted=listing.add,
+                    by="sweepstores",
+                    interval=self.interval if options["loop"] else None,
+                )
+            )
+        finally:
+            bar.clear()
+            listing.flush()
+        # What there is to say of sessions is said by now, not when this process ends.
+        run(timeline.flush(self.backend))
+        self._report(done)
+        if options["fail_on_leak"]:
+            self._fail_on_leak()
+
+    def _report(self, done: Sweep) -> None:
+        options = self.options
+        if options["json"]:
+            alias = options["cache"] or conf.get().cache
+            figures = {"cache": alias, **msgspec.to_builtins(done)}
+            self.command.stdout.write(json.dumps(figures))
+        elif options["verbosity"] > 1 or not (
+            options["verbosity"] < 1 or (options["loop"] and done.is_quiet)
+        ):
+            self.command.stdout.write(in_words(done))
+        self.command.stdout.flush()
+
+    def _fail_on_leak(self) -> None:
+        leaks = run(gather(self.backend, stores=0)).leaks
+        for leak in leaks:
+            self._complain(f"{leak.text} {leak.hint}".strip())
+        if leaks:
+            sys.exit(LEAKING)
+
+    def _complain(self, text: str) -> None:
+        self.command.stderr.write(text)
+        self.command.stderr.flush()
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says; some drivers say it in several lines."""
+    return " ".join(str(error).split())
+
+
+def in_words(done: Sweep) -> str:
+    """Return what a sweep did as one line."""
+    removed = [
+        counted(count, word)
+        for count, word in (
+            (done.participants, "participant"),
+            (done.sessions, "session"),
+        )
+        if count
+    ]
+    verb = "Would remove" if done.dry_run else "Removed"
+    told = [f"{verb} {' and '.join(removed)} ({size(done.bytes)})" if removed else ""]
+    if done.lost:
+        told.append(f"{counted(done.lost, 'record')} had been lost")
+    if done.readmitted:
+        told.append(f"{counted(done.readmitted, 'record')} entered in the index again")
+    if done.left:
+        told.append(f"{counted(done.left, 'participant')} had left unnoticed")
+    if not done.finished:
+        told.append(f"stopped after {done.visited} of {counted(done.due, 'session')}")
+    text = "; ".join(filter(None, told)) or "There was nothing to remove"
+    return f"{text}. It took {span(done.seconds)}."
+
+
+def counted(count: int, word: str) -> str:
+    """Return a number with what it counts."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+class Listing:
+    """Prints a line for each session from verbosity 2 on, for each key from 3 on."""
+
+    def __init__(self, out: OutputWrapper, verbosity: int) -> None:
+        self._out = out
+        self._verbosity = verbosity
+        self._session = ""
+        self._counts: Counter[str] = Counter()
+        self._taken = 0
+
+    def add(self, key: StoreKey, name: str, taken: int) -> None:
+        """Take what was done to a record, as its figure in `Sweep`, and its bytes."""
+        if key.session != self._session:
+            self.flush()
+            self._session = key.session
+        if self._verbosity >= 3:
+            self._out.write(f"{key}  {_LISTED[name]}  {size(taken)}")
+        self._counts[_LISTED[name]] += 1
+        self._taken += taken
+
+    def flush(self) -> None:
+        """Print what there is of the last session."""
+        if self._verbosity >= 2 and self._counts:
+            told = ", ".join(f"{count} {name}" for name, count in self._counts.items())
+            self._out.write(f"{self._session}  {told}, {size(self._taken)}")
+        self._counts.clear()
+        self._taken = 0

@@ -1,0 +1,140 @@
+"""What is done to sessions and their participants as a whole, and who is told of it.
+
+Written once, in coroutines that take a backend of either flavour.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from . import codec, signals
+from .backends.base import Backend, Record, SessionInfo
+from .exceptions import LimitReached, StateCorrupt, UnknownSession
+from .keys import StoreKey, generate_code
+from .records import Applied, commit, open_document
+from .removals import tell_removed
+from .state import State, states_in
+from .tries import Tries
+
+# 31**6 codes: a hundred misses in a row mean that something else is wrong.
+CODE_TRIES = 100
+
+
+async def create(backend: Backend, *, label: str, keep: float) -> str:
+    """Claim a random code and return it; raise `LimitReached`."""
+    for _ in range(CODE_TRIES):
+        code = generate_code()
+        if await backend.create_session(code, label=label, keep=keep):
+            signals.created()
+            return code
+    raise LimitReached(f"{CODE_TRIES} random codes in a row were taken.")
+
+
+async def cleanup_participant(backend: Backend, key: StoreKey) -> bool:
+    """Remove a participant's record; False if there was none."""
+    removed = await backend.delete(key)
+    if removed is None:
+        return False
+    await tell_removed(backend, [removed], "cleanup")
+    return True
+
+
+async def cleanup(backend: Backend, code: str) -> int:
+    """Remove a session; return how many participants it had."""
+    return await tell_removed(backend, await backend.delete_session(code), "cleanup")
+
+
+async def end(backend: Backend, code: str) -> int:
+    """Remove a session for good; return how many participants it had."""
+    removed = await backend.end_session(code)
+    count = await tell_removed(backend, removed, "ended")
+    if removed:
+        await signals.emit(
+            signals.session_ended,
+            blocking=backend.blocking,
+            sender=SessionInfo,
+            session=code,
+        )
+    return count
+
+
+async def revoke(backend: Backend, key: StoreKey) -> None:
+    """Void the tokens issued until now."""
+    signals.outlet.publish(signals.Revocation(key, await backend.revoke(key)))
+
+
+async def send(backend: Backend, key: StoreKey, data: Any) -> None:
+    """Send a message to tabs; TypeError if it is not JSON."""
+    msgspec.json.encode(data)
+    signals.outlet.publish(signals.Message(key, data, await backend.followers(key)))
+
+
+async def disconnect(backend: Backend, key: StoreKey) -> None:
+    """Close tabs; their tokens stay good."""
+    signals.outlet.publish(signals.Disconnection(key, await backend.followers(key)))
+    signals.outlet.publish(signals.Note(key, "disconnected"))
+
+
+async def extend(backend: Backend, code: str, seconds: float) -> bool:
+    """Keep a session for so many seconds from now; False: it is kept longer anyway.
+
+    Raises ValueError for less than 0 seconds, and `UnknownSession`.
+    """
+    if not seconds >= 0:
+        raise ValueError(f"A session cannot be kept for {seconds} s: give 0 or more.")
+    before = await backend.session(code)
+    after = await backend.update_session(code, extend=seconds)
+    if before is None or after is None:
+        raise unknown(code)
+    if after.keep <= before.keep:
+        return False
+    _note(code, "extended", f"{seconds:g}")
+    return True
+
+
+async def set_locked(backend: Backend, code: str, *, locked: bool) -> None:
+    """Refuse newcomers to a session, or take them again; raise `UnknownSession`."""
+    if await backend.update_session(code, locked=locked) is None:
+        raise unknown(code)
+    _note(code, "locked" if locked else "unlocked")
+
+
+async def reset(backend: Backend, key: StoreKey) -> bool:
+    """Make all of a participant's states fresh, in a new incarnation.
+
+    False: there is no such participant.
+    """
+    classes = states_in("participant")
+    fresh = {
+        cls.__sessionstores__.name: codec.encode(codec.fresh(cls)) for cls in classes
+    }
+    tries = Tries(backend, key)
+    while True:
+        try:
+            record = await backend.read(key, touch=False)
+        except StateCorrupt:
+            # What stands there is no record at all: it is set aside.
+            record = await open_document(backend, key)
+        if not isinstance(record, Record):
+            return False
+        states = {**dict.fromkeys(record.states), **fresh}
+        rev = record.rev.reincarnated()
+        answer = await commit(backend, record, rev, states, sender=State, reset=True)
+        if isinstance(answer, Applied):
+            signals.outlet.publish(signals.Note(key, "reset"))
+            return True
+        await tries.again()
+
+
+def _note(code: str, kind: str, text: str = "") -> None:
+    signals.outlet.publish(signals.Note(StoreKey.of_session(code), kind, text))
+
+
+def unknown(code: str) -> UnknownSession:
+    """Return the error for a session that does not exist, or has ended."""
+    return UnknownSession(
+        f"There is no session {code}, or no longer. stores.sessions() lists those that "
+        "there are."
+    )

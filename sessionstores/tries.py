@@ -1,0 +1,69 @@
+"""The tries of an optimistic commit: paced, limited and counted."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+from . import signals
+from .backends.base import Backend
+from .exceptions import Conflict
+from .keys import StoreKey
+
+# A dispatch gives up when both are used up.
+MIN_TRIES = 16
+MIN_SECONDS = 2.0
+MAX_PAUSE = 0.05
+
+
+@dataclass(slots=True)
+class Counters:
+    """What this process has done since it started.
+
+    `dispatches`: calls, which took `seconds` together; of these, actions refused
+    `rejected` and `failures` raised anything else; `tries`: runs of their actions,
+    more than one to a dispatch when others come first; `conflicts`: commits that
+    another came before. Without a lock, so that two threads at once may count as one.
+    """
+
+    dispatches: int = 0
+    tries: int = 0
+    conflicts: int = 0
+    rejected: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+
+
+counters = Counters()
+
+
+class Tries:
+    """Counts the tries of one optimistic commit, and waits between them.
+
+    `started`: when the first was, by `time.monotonic`, if not now.
+    """
+
+    def __init__(
+        self, backend: Backend, key: StoreKey, started: float | None = None
+    ) -> None:
+        self.backend = backend
+        self.key = key
+        self.count = 1
+        self.started = time.monotonic() if started is None else started
+
+    async def again(self) -> None:
+        """Wait a little, differently each time; raise `Conflict` when it is enough."""
+        counters.conflicts += 1
+        signals.outlet.publish(signals.Note(self.key, "conflict"))
+        spent = time.monotonic() - self.started
+        if self.count >= MIN_TRIES and spent >= MIN_SECONDS:
+            raise Conflict(
+                f"{self.key}: others committed first {self.count} times in "
+                f"{spent:.1f} s. Nothing was changed; dispatch again."
+            )
+        # The first retry needs no pause: the winner is done by now.
+        if self.count > 1:
+            ceiling = min(0.0005 * 2 ** min(self.count, 10), MAX_PAUSE)
+            await self.backend.pause(random.uniform(0, ceiling))  # noqa: S311
+        self.count += 1
