@@ -236,7 +236,8 @@ def memory(client: redis.Redis) -> Row:
             board = stores.get(Board, code, f"participant-{number}")
             board.dispatch(Board.move, "card-03", "drop")
     taken = (int(client.info("memory")["used_memory"]) - before) / IDLE_PARTICIPANTS
-    encoded = run(backend.stats()).bytes / IDLE_PARTICIPANTS
+    total = sum(summary.bytes for summary in run(backend.summaries()))
+    encoded = total / IDLE_PARTICIPANTS
     return Row(
         "memory, idle participant, Redis",
         f"encoded state {encoded:.0f} B",

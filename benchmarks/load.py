@@ -38,6 +38,8 @@ KINDS = {
     "socketio": Kind("43", "2", "3"),
 }
 OURS = ("action", "sync")
+# Who is present is told when it is known, answer or no answer.
+PRESENCE = '{"type":"presence"'
 
 
 class Tab(NamedTuple):
@@ -100,6 +102,8 @@ async def turn(tab: Tab, kind: str, number: int) -> float:
     sent = time.perf_counter()
     await socket.send(frame)
     while not (text := str(await socket.recv())).startswith(answer):
+        if text.startswith(PRESENCE):
+            continue
         if not text.startswith(ping):
             raise SystemExit(f"{kind} was answered by {text}")
         await socket.send(pong)

@@ -17,6 +17,8 @@ NAMES = (
     "redis",
     "delivery",
     "memory",
+    "sweep",
+    "stats",
     "consumer",
     "workers",
     "client",

@@ -154,6 +154,9 @@ def serving(app: str, store: Valkey | None = None) -> Iterator[Server]:
 def serving_peer(app: str, store: Valkey) -> Iterator[Server]:
     """Run `benchmarks/peers/app.js` under Node.js, over `store`."""
     if not (PEERS / "node_modules").exists():
+        print(
+            "Installing Socket.IO from npm into benchmarks/peers (once) ...", flush=True
+        )
         install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
         subprocess.run([*install, "--silent"], check=True, cwd=PEERS)
     port = free_port()

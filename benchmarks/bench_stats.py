@@ -1,0 +1,94 @@
+"""The figures of a site with 10,000 participants, beside those of one with 10."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import django
+from _rows import Row, interleaved, show
+from servers import valkey
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+from django.test import override_settings  # noqa: E402
+
+from benchmarks.states import Board  # noqa: E402
+from sessionstores import stores  # noqa: E402
+from sessionstores.backends import get_backend  # noqa: E402
+from sessionstores.backends.base import run  # noqa: E402
+from sessionstores.state import registry  # noqa: E402
+from sessionstores.stats import gather  # noqa: E402
+
+PER_SESSION = 50
+FEW, MANY = 10, 10_000
+ROUNDS = 9
+# The whole page of the overview has that long.
+AIM_MS = 300
+
+
+def fill(alias: str, participants: int) -> None:
+    """Make so many participants in a cache."""
+    settings = {"CACHE": alias, "AUTO_SWEEP": False, "SLOW_OPERATION_MS": 10_000}
+    with override_settings(SESSIONSTORES=settings):
+        for start in range(0, participants, PER_SESSION):
+            code = stores.create_session()
+            for number in range(min(PER_SESSION, participants - start)):
+                board = stores.get(Board, code, f"participant-{number}")
+                board.dispatch(Board.move, "card-03", "drop")
+
+
+def figures(alias: str, participants: int) -> Callable[[], None]:
+    """Return what asks for the figures, and checks them."""
+    backend = get_backend(blocking=True, alias=alias)
+
+    def ask() -> None:
+        stats = run(gather(backend, stores=0))
+        assert stats.participants == participants
+        assert stats.bytes > 500 * participants
+
+    return ask
+
+
+def compare(place: str, caches: dict[str, Any]) -> Row:
+    """Ask for the figures of many and of few in turn."""
+    with override_settings(CACHES=caches):
+        fill("few", FEW)
+        fill("many", MANY)
+        spent = interleaved(ROUNDS, few=figures("few", FEW), many=figures("many", MANY))
+    few, many = spent["few"] * 1e3, spent["many"] * 1e3
+    return Row(
+        f"stats(), {place}, {MANY:,} participants",
+        f"{FEW} participants {few:.2f} ms",
+        f"{many:.1f} ms",
+        f"{many / few:.0f}",
+        f"≤ {AIM_MS} ms",
+        many <= AIM_MS,
+    )
+
+
+def main() -> None:
+    """Print the rows."""
+    with registry.isolated(Board), valkey() as store:
+        redis = "django.core.cache.backends.redis.RedisCache"
+        locmem = "django.core.cache.backends.locmem.LocMemCache"
+        server = store.url.rpartition("/")[0]
+        show(
+            compare("LocMem", {name: {"BACKEND": locmem} for name in ("few", "many")}),
+            compare(
+                "Valkey",
+                {
+                    name: {"BACKEND": redis, "LOCATION": f"{server}/{number}"}
+                    for number, name in enumerate(("few", "many"))
+                },
+            ),
+        )
+
+
+if __name__ == "__main__":
+    main()
