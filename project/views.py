@@ -90,7 +90,11 @@ def board(
         "name": name,
         "shared": shared,
         "step_titles": STEP_TITLES,
-        "page": {"cards": CARDS, "store": "shared_board" if shared else "board"},
+        "page": {
+            "cards": CARDS,
+            "name": name,
+            "store": "shared_board" if shared else "board",
+        },
     }
     return render(request, "workshop/board.html", context)
 

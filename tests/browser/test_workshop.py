@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Page, expect
 
 from tests.browser.boards import BoardView
@@ -150,6 +152,35 @@ def test_the_facilitator_sees_everybodys_progress_and_can_start_them_over(
     expect(ada.cards_in("pool")).to_have_count(12)
     expect(ben.cards_in("pool")).to_have_count(11)
     expect(page.locator('.standings [data-person="ada"]')).to_contain_text("0 of 12")
+
+
+def test_the_facilitator_sees_who_is_here_and_in_how_many_tabs(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = open_page(demo.url("All in one page"))
+    ada, _ = side_by_side(page)
+    here = page.locator("#here li")
+    expect(here).to_have_text([re.compile("Ada.*Online$"), re.compile("Ben.*Online$")])
+    other = open_page(demo.url("Ada"))
+    expect(here.first).to_contain_text("Online · 2 tabs")
+    BoardView(other).expect_live()
+    other.reload()
+    BoardView(other).expect_live()
+    expect(here.first).to_contain_text("Online · 2 tabs")
+    other.context.close()
+    expect(here.first).to_have_text(re.compile("Online$"))
+
+    ada.root.locator("body").evaluate(
+        """body => {
+          Object.defineProperty(document, "hidden", { value: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    expect(here.first).to_contain_text("Away")
+    ada.root.get_by_role("button", name="Drop connection").click()
+    expect(here).to_have_text([re.compile("Ben.*Online$")], timeout=15_000)
+    ada.root.get_by_role("button", name="Reconnect").click()
+    expect(here.first).to_contain_text("Ada")
 
 
 def test_the_shared_store_bleeds_and_the_isolated_one_does_not(

@@ -1,6 +1,7 @@
 // A participant's board: what is on it comes from the store, what is done with it goes there.
 
 import { connect } from "../sessionstores/client.js";
+import { appear } from "./here.js";
 import { showStatus, showStep } from "./status.js";
 import { steps } from "./steps.js";
 import { createTable } from "./table.js";
@@ -14,6 +15,7 @@ const session = connect("#sessionstores", shared ? { storage: null } : {});
 const board = session.store(page.store);
 const agenda = session.store("agenda");
 const drawStatus = showStatus(session, shared ? "session" : "me");
+appear(session, page.name);
 const drawTable = createTable(byId("table"), page.cards, put, say);
 const moves = []; // sent or waiting to be sent, not yet confirmed
 let notices = 0;
@@ -82,6 +84,8 @@ byId("drop").addEventListener("click", ({ currentTarget: button }) => {
 
 board.subscribe(draw);
 agenda.subscribe(draw);
+// From the staff, in the admin.
+session.on("message", ({ announcement }) => announcement && notify(announcement, { stay: true }));
 session.on("reset", () => notify("The server no longer has what you saw. This is what it has."));
 session.on("end", ({ reason, message }) => {
   byId("drop").disabled = true;

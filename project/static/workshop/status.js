@@ -29,7 +29,7 @@ export function showStatus(session, doc) {
 
   // Where there are several, the one that serves this connection names itself.
   session.on("message", (message) => {
-    worker.textContent = `worker ${message.worker}`;
+    if (message.worker) worker.textContent = `worker ${message.worker}`;
   });
 
   session.on("status", draw);

@@ -1,6 +1,7 @@
 // The facilitator's panel, beside the boards of two participants.
 
 import { connect } from "../sessionstores/client.js";
+import { showPresence } from "./here.js";
 import { keepFresh } from "./poll.js";
 import { showStatus, showStep } from "./status.js";
 
@@ -10,6 +11,7 @@ const byId = (id) => document.getElementById(id);
 const session = connect("#sessionstores");
 const agenda = session.store("agenda");
 const drawStatus = showStatus(session, "session");
+showPresence(session, byId("here"));
 const refresh = keepFresh(byId("progress"), byId("stale"));
 
 function draw() {
