@@ -3,8 +3,10 @@
 #   make demo                     run the workshop (ARGS="--open" opens a browser)
 #   make demo-redis               run it on two workers that share a Valkey
 #   make test                     test the package, its client and the demo
+#   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
 #   make lint                     judge style, types, layers, migrations, settings
 #   make bench                    print the figures beside their floors
+#   make soak                     watch memory for three minutes, or longer: HOURS=24
 #   make test VENV=.venv-3.13 PYTHON=python3.13 DJANGO='Django>=6.1,<6.2'
 
 PYTHON ?= python3
@@ -18,7 +20,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
 
-.PHONY: help demo demo-redis test lint bench clean
+.PHONY: help demo demo-redis test faults lint bench soak clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -32,6 +34,11 @@ demo-redis: $(VENV)/.demo-redis
 test: $(VENV)/.dev
 	@if [ -n "$(CLIENT_TESTS)" ]; then "$(NODE)" --test --test-reporter=spec $(CLIENT_TESTS); fi
 	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile $(ARGS)
+
+# One after the other: they measure how long an outage lasts.
+faults: $(VENV)/.dev
+	SESSIONSTORES_FAULTS=full $(BIN)/python -m pytest --randomly-dont-reorganize \
+		-o faulthandler_timeout=900 $(or $(ARGS),tests/faults tests/backends)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -47,6 +54,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+soak: $(VENV)/.dev
+	PYTHONPATH=. $(BIN)/python benchmarks/soak.py $(if $(HOURS),--hours $(HOURS)) $(ARGS)
 
 clean:
 	rm -rf .venv* .coverage .*_cache .hypothesis build dist

@@ -19,6 +19,7 @@ NAMES = (
     "memory",
     "sweep",
     "stats",
+    "admin",
     "consumer",
     "workers",
     "client",

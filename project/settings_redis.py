@@ -27,8 +27,8 @@ CHANNEL_LAYERS = {
 }
 
 # Pages compare what they show with the server at each beat: soon enough after a flush
-# that somebody is still looking.
-SESSIONSTORES = {**SESSIONSTORES, "HEARTBEAT": 3}
+# that somebody is still looking. No command runs beside the workers, so they sweep.
+SESSIONSTORES = {**SESSIONSTORES, "HEARTBEAT": 3, "AUTO_SWEEP": True}
 
 DATABASES["default"]["NAME"] = Path(os.environ["WORKSHOP_DIRECTORY"], "demo.sqlite3")
 ALLOWED_HOSTS = [*ALLOWED_HOSTS, os.environ["WORKSHOP_HOST"]]

@@ -12,8 +12,12 @@ import hypothesis
 import pytest
 from channels.layers import channel_layers
 
+from sessionstores.alerts import told
+from sessionstores.autosweep import autosweep
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
+from sessionstores.series import taken_until
+from sessionstores.timeline import timeline
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 
 T = TypeVar("T", bound=Server)
@@ -42,10 +46,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_stores() -> None:
+def fresh_stores() -> Iterator[None]:
     """Let no test see what another has stored, or a message that it left behind."""
     run(get_backend(blocking=True).clear())
     channel_layers.backends.clear()
+    timeline.clear()
+    told.clear()
+    taken_until.clear()
+    yield
+    autosweep.close()
 
 
 @pytest.fixture(scope="session")

@@ -31,11 +31,12 @@ class DemoProcess:
     """`manage.py demo` with some arguments; `output` is what it has said so far."""
 
     command = ("manage.py", "demo", "--no-color")
+    settings = "project.settings"
 
     def __init__(self, *arguments: str, temporary: Path, browser: str = "") -> None:
         environment = {
             **os.environ,
-            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "DJANGO_SETTINGS_MODULE": self.settings,
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(temporary),
             **({"BROWSER": browser} if browser else {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 from .demo_process import DemoProcess
@@ -17,6 +18,11 @@ class DemoRedisProcess(DemoProcess):
     def children(self) -> set[int]:
         """The process ids of what the supervisor has started and not yet buried."""
         return {pid for pid in every_process() if parent(pid) == self.process.pid}
+
+    def kill(self, pid: int) -> None:
+        """End one of its children at once, as a crash would."""
+        assert pid in self.children
+        os.kill(pid, signal.SIGKILL)
 
 
 def every_process() -> list[int]:

@@ -170,11 +170,12 @@ class Index(Connections):
                 if token is None:
                     return None
             if not key.is_session:
-                await self._enter(session, id, conf.get().max_participants)
+                # Before its entry, which without a record would look like a loss.
                 value, lifetime = encode(stored), self._lifetime(stored)
                 token = await self._put(self._record(key), None, value, lifetime)
                 if token is None:
                     return None
+                await self._enter(session, id, conf.get().max_participants)
             if (await self._settle(key)).ended:
                 raise ended(session)
         except BaseException:

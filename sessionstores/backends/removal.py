@@ -14,7 +14,7 @@ from .index import Index, Place
 from .primitive import ABSENT, Versioned
 from .values import Removed
 
-# What is entered in an index has its record so much later at most, or had it before.
+# Whose record goes before the entry in the index has left that so much later.
 LOOK_AGAIN = 0.01
 
 
@@ -52,7 +52,7 @@ class Removal(Index):
                 elif names[key] not in found and key.participant in struck:
                     removed[key] = Removed(key, None, NOBODY)
             for key in await self._standing(going):
-                # What was not there before was about to be created, not lost.
+                # What was not there before has been created anew.
                 if names[key] not in found:
                     removed.pop(key, None)
         except StoreUnavailable:
@@ -83,9 +83,10 @@ class Removal(Index):
         return await self._put(name, index.token, kept, lifetime) is not None
 
     async def _look_again(self) -> None:
-        # While it is created, a record is absent though it is in the index.
+        # While a session is cleared, or a creation taken back, records are absent
+        # though they are in the index.
         if self.in_memory:
-            # Whoever creates it is a thread of this process, and goes on at once.
+            # Whoever does so is a thread of this process, and goes on at once.
             time.sleep(LOOK_AGAIN / 10)  # noqa: ASYNC251
         else:
             await self.pause(LOOK_AGAIN)

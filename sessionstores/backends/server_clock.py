@@ -14,15 +14,18 @@ SAME = 2.0
 class ServerClock:
     """This process's clock, put right: one that is an hour off removes nothing early.
 
-    Whoever talks to the server compares it, when that is due.
+    Whoever talks to the server compares it, when that is due. In between it goes on
+    evenly, whatever is done to the machine's clock.
     """
 
     def __init__(self) -> None:
-        self._ahead = 0.0
+        # What is to be added to the time since some start; unknown at first.
+        self._zero: float | None = None
         self._compared = -inf
 
     def __call__(self) -> float:
-        return time.time() + self._ahead
+        zero = self._zero
+        return time.time() if zero is None else time.monotonic() + zero
 
     def is_due(self) -> bool:
         """Tell whether it should be compared."""
@@ -30,6 +33,6 @@ class ServerClock:
 
     def compare(self, told: float) -> None:
         """Take the server's time, in seconds, as it has just told it."""
-        ahead = told - time.time()
-        self._ahead = ahead if abs(ahead) > SAME else 0.0
-        self._compared = time.monotonic()
+        ours, self._compared = time.time(), time.monotonic()
+        right = told if abs(told - ours) > SAME else ours
+        self._zero = right - self._compared

@@ -77,7 +77,7 @@ def test_nobody_who_came_back_is_swept_and_each_removal_is_told_once(
 ) -> None:
     kind, own = site
     make: Any = Threaded if kind == "locmem" else Writer
-    races, crowd = count(RACES.get(kind, 1_000)), CROWD.get(kind, 20)
+    races, crowd = count(RACES.get(kind, 1_000)), CROWD.get(kind, 40)
     idle_for = IDLE_FOR.get(kind, 0.5)
     ids = [f"p{number}" for number in range(crowd)]
     halves = [ids[: crowd // 2], ids[crowd // 2 :]]

@@ -102,7 +102,7 @@ class Command(BaseCommand):
         if loopback:
             password = secrets.token_urlsafe(9)
             get_user_model().objects.create_superuser("admin", password=password)
-            admin = base + reverse("admin:index")
+            admin = base + reverse("admin:sessionstores_livesession_changelist")
             lines.append(f"  Admin            {admin}  (admin / {password})")
         self.stdout.write("\n".join([*lines, "", "  Ctrl-C ends it.", ""]))
         self.stdout.flush()

@@ -27,6 +27,6 @@ CHANNEL_LAYERS = {
 }
 if "SITE_LOSS" in os.environ:
     CHANNEL_LAYERS["default"]["CONFIG"]["loss"] = float(os.environ["SITE_LOSS"])
-SESSIONSTORES = {"HEARTBEAT": 1, "RATE_LIMIT": None, "LEAVE_GRACE": 2}
+SESSIONSTORES = {"HEARTBEAT": 2, "RATE_LIMIT": None, "LEAVE_GRACE": 2}
 if "SITE_LEASE" in os.environ:
     SESSIONSTORES["PRESENCE_LEASE"] = float(os.environ["SITE_LEASE"])

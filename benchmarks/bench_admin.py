@@ -1,0 +1,114 @@
+"""The admin's pages with 10,000 participants on Valkey, beside those with 10."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import django
+from _rows import Row, interleaved, show
+from bench_stats import FEW, MANY, fill
+from servers import valkey
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+from django.contrib.auth.models import User  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.test import Client, override_settings  # noqa: E402
+
+from benchmarks.states import Board  # noqa: E402
+from sessionstores import conf, stores  # noqa: E402
+from sessionstores.state import registry  # noqa: E402
+
+ROUNDS = 9
+AIM_MS = 300
+SECOND_MS = 1_000
+LARGE = 2_000
+BASE = "/admin/sessionstores/livesession/"
+
+
+class Site:
+    """A superuser's browser, and the cache that the site looks into now."""
+
+    def __init__(self) -> None:
+        self.client = Client()
+        self.client.force_login(User.objects.create_superuser("root"))
+        self.conf = conf.get()
+
+    def get(self, alias: str, path: str, wanted: bytes) -> Callable[[], None]:
+        """Return what opens a page, in which `wanted` is to be found."""
+        settings: dict[str, Any] = {"cache": alias, "max_participants": LARGE}
+        chosen = replace(self.conf, **settings)
+
+        def ask() -> None:
+            with patch.object(conf, "get", lambda: chosen):
+                response = self.client.get(BASE + path)
+            assert response.status_code == 200
+            assert wanted in response.content, path
+
+        return ask
+
+
+def row(what: str, few: float, many: float, aim: float) -> Row:
+    """Return the row of a page, from seconds with few and with many."""
+    few, many = few * 1e3, many * 1e3
+    return Row(
+        what,
+        f"{FEW} participants {few:.0f} ms",
+        f"{many:.0f} ms",
+        f"{many / few:.1f}",
+        f"≤ {aim} ms",
+        many <= aim,
+    )
+
+
+def large_session(alias: str, participants: int) -> str:
+    """Make one session of so many in a cache; return its code."""
+    settings = {"CACHE": alias, "AUTO_SWEEP": False, "MAX_PARTICIPANTS": LARGE}
+    with override_settings(SESSIONSTORES=settings):
+        code = stores.create_session()
+        for number in range(participants):
+            board = stores.get(Board, code, f"participant-{number}")
+            board.dispatch(Board.move, "card-03", "drop")
+    return code
+
+
+def main() -> None:
+    """Print the rows."""
+    call_command("migrate", verbosity=0)
+    redis = "django.core.cache.backends.redis.RedisCache"
+    names = ("few", "many", "small", "large")
+    with registry.isolated(Board), valkey() as store:
+        server = store.url.rpartition("/")[0]
+        caches = {
+            name: {"BACKEND": redis, "LOCATION": f"{server}/{number}"}
+            for number, name in enumerate(names)
+        }
+        with override_settings(CACHES={"default": caches["few"], **caches}):
+            site = Site()
+            fill("few", FEW)
+            fill("many", MANY)
+            small = large_session("small", FEW)
+            large = large_session("large", LARGE)
+            spent = interleaved(
+                ROUNDS,
+                few=site.get("few", "", b"<dd>10</dd>"),
+                many=site.get("many", "", b"<dd>10,000</dd>"),
+                small=site.get("small", f"{small}/", b"<dd>10</dd>"),
+                large=site.get("large", f"{large}/", b"<dd>2,000</dd>"),
+            )
+    show(
+        row(f"overview, {MANY:,}", spent["few"], spent["many"], AIM_MS),
+        row(f"session of {LARGE:,}", spent["small"], spent["large"], SECOND_MS),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Caches of every kind on real servers, for tests that run on each of them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from sessionstores.backends import get_backend
+from sessionstores.backends.base import run
+from sessionstores.backends.database_pool import close_connections
+from tests.databases import SQLITE_OPTIONS, Router, database
+from tests.faults.sites import Site, on_database, on_memcached, on_redis
+
+SHARED = ("valkey", "memcached", "sqlite", "postgres")
+KINDS = ("locmem", *SHARED)
+
+
+@contextmanager
+def cache_on(
+    kind: str, request: pytest.FixtureRequest, settings: Any
+) -> Iterator[Site]:
+    """Let this process keep its records there, empty at first and in the end.
+
+    Yields the settings by which another process keeps its records there too.
+    """
+    with ExitStack() as stack:
+        if kind == "locmem":
+            site = {"CACHES": settings.CACHES}
+        elif kind == "valkey":
+            site = on_redis(request.getfixturevalue("valkey").port)
+        elif kind == "memcached":
+            site = on_memcached(request.getfixturevalue("memcached").port)
+        else:
+            stack.enter_context(request.getfixturevalue("django_db_blocker").unblock())
+            entry = _entry(kind, request)
+            # A name of its own: a connection that is still in use may outlive its test.
+            table = f"cache_{secrets.token_hex(4)}"
+            site = on_database(entry, table)
+            # Here the site's own database stays, and a router leads to this one.
+            stack.enter_context(database(table, entry))
+            stack.callback(close_connections)
+            settings.DATABASE_ROUTERS = [Router()]
+        settings.CACHES = site["CACHES"]
+        run(get_backend(blocking=True).clear())
+        yield site
+        run(get_backend(blocking=True).clear())
+
+
+def _entry(kind: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    if kind == "postgres":
+        entry: dict[str, Any] = request.getfixturevalue("postgres").database
+        return entry
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(request.getfixturevalue("tmp_path") / "cache.sqlite3"),
+        "OPTIONS": SQLITE_OPTIONS,
+    }
