@@ -50,6 +50,7 @@ class Document:
         "name",
         "owed",
         "rev",
+        "run",
         "shown",
     )
 
@@ -71,6 +72,8 @@ class Document:
         self.owed = False
         # Another commit has taken the place of one that the tab has: it was undone.
         self.forked = False
+        # The run of the server that the last snapshot is from, as far as was known.
+        self.run: str | None = None
 
     def forks(self, rev: Rev) -> bool:
         """Tell whether `rev` stands where the tab has another commit, and note it.
@@ -112,6 +115,7 @@ class Connection:
         "meta",
         "names",
         "outbox",
+        "run",
     )
 
     def __init__(
@@ -130,6 +134,8 @@ class Connection:
         self.meta = b""
         # Whether its participant joined by it, which nobody has been told yet.
         self.joined = False
+        # The present run of the server, as the hub knows it.
+        self.run = ""
         # How many seconds its participant has to come back once it is gone.
         self.grace = 0.0
         # The newest view of who is present, and the last that the tab was sent.
@@ -236,6 +242,7 @@ class Connection:
                 return self._show(document, document.have, None)
             lost, document.gone = document.gone, False
             record = await open_document(self.backend, document.key, lost=lost)
+            await self._look_for_a_fork(document, record)
             return self._snapshot(document, record)
         finally:
             missed, document.missed = document.missed, None
@@ -285,6 +292,18 @@ class Connection:
         heads = await self.backend.heads([document.key])
         return heads[document.key] == document.have
 
+    async def _look_for_a_fork(self, document: Document, record: Record) -> None:
+        """Take a server that restarted for one that has undone what the tab has.
+
+        It may not have, but so many commits later there is no telling.
+        """
+        have = document.have
+        if document.run is None or have is None or document.forked:
+            return
+        if record.history.place(have) == "unknown":
+            self.run = await self.backend.run_name()
+            document.forked = self.run != document.run
+
     def _snapshot(self, document: Document, record: Record) -> str:
         place = record.history.place(document.have) if document.have else "unknown"
         states = None
@@ -306,4 +325,5 @@ class Connection:
         document.rev = document.shown = document.have = rev
         document.full = True
         document.forked = False
+        document.run = self.run
         return protocol.snapshot(document.name, str(rev), states, reset=reset)

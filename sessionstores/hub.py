@@ -74,6 +74,8 @@ class Hub:
         self._beating: asyncio.Task[None] | None = None
         self._checks: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
+        # See `Backend.run_name`.
+        self._run = ""
         self._channel = Channel(self._rename, self._deliver)
         self._roster = Roster(self._lease)
 
@@ -88,6 +90,7 @@ class Hub:
                 self.following.setdefault(key, set()).add(connection)
             if self._beating is None:
                 await self._start()
+            connection.run = self._run
         lease = connection.lease(self.process)
         connection.joined = bool(await get_backend(blocking=False).lease([lease]))
 
@@ -240,6 +243,7 @@ class Hub:
         return False
 
     async def _start(self) -> None:
+        self._run = await get_backend(blocking=False).run_name()
         self._rename(f"sessionstores.local!{secrets.token_hex(8)}")
         _by_loop[self.loop] = self
         self._beating = self.loop.create_task(self._beat())
@@ -326,6 +330,7 @@ class Hub:
         if ask:
             backend = get_backend(blocking=False)
             try:
+                self._run = await backend.run_name()
                 heads = await backend.heads(list(self.following))
                 keys = {connection.key for connection in connections}
                 standings = await backend.standings(list(keys))
@@ -334,6 +339,7 @@ class Hub:
         for number, (connection, revs) in enumerate(
             zip(connections, sent, strict=True), 1
         ):
+            connection.run = self._run
             if connection.id in self.connections:
                 self._ping(connection, revs, heads, standings)
             if not number % STRIDE:

@@ -541,6 +541,34 @@ async def test_a_snapshot_that_an_outage_kept_back_comes_with_the_heartbeat(
         assert {(await alice.receive())["type"] for _ in frames} == frames
 
 
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_a_gap_past_the_ring_is_a_reset_only_if_the_server_was_restarted(
+    restarted: bool, tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab()
+    rev = (await alice.act(1, "board.note", text="seen"))["rev"]
+    board = stores.get(Board, CODE, "alice")
+    # Nobody tells the tab of these.
+    with monkeypatch.context() as deaf:
+        deaf.setattr(current_hub(), "deliver", lambda event: None)
+        for number in range(40):
+            await board.adispatch(Board.note, str(number))
+
+    async def another_run(backend: object) -> str:
+        return "another"
+
+    if restarted:
+        backend = type(get_backend(blocking=False))
+        monkeypatch.setattr(backend, "run_name", another_run)
+    await alice.say(type="sync", doc="me", rev=rev)
+    snapshot = await alice.expect("snapshot", doc="me")
+    assert snapshot["reset"] is restarted
+    assert snapshot["states"]["board"]["notes"] == "39"
+    # It has been told: the next time, that is nothing new.
+    await alice.say(type="sync", doc="me")
+    assert not (await alice.expect("snapshot", doc="me"))["reset"]
+
+
 async def test_more_actions_than_the_rate_limit_are_rejected(
     tab: Opener, settings: Any
 ) -> None:

@@ -361,6 +361,14 @@ class Backend(Connectivity):
         """
         return None
 
+    async def run_name(self) -> str:
+        """Name the present run of the server: another one after a restart or a failover.
+
+        Either may undo commits that have been acknowledged. "" where neither leaves
+        anything behind that could be taken for what was there before.
+        """
+        return ""
+
     async def examine(self) -> list[Finding]:
         """Ask the live server what it is and how it is set up, for the doctor."""
         return []

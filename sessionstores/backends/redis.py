@@ -361,14 +361,15 @@ class RedisBackend(RedisSessions):
             )
         return [*report(infos), speed]
 
-    async def _infos(self) -> list[Mapping[str, Any]]:
+    async def _infos(self, *sections: str) -> list[Mapping[str, Any]]:
         """Return INFO of the server, or of each of the cluster's primaries."""
         several = {"target_nodes": "primaries"} if self._place.cluster else {}
         try:
             if self.blocking:
-                info = self._client.info(**several)
+                info = self._client.info(*sections, **several)
             else:
-                info = await self._clients.current().client.info(**several)
+                client = self._clients.current().client
+                info = await client.info(*sections, **several)
         except (RedisError, OSError) as error:
             raise self._translated(error) from error
         return list(info.values()) if self._place.cluster else [info]
@@ -376,6 +377,10 @@ class RedisBackend(RedisSessions):
     async def server(self) -> Server | None:
         """See `Backend.server`."""
         return server_of(await self._infos())
+
+    async def run_name(self) -> str:
+        """See `Backend.run_name`. Of a cluster, the runs of all its primaries."""
+        return " ".join(sorted(info["run_id"] for info in await self._infos("server")))
 
     async def clear(self) -> None:
         """See `Backend.clear`."""

@@ -23,7 +23,7 @@ from .workers import CORE, LOSSY, PUBSUB, Worker, running
 TABS = count(200)
 # Seconds: the workers' heartbeat, and a tab's patience with a gap, with room for the
 # time that a busy machine takes.
-STALENESS = 4.5
+STALENESS = 3.0
 # As many messages as the core layer keeps for a process that does not read.
 CAPACITY = 100
 

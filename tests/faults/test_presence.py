@@ -21,9 +21,9 @@ from .tabs import LiveTab, eventually
 from .workers import LOSSY, PUBSUB, Worker, running
 
 TABS = count(100)
-# Seconds; a worker's heartbeat is two of them.
-LEASE = 6.0
-BEATS = 4.0
+# Seconds; a worker's heartbeat is one.
+LEASE = 4.0
+BEATS = 2.0
 
 Tell = Callable[..., None]
 

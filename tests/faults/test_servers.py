@@ -54,6 +54,13 @@ def workers(proxy: Proxy) -> Iterator[list[Worker]]:
         yield both
 
 
+@pytest.fixture(scope="module")
+def unhurried(proxy: Proxy) -> Iterator[list[Worker]]:
+    """Two workers whose tabs wait for pings that a second of outage delays."""
+    with running(2, proxy.port, heartbeat=2.0) as both:
+        yield both
+
+
 async def suffer(
     workers: Sequence[Worker],
     rng: random.Random,
@@ -151,14 +158,14 @@ async def test_tabs_are_told_of_a_failover_to_a_replica_that_lagged_behind(
 @pytest.mark.parametrize("how", ["stopped", "swallowed"])
 async def test_tabs_of_a_silent_server_stay_and_know_it_and_heal(
     how: str,
-    workers: list[Worker],
+    unhurried: list[Worker],
     server: Valkey,
     proxy: Proxy,
     rng: random.Random,
     tell: Tell,
 ) -> None:
     silence = {"stopped": server.paused, "swallowed": proxy.swallowing}[how]
-    async with open_tabs(workers, TABS) as tabs:
+    async with open_tabs(unhurried, TABS) as tabs:
         for _ in range(TIMES):
             async with writing(tabs, rng):
                 await progress(tabs)

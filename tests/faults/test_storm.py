@@ -22,7 +22,7 @@ STORM = count(500)
 TABS = 50 if FULL else 20
 KILLS = count(20)
 # Three heartbeats, as by default: what a killed worker held counts until it runs out.
-LEASE = 6.0
+LEASE = 3.0
 # Seconds in which all but one in a hundred are served.
 SERVED = 5.0
 WORKERS = 2

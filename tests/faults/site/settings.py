@@ -27,6 +27,10 @@ CHANNEL_LAYERS = {
 }
 if "SITE_LOSS" in os.environ:
     CHANNEL_LAYERS["default"]["CONFIG"]["loss"] = float(os.environ["SITE_LOSS"])
-SESSIONSTORES = {"HEARTBEAT": 2, "RATE_LIMIT": None, "LEAVE_GRACE": 2}
+SESSIONSTORES = {
+    "HEARTBEAT": float(os.environ.get("SITE_HEARTBEAT", "1")),
+    "RATE_LIMIT": None,
+    "LEAVE_GRACE": 2,
+}
 if "SITE_LEASE" in os.environ:
     SESSIONSTORES["PRESENCE_LEASE"] = float(os.environ["SITE_LEASE"])
