@@ -7,8 +7,10 @@ from typing import Any
 from django.urls import path
 
 from .consumers import StoreConsumer
+from .nudge import STAFF_PATH, StaffConsumer
 from .participants import WEBSOCKET_PATH
 
-_application: Any = StoreConsumer.as_asgi()
+_tabs: Any = StoreConsumer.as_asgi()
+_staff: Any = StaffConsumer.as_asgi()
 
-websocket_urlpatterns = [path(WEBSOCKET_PATH, _application)]
+websocket_urlpatterns = [path(WEBSOCKET_PATH, _tabs), path(STAFF_PATH, _staff)]

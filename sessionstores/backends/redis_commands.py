@@ -18,7 +18,7 @@ from ..exceptions import StoreUnavailable
 from ..keys import StoreKey, cache_key, shared_key
 from .base import Backend
 from .primitive import unavailable
-from .redis_clients import LoopClients, blocking_client
+from .redis_clients import LoopClients, blocking_client, exchange
 from .redis_places import place_of
 
 # A command is sent again only if it failed so soon that the second fits the deadline.
@@ -63,6 +63,9 @@ class RedisCommands(Backend):
         self._place = place
         if blocking:
             self._client = blocking_client(place)
+            self._exchange = exchange(place, self._client)
+            sender = self._exchange
+            self._execute = sender.send if sender else self._client.execute_command
         else:
             self._clients = LoopClients(place)
 
@@ -82,7 +85,7 @@ class RedisCommands(Backend):
     async def _once(self, command: tuple[Any, ...]) -> Any:
         try:
             if self.blocking:
-                return self._client.execute_command(*command)
+                return self._execute(*command)
             return await self._clients.current().send(*command)
         except NoScriptError:
             raise
@@ -149,6 +152,8 @@ class RedisCommands(Backend):
                 client = self._clients.current()
                 sent = [client.send(*command) for command in commands]
                 answers = await asyncio.gather(*sent, return_exceptions=True)
+            elif self._exchange is not None:
+                answers = self._exchange.send_all(commands)
             else:
                 pipeline = self._client.pipeline(transaction=False)
                 for command in commands:

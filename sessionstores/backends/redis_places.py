@@ -11,6 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
 
+# A command has this long for its answer.
+ANSWER_SECONDS = 1.0
+
 DJANGO = "django.core.cache.backends.redis"
 DJANGO_REDIS = "django_redis"
 

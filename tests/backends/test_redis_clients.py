@@ -5,27 +5,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import SSLConnection as AsyncSSLConnection
 from redis.connection import SSLConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from sessionstores.backends import redis_clients as module
+from sessionstores.backends.redis_batches import BATCH, FLYING, Batches
 from sessionstores.backends.redis_clients import (
-    ANSWER_SECONDS,
-    BATCH,
     BLOCKING_CONNECTIONS,
-    FLYING,
     LOOP_CONNECTIONS,
     LoopClient,
     LoopClients,
     blocking_client,
 )
-from sessionstores.backends.redis_places import Place
+from sessionstores.backends.redis_places import ANSWER_SECONDS, Place
+from sessionstores.backends.redis_stream import Line
 from tests.demo_process import until
 from tests.servers import Server, Valkey, free_port
 
@@ -41,6 +42,13 @@ def own() -> Iterator[Valkey]:
     server.stop()
 
 
+def blocked(server: Valkey) -> int:
+    """Return how many clients wait for something on the server."""
+    with server.client() as client:
+        count: int = client.info("clients")["blocked_clients"]
+        return count
+
+
 def connected(server: Valkey) -> int:
     """Return how many connections the server has, without the one that asks."""
     with server.client() as client:
@@ -49,55 +57,122 @@ def connected(server: Valkey) -> int:
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of commands in each write, as they go out."""
     sizes: list[int] = []
-    exchange = LoopClient._exchange
+    write = Line.write
 
-    async def counted(self: LoopClient, commands: list[Any]) -> list[Any]:
+    def counted(self: Line, commands: Sequence[Any]) -> None:
         sizes.append(len(commands))
-        return await exchange(self, commands)
+        write(self, commands)
 
-    monkeypatch.setattr(LoopClient, "_exchange", counted)
+    monkeypatch.setattr(Line, "write", counted)
     return sizes
+
+
+@pytest.fixture(params=["stream", "batches"])
+def client_of(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Valkey], LoopClient]:
+    """Make the running loop's client: with hiredis, and without."""
+    monkeypatch.setattr(module, "CAN_STREAM", request.param == "stream")
+    return lambda server: LoopClients(Place(server.url)).current()
 
 
 # One write for many
 
 
 async def test_what_one_tick_asks_for_goes_out_in_one_write(
-    valkey: Valkey, batches: list[int]
+    valkey: Valkey, writes: list[int]
 ) -> None:
     client = LoopClients(Place(valkey.url)).current()
-    answers = await asyncio.gather(*(client.send("ECHO", n) for n in range(100)))
-    assert answers == [str(n).encode() for n in range(100)]
-    assert batches == [100]
+    for _ in range(2):
+        answers = await asyncio.gather(*(client.send("ECHO", n) for n in range(100)))
+        assert answers == [str(n).encode() for n in range(100)]
+    assert writes == [100, 100]
 
 
-async def test_what_comes_while_writes_are_on_their_way_gathers(
-    valkey: Valkey, batches: list[int]
+async def test_what_comes_while_the_connection_opens_goes_out_with_the_first(
+    valkey: Valkey, writes: list[int]
 ) -> None:
     client = LoopClients(Place(valkey.url)).current()
     sent = []
-    for n in range(50):
+    for n in range(3):
         sent.append(client.send("ECHO", n))
-        # The next tick of the loop, before any answer can be here.
+        # The next tick of the loop, before any connection can be there.
         await asyncio.sleep(0)
-    assert await asyncio.gather(*sent) == [str(n).encode() for n in range(50)]
-    assert sum(batches) == 50
-    assert len(batches) < 25
+    assert await asyncio.gather(*sent) == [b"0", b"1", b"2"]
+    assert writes == [3]
+
+
+async def test_an_answer_in_pieces_is_one(valkey: Valkey) -> None:
+    client = LoopClients(Place(valkey.url)).current()
+    long = b"x" * 3_000_000
+    answers = await asyncio.gather(*(client.send("ECHO", long) for _ in range(3)))
+    assert answers == [long] * 3
+
+
+async def test_a_connection_that_was_lost_is_opened_again(own: Valkey) -> None:
+    client = LoopClients(Place(own.url)).current()
+    await client.send("PING")
+    asking = client.send("BLPOP", "nothing", 0)
+    await asyncio.to_thread(until, lambda: blocked(own) == 1, "the server to wait")
+    with own.client() as outside:
+        outside.client_kill_filter(_type="normal")
+    with pytest.raises(RedisConnectionError, match="lost"):
+        await asking
+    assert await client.send("ECHO", "again") == b"again"
+
+
+async def test_a_server_that_says_nothing_is_given_up_by_all_at_once(
+    own: Valkey,
+) -> None:
+    client = LoopClients(Place(own.url)).current()
+    await client.send("PING")
+    with own.paused():
+        started = time.monotonic()
+        answers = await asyncio.gather(
+            *(client.send("PING") for _ in range(300)), return_exceptions=True
+        )
+        spent = time.monotonic() - started
+    assert {type(answer) for answer in answers} == {TimeoutError}
+    assert spent >= ANSWER_SECONDS
+    assert await client.send("ECHO", "awake") == b"awake"
+
+
+async def test_a_primary_that_was_demoted_is_left(own: Valkey) -> None:
+    client = LoopClients(Place(own.url)).current()
+    number = await client.send("CLIENT", "ID")
+    with own.client() as outside:
+        outside.replicaof("127.0.0.1", str(free_port()))
+        with pytest.raises(ResponseError, match="READONLY"):
+            await client.send("SET", "key", "value")
+        outside.replicaof("NO", "ONE")
+    assert await client.send("SET", "key", "value") == b"OK"
+    assert await client.send("CLIENT", "ID") != number
 
 
 async def test_more_than_a_batch_goes_out_in_several(
-    valkey: Valkey, batches: list[int]
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sizes: list[int] = []
+    exchange = Batches._exchange
+
+    async def counted(self: Batches, commands: list[Any]) -> list[Any]:
+        sizes.append(len(commands))
+        return await exchange(self, commands)
+
+    monkeypatch.setattr(Batches, "_exchange", counted)
+    monkeypatch.setattr(module, "CAN_STREAM", False)
     client = LoopClients(Place(valkey.url)).current()
     await asyncio.gather(*(client.send("PING") for _ in range(FLYING * BATCH + 1)))
-    assert batches == [BATCH] * FLYING + [1]
+    assert sizes == [BATCH] * FLYING + [1]
 
 
-async def test_an_error_is_that_of_its_caller_alone(valkey: Valkey) -> None:
-    client = LoopClients(Place(valkey.url)).current()
+async def test_an_error_is_that_of_its_caller_alone(
+    valkey: Valkey, client_of: Callable[[Valkey], LoopClient]
+) -> None:
+    client = client_of(valkey)
     answers = await asyncio.gather(
         *(client.send("ECHO" if n % 2 else "NOVELTY", n) for n in range(6)),
         return_exceptions=True,
@@ -108,8 +183,10 @@ async def test_an_error_is_that_of_its_caller_alone(valkey: Valkey) -> None:
         await client.send("NOVELTY")
 
 
-async def test_a_caller_that_is_cancelled_takes_nobody_along(valkey: Valkey) -> None:
-    client = LoopClients(Place(valkey.url)).current()
+async def test_a_caller_that_is_cancelled_takes_nobody_along(
+    valkey: Valkey, client_of: Callable[[Valkey], LoopClient]
+) -> None:
+    client = client_of(valkey)
 
     async def echo(number: int) -> Any:
         return await client.send("ECHO", number)
@@ -128,9 +205,9 @@ async def test_a_caller_that_is_cancelled_takes_nobody_along(valkey: Valkey) -> 
 
 
 async def test_many_coroutines_share_the_few_connections_of_their_loop(
-    own: Valkey,
+    own: Valkey, client_of: Callable[[Valkey], LoopClient]
 ) -> None:
-    client = LoopClients(Place(own.url)).current()
+    client = client_of(own)
 
     async def ask(number: int) -> None:
         for _ in range(5):
@@ -248,8 +325,10 @@ def test_a_unix_socket_is_reached(tmp_path: Path) -> None:
     try:
         place = Place(f"unix://{path}?db=2")
 
+        clients = LoopClients(place)
+
         async def ask() -> Any:
-            return await LoopClients(place).current().send("GET", "key")
+            return await clients.current().send("GET", "key")
 
         client = blocking_client(place)
         client.set("key", b"value")
@@ -291,8 +370,10 @@ def test_sentinels_say_where_the_primary_is(own: Valkey) -> None:
             options={"db": 1},
         )
 
+        clients = LoopClients(place)
+
         async def ask() -> Any:
-            return await LoopClients(place).current().send("GET", "key")
+            return await clients.current().send("GET", "key")
 
         client = blocking_client(place)
         client.set("key", b"value")

@@ -29,6 +29,9 @@ ARGUMENTS = [
     "--disable-quic",
 ]
 
+# Before it was asked, instead of an answer, and in the middle of one.
+GONE = ("CONNECTION_REFUSED", "EMPTY_RESPONSE", "CONNECTION_RESET")
+
 Open = Callable[..., Page]
 
 
@@ -60,7 +63,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
     def note(message: ConsoleMessage) -> None:
         # What a browser says of a server that a test has ended is no complaint.
-        gone = "net::ERR_CONNECTION_REFUSED" in message.text
+        gone = any(f"net::ERR_{how}" in message.text for how in GONE)
         if message.type in ("error", "warning") and not gone:
             complaints.append(message.text)
 

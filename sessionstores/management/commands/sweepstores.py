@@ -70,7 +70,7 @@ class Command(BaseCommand):
         "unknown arguments; 3: the cache is in the memory of another process; 4: "
         "--fail-on-leak found something."
     )
-    # A job that runs every minute need not repeat what they say.
+    # A job that runs every minute need not repeat what checks say.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -276,7 +276,7 @@ class Job:
         finally:
             bar.clear()
             listing.flush()
-        # What there is to say of sessions is said by now, not when this process ends.
+        # This process may end now: nothing else would write what the pass has noted.
         run(timeline.flush(self.backend))
         self._report(done)
         if options["fail_on_leak"]:

@@ -1,0 +1,266 @@
+"""The overview: every live session, what they cost, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from django.http import HttpResponse
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from . import chart
+from .admin_actions import choices
+from .admin_frame import Frame, outage
+from .backends import get_backend
+from .backends.base import SessionSummary
+from .exceptions import InsideTransaction, StoreUnavailable
+from .figures import number_text, percent_text, size_text
+from .listing import Column, Filter, Layout, Listing
+from .manager import stores
+from .series import SAMPLE_SECONDS
+from .stats import Leak, Sample, Stats
+
+LEAKS = {
+    "near_limit": _("Near its limit"),
+    "over_budget": _("Over budget"),
+    "growing": _("Growing"),
+    "unswept": _("Not swept"),
+    "orphans": _("Lost records"),
+    "slow": _("Slow"),
+    "evicting": _("Evicting"),
+}
+HOUR = 3600.0
+# Where so many samples are missing, nothing was running that would take them.
+GAP = 3.5 * SAMPLE_SECONDS
+# Leaks that are shown before a link to all of them.
+MAX_LEAKS = 6
+
+
+class Row(NamedTuple):
+    """A session as a row: its figures, its share of the memory, what is wrong."""
+
+    summary: SessionSummary
+    average: float
+    leaks: tuple[Leak, ...]
+    spark: str = ""
+    url: str = ""
+
+    @property
+    def code(self) -> str:
+        """The session's code."""
+        return self.summary.code
+
+
+LAYOUT: Layout[Row] = Layout(
+    columns=(
+        Column("code", _("Code"), lambda row: row.code),
+        Column("label", _("Name"), lambda row: row.summary.label.casefold()),
+        Column("online", _("Online"), lambda row: row.summary.online, "number"),
+        Column("people", _("People"), lambda row: row.summary.participants, "number"),
+        Column("bytes", _("State"), lambda row: row.summary.bytes, "number"),
+        Column("average", _("Each"), lambda row: row.average, "number"),
+        Column("seen", _("Last use"), lambda row: row.summary.seen, "time"),
+        Column("created", _("Created"), lambda row: row.summary.created, "time"),
+        Column(
+            "activity",
+            _("Activity, 30 min"),
+            lambda row: sum(row.summary.activity),
+            # It is drawn, so there is nothing to align; the busiest come first.
+            "time",
+        ),
+    ),
+    filters=(
+        Filter("active", _("Active"), lambda row: row.summary.online > 0),
+        Filter("idle", _("Idle"), lambda row: not row.summary.online),
+        Filter("locked", _("Locked"), lambda row: row.summary.locked),
+        Filter("leaking", _("With warnings"), lambda row: bool(row.leaks)),
+    ),
+    texts=lambda row: (row.code, row.summary.label),
+    tie=lambda row: (-row.summary.created, row.code),
+    order="-created",
+)
+
+
+class Ability(NamedTuple):
+    """What a cache can do, or cannot, and what follows from that."""
+
+    title: str
+    there: bool
+    text: str
+
+
+def overview(frame: Frame) -> HttpResponse:
+    """Show all sessions, or why that is not possible now."""
+    return frame.live(
+        "overview",
+        title=gettext("Live sessions"),
+        fragment_url=frame.url("live"),
+        actions=choices("sessions") if frame.rights.manage else (),
+        act_url=frame.url("act"),
+        sweep_url=frame.url("sweep"),
+        stats_url=frame.url("stats"),
+        query=frame.request.GET.get("q", ""),
+        **content(frame),
+    )
+
+
+def overview_live(frame: Frame) -> HttpResponse:
+    """Return the part of the overview that refreshes itself."""
+    return frame.fragment("overview", **content(frame))
+
+
+def content(frame: Frame) -> dict[str, Any]:
+    """Return what both show. An outage is an answer too: the page says so."""
+    try:
+        stats = stores.stats()
+    except (StoreUnavailable, InsideTransaction) as error:
+        return outage(error)
+    listing = Listing(rows(stats), LAYOUT, frame.request.GET)
+    # Only of those that are shown.
+    listing.rows = [
+        row._replace(spark=_spark(row.summary), url=frame.url("session", row.code))
+        for row in listing.rows
+    ]
+    last = stats.last_sweep
+    return {
+        "stats": stats,
+        "listing": listing,
+        "filters": listing.filters(gettext("All")),
+        "charts": _charts(stats),
+        "abilities": _abilities(stats),
+        "is_shared": stats.scope == "shared",
+        "budget": _budget(stats),
+        "server_bar": _server_bar(stats),
+        "next_sweep": last.at + last.interval if last and last.interval else 0,
+        "leaks": [_warning(frame, leak) for leak in stats.leaks[:MAX_LEAKS]],
+        "more_leaks": max(len(stats.leaks) - MAX_LEAKS, 0),
+        "people_each": _each(stats.connections, stats.online),
+        "summary": ngettext(
+            "%(count)s session, %(online)s online",
+            "%(count)s sessions, %(online)s online",
+            stats.sessions,
+        )
+        % {"count": stats.sessions, "online": stats.online},
+    }
+
+
+def _warning(frame: Frame, leak: Leak) -> dict[str, Any]:
+    code, colon, id = leak.key.partition(":")
+    url = ""
+    if code:
+        url = frame.url(
+            "participant" if colon else "session", *filter(None, (code, id))
+        )
+    return {
+        "kind": LEAKS.get(leak.code, leak.code),
+        "text": leak.text,
+        "hint": leak.hint,
+        "key": leak.key.removesuffix(":*"),
+        "url": url,
+    }
+
+
+def rows(stats: Stats) -> list[Row]:
+    """Return a row for each session; sparklines are drawn for those that are shown."""
+    leaks: dict[str, list[Leak]] = {}
+    for leak in stats.leaks:
+        leaks.setdefault(leak.key.partition(":")[0], []).append(leak)
+    return [
+        Row(
+            summary,
+            _each(summary.bytes, summary.participants),
+            tuple(leaks.get(summary.code, ())),
+        )
+        for summary in stats.summaries
+    ]
+
+
+def _each(total: float, count: int) -> float:
+    return total / count if count else 0
+
+
+def _spark(summary: SessionSummary) -> str:
+    total = sum(summary.activity)
+    label = ngettext(
+        "%(count)s change in 30 minutes", "%(count)s changes in 30 minutes", total
+    )
+    return chart.sparkline(summary.activity, label % {"count": number_text(total)})
+
+
+def _charts(stats: Stats) -> list[dict[str, Any]]:
+    """Draw the hour, and say in words what can be seen in it."""
+    # In steps of a sample, or everything would move a little at every refresh.
+    end = (stats.at // SAMPLE_SECONDS + 1) * SAMPLE_SECONDS
+    drawn = [
+        _chart(gettext("Online"), stats.series, "online", stats.online, number_text),
+        _chart(gettext("Stored state"), stats.series, "bytes", stats.bytes, size_text),
+    ]
+    for each in drawn:
+        each["svg"] = chart.line(each["points"], begin=end - HOUR, end=end, gap=GAP)
+    return drawn
+
+
+def _chart(
+    title: str, series: Sequence[Sample], name: str, now: float, shown: Any
+) -> dict[str, Any]:
+    points = [chart.Point(each.at, getattr(each, name)) for each in series]
+    peak = max(points, key=lambda point: point.value, default=None)
+    low = min(points, key=lambda point: point.value, default=None)
+    return {
+        "title": title,
+        "points": points,
+        "now": shown(now),
+        "peak": peak and shown(peak.value),
+        "peak_at": peak and peak.at,
+        "low": low and shown(low.value),
+    }
+
+
+def _budget(stats: Stats) -> dict[str, Any]:
+    share = percent_text(_each(stats.bytes, stats.budget))
+    text = gettext("%(used)s of %(budget)s: %(share)s %%") % {
+        "used": size_text(stats.bytes),
+        "budget": size_text(stats.budget),
+        "share": share,
+    }
+    bar = chart.bar(stats.bytes, stats.budget, text) if stats.budget else ""
+    return {"bar": bar, "share": share}
+
+
+def _server_bar(stats: Stats) -> str:
+    server = stats.server
+    if server is None or not server.used or not server.limit:
+        return ""
+    text = gettext("%(used)s of %(limit)s") % {
+        "used": size_text(server.used),
+        "limit": size_text(server.limit),
+    }
+    return chart.bar(server.used, server.limit, text)
+
+
+def _abilities(stats: Stats) -> list[Ability]:
+    backend = get_backend(blocking=True)
+    shared, expires = backend.shared, not backend.in_memory
+    tells = stats.server is not None
+    atomic = gettext("Two writers at once lose nothing: compare-and-set.")
+    listed = gettext("Sessions are counted from an index, without a scan.")
+    if shared:
+        seen = gettext("All workers see the same records.")
+    else:
+        seen = gettext("Only this process sees its records; a restart forgets them.")
+    if expires:
+        kept = gettext("The cache itself removes what nobody uses, if no sweeper does.")
+    else:
+        kept = gettext("Only the sweeper removes what nobody uses; it runs here.")
+    if tells:
+        told = gettext("The server says how much memory it uses.")
+    else:
+        told = gettext("There is no server that says how much memory it uses.")
+    return [
+        Ability(gettext("Atomic"), there=True, text=atomic),
+        Ability(gettext("Listed"), there=True, text=listed),
+        Ability(gettext("Shared"), there=shared, text=seen),
+        Ability(gettext("Expires"), there=expires, text=kept),
+        Ability(gettext("Own memory figures"), there=tells, text=told),
+    ]

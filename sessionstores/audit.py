@@ -1,0 +1,69 @@
+"""Django's log of admin actions, for what staff do to sessions and see of states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from .models import LiveSession
+
+# A page that refreshes itself shows a state again and again: one entry covers so much.
+VIEW_COVERS = timedelta(minutes=10)
+VIEWED = "Viewed the state."
+# In the place of a code: what was done to none in particular.
+SITE = "sessions"
+
+
+def log(user_id: Any, names: Iterable[str], text: str, flag: int = CHANGE) -> None:
+    """Enter what somebody did to each of `names`: a code, or `K7Q2ZD:alice`."""
+    kind = ContentType.objects.get_for_model(LiveSession)
+    LogEntry.objects.bulk_create(
+        LogEntry(
+            user_id=user_id,
+            content_type=kind,
+            object_id=_object_id(name),
+            object_repr=name,
+            action_flag=flag,
+            change_message=text,
+        )
+        for name in names
+    )
+
+
+def log_view(user_id: Any, name: str, *, refresh: bool) -> None:
+    """Enter that somebody saw the state of `name`.
+
+    A `refresh` of a page that is open adds nothing as long as the last entry covers it.
+    """
+    if refresh:
+        since = timezone.now() - VIEW_COVERS
+        kind = ContentType.objects.get_for_model(LiveSession)
+        seen = LogEntry.objects.filter(
+            user_id=user_id,
+            content_type=kind,
+            object_id=_object_id(name),
+            change_message=VIEWED,
+            action_time__gte=since,
+        )
+        if seen.exists():
+            return
+    log(user_id, [name], VIEWED)
+
+
+def entries(code: str) -> QuerySet[LogEntry]:
+    """Return what was done to a session and its participants, the latest first."""
+    kind = ContentType.objects.get_for_model(LiveSession)
+    return LogEntry.objects.filter(
+        content_type=kind, object_id__startswith=_object_id(code)
+    ).select_related("user")
+
+
+def _object_id(name: str) -> str:
+    # With a colon always, so that no entry's address can be taken for a participant's.
+    return name if ":" in name else f"{name}:"

@@ -1,0 +1,57 @@
+"""The admin of the demo, as a member of staff uses it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Open
+from tests.demo_process import ROOT, DemoProcess
+
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+BASE = "/admin/sessionstores/livesession/"
+
+OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
+
+
+def code_of(demo: DemoProcess) -> str:
+    """Return the code of the demo's workshop."""
+    match = re.search(r"workshop (\w{6})", demo.output)
+    assert match
+    return match[1]
+
+
+def sign_in(demo: DemoProcess, open_page: Open, **options: Any) -> Page:
+    """Open the overview as the demo's superuser."""
+    address = demo.url("Admin")
+    match = re.search(r"Admin .*\((\w+) / (\S+)\)", demo.output)
+    assert match
+    page = open_page(address, **options)
+    page.locator("#id_username").fill(match[1])
+    page.locator("#id_password").fill(match[2])
+    page.keyboard.press("Enter")
+    expect(page.locator("#ss")).to_be_visible(timeout=20_000)
+    return page
+
+
+def visit(page: Page, demo: DemoProcess, path: str = "") -> None:
+    """Go to one of our pages, and wait until its script has begun."""
+    page.goto(f"{demo.base}{BASE}{path}")
+    if page.locator("#ss-live").count():
+        expect(page.locator("#ss-livebar")).to_be_visible()
+
+
+def serious(page: Page, axe: Path = AXE) -> list[str]:
+    """Return what axe-core calls serious or worse about our part of a page."""
+    # As the debugger would, so that the page's policy does not forbid it.
+    page.evaluate(axe.read_text())
+    report = page.evaluate("axe.run('#ss')")
+    return [
+        f"{each['id']}: {node['html'][:160]}"
+        for each in report["violations"]
+        if each["impact"] in {"serious", "critical"}
+        for node in each["nodes"]
+    ]

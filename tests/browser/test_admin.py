@@ -1,0 +1,418 @@
+"""The admin in a real browser: watched, used, in the dark, on a phone, by keyboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+
+import django
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.boards import BoardView
+from tests.browser.conftest import Open
+from tests.browser.staff import AXE, OVERFLOW, code_of, serious, sign_in, visit
+from tests.demo_process import DemoProcess
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+
+
+# Nothing below depends on what another test has left, but for what it says itself.
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
+    process = DemoProcess("--port", "0", temporary=tmp_path_factory.mktemp("demo"))
+    yield process
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
+def pages_of(demo: DemoProcess) -> list[str]:
+    """Return the paths of all pages that can be opened."""
+    code = code_of(demo)
+    return [
+        "",
+        "?q=nothing+is+called+so",
+        f"{code}/",
+        f"{code}/ada/",
+        f"{code}/*/",
+        f"{code}/ada/board/edit/",
+        f"{code}/.history/",
+    ]
+
+
+def ask(page: Page, button: str) -> None:
+    """Press a button that asks first."""
+    page.get_by_role("button", name=button).click()
+    expect(page.get_by_role("link", name="Cancel")).to_be_visible()
+
+
+def confirm(page: Page) -> None:
+    page.locator(".ss-ask .ss-button-strong").click()
+    expect(page.locator(".ss-ask")).to_have_count(0)
+
+
+def row(page: Page, id: str) -> str:
+    return f'tr[data-ss-key="{id}"]'
+
+
+def test_staff_watch_somebody_join_edit_their_board_and_end_it_all(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    code = code_of(demo)
+    staff = sign_in(demo, open_page)
+    expect(staff.locator(row(staff, code))).to_contain_text("A better working week")
+    staff.get_by_role("link", name=code).click()
+    expect(staff.locator("[data-ss-rows] tr")).to_have_count(2)
+
+    # They join in another browser, and their row comes by itself.
+    guest = open_page(demo.url("Join as a guest"))
+    guest.get_by_label("Your name").fill("Zoe <b>")
+    guest.get_by_role("button", name="Join").click()
+    board = BoardView(guest)
+    board.expect_live()
+    expect(staff.locator("[data-ss-rows] tr")).to_have_count(3, timeout=4_000)
+    theirs = staff.locator("[data-ss-rows] tr", has_text="Zoe <b>")
+    expect(theirs).to_contain_text("Online")
+    expect(staff.locator("#ss-timeline")).to_contain_text("joined", timeout=20_000)
+
+    # Their moves are seen, and an edit arrives in their tab.
+    board.move("Team lunch", "start")
+    theirs.get_by_role("link").click()
+    expect(staff.locator(".ss-tree")).to_contain_text('start: ["lunch"]')
+    board.move("Fewer tools", "later")
+    expect(staff.locator(".ss-tree")).to_contain_text('later: ["tools"]')
+    staff.get_by_role("link", name="Edit").click()
+    box = staff.locator("#ss-json")
+    state = json.loads(box.input_value())
+    state["piles"]["leave"] = [state["deck"].pop(0)]
+    box.fill(json.dumps(state))
+    staff.get_by_role("button", name="Save").click()
+    expect(staff.locator(".messagelist")).to_contain_text("Saved.")
+    board.expect_cards("leave", "Focus mornings")
+
+    # A message reaches them; then they are put out, and may come back.
+    ask(staff, "Send a message…")
+    staff.locator("#ss-text").fill("Five minutes left")
+    confirm(staff)
+    expect(guest.get_by_text("Five minutes left")).to_be_visible()
+    ask(staff, "Disconnect…")
+    confirm(staff)
+    expect(guest.locator("#status")).to_have_text("Ended")
+    guest.reload()
+    board.expect_live()
+    board.expect_cards("leave", "Focus mornings")
+
+    # And it ends, for all.
+    staff.get_by_role("link", name=f"Session {code}").click()
+    ask(staff, "End session…")
+    expect(staff.locator(".ss-counts")).to_contain_text("3 participants")
+    confirm(staff)
+    expect(staff.locator(".messagelist")).to_contain_text("Ended 1 session.")
+    expect(staff.get_by_text("No session is live")).to_be_visible()
+    expect(guest.locator("#status")).to_have_text("Ended")
+    ask(staff, "Sweep now")
+    confirm(staff)
+    expect(staff.locator(".messagelist")).to_contain_text("Swept:")
+
+
+def test_who_edits_what_somebody_has_changed_sees_both(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    code = code_of(demo)
+    staff = sign_in(demo, open_page)
+    visit(staff, demo, f"{code}/ada/board/edit/")
+    ada = BoardView(open_page(demo.url("Ada")))
+    ada.expect_live()
+    ada.move("Team lunch", "start")
+    fresh = BoardView(open_page(demo.url("Ada")))
+    fresh.expect_live()
+    fresh.expect_cards("start", "Team lunch")
+    staff.get_by_role("button", name="Save").click()
+    expect(staff.get_by_role("heading", name="Somebody was faster")).to_be_visible()
+    expect(staff.locator(".ss-json")).to_contain_text('"lunch"')
+    staff.get_by_role("button", name="Save mine in its place").click()
+    expect(staff.locator(".messagelist")).to_contain_text("Saved.")
+    ada.expect_cards("start")
+
+
+def test_it_can_be_done_with_the_keyboard_alone(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    code = code_of(demo)
+    page = sign_in(demo, open_page)
+    keys = page.keyboard
+
+    def reach(selector: str, most: int = 60) -> None:
+        """Press Tab until the focus is there; it can be seen that it is."""
+        for _ in range(most):
+            keys.press("Tab")
+            if page.evaluate("s => document.activeElement.matches(s)", selector):
+                style = "getComputedStyle(document.activeElement).outlineStyle"
+                assert page.evaluate(style) != "none", selector
+                return
+        raise AssertionError(f"Tab does not lead to {selector}")
+
+    reach(f'#ss a[href$="/{code}/"]')
+    keys.press("Enter")
+    expect(page.get_by_role("heading", name=code)).to_be_visible()
+    reach('input[name=chosen][value="ben"]')
+    keys.press("Space")
+    expect(page.locator("input[value=ben]")).to_be_checked()
+    page.locator("#ss-people-action").focus()
+    keys.type("Remove")
+    keys.press("Tab")
+    keys.press("Enter")
+    expect(page.get_by_role("heading", name="Remove 1 participant?")).to_be_visible()
+    reach(".ss-ask .ss-button-strong")
+    keys.press("Enter")
+    expect(page.locator(".messagelist")).to_contain_text("Removed 1 participant.")
+    expect(page.locator("[data-ss-rows] tr")).to_have_count(1)
+
+
+def test_a_refresh_keeps_focus_ticks_folds_and_the_order_of_rows(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    code = code_of(demo)
+    page = sign_in(demo, open_page)
+    visit(page, demo, f"{code}/?o=-rev")
+    page.locator("#ss-every").select_option("2")
+    order = page.locator("[data-ss-rows] tr").evaluate_all(
+        "rows => rows.map(r => r.dataset.ssKey)"
+    )
+    page.locator("input[value=ben]").check()
+    page.get_by_text("What was looked at").click()
+    page.locator(f"{row(page, order[0])} a").focus()
+
+    guest = open_page(demo.url("Ben"))
+    board = BoardView(guest)
+    board.expect_live()
+    for card in ("Team lunch", "Fewer tools", "Friday demos", "Remote weeks"):
+        board.move(card, "start")
+    expect(page.locator(row(page, "ben"))).to_contain_text("Online")
+    expect(page.locator(f"{row(page, 'ben')} .ss-c-rev")).to_have_text("6")
+    after = page.locator("[data-ss-rows] tr").evaluate_all(
+        "rows => rows.map(r => r.dataset.ssKey)"
+    )
+    assert after == order
+    expect(page.locator("input[value=ben]")).to_be_checked()
+    expect(page.locator("[data-ss-all]")).to_have_js_property(
+        "indeterminate", value=True
+    )
+    expect(page.locator(f"{row(page, order[0])} a")).to_be_focused()
+    assert page.locator(".ss-note details").get_attribute("open") is not None
+
+
+def test_what_is_chosen_for_refreshing_is_remembered_and_can_be_paused(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(demo, open_page)
+    asked: list[int] = []
+    page.on(
+        "response",
+        lambda each: asked.append(each.status) if "/live/" in each.url else None,
+    )
+    expect(page.locator("#ss-badge")).to_contain_text("Live · updated")
+    page.locator("#ss-every").select_option("2")
+    with page.expect_response(lambda each: "/live/" in each.url):
+        pass
+    # Nothing has changed since.
+    with page.expect_response(lambda each: "/live/" in each.url and each.status == 304):
+        pass
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#ss-badge")).to_have_text("Paused")
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    assert page.locator("#ss-pause").get_attribute("aria-pressed") == "true"
+    page.reload()
+    assert page.locator("#ss-every").input_value() == "2"
+    page.locator("#ss-every").select_option("0")
+    expect(page.locator("#ss-badge")).to_have_text("Refreshing is off")
+    assert set(asked) <= {200, 304}
+
+
+def test_a_server_that_does_not_answer_makes_the_page_say_that_it_is_stale(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(demo, open_page)
+    page.locator("#ss-every").select_option("2")
+    broken = {"now": True}
+
+    def answer(route: Route) -> None:
+        if broken["now"]:
+            route.abort("connectionrefused")
+        else:
+            route.continue_()
+
+    page.route(re.compile("/live/"), answer)
+    badge = page.locator("#ss-badge")
+    expect(badge).to_contain_text("Stale: the server does not answer.")
+    expect(badge).to_have_attribute("data-state", "stale")
+    expect(page.locator(".ss-cards")).to_be_visible()
+    broken["now"] = False
+    expect(badge).to_contain_text("Live · updated", timeout=15_000)
+
+
+def test_who_is_signed_out_meanwhile_is_told(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(demo, open_page)
+    page.locator("#ss-every").select_option("2")
+    page.context.clear_cookies()
+    expect(page.locator("#ss-badge")).to_contain_text("You are signed out.")
+
+
+def test_a_killed_server_is_noticed_without_losing_the_page(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(demo, open_page)
+    page.locator("#ss-every").select_option("2")
+    expect(page.locator("#ss-badge")).to_contain_text("Live")
+    os.kill(demo.process.pid, signal.SIGSTOP)
+    try:
+        expect(page.locator("#ss-badge")).to_contain_text("Stale", timeout=20_000)
+        expect(page.locator(".ss-cards")).to_be_visible()
+    finally:
+        os.kill(demo.process.pid, signal.SIGCONT)
+    expect(page.locator("#ss-badge")).to_contain_text("Live", timeout=20_000)
+
+
+def test_without_a_script_everything_but_the_refresh_is_there(
+    shared: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(shared, open_page, java_script_enabled=False)
+    code = code_of(shared)
+    expect(page.locator("#ss-livebar")).to_be_hidden()
+    page.get_by_role("link", name=code).click()
+    page.get_by_role("link", name="ada").click()
+    expect(page.locator(".ss-tree")).to_contain_text('name: "Ada"')
+    page.locator("summary", has_text="deck").click()
+    expect(page.get_by_text('"focus"')).to_be_hidden()
+    expect(page.get_by_role("button", name="Copy JSON")).to_be_hidden()
+    page.get_by_role("button", name="Reset…").click()
+    expect(page.get_by_role("heading", name="Reset 1 participant?")).to_be_visible()
+
+
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="Needs axe-core: npm install.")
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(
+    shared: DemoProcess, open_page: Open, scheme: str
+) -> None:
+    page = sign_in(shared, open_page, color_scheme=scheme)
+    for path in pages_of(shared):
+        visit(page, shared, path)
+        assert serious(page) == [], path
+    visit(page, shared, f"{code_of(shared)}/")
+    for button in ("End session…", "Send a message…", "Extend…"):
+        ask(page, button)
+        assert serious(page) == [], button
+        page.get_by_role("link", name="Cancel").click()
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE", "he-IL"])
+def test_a_phone_needs_no_scrolling_sideways(
+    shared: DemoProcess, open_page: Open, locale: str
+) -> None:
+    page = sign_in(shared, open_page, **PHONE, locale=locale)
+    for path in pages_of(shared):
+        visit(page, shared, path)
+        assert page.evaluate(OVERFLOW) <= 0, path
+
+
+def test_pages_mirror_for_right_to_left_scripts(
+    shared: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(shared, open_page, locale="he-IL")
+    assert page.evaluate("document.documentElement.dir") == "rtl"
+    title = page.locator("#ss h1").bounding_box()
+    tools = page.locator(".ss-tools").bounding_box()
+    first = page.locator("#ss thead th").nth(1).bounding_box()
+    last = page.locator("#ss thead th").last.bounding_box()
+    assert title
+    assert tools
+    assert first
+    assert last
+    assert first["x"] > last["x"]
+    assert title["x"] + title["width"] >= tools["x"] + tools["width"]
+    visit(page, shared, f"{code_of(shared)}/ada/")
+    # JSON reads from the left in every script.
+    expect(page.locator(".ss-tree")).to_have_css("direction", "ltr")
+
+
+def test_the_admin_speaks_german_to_a_german_browser(
+    shared: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(shared, open_page, locale="de-DE")
+    expect(page.get_by_role("heading", name="Live-Sitzungen")).to_be_visible()
+    expect(page.locator("#ss-badge")).to_contain_text("Live · aktualisiert")
+    expect(page.locator("time[data-ss-time=ago]").first).to_contain_text("vor")
+
+
+def test_text_can_be_copied_and_downloaded(
+    shared: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(shared, open_page, permissions=["clipboard-read", "clipboard-write"])
+    code = code_of(shared)
+    visit(page, shared, f"{code}/ada/")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    read = "navigator.clipboard.readText()"
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate(read) == f"{code}:ada"
+    page.get_by_role("button", name="Copy JSON").click()
+    expect(page.locator("#ss-say")).to_have_text("Copied")
+    page.wait_for_function(f"{read}.then(text => text.startsWith('{{'))")
+    assert json.loads(page.evaluate(read))["name"] == "Ada"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == f"{code}-ada-board.json"
+
+
+class UnfoldDemo(DemoProcess):
+    settings = "tests.settings_unfold"
+
+
+@needs_axe
+def test_it_fits_into_unfold(
+    tmp_path_factory: pytest.TempPathFactory, open_page: Open
+) -> None:
+    demo = UnfoldDemo("--port", "0", temporary=tmp_path_factory.mktemp("unfold"))
+    try:
+        for scheme in ("light", "dark"):
+            page = sign_in(demo, open_page, color_scheme=scheme)
+            for path in pages_of(demo):
+                visit(page, demo, path)
+                assert page.evaluate(OVERFLOW) <= 0, path
+                assert serious(page) == [], path
+            expect(page.locator("nav, aside").first).to_be_visible()
+    finally:
+        demo.stop()
+
+
+class StrictDemo(DemoProcess):
+    settings = "tests.settings_nonce"
+
+
+@pytest.mark.skipif(django.VERSION < (6,), reason="Needs Django 6's nonces.")
+def test_a_policy_of_nonces_alone_is_kept_on_every_page(
+    tmp_path_factory: pytest.TempPathFactory, open_page: Open
+) -> None:
+    strict = StrictDemo("--port", "0", temporary=tmp_path_factory.mktemp("strict"))
+    try:
+        # The browser reports every violation as an error, which fails the test.
+        page = sign_in(strict, open_page)
+        for path in pages_of(strict):
+            visit(page, strict, path)
+        expect(page.locator("#ss")).to_be_visible()
+        visit(page, strict, f"{code_of(strict)}/")
+        expect(page.locator("#ss-badge")).to_contain_text("Live")
+        policy = page.goto(page.url)
+        assert policy
+        assert "script-src 'nonce-" in policy.headers["content-security-policy"]
+        ask(page, "End session…")
+        confirm(page)
+    finally:
+        strict.stop()

@@ -1,0 +1,50 @@
+"""Members of staff with chosen permissions, and sessions for them to look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from sessionstores import stores
+from tests.workshop.states import Agenda, Board
+
+CODE = "K7Q2ZD"
+ALL = ("view_dashboard", "view_state", "manage_sessions")
+
+
+def page(name: str, *args: str) -> str:
+    """Return the address of one of the admin's pages of live sessions."""
+    return reverse(f"admin:sessionstores_livesession_{name}", args=args)
+
+
+def member(*permissions: str, staff: bool = True, name: str = "mia") -> User:
+    """Create a user with these permissions of ours."""
+    user = User.objects.create_user(name, is_staff=staff)
+    user.user_permissions.set(
+        Permission.objects.filter(
+            content_type__app_label="sessionstores", codename__in=permissions
+        )
+    )
+    return user
+
+
+def signed_in(*permissions: str, name: str = "mia", **options: Any) -> Client:
+    """Return a client that is signed in as `member(*permissions)`."""
+    client = Client(**options)
+    client.force_login(member(*permissions, name=name))
+    return client
+
+
+def fill(*participants: str, code: str = CODE, **session: Any) -> str:
+    """Make a session with a board for each participant; return its code."""
+    if session:
+        code = stores.create_session(**session)
+    stores.get(Agenda, code).dispatch(Agenda.advance)
+    for participant in participants:
+        stores.get(Board, code, participant).dispatch(
+            Board.note, f"secret of {participant}"
+        )
+    return code

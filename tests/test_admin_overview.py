@@ -1,0 +1,234 @@
+"""The overview: its figures, its table, and what it costs to show them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from django.test import override_settings
+
+from sessionstores import broadcast, stores
+from sessionstores.backends import get_backend
+from sessionstores.backends.base import Server, run
+from sessionstores.lastsweep import LastSweep, Sweep
+from sessionstores.stats import Leak, Sample
+from sessionstores.timeline import timeline
+from tests.staff import ALL, CODE, fill, page, signed_in
+from tests.workshop.states import Board
+
+pytestmark = pytest.mark.django_db
+
+OVERVIEW = "changelist"
+
+
+def text_of(response: Any) -> str:
+    """Return what a response says, without markup and with single spaces."""
+    text = re.sub(r"<[^>]+>", " ", response.content.decode())
+    return re.sub(r"\s+", " ", text.replace("\N{NO-BREAK SPACE}", " "))
+
+
+def codes(response: Any) -> list[str]:
+    """Return the codes of the rows, in their order."""
+    return re.findall(r'<tr data-ss-key="(\w+)"', response.content.decode())
+
+
+def test_the_cards_show_the_figures_and_whose_they_are() -> None:
+    fill("alice", "bob")
+    response = signed_in("view_dashboard").get(page(OVERVIEW))
+    text = text_of(response)
+    stats = stores.stats()
+    assert "Sessions 1" in text
+    assert "Participants 2 0 online" in text
+    assert "Connections 0 no tab is open" in text
+    assert f"This process only (pid {stats.process.pid})" in text
+    assert "never" in text
+    assert "none: in this process" in text
+
+
+def test_a_site_without_sessions_is_told_how_one_comes_about() -> None:
+    text = text_of(signed_in("view_dashboard").get(page(OVERVIEW)))
+    assert "No session is live" in text
+    assert "stores.create_session" in text
+
+
+def test_figures_of_a_server_a_sweep_and_warnings_are_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill("alice")
+    stats = stores.stats()
+    leaks = tuple(
+        Leak("growing", f"It grows <i>{number}</i>.", "Look.", f"{CODE}:alice")
+        for number in range(8)
+    )
+    series = tuple(
+        Sample(stats.at - 30 * ago, 1, 9, ago % 7, 9, 5_000 + ago, None)
+        for ago in range(100)
+    )
+    shown = msgspec.structs.replace(
+        stats,
+        scope="shared",
+        server=Server("Valkey 9.1.2", 1 << 20, 2 << 20, 12, "allkeys-lru"),
+        last_sweep=LastSweep(stats.at - 40, "web-1", Sweep(participants=3), 60.0),
+        leaks=leaks,
+        series=series,
+    )
+    monkeypatch.setattr(stores, "stats", lambda: shown)
+    response = signed_in("view_dashboard").get(page(OVERVIEW))
+    text = text_of(response)
+    assert "All workers" in text
+    assert "Valkey 9.1.2, of 2.0 MB, allkeys-lru, 12 evicted" in text
+    assert "3 removed, web-1; next" in text
+    assert "8 warnings" in text
+    assert "and 2 more" in text
+    assert "<i>0</i>" not in response.content.decode()
+    assert f'href="{page("participant", CODE, "alice")}"' in response.content.decode()
+    assert "Now 0 , at most 6, at least 0." in text
+
+
+def test_the_table_is_searched_filtered_sorted_and_paged_by_its_address() -> None:
+    client = signed_in("view_dashboard")
+    made = [fill(label=f"Table {number:02}") for number in range(30)]
+    stores.lock(made[3])
+    for number, participant in ((5, "alice"), (5, "bob"), (7, "carol")):
+        stores.get(Board, made[number], participant).dispatch(Board.clear)
+    base = page(OVERVIEW)
+    assert len(codes(client.get(base))) == 25
+    second = client.get(base, {"p": "2"})
+    assert len(codes(second)) == 5
+    assert "26–30 of 30" in text_of(second)
+    assert codes(client.get(base, {"q": "table 07"})) == [made[7]]
+    assert codes(client.get(base, {"q": made[9].lower()})) == [made[9]]
+    assert codes(client.get(base, {"show": "locked"})) == [made[3]]
+    assert codes(client.get(base, {"o": "-people"}))[:2] == [made[5], made[7]]
+    assert codes(client.get(base, {"o": "label", "n": "50"})) == made
+    assert codes(client.get(base, {"o": "-label", "n": "50"})) == made[::-1]
+    nothing = client.get(base, {"q": "no such thing"})
+    assert "No session is like that." in text_of(nothing)
+    assert "Show all" in text_of(nothing)
+
+
+def test_parameters_that_mean_nothing_count_as_absent() -> None:
+    client = signed_in("view_dashboard")
+    fill("alice")
+    given = {"p": "²", "n": "7", "o": "color", "show": "x", "q": " " * 200}
+    assert codes(client.get(page(OVERVIEW), given)) == [CODE]
+    assert codes(client.get(page(OVERVIEW), {"p": "99999999999"})) == [CODE]
+
+
+def test_labels_are_escaped() -> None:
+    fill(label='<script>alert(1)</script>"onload=')
+    text = signed_in("view_dashboard").get(page(OVERVIEW)).content.decode()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;onload=" in text
+
+
+def test_the_fragment_is_unchanged_until_something_changes() -> None:
+    fill("alice")
+    client = signed_in(*ALL)
+    address = page("live")
+    first = client.get(address)
+    assert first.status_code == 200
+    again = client.get(address, headers={"If-None-Match": first["ETag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+    assert again["X-Sessionstores-Staff"]
+    fill("bob")
+    third = client.get(address, headers={"If-None-Match": first["ETag"]})
+    assert third.status_code == 200
+    assert "Participants 2" in text_of(third)
+
+
+def test_the_charts_stand_still_between_two_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill("alice")
+    client = signed_in("view_dashboard")
+    stats = stores.stats()
+    slot = stats.at // 30 * 30
+    sampled = Sample(slot - 60, 1, 1, 1, 1, 500, None)
+    seen = set()
+    for seconds in (1, 2, 28):
+        shown = msgspec.structs.replace(stats, at=slot + seconds, series=(sampled,))
+        monkeypatch.setattr(stores, "stats", lambda shown=shown: shown)
+        seen.add(client.get(page("live"))["ETag"])
+    assert len(seen) == 1
+
+
+def test_the_fragment_shows_the_same_as_the_page() -> None:
+    fill("alice")
+    client = signed_in(*ALL)
+    whole = client.get(page(OVERVIEW), {"q": "K7"}).content.decode()
+    part = client.get(page("live"), {"q": "K7"}).content.decode()
+    rows = re.search(r"<tbody.*?</tbody>", whole, re.DOTALL)
+    assert rows
+    assert rows[0] in part
+
+
+def test_two_thousand_sessions_are_a_page_like_any_other() -> None:
+    client = signed_in("view_dashboard")
+    for number in range(2_000):
+        stores.create_session(label=f"Table {number}")
+    response = client.get(page(OVERVIEW), {"p": "40", "n": "50"})
+    assert len(codes(response)) == 50
+    assert "1,951–2,000 of 2,000" in text_of(response)
+    assert len(response.content) < 200_000
+
+
+@pytest.fixture
+def redis_site(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # What an earlier test has left to be written later goes to its own cache.
+    broadcast._publisher.close()
+    monkeypatch.setattr(timeline, "due", lambda: None)
+    backend = "django.core.cache.backends.redis.RedisCache"
+    cache = {"BACKEND": backend, "LOCATION": redis_url}
+    with override_settings(CACHES={"default": cache}):
+        run(get_backend(blocking=True).clear())
+        yield
+        run(get_backend(blocking=True).clear())
+
+
+@pytest.mark.usefixtures("redis_site")
+@pytest.mark.parametrize(
+    ("name", "arguments", "most"),
+    [
+        (OVERVIEW, (), 5),
+        ("live", (), 5),
+        ("session", (CODE,), 3),
+        ("session_live", (CODE,), 3),
+        ("participant", (CODE, "p0"), 3),
+        ("participant_live", (CODE, "p0"), 3),
+        ("participant", (CODE, "*"), 3),
+        ("history", (CODE,), 0),
+    ],
+)
+def test_a_page_asks_the_cache_as_often_however_many_participants_there_are(
+    monkeypatch: pytest.MonkeyPatch, name: str, arguments: tuple[str, ...], most: int
+) -> None:
+    client = signed_in(*ALL)
+    backend: Any = get_backend(blocking=True)
+    trips: list[str] = []
+
+    def count(method: str) -> None:
+        inner = getattr(backend, method)
+
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            trips.append(method)
+            return await inner(*args, **kwargs)
+
+        monkeypatch.setattr(backend, method, counted)
+
+    # A command; several in one write; INFO.
+    for method in ("_once", "_send_all", "_infos"):
+        count(method)
+    counts = []
+    for participants in (1, 200):
+        fill(*(f"p{number}" for number in range(participants)))
+        client.get(page(name, *arguments))
+        trips.clear()
+        assert client.get(page(name, *arguments)).status_code == 200
+        counts.append(list(trips))
+    assert counts[0] == counts[1]
+    assert len(counts[0]) <= most

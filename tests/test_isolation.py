@@ -1,0 +1,73 @@
+"""The look at whether participants share anything."""
+
+from __future__ import annotations
+
+from sessionstores.backends.base import EVERYONE, Lease, ParticipantInfo
+from sessionstores.hub import current_hub
+from sessionstores.isolation import Probe, probe
+from sessionstores.keys import SESSION, StoreKey
+from sessionstores.revs import Rev
+from tests.sockets import CODE, Socket
+
+
+def info(id: str, rev: Rev | None = None) -> ParticipantInfo:
+    return ParticipantInfo(id, rev or Rev.first(), 0, 0, 10, 1)
+
+
+def lease(id: str, *follows: str, code: str = CODE) -> Lease:
+    return Lease(f"{id}-1", StoreKey(code, id), "web", "c", frozenset(follows))
+
+
+def goods(probes: list[Probe]) -> list[bool]:
+    return [each.good for each in probes]
+
+
+def test_all_is_well_where_each_follows_their_own() -> None:
+    people = [info("alice"), info("bob")]
+    leases = [lease("alice", "alice", SESSION), lease("bob", "bob", SESSION)]
+    keys, records, connections = probe(CODE, people, leases)
+    assert goods([keys, records, connections]) == [True, True, True]
+    assert keys.text == "2 participants, 2 keys"
+
+
+def test_two_at_one_revision_are_the_same_record() -> None:
+    rev = Rev.first()
+    people = [info("alice", rev), info("bob", rev), info("carol")]
+    _keys, records, _connections = probe(CODE, people, [])
+    assert not records.good
+    assert records.text == "The same record for alice, bob"
+
+
+def test_a_participant_who_is_listed_twice_shares_a_key() -> None:
+    keys, _records, _connections = probe(CODE, [info("alice"), info("alice")], [])
+    assert not keys.good
+
+
+def test_a_connection_that_follows_somebody_else_only_is_astray() -> None:
+    for stray in (lease("bob", "alice"), lease("bob", "bob", code="AAAAAA")):
+        _keys, _records, connections = probe(CODE, [], [stray])
+        assert not connections.good
+        assert "bob" in connections.text
+    _keys, _records, watching = probe(CODE, [], [lease("bob", EVERYONE)])
+    assert watching.good
+
+
+async def test_it_looks_at_the_open_tabs_of_this_process() -> None:
+    socket = await Socket().hello("alice")
+    try:
+        assert goods(probe(CODE, [], [])) == [True, True, True]
+        (connection,) = current_hub().connections.values()
+        document = connection.documents.pop(StoreKey(CODE, "alice"))
+        connection.documents[StoreKey("AAAAAA", "alice")] = document
+        *_others, connections = probe(CODE, [], [])
+        assert not connections.good
+        assert connections.text == "Out of its session: alice"
+        del connection.documents[StoreKey("AAAAAA", "alice")]
+        connection.documents[StoreKey(CODE, "bob")] = document
+        *_others, connections = probe(CODE, [], [])
+        assert connections.good
+        assert connections.text == "Each follows its own; watching by role: alice"
+        del connection.documents[StoreKey(CODE, "bob")]
+        connection.documents[StoreKey(CODE, "alice")] = document
+    finally:
+        await socket.drop()
