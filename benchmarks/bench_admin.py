@@ -71,7 +71,12 @@ def row(what: str, few: float, many: float, aim: float) -> Row:
 
 def large_session(alias: str, participants: int) -> str:
     """Make one session of so many in a cache; return its code."""
-    settings = {"CACHE": alias, "AUTO_SWEEP": False, "MAX_PARTICIPANTS": LARGE}
+    settings = {
+        "CACHE": alias,
+        "AUTO_SWEEP": False,
+        "MAX_PARTICIPANTS": LARGE,
+        "SLOW_OPERATION_MS": 10_000,
+    }
     with override_settings(SESSIONSTORES=settings):
         code = stores.create_session()
         for number in range(participants):

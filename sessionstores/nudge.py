@@ -39,6 +39,9 @@ RECHECK_SECONDS = 30.0
 # After the first change of a quiet time: what comes along with it goes with it.
 SETTLE_SECONDS = 0.05
 MAX_FRAME = 4_096
+# Sessions that a nudge names; more are all of them.
+MAX_CODES = 100
+EVERY_CODE = "*"
 
 GROUP = "sessionstores.staff"
 # By which a process knows its own message when the layer brings it back.
@@ -128,7 +131,7 @@ class StaffConsumer(AsyncWebsocketConsumer):
 
     def notice(self, codes: list[str]) -> None:
         """Tell the page, now or when its second is over, if it shows one of `codes`."""
-        if self.topic and self.topic not in codes:
+        if self.topic and self.topic not in codes and EVERY_CODE not in codes:
             return
         self._changed = True
         if self._timer is None:
@@ -228,6 +231,8 @@ class _Nudger:
         with self._lock:
             codes, self._codes = sorted(self._codes), set()
             self._planned = None
+        if len(codes) > MAX_CODES:
+            codes = [EVERY_CODE]
         for consumer in list(_watching):
             if not consumer.loop.is_closed():
                 consumer.loop.call_soon_threadsafe(consumer.notice, codes)

@@ -115,6 +115,17 @@ async def test_many_changes_are_few_nudges(pages: list[StaffPage]) -> None:
 
 
 @pytest.mark.usefixtures("staff")
+async def test_where_very_much_changes_every_page_looks_again(
+    pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nudge, "MAX_CODES", 1)
+    pages.append(await StaffPage().listen(OTHER))
+    for code in (CODE, "BBBBBB"):
+        outlet.publish(Note(StoreKey(code, "alice"), "changed"))
+    assert await pages[0].said() == {"type": "changed"}
+
+
+@pytest.mark.usefixtures("staff")
 async def test_what_comes_within_a_second_waits_until_it_is_over(
     pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
 ) -> None:

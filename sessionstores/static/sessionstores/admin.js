@@ -110,6 +110,7 @@ class Live {
   async ask() {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
+    this.again = false;
     const timeout = setTimeout(() => asking.abort(), TIMEOUT_MS);
     try {
       const response = await fetch(this.url + location.search, {
@@ -133,10 +134,13 @@ class Live {
       this.token = response.headers.get(this.header) ?? this.token;
       this.failures = 0;
       this.updated = Date.now();
-      this.plan(this.seconds);
+      this.asking = undefined;
+      this.plan(this.again ? 0 : this.seconds);
     } catch {
-      // Another ask has taken the place of this one, or the page is paused or hidden.
-      if (asking !== this.asking || !this.running) return;
+      // Another ask may have taken the place of this one; or the page is paused or hidden.
+      if (asking !== this.asking) return;
+      this.asking = undefined;
+      if (!this.running) return;
       this.failures += 1;
       const wait = Math.min(this.seconds * 2 ** this.failures, MAX_WAIT);
       this.plan(wait * (0.75 + Math.random() / 4));
@@ -165,6 +169,12 @@ class Live {
     tellTimes(this.texts, this.skew);
   }
 
+  /** Ask soon: but let a slow answer come first, and a server that fails recover. */
+  nudge() {
+    if (this.asking) this.again = true;
+    else if (this.failures === 0) this.plan(0);
+  }
+
   show() {
     tellTimes(this.texts, this.skew);
     const ago = distance((this.updated - Date.now()) / 1000, this.texts.now);
@@ -190,7 +200,7 @@ class Live {
     socket.onopen = () => socket.send(JSON.stringify({ token: this.token, topic: this.topic }));
     socket.onmessage = (event) => {
       heard = true;
-      if (JSON.parse(event.data).type === "changed" && this.failures === 0) this.plan(0);
+      if (JSON.parse(event.data).type === "changed") this.nudge();
     };
     socket.onclose = () => {
       const next = heard ? 0 : failures + 1;
