@@ -11,8 +11,8 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from sessionstores import StoreKey, signals, stores
+from sessionstores.admin.redaction import MASK
 from sessionstores.backends import get_backend
-from sessionstores.redaction import MASK
 from tests.staff import ALL, CODE, fill, page, signed_in
 from tests.test_admin_overview import text_of
 from tests.workshop.states import Agenda, Board

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from sessionstores import StoreKey, stores
-from sessionstores.audit import VIEWED
+from sessionstores.admin.audit import VIEWED
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from tests.staff import ALL, CODE, fill, page, signed_in

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sessionstores.admin.isolation import Probe, probe
 from sessionstores.backends.base import EVERYONE, Lease, ParticipantInfo
 from sessionstores.hub import current_hub
-from sessionstores.isolation import Probe, probe
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.revs import Rev
 from tests.sockets import CODE, Socket

@@ -189,6 +189,8 @@ async def test_this_process_tells_the_others_through_the_layer(
         json.dumps({"token": signing.dumps(["1", "mark"], salt="another")}),
         json.dumps({"token": "x" * 5_000}),
     ],
+    # Each process signs another token, and all must know the test by one name.
+    ids=["cut", "without", "list", "number", "forged", "of another salt", "long"],
 )
 @pytest.mark.usefixtures("staff")
 async def test_what_is_no_token_closes_the_socket(text: str) -> None:

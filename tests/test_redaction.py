@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores.redaction import MASK, redact, restore
+from sessionstores.admin.redaction import MASK, redact, restore
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -9,7 +9,8 @@ import pytest
 from django.test import Client, override_settings
 from prometheus_client.parser import text_string_to_metric_families
 
-from sessionstores import ActionRejected, admin_figures, metrics, signals, stores
+from sessionstores import ActionRejected, metrics, signals, stores
+from sessionstores.admin import endpoints
 from sessionstores.keys import StoreKey
 from sessionstores.tries import counters
 from tests.staff import CODE, fill, page, signed_in
@@ -145,7 +146,7 @@ def test_patches_are_counted_with_their_bytes() -> None:
 def test_without_the_package_metrics_say_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(admin_figures, "exposition", None)
+    monkeypatch.setattr(endpoints, "exposition", None)
     response = signed_in("view_dashboard").get(page("metrics"))
     assert response.status_code == 501
     assert "django-sessionstores[metrics]" in response.content.decode()

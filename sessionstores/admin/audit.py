@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from .models import LiveSession
+from ..models import LiveSession
 
 # A page that refreshes itself shows a state again and again: one entry covers so much.
 VIEW_COVERS = timedelta(minutes=10)

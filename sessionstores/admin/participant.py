@@ -12,23 +12,24 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from . import codec, conf, tree
-from .admin_actions import choices
-from .admin_frame import Frame, outage
-from .admin_session import Person, gone, places
-from .audit import log, log_view
-from .backends import get_backend
-from .backends.base import Backend, Lease, ParticipantInfo, Record, run
-from .exceptions import (
+from .. import codec, conf
+from ..backends import get_backend
+from ..backends.base import Backend, Lease, ParticipantInfo, Record, run
+from ..exceptions import (
     InsideTransaction,
     StateCorrupt,
     StoreUnavailable,
     UnknownState,
 )
-from .keys import SESSION, StoreKey, cache_key
-from .presence import attendees
+from ..keys import SESSION, StoreKey, cache_key
+from ..presence import attendees
+from ..state import get_state, states_in
+from . import tree
+from .actions import choices
+from .audit import log, log_view
+from .frame import Frame, outage
 from .redaction import redact
-from .state import get_state, states_in
+from .session import Person, gone, places
 
 # Of one state; the rest is a download.
 MAX_SHOWN = 65_536

@@ -18,9 +18,9 @@ from django.urls import get_script_prefix, reverse
 from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 
-from . import conf
-from .models import LiveSession
-from .nudge import STAFF_PATH, make_staff_token
+from .. import conf
+from ..models import LiveSession
+from ..nudge import STAFF_PATH, make_staff_token
 
 TEMPLATES = "sessionstores/admin"
 APP = "sessionstores"

@@ -10,19 +10,19 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
-from . import codec, signals
-from .admin_frame import Frame
-from .admin_participant import name_of
-from .admin_session import gone
+from .. import codec, signals
+from ..backends import get_backend
+from ..backends.base import Record, run
+from ..exceptions import Conflict, SessionStoresError, StateCorrupt, UnknownState
+from ..keys import StoreKey
+from ..manager import stores
+from ..patch import diff
+from ..state import State, get_state
 from .audit import log, log_view
-from .backends import get_backend
-from .backends.base import Record, run
-from .exceptions import Conflict, SessionStoresError, StateCorrupt, UnknownState
-from .keys import StoreKey
-from .manager import stores
-from .patch import diff
+from .frame import Frame
+from .participant import name_of
 from .redaction import MASK, Redacted, redact, restore
-from .state import State, get_state
+from .session import gone
 
 # Of what differs, so many places are named.
 MAX_DIFFERENCES = 40

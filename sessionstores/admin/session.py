@@ -9,20 +9,21 @@ from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from . import chart, conf
-from .admin_actions import choices, choices_of_session
-from .admin_frame import Frame, outage
-from .alerts import BUDGET_PER_PARTICIPANT
+from .. import conf
+from ..alerts import BUDGET_PER_PARTICIPANT
+from ..backends import get_backend
+from ..backends.base import Backend, ParticipantInfo, SessionInfo, run
+from ..exceptions import InsideTransaction, StoreUnavailable
+from ..figures import number_text, size_text
+from ..keys import SESSION, StoreKey
+from ..presence import Attendee, attendees
+from . import chart
+from .actions import choices, choices_of_session
 from .audit import entries
-from .backends import get_backend
-from .backends.base import Backend, ParticipantInfo, SessionInfo, run
-from .exceptions import InsideTransaction, StoreUnavailable
-from .figures import number_text, size_text
+from .frame import Frame, outage
+from .happenings import Happening, describe
 from .isolation import probe
-from .keys import SESSION, StoreKey
 from .listing import Column, Filter, Layout, Listing
-from .presence import Attendee, attendees
-from .timeline_words import Happening, describe
 
 PRESENCE = {
     "online": gettext_lazy("Online"),

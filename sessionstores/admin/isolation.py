@@ -9,10 +9,10 @@ from typing import NamedTuple
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from . import conf
-from .backends.base import EVERYONE, Lease, ParticipantInfo
-from .hub import hubs
-from .keys import SESSION, StoreKey, cache_key
+from .. import conf
+from ..backends.base import EVERYONE, Lease, ParticipantInfo
+from ..hub import hubs
+from ..keys import SESSION, StoreKey, cache_key
 
 
 class Probe(NamedTuple):

@@ -9,17 +9,17 @@ from django.http import HttpResponse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from ..backends import get_backend
+from ..backends.base import SessionSummary
+from ..exceptions import InsideTransaction, StoreUnavailable
+from ..figures import number_text, percent_text, size_text
+from ..manager import stores
+from ..series import SAMPLE_SECONDS
+from ..stats import Leak, Sample, Stats
 from . import chart
-from .admin_actions import choices
-from .admin_frame import Frame, outage
-from .backends import get_backend
-from .backends.base import SessionSummary
-from .exceptions import InsideTransaction, StoreUnavailable
-from .figures import number_text, percent_text, size_text
+from .actions import choices
+from .frame import Frame, outage
 from .listing import Column, Filter, Layout, Listing
-from .manager import stores
-from .series import SAMPLE_SECONDS
-from .stats import Leak, Sample, Stats
 
 LEAKS = {
     "near_limit": _("Near its limit"),

@@ -10,16 +10,16 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from . import signals
-from .admin_deeds import Deed, Inputs, Target, deeds, find, names, runnable
-from .admin_frame import Frame
+from .. import signals
+from ..backends import get_backend
+from ..backends.base import run
+from ..exceptions import InvalidKey, SessionStoresError
+from ..figures import number_text, size_text
+from ..keys import StoreKey
+from ..manager import stores
 from .audit import SITE, log
-from .backends import get_backend
-from .backends.base import run
-from .exceptions import InvalidKey, SessionStoresError
-from .figures import number_text, size_text
-from .keys import StoreKey
-from .manager import stores
+from .deeds import Deed, Inputs, Target, deeds, find, names, runnable
+from .frame import Frame
 
 # Shown on the page that asks; the rest are counted.
 MAX_SHOWN = 24

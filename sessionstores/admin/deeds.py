@@ -12,11 +12,11 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from .exceptions import InvalidArguments, UnknownAction, UnknownState
-from .keys import StoreKey
-from .manager import stores
-from .participants import Participant
-from .state import Action, Scope, State, get_action, get_state, states_in
+from ..exceptions import InvalidArguments, UnknownAction, UnknownState
+from ..keys import StoreKey
+from ..manager import stores
+from ..participants import Participant
+from ..state import Action, Scope, State, get_action, get_state, states_in
 
 Text = str | Promise
 Target = Literal["sessions", "participants"]

@@ -26,21 +26,21 @@ from django.urls import URLPattern, path, re_path
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
-from .admin_actions import (
+from ..exceptions import InsideTransaction, InvalidKey, StateCorrupt, StoreUnavailable
+from ..models import LiveSession
+from .actions import (
     act_on_participants,
     act_on_session,
     act_on_sessions,
     sweep_now,
 )
-from .admin_edit import edit
-from .admin_figures import bears_token, metrics, stats_json
-from .admin_frame import Frame, outage, rights_of
-from .admin_overview import overview, overview_live
-from .admin_participant import download, export, participant, participant_live
-from .admin_session import history, session, session_live
 from .audit import SITE
-from .exceptions import InsideTransaction, InvalidKey, StateCorrupt, StoreUnavailable
-from .models import LiveSession
+from .edit import edit
+from .endpoints import bears_token, metrics, stats_json
+from .frame import Frame, outage, rights_of
+from .overview import overview, overview_live
+from .participant import download, export, participant, participant_live
+from .session import history, session, session_live
 
 # Codes and ids, as keys.py has them; "*" is the session's own record.
 CODE = r"(?P<code>[A-Z0-9]{6})"

@@ -1,0 +1,5 @@
+"""The admin of live sessions: an overview, a page for each session and participant."""
+
+from __future__ import annotations
+
+from .dashboard import LiveSessionAdmin as LiveSessionAdmin
