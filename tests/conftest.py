@@ -46,8 +46,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_stores() -> Iterator[None]:
+def fresh_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no test see what another has stored, or a message that it left behind."""
+    # Else the publisher's thread would write it later, in the midst of another test.
+    monkeypatch.setattr(timeline, "due", lambda: None)
     run(get_backend(blocking=True).clear())
     channel_layers.backends.clear()
     timeline.clear()

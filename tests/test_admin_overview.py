@@ -10,12 +10,11 @@ import msgspec
 import pytest
 from django.test import override_settings
 
-from sessionstores import broadcast, stores
+from sessionstores import stores
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server, run
 from sessionstores.lastsweep import LastSweep, Sweep
 from sessionstores.stats import Leak, Sample
-from sessionstores.timeline import timeline
 from tests.staff import ALL, CODE, fill, page, signed_in
 from tests.workshop.states import Board
 
@@ -178,10 +177,7 @@ def test_two_thousand_sessions_are_a_page_like_any_other() -> None:
 
 
 @pytest.fixture
-def redis_site(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # What an earlier test has left to be written later goes to its own cache.
-    broadcast._publisher.close()
-    monkeypatch.setattr(timeline, "due", lambda: None)
+def redis_site(redis_url: str) -> Iterator[None]:
     backend = "django.core.cache.backends.redis.RedisCache"
     cache = {"BACKEND": backend, "LOCATION": redis_url}
     with override_settings(CACHES={"default": cache}):

@@ -76,8 +76,9 @@ def cache() -> Cache:
 
 
 @pytest.fixture
-def _publisher() -> Iterator[None]:
-    """End the thread that a test has had started, and with it its last writing."""
+def _publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the thread write that others keep away; end it with the test."""
+    monkeypatch.setattr(timeline, "due", broadcast.see_to_timeline)
     yield
     broadcast._publisher.close()
 
