@@ -32,6 +32,8 @@ demo-redis: $(VENV)/.demo-redis
 	@$(BIN)/python -m project.supervisor $(ARGS)
 
 test: $(VENV)/.dev
+	@if command -v npm >/dev/null && [ ! -d node_modules/axe-core ]; then \
+		npm install --silent || echo "npm install failed: the pages are not judged by axe"; fi
 	@if [ -n "$(CLIENT_TESTS)" ]; then "$(NODE)" --test --test-reporter=spec $(CLIENT_TESTS); fi
 	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile $(ARGS)
 
