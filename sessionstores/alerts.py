@@ -54,19 +54,24 @@ class Told:
         # Oldest first.
         self._leaks: dict[tuple[str, str], tuple[float, Leak]] = {}
 
+    def knows(self, code: str, key: str) -> bool:
+        """Tell whether such a warning has been given lately."""
+        given = self._leaks.get((code, key))
+        if given is None:
+            return False
+        return time.monotonic() - given[0] < conf.get().idle_timeout
+
     def remember(self, leak: Leak) -> bool:
         """Take note of a warning; False if the same has been given lately."""
-        now = time.monotonic()
         place = leak.code, leak.key
         with self._lock:
-            given = self._leaks.get(place)
-            if given is not None:
-                if now - given[0] < conf.get().idle_timeout:
-                    return False
-                del self._leaks[place]
-            elif len(self._leaks) >= MAX_REMEMBERED:
+            if self.knows(*place):
+                return False
+            # The newest comes last.
+            known = self._leaks.pop(place, None)
+            if known is None and len(self._leaks) >= MAX_REMEMBERED:
                 del self._leaks[next(iter(self._leaks))]
-            self._leaks[place] = now, leak
+            self._leaks[place] = time.monotonic(), leak
         return True
 
     def recent(self) -> list[Leak]:
@@ -133,6 +138,9 @@ async def slow(
     operation: str, key: StoreKey, seconds: float, *, blocking: bool
 ) -> None:
     """Warn of an operation that took longer than `SLOW_OPERATION_MS`."""
+    # Where one is slow, so are many: words for each would make them slower yet.
+    if told.knows("slow", str(key)):
+        return
     limit = conf.get().slow_operation_ms
     leak = Leak(
         "slow",

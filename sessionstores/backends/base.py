@@ -104,9 +104,10 @@ class Backend(Connectivity):
         return None
 
     async def pause(self, seconds: float) -> None:
-        """Wait, in the way that fits this flavour."""
+        """Wait, in the way that fits this flavour; 0 lets an event loop go on."""
         if self.blocking:
-            time.sleep(seconds)  # noqa: ASYNC251 - that is what blocking means
+            if seconds > 0:
+                time.sleep(seconds)  # noqa: ASYNC251 - that is what blocking means
         else:
             await asyncio.sleep(seconds)
 
@@ -362,7 +363,7 @@ class Backend(Connectivity):
         return None
 
     async def run_name(self) -> str:
-        """Name the present run of the server: another one after a restart or a failover.
+        """Name the present run of the server; a restart or a failover gives another.
 
         Either may undo commits that have been acknowledged. "" where neither leaves
         anything behind that could be taken for what was there before.

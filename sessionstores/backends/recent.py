@@ -18,27 +18,31 @@ class Recent:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._records: OrderedDict[StoreKey, Record] = OrderedDict()
+        # With the bytes that each is taken to have.
+        self._records: OrderedDict[StoreKey, tuple[Record, int]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def get(self, key: StoreKey) -> Record | None:
         """Return the record; None if it is not at hand."""
-        return self._records.get(key)
+        held = self._records.get(key)
+        return None if held is None else held[0]
 
     def put(self, record: Record) -> None:
         """Remember a record in place of an older one."""
+        size = record.bytes + OVERHEAD
         with self._lock:
             self._forget(record.key)
-            self._records[record.key] = record
-            self._bytes += record.bytes + OVERHEAD
+            self._records[record.key] = record, size
+            self._bytes += size
             while self._bytes > self._max_bytes:
                 self._forget(next(iter(self._records)))
 
     def drop(self, key: StoreKey) -> None:
         """Forget a record that is gone."""
-        with self._lock:
-            self._forget(key)
+        if key in self._records:
+            with self._lock:
+                self._forget(key)
 
     def clear(self) -> None:
         """Forget all."""
@@ -47,6 +51,6 @@ class Recent:
             self._bytes = 0
 
     def _forget(self, key: StoreKey) -> None:
-        record = self._records.pop(key, None)
-        if record is not None:
-            self._bytes -= record.bytes + OVERHEAD
+        held = self._records.pop(key, None)
+        if held is not None:
+            self._bytes -= held[1]

@@ -33,7 +33,6 @@ from .redis_places import place_of
 from .redis_report import report, server_of
 from .redis_sessions import RedisSessions
 from .redis_wire import (
-    TIME,
     Head,
     by_session,
     corrupt,
@@ -65,6 +64,7 @@ QUARANTINE = 86_400.0
 SLOW_MS = 10
 
 _ORDER = struct.Struct("<dd")
+_TOLD = struct.Struct("<ddB")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -236,9 +236,9 @@ class RedisBackend(RedisSessions):
                 raise
             lost = error
             answer = await self._call("commit", keys, arguments, again=False)
-        verdict, *rest = answer
+        verdict, *rest = answer if isinstance(answer, list) else (b"ok", answer)
         if verdict == b"ok":
-            return await self._committed(base, states, attempt, rest)
+            return await self._committed(base, rev, states, attempt, *rest)
         if verdict == b"absent":
             self._recent.drop(key)
             return Stale(None)
@@ -259,24 +259,25 @@ class RedisBackend(RedisSessions):
     async def _committed(
         self,
         base: Record,
+        rev: Rev,
         changes: Mapping[str, bytes | None],
         attempt: Attempt | None,
-        answer: Sequence[Any],
+        told: bytes,
+        lines: Sequence[bytes | None] = (None, None),
     ) -> Committed:
         key = base.key
-        moment, front, due, lines = answer
-        head = head_of(front)
+        at, seen, due = _TOLD.unpack(told)
         states = {**base.states, **changes}
         kept = {name: data for name, data in states.items() if data is not None}
-        (at,) = TIME.unpack(moment)
         clients = merged(base.clients, attempt, at)
-        record = Record(key, head.history, kept, clients, head.created, head.seen)
+        history = base.history.extend(rev)
+        record = Record(key, history, kept, clients, base.created, seen)
         self._recent.put(record)
         if due:
             # The commit is in, whatever fails now.
             with suppress(StoreUnavailable):
                 await self._touched(key, if_due=False)
-        return Committed(record, followers_in(key, moment, lines))
+        return Committed(record, followers_in(key, told, lines))
 
     async def touch(self, key: StoreKey) -> bool:
         """See `Backend.touch`."""

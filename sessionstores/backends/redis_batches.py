@@ -70,7 +70,7 @@ class Batches:
                 answers = await self._exchange([command for command, _ in batch])
         except (RedisError, OSError) as error:
             failure = error
-        except asyncio.CancelledError:
+        except BaseException:
             failure = RedisConnectionError("The event loop ends.")
             raise
         finally:

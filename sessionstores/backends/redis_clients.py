@@ -26,11 +26,10 @@ from .redis_exchange import POOL_SECONDS, Exchange
 from .redis_places import ANSWER_SECONDS, Place
 from .redis_stream import CAN_STREAM, Stream, shut
 
-# Connections of one process for synchronous callers; of one loop for its coroutines.
+# Connections of one process for synchronous callers; of one loop for what its
+# coroutines do not send through the one that they share.
 BLOCKING_CONNECTIONS = 32
 LOOP_CONNECTIONS = 8
-# Beside those, where one pool gives them out: for what is more than one command.
-SPARE_CONNECTIONS = 4
 
 # What an address may not change, though its query counts more than arguments do.
 OURS = ("decode_responses", "socket_timeout", "socket_connect_timeout")
@@ -66,9 +65,7 @@ def blocking_client(place: Place) -> Any:
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             list(place.sentinels), sentinel_kwargs=_of_sentinel(place, arguments)
         )
-        return sentinel.master_for(
-            place.service, max_connections=limit + SPARE_CONNECTIONS, **arguments
-        )
+        return sentinel.master_for(place.service, max_connections=limit, **arguments)
     pool = BlockingConnectionPool.from_url(
         _address(place.url), max_connections=limit, timeout=POOL_SECONDS, **arguments
     )
@@ -101,12 +98,12 @@ def _of_sentinel(place: Place, arguments: dict[str, Any]) -> dict[str, Any]:
     return {**{name: arguments[name] for name in times}, **place.sentinel_options}
 
 
-def exchange(place: Place, client: Any) -> Exchange | None:
-    """Return what sends faster than `client`, over its connections; None: nothing."""
-    pool = getattr(client, "connection_pool", None)
-    if pool is None or not CAN_STREAM:
+def exchange(place: Place) -> Exchange | None:
+    """Return what sends faster than a `blocking_client`; None if nothing does."""
+    if place.cluster or not CAN_STREAM:
         return None
-    return Exchange(pool, place.options.get("max_connections", BLOCKING_CONNECTIONS))
+    limit = place.options.get("max_connections", BLOCKING_CONNECTIONS)
+    return Exchange(lambda: blocking_client(place), limit)
 
 
 class LoopClient:

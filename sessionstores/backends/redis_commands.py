@@ -63,7 +63,7 @@ class RedisCommands(Backend):
         self._place = place
         if blocking:
             self._client = blocking_client(place)
-            self._exchange = exchange(place, self._client)
+            self._exchange = exchange(place)
             sender = self._exchange
             self._execute = sender.send if sender else self._client.execute_command
         else:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 from weakref import WeakSet
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
-
 
 try:
     from hiredis import pack_command
@@ -30,16 +29,20 @@ FRESH_SECONDS = 0.05
 
 
 class Exchange:
-    """Sends commands and waits for their answers; safe in threads and across a fork."""
+    """Sends commands and waits for their answers; safe in threads and across a fork.
 
-    def __init__(self, pool: Any, limit: int) -> None:
-        self._pool = pool
+    `make` returns a client of redis-py's, which opens up to `limit` connections.
+    """
+
+    def __init__(self, make: Callable[[], Any], limit: int) -> None:
+        self._make = make
         self._limit = limit
         self.forget()
         _exchanges.add(self)
 
     def forget(self) -> None:
         """Start afresh: the connections at hand are another process's."""
+        self._client = self._make()
         # Each with the time when it was last used. Those that were closed open again.
         self._idle: list[tuple[Any, float]] = []
         # When one was last found to be lost.
@@ -70,7 +73,7 @@ class Exchange:
             connection, used = None, 0.0
         try:
             if connection is None:
-                connection = self._pool.make_connection()
+                connection = self._client.connection_pool.make_connection()
             if used < max(self._lost, time.monotonic() - FRESH_SECONDS):
                 _make_ready(connection)
             connection.send_packed_command([packed], check_health=False)

@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,8 +29,8 @@ CAN_STREAM = Reader is not None
 
 _INCOMPLETE = object()
 
-# A packed command, its answer to come, and until when by the loop's clock.
-Sent = tuple[bytes, "asyncio.Future[Any]", float]
+# A packed command and its answer to come.
+Sent = tuple[bytes, "asyncio.Future[Any]"]
 
 
 def _refusal(text: str) -> ResponseError:
@@ -38,8 +38,8 @@ def _refusal(text: str) -> ResponseError:
     return (NoScriptError if text.startswith("NOSCRIPT") else ResponseError)(text)
 
 
-def _fail(commands: Sequence[Sent], error: BaseException) -> None:
-    for _, answer, _ in commands:
+def _fail(answers: Iterable[asyncio.Future[Any]], error: BaseException) -> None:
+    for answer in answers:
         if not answer.done():
             answer.set_exception(error)
 
@@ -59,7 +59,8 @@ class Line(asyncio.Protocol):
             replyError=_refusal,
             notEnoughData=_INCOMPLETE,
         )
-        self._pending: deque[Sent] = deque()
+        # Answers to come, each with its deadline by the loop's clock.
+        self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._retired = False
         self._closed = self._loop.create_future()
@@ -74,17 +75,19 @@ class Line(asyncio.Protocol):
 
     def write(self, commands: Sequence[Sent]) -> None:
         """Write commands in one go; each answer is set when it is there."""
-        self._pending.extend(commands)
+        # From now, since the loop may have been kept busy before.
+        deadline = self._loop.time() + ANSWER_SECONDS
+        self._pending.extend([(answer, deadline) for _, answer in commands])
         if self._timer is None:
-            self._timer = self._loop.call_at(commands[0][2], self._check)
-        self._transport.write(b"".join([packed for packed, _, _ in commands]))
+            self._timer = self._loop.call_at(deadline, self._check)
+        self._transport.write(b"".join([packed for packed, _ in commands]))
 
     def data_received(self, data: bytes) -> None:
         """Set the answers that are complete, in the order of the commands."""
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not _INCOMPLETE:
-                _, answer, _ = self._pending.popleft()
+                answer, _ = self._pending.popleft()
                 if isinstance(reply, Exception):
                     # A primary that was demoted: the next one is elsewhere.
                     self._retired |= str(reply).startswith("READONLY")
@@ -109,7 +112,7 @@ class Line(asyncio.Protocol):
         self._timer = None
         if not self._pending:
             return
-        deadline = self._pending[0][2]
+        _, deadline = self._pending[0]
         if deadline > self._loop.time():
             self._timer = self._loop.call_at(deadline, self._check)
         else:
@@ -122,7 +125,7 @@ class Line(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         pending, self._pending = self._pending, deque()
-        _fail(pending, error)
+        _fail([answer for answer, _ in pending], error)
 
     async def close(self) -> None:
         """Close at once; return when it is."""
@@ -148,8 +151,7 @@ class Stream:
         """Return the answer to come; errors are those of redis-py and TimeoutError."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        packed = pack_command(command)
-        self._waiting.append((packed, answer, loop.time() + ANSWER_SECONDS))
+        self._waiting.append((pack_command(command), answer))
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._depart)
@@ -178,7 +180,7 @@ class Stream:
             self._opening = None
             waiting, self._waiting = self._waiting, []
             if failure is not None:
-                _fail(waiting, failure)
+                _fail([answer for _, answer in waiting], failure)
             elif waiting and self._line is not None:
                 self._line.write(waiting)
 

@@ -84,7 +84,8 @@ def record_of(key: StoreKey, fields: Sequence[bytes]) -> Record:
 def removed_of(session: str, final: Sequence[Any]) -> Removed:
     """Return what a script took away: id, the hash or None, the followers if any."""
     id, fields, followed = final
-    key = StoreKey(session, id.decode())
+    # Whoever entered it in the index has checked it.
+    key = StoreKey._make((session, id.decode()))
     states = None
     if fields is not None:
         states = {
@@ -136,13 +137,16 @@ def activity_of(field: bytes | None, now: float) -> tuple[int, ...]:
 def followers_in(
     key: StoreKey, moment: bytes, lines: Sequence[bytes | None]
 ) -> frozenset[str]:
-    """Return the processes that follow a record: its own lines, and everyone's."""
+    """Return the processes that follow a record: its own lines, and everyone's.
+
+    `moment` begins with the time.
+    """
     own, everyone = lines
     if key.is_session:
         everyone = None
     if own is None and everyone is None:
         return NOBODY
-    (now,) = TIME.unpack(moment)
+    (now,) = TIME.unpack_from(moment)
     entries = ((own or b"") + (everyone or b"")).decode().splitlines()
     pairs = (entry.split(" ") for entry in entries)
     return frozenset(process for deadline, process in pairs if float(deadline) > now)
