@@ -108,7 +108,7 @@ class StaffConsumer(AsyncWebsocketConsumer):
         self._who, self.topic = who, topic
         _watching.add(self)
         await self._join()
-        await self.send('{"type":"ready"}')
+        await self._say("ready")
 
     async def disconnect(self, code: int) -> None:
         """Stop listening."""
@@ -143,11 +143,11 @@ class StaffConsumer(AsyncWebsocketConsumer):
         if self._changed and self in _watching:
             self._changed = False
             self._next = self.loop.time() + NUDGE_SECONDS
-            self._task(self._say_changed())
+            self._task(self._say("changed"))
 
-    async def _say_changed(self) -> None:
+    async def _say(self, kind: str) -> None:
         try:
-            await self.send('{"type":"changed"}')
+            await self.send(f'{{"type":"{kind}"}}')
         except Exception:  # noqa: BLE001
             # Servers differ in what they raise once the page is gone, if anything.
             logger.debug("A page was gone before it was nudged")

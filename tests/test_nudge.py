@@ -237,8 +237,12 @@ async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> No
     assert await one.closed() == HELLO_TIMEOUT
 
 
-def test_where_no_loop_serves_nothing_is_kept() -> None:
+def test_where_no_loop_serves_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     (nudger,) = (each for each in outlet.subscribers if isinstance(each, nudge._Nudger))
+    # Another test's, which may have ended in the midst of it.
+    monkeypatch.setattr(nudge, "hubs", {})
+    monkeypatch.setattr(nudger, "_planned", None)
+    monkeypatch.setattr(nudger, "_codes", set())
     stores.get(Board, CODE, "alice").dispatch(Board.note, "x")
     assert nudger._codes == set()
 

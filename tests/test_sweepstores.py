@@ -99,6 +99,13 @@ class Shell:
             process.communicate()
 
 
+@pytest.fixture(autouse=True)
+def _open(django_db_blocker: Any) -> Iterator[None]:
+    """Let the command close what is old of connections that other tests opened."""
+    with django_db_blocker.unblock():
+        yield
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Callable[[Site], Shell]]:
     """Make a `Shell` on a site with these settings."""

@@ -221,10 +221,15 @@ class Index(Connections):
             place = await self._place(key)
             await self._drop_own(key, place.record, rev)
             place = await self._settle(key)
-            if founded is not None and not place.members.value:
-                session = StoreKey.of_session(key.session)
+            if place.members.value or place.session is None:
+                return
+            session = StoreKey.of_session(key.session)
+            if place.ended:
+                # Whoever founded it may have left it to those who were still here.
+                await self._drop(self._record(session), place.session.token)
+            elif founded is not None:
                 await self._drop_own(session, place.session, founded)
-                await self._settle(session)
+            await self._settle(session)
 
     async def _drop_own(self, key: StoreKey, found: Versioned | None, rev: Rev) -> None:
         with suppress(StateCorrupt):

@@ -131,7 +131,7 @@ def test_many_threads_share_the_bounded_pool_of_their_process(own: Valkey) -> No
         for _ in range(20):
             assert client.echo(str(number)) == str(number).encode()
 
-    in_threads(2 * BLOCKING_CONNECTIONS, ask)
+    in_threads(BLOCKING_CONNECTIONS + 8, ask)
     assert 1 <= connected(own) <= BLOCKING_CONNECTIONS
     client.close()
 

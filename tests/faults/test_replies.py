@@ -14,7 +14,7 @@ from sessionstores.manager import stores
 from tests.servers import Server
 
 from . import writers
-from .counts import count
+from .counts import FULL
 from .proxy import Proxy
 from .sites import on_memcached, on_redis
 from .writers import Roll, Writer
@@ -24,6 +24,10 @@ pytestmark = pytest.mark.usefixtures("ledgers")
 SITES = {"valkey": on_redis, "memcached": on_memcached}
 # What is cut of a commit; of the two, also of the retry that makes up for the first.
 CUTS = [{"replies": 1}, {"requests": 1}] * 2 + [{"replies": 2}, {"requests": 2}]
+
+
+# Of each kind of server and caller; elsewhere they make a tenth of one together.
+TIMES = 1_000 if FULL else 25
 
 
 def enter(roll: Roll, number: int, proxy: Proxy, cuts: list[dict[str, int]]) -> None:
@@ -58,7 +62,7 @@ def test_a_commit_whose_reply_is_lost_is_in_once_or_said_to_be_unknown(
     with Proxy(server.port) as proxy, asyncio.Runner() as runner:
         settings.CACHES = SITES[name](proxy.port)["CACHES"]
         store = stores.get(Roll, code, "alice")
-        while proxy.cuts < count(1_000):
+        while proxy.cuts < TIMES:
             number += 1
             cuts = [rng.choice(CUTS)]
             try:
@@ -92,6 +96,7 @@ def test_a_commit_whose_reply_is_lost_is_in_once_or_said_to_be_unknown(
     assert not doubled
     assert not refused & set(numbers), "false conflicts"
     assert unknown == {number: number in numbers for number in unknown}
-    # The retry makes up for a single loss: all of these but few.
-    assert len(done) > number / 3
+    # The retry makes up for a single loss: all of these but few, unless other tests
+    # take so much of the machine's time that it would come too late.
+    assert len(done) > number / (3 if FULL else 10)
     assert added > 0
