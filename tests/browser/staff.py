@@ -19,7 +19,7 @@ SERIOUS = """async () => {
   const { violations } = await axe.run("#ss", { resultTypes: ["violations"] });
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`.slice(0, 200)));
+    .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}`));
 }"""
 
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
