@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template import engines
 from django.test import AsyncClient, Client, RequestFactory
@@ -30,6 +33,22 @@ pytestmark = [
     pytest.mark.urls(__name__),
     pytest.mark.django_db(transaction=True),
 ]
+
+
+@pytest.fixture(autouse=True)
+async def _of_this_database() -> None:
+    """Have the thread that serves coroutines connect anew.
+
+    In memory, a connection that an earlier test left there may be to a database that
+    is gone.
+    """
+
+    def forget() -> None:
+        with suppress(AttributeError):
+            del connections["default"]
+
+    await sync_to_async(forget)()
+
 
 VIEWS = ["private", "aprivate", "cbv", "acbv", "mixed", "amixed"]
 SECOND = "tests.test_middleware.early"

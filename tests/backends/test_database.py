@@ -285,6 +285,9 @@ except StopIteration:
 def test_a_forked_process_opens_connections_of_its_own(alias: str) -> None:
     run(DatabaseBackend(alias, blocking=True).clear())
     code = """
+import warnings
+# Our threads know how to fork; the interpreter warns of any.
+warnings.simplefilter("ignore", DeprecationWarning)
 backend = get_backend(blocking=False)
 asyncio.run(count(backend, 1))
 child = os.fork()
