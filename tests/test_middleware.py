@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template import engines
 from django.test import AsyncClient, Client, RequestFactory
@@ -44,8 +44,10 @@ async def _of_this_database() -> None:
     """
 
     def forget() -> None:
-        with suppress(AttributeError):
-            del connections["default"]
+        for connection in connections.all(initialized_only=True):
+            # Django closes none that is in memory.
+            BaseDatabaseWrapper.close(connection)
+            del connections[connection.alias]
 
     await sync_to_async(forget)()
 
