@@ -35,7 +35,8 @@ test: $(VENV)/.dev
 	@if command -v npm >/dev/null && [ ! -d node_modules/axe-core ]; then \
 		npm install --silent || echo "npm install failed: the pages are not judged by axe"; fi
 	@if [ -n "$(CLIENT_TESTS)" ]; then "$(NODE)" --test --test-reporter=spec $(CLIENT_TESTS); fi
-	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 # One after the other: they measure how long an outage lasts.
 faults: $(VENV)/.dev

@@ -35,6 +35,8 @@ def cache_on(
         elif kind == "memcached":
             site = on_memcached(request.getfixturevalue("memcached").port)
         else:
+            # First, since a connection in memory that is open stays what it is.
+            request.getfixturevalue("django_db_setup")
             stack.enter_context(request.getfixturevalue("django_db_blocker").unblock())
             entry = _entry(kind, request)
             # A name of its own: a connection that is still in use may outlive its test.

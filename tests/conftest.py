@@ -22,7 +22,11 @@ from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, mi
 
 T = TypeVar("T", bound=Server)
 
-BROWSER_TESTS = Path(__file__).parent / "browser"
+TESTS = Path(__file__).parent
+BROWSER_TESTS = TESTS / "browser"
+# Files with few tests that take long: begun last, they would keep one process busy
+# while the others have nothing left to do.
+LONG = ("browser", "faults", "test_demo", "test_sweepstores", "integration")
 # A CI run must not pass by skipping.
 IN_CI = os.environ.get("CI") == "true"
 
@@ -33,10 +37,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("sessionstores")
 
 
+# After the plugin that shuffles, whose order stays but for this.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(BROWSER_TESTS):
             item.add_marker(pytest.mark.browser)
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(LONG))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -81,7 +81,10 @@ class Server(ABC):
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Let it answer nothing for a while, with its connections open."""
+        assert self.process is not None
         self.signal(signal.SIGSTOP)
+        # Its threads stop one by one, and the last may still answer.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         try:
             yield
         finally:

@@ -6,10 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template import engines
 from django.test import AsyncClient, Client, RequestFactory
@@ -33,23 +30,6 @@ pytestmark = [
     pytest.mark.urls(__name__),
     pytest.mark.django_db(transaction=True),
 ]
-
-
-@pytest.fixture(autouse=True)
-async def _of_this_database() -> None:
-    """Have the thread that serves coroutines connect anew.
-
-    In memory, a connection that an earlier test left there may be to a database that
-    is gone.
-    """
-
-    def forget() -> None:
-        for connection in connections.all(initialized_only=True):
-            # Django closes none that is in memory.
-            BaseDatabaseWrapper.close(connection)
-            del connections[connection.alias]
-
-    await sync_to_async(forget)()
 
 
 VIEWS = ["private", "aprivate", "cbv", "acbv", "mixed", "amixed"]

@@ -100,7 +100,7 @@ class Shell:
 
 
 @pytest.fixture(autouse=True)
-def _open(django_db_blocker: Any) -> Iterator[None]:
+def _open(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Let the command close what is old of connections that other tests opened."""
     with django_db_blocker.unblock():
         yield

@@ -48,9 +48,25 @@ from .driven import (
     lease,
 )
 
+# Where the backends keep how long they wait for a server.
+DEADLINES = [
+    "redis_batches.ANSWER_SECONDS",
+    "redis_clients.ANSWER_SECONDS",
+    "redis_stream.ANSWER_SECONDS",
+    "redis_clients.POOL_SECONDS",
+    "database_pool.DEADLINE",
+    "memcached_servers.TIMEOUT",
+]
+
 
 class BackendContract(ConnectionsContract, OverviewContract):
     """The whole of it."""
+
+    @pytest.fixture(autouse=True)
+    def _patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let a busy machine take its time: deadlines have tests of their own."""
+        for name in DEADLINES:
+            monkeypatch.setattr(f"sessionstores.backends.{name}", 10.0)
 
     # Opening and reading
 

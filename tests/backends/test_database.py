@@ -53,13 +53,15 @@ from .contract import (
 FULL = os.environ.get("SESSIONSTORES_FAULTS") == "full"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def unblocked(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
     with django_db_blocker.unblock():
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sqlite(tmp_path_factory: pytest.TempPathFactory, unblocked: None) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("sqlite") / "stores.sqlite3"
     entry = {
@@ -71,7 +73,7 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory, unblocked: None) -> Iterato
         yield path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgresql(postgres: Postgres, unblocked: None) -> Iterator[Postgres]:
     with database("pg", postgres.database):
         yield postgres

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 import pytest
 from pytest_django import Settings
 
+from sessionstores.backends import redis_commands
 from sessionstores.backends.redis import RedisBackend
 from sessionstores.backends.redis_clients import blocking_client
 from sessionstores.backends.redis_commands import Script, made, script
+from sessionstores.backends.redis_places import Place
 from tests.servers import ValkeyCluster
 
 from .contract import BackendContract, Clock
@@ -28,13 +30,24 @@ def script_at(name: str, time: float) -> Script:
     return made(text.replace(TIME, f"{{{seconds}, {round((time - seconds) * 1e6)}}}"))
 
 
+_clients: dict[str, Any] = {}
+
+
+def shared_client(place: Place) -> Any:
+    """Return a client that tests share: to find out a cluster takes longer than one."""
+    address = place.url or place.cluster
+    if address not in _clients:
+        _clients[address] = blocking_client(place)
+    return _clients[address]
+
+
 class ClockedRedis(RedisBackend):
     """The backend with the time of a test: scripts read it, and keys age with it."""
 
     def __init__(self, clock: Clock, *, blocking: bool) -> None:
         super().__init__("default", blocking=blocking)
         self.clock = clock
-        self.outside: Any = blocking_client(self._place)
+        self.outside: Any = shared_client(self._place)
 
     def _script(self, name: str) -> Script:
         return script_at(name, self.clock.time)
@@ -108,5 +121,11 @@ class TestCluster(RedisContract):
     RACES: ClassVar[int] = 2
 
     @pytest.fixture(autouse=True)
-    def _at(self, settings: Settings, cluster: ValkeyCluster) -> None:
+    def _at(
+        self,
+        settings: Settings,
+        cluster: ValkeyCluster,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(redis_commands, "blocking_client", shared_client)
         settings.SESSIONSTORES = {"REDIS": {"cluster": cluster.nodes[0].url}}

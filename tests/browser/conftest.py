@@ -55,6 +55,15 @@ def demo(tmp_path: Path) -> Iterator[DemoProcess]:
     assert code == 0
 
 
+# For tests that change nothing of it, but for what they say themselves.
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
+    process = DemoProcess("--port", "0", temporary=tmp_path_factory.mktemp("demo"))
+    yield process
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Open]:
     """Open an address as somebody else: `open_page(url, **context_options)`."""

@@ -58,3 +58,29 @@ def serious(page: Page, axe: Path = AXE) -> list[str]:
     page.evaluate(axe.read_text())
     found: list[str] = page.evaluate(SERIOUS)
     return found
+
+
+def pages_of(demo: DemoProcess) -> list[str]:
+    """Return the paths of all pages that can be opened."""
+    code = code_of(demo)
+    return [
+        "",
+        "?q=nothing+is+called+so",
+        f"{code}/",
+        f"{code}/ada/",
+        f"{code}/*/",
+        f"{code}/ada/board/edit/",
+        f"{code}/.history/",
+    ]
+
+
+def ask(page: Page, button: str) -> None:
+    """Press a button that asks first."""
+    page.get_by_role("button", name=button).click()
+    expect(page.get_by_role("link", name="Cancel")).to_be_visible()
+
+
+def confirm(page: Page) -> None:
+    """Do what was asked for."""
+    page.locator(".ss-ask .ss-button-strong").click()
+    expect(page.locator(".ss-ask")).to_have_count(0)

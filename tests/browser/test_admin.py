@@ -1,4 +1,4 @@
-"""The admin in a real browser: watched, used, in the dark, on a phone, by keyboard."""
+"""The admin in a real browser: watched, used, cut off, by keyboard alone."""
 
 from __future__ import annotations
 
@@ -6,53 +6,13 @@ import json
 import os
 import re
 import signal
-import time
-from collections.abc import Iterator
 
-import django
-import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.boards import BoardView
 from tests.browser.conftest import Open
-from tests.browser.staff import AXE, OVERFLOW, code_of, serious, sign_in, visit
+from tests.browser.staff import ask, code_of, confirm, sign_in, visit
 from tests.demo_process import DemoProcess
-
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
-
-
-# Nothing below depends on what another test has left, but for what it says itself.
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
-    process = DemoProcess("--port", "0", temporary=tmp_path_factory.mktemp("demo"))
-    yield process
-    assert process.stop() == 0
-    assert "Traceback" not in process.output
-
-
-def pages_of(demo: DemoProcess) -> list[str]:
-    """Return the paths of all pages that can be opened."""
-    code = code_of(demo)
-    return [
-        "",
-        "?q=nothing+is+called+so",
-        f"{code}/",
-        f"{code}/ada/",
-        f"{code}/*/",
-        f"{code}/ada/board/edit/",
-        f"{code}/.history/",
-    ]
-
-
-def ask(page: Page, button: str) -> None:
-    """Press a button that asks first."""
-    page.get_by_role("button", name=button).click()
-    expect(page.get_by_role("link", name="Cancel")).to_be_visible()
-
-
-def confirm(page: Page) -> None:
-    page.locator(".ss-ask .ss-button-strong").click()
-    expect(page.locator(".ss-ask")).to_have_count(0)
 
 
 def row(page: Page, id: str) -> str:
@@ -207,9 +167,9 @@ def test_a_refresh_keeps_focus_ticks_folds_and_the_order_of_rows(
 
 
 def test_what_is_chosen_for_refreshing_is_remembered_and_can_be_paused(
-    demo: DemoProcess, open_page: Open
+    shared: DemoProcess, open_page: Open
 ) -> None:
-    page = sign_in(demo, open_page)
+    page = sign_in(shared, open_page)
     asked: list[int] = []
     page.on(
         "response",
@@ -234,9 +194,9 @@ def test_what_is_chosen_for_refreshing_is_remembered_and_can_be_paused(
 
 
 def test_a_server_that_does_not_answer_makes_the_page_say_that_it_is_stale(
-    demo: DemoProcess, open_page: Open
+    shared: DemoProcess, open_page: Open
 ) -> None:
-    page = sign_in(demo, open_page)
+    page = sign_in(shared, open_page)
     page.locator("#ss-every").select_option("2")
     broken = {"now": True}
 
@@ -256,9 +216,9 @@ def test_a_server_that_does_not_answer_makes_the_page_say_that_it_is_stale(
 
 
 def test_who_is_signed_out_meanwhile_is_told(
-    demo: DemoProcess, open_page: Open
+    shared: DemoProcess, open_page: Open
 ) -> None:
-    page = sign_in(demo, open_page)
+    page = sign_in(shared, open_page)
     page.locator("#ss-every").select_option("2")
     page.context.clear_cookies()
     expect(page.locator("#ss-badge")).to_contain_text("You are signed out.")
@@ -277,150 +237,3 @@ def test_a_killed_server_is_noticed_without_losing_the_page(
     finally:
         os.kill(demo.process.pid, signal.SIGCONT)
     expect(page.locator("#ss-badge")).to_contain_text("Live", timeout=20_000)
-
-
-def test_without_a_script_everything_but_the_refresh_is_there(
-    shared: DemoProcess, open_page: Open
-) -> None:
-    page = sign_in(shared, open_page, java_script_enabled=False)
-    code = code_of(shared)
-    expect(page.locator("#ss-livebar")).to_be_hidden()
-    page.get_by_role("link", name=code).click()
-    page.get_by_role("link", name="ada").click()
-    expect(page.locator(".ss-tree")).to_contain_text('name: "Ada"')
-    page.locator("summary", has_text="deck").click()
-    expect(page.get_by_text('"focus"')).to_be_hidden()
-    expect(page.get_by_role("button", name="Copy JSON")).to_be_hidden()
-    page.get_by_role("button", name="Reset…").click()
-    expect(page.get_by_role("heading", name="Reset 1 participant?")).to_be_visible()
-
-
-# In a CI run its absence is a failure.
-needs_axe = pytest.mark.skipif(
-    not (AXE.exists() or os.environ.get("CI") == "true"),
-    reason="Needs axe-core: npm install.",
-)
-
-
-@needs_axe
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
-    shared: DemoProcess, open_page: Open, scheme: str
-) -> None:
-    page = sign_in(shared, open_page, color_scheme=scheme)
-    for path in pages_of(shared):
-        visit(page, shared, path)
-        assert serious(page) == [], path
-    visit(page, shared, f"{code_of(shared)}/")
-    for button in ("End session…", "Send a message…", "Extend…"):
-        ask(page, button)
-        assert serious(page) == [], button
-        page.get_by_role("link", name="Cancel").click()
-
-
-@pytest.mark.parametrize("locale", ["en-GB", "de-DE", "he-IL"])
-def test_a_phone_needs_no_scrolling_sideways(
-    shared: DemoProcess, open_page: Open, locale: str
-) -> None:
-    page = sign_in(shared, open_page, **PHONE, locale=locale)
-    for path in pages_of(shared):
-        visit(page, shared, path)
-        assert page.evaluate(OVERFLOW) <= 0, path
-
-
-def test_pages_mirror_for_right_to_left_scripts(
-    shared: DemoProcess, open_page: Open
-) -> None:
-    page = sign_in(shared, open_page, locale="he-IL")
-    assert page.evaluate("document.documentElement.dir") == "rtl"
-    title = page.locator("#ss h1").bounding_box()
-    tools = page.locator(".ss-tools").bounding_box()
-    first = page.locator("#ss thead th").nth(1).bounding_box()
-    last = page.locator("#ss thead th").last.bounding_box()
-    assert title
-    assert tools
-    assert first
-    assert last
-    assert first["x"] > last["x"]
-    assert title["x"] + title["width"] >= tools["x"] + tools["width"]
-    visit(page, shared, f"{code_of(shared)}/ada/")
-    # JSON reads from the left in every script.
-    expect(page.locator(".ss-tree")).to_have_css("direction", "ltr")
-
-
-def test_the_admin_speaks_german_to_a_german_browser(
-    shared: DemoProcess, open_page: Open
-) -> None:
-    page = sign_in(shared, open_page, locale="de-DE")
-    expect(page.get_by_role("heading", name="Live-Sitzungen")).to_be_visible()
-    expect(page.locator("#ss-badge")).to_contain_text("Live · aktualisiert")
-    expect(page.locator("time[data-ss-time=ago]").first).to_contain_text("vor")
-
-
-def test_text_can_be_copied_and_downloaded(
-    shared: DemoProcess, open_page: Open
-) -> None:
-    page = sign_in(shared, open_page, permissions=["clipboard-read", "clipboard-write"])
-    code = code_of(shared)
-    visit(page, shared, f"{code}/ada/")
-    page.get_by_role("button", name="Copy", exact=True).click()
-    read = "navigator.clipboard.readText()"
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    assert page.evaluate(read) == f"{code}:ada"
-    page.get_by_role("button", name="Copy JSON").click()
-    expect(page.locator("#ss-say")).to_have_text("Copied")
-    deadline = time.monotonic() + 10
-    while not (copied := page.evaluate(read)).startswith("{"):
-        assert time.monotonic() < deadline, copied
-        page.wait_for_timeout(50)
-    assert json.loads(copied)["name"] == "Ada"
-    with page.expect_download() as download:
-        page.get_by_role("link", name="Download").click()
-    assert download.value.suggested_filename == f"{code}-ada-board.json"
-
-
-class UnfoldDemo(DemoProcess):
-    settings = "tests.settings_unfold"
-
-
-@needs_axe
-def test_it_fits_into_unfold(
-    tmp_path_factory: pytest.TempPathFactory, open_page: Open
-) -> None:
-    demo = UnfoldDemo("--port", "0", temporary=tmp_path_factory.mktemp("unfold"))
-    try:
-        for scheme in ("light", "dark"):
-            page = sign_in(demo, open_page, color_scheme=scheme)
-            for path in pages_of(demo):
-                visit(page, demo, path)
-                assert page.evaluate(OVERFLOW) <= 0, path
-                assert serious(page) == [], path
-            expect(page.get_by_role("heading", level=1).first).to_be_visible()
-    finally:
-        demo.stop()
-
-
-class StrictDemo(DemoProcess):
-    settings = "tests.settings_nonce"
-
-
-@pytest.mark.skipif(django.VERSION < (6,), reason="Needs Django 6's nonces.")
-def test_a_policy_of_nonces_alone_is_kept_on_every_page(
-    tmp_path_factory: pytest.TempPathFactory, open_page: Open
-) -> None:
-    strict = StrictDemo("--port", "0", temporary=tmp_path_factory.mktemp("strict"))
-    try:
-        # The browser reports every violation as an error, which fails the test.
-        page = sign_in(strict, open_page)
-        for path in pages_of(strict):
-            visit(page, strict, path)
-        expect(page.locator("#ss")).to_be_visible()
-        visit(page, strict, f"{code_of(strict)}/")
-        expect(page.locator("#ss-badge")).to_contain_text("Live")
-        policy = page.goto(page.url)
-        assert policy
-        assert "script-src 'nonce-" in policy.headers["content-security-policy"]
-        ask(page, "End session…")
-        confirm(page)
-    finally:
-        strict.stop()
