@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
 from . import conf, signals
@@ -30,6 +31,8 @@ class Leak(NamedTuple):
     """Something that costs memory or time beyond measure, and what to do about it.
 
     `key` says whose: "K7Q2ZD:alice", a session code, or "" for the site as a whole.
+    `text` and `hint` are English, for logs and terminals; `values` are the figures in
+    them, in bytes and seconds, for whoever says the same in another language.
     """
 
     code: Literal[
@@ -44,6 +47,7 @@ class Leak(NamedTuple):
     text: str
     hint: str
     key: str
+    values: Mapping[str, float | str | None] = MappingProxyType({})
 
 
 class Told:
@@ -117,6 +121,7 @@ def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Leak]:
             f"{key} has {size} of the {limit} bytes that MAX_STATE_BYTES allows.",
             "Past them, changes are refused (StateTooLarge). Store less, or raise it.",
             str(key),
+            {"size": size, "limit": limit},
         )
     if size > BUDGET_PER_PARTICIPANT and not key.is_session:
         yield Leak(
@@ -125,6 +130,7 @@ def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Leak]:
             f"{BUDGET_PER_PARTICIPANT} for each.",
             "Keep large things elsewhere, and in the state what they are found by.",
             str(key),
+            {"size": size, "budget": BUDGET_PER_PARTICIPANT},
         )
 
 
@@ -149,6 +155,7 @@ async def slow(
         "Look for slow code in the action, a large state, or a cache that is far away "
         "or overloaded.",
         str(key),
+        {"operation": operation, "seconds": seconds, "limit": limit / 1000},
     )
     await warn(leak, blocking=blocking)
 

@@ -1,7 +1,8 @@
 """Sweeps from inside the process where no command can see the records.
 
-A daemon thread that starts with the first record or session that this process creates
-and ends when nothing is left.
+A daemon thread that starts with the first tab that this process serves, or the first
+record or session that it creates. On a cache of its own it ends when nothing is left;
+on one that others fill too it goes on.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class AutoSweep:
 
     It ends before a fork, since it might hold a lock that the child would wait for. A
     child has copies of records that are not its own to tell of: it starts a thread
-    when it creates something itself.
+    when it creates something itself, or serves a tab.
     """
 
     def __init__(self) -> None:
@@ -140,7 +141,7 @@ class AutoSweep:
         while not stop.wait(interval):
             try:
                 self._called = False
-                if self._is_idle(_sweep(interval, stop)):
+                if self._is_idle(left=_sweep(interval, stop)):
                     return
             except StoreUnavailable as error:
                 logger.warning("Nothing is swept: %s", error)
@@ -151,7 +152,7 @@ class AutoSweep:
                 close_old_connections()
             interval = draw_interval()
 
-    def _is_idle(self, left: int) -> bool:
+    def _is_idle(self, *, left: bool) -> bool:
         """End if nothing is `left` and nothing came meanwhile."""
         with self._lock:
             if left or self._called:
@@ -161,15 +162,16 @@ class AutoSweep:
             return True
 
 
-def _sweep(interval: float, stop: threading.Event) -> int:
-    """Sweep once; return how many sessions are left, 0 if that is not wanted."""
+def _sweep(interval: float, stop: threading.Event) -> bool:
+    """Sweep once; tell whether there may be more to sweep, now or later."""
     if not is_wanted():
-        return 0
+        return False
     backend = get_backend(blocking=True)
     if not (backend.shared and run(_is_swept(backend, interval))):
         pace = _UntilStopped(stop=stop)
         run(sweep(backend, pace=pace, by="server", interval=interval))
-    return run(backend.session_count())
+    # What other processes create, they may leave to this one.
+    return backend.shared or run(backend.session_count()) > 0
 
 
 async def _is_swept(backend: Backend, interval: float) -> bool:
@@ -180,6 +182,7 @@ async def _is_swept(backend: Backend, interval: float) -> bool:
 
 autosweep = AutoSweep()
 signals.creation_hooks.append(autosweep.wake)
+signals.serving_hooks.append(autosweep.wake)
 atexit.register(autosweep.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -71,6 +71,8 @@ class Channel:
         self._taken = taken
         self._deliver = deliver
         self._layer: Any = None
+        # Whether the layer is ours alone, taken in the place of one that fell silent.
+        self._private = False
         self._name = ""
         self._listening: asyncio.Task[None] | None = None
         # A probe is on its way, and nothing has come in since it was sent.
@@ -82,13 +84,17 @@ class Channel:
         Never raises for what the layer does: it is tried again until it works.
         """
         self._layer = get_channel_layer()
+        self._private = False
         if self._layer is not None:
             await self._listen_anew()
 
     async def close(self) -> None:
-        """Read no more."""
+        """Read no more, and close the connections that nobody else uses."""
         await end([self._listening] if self._listening else [])
         self._listening = None
+        if self._private:
+            self._private = False
+            await close_layer(self._layer)
 
     async def probe(self) -> None:
         """Take a new channel if the last probe did not come back, and send another.
@@ -103,6 +109,7 @@ class Channel:
             await self.close()
             # It may share a dead connection among all its channels.
             self._layer = channel_layers.make_backend(DEFAULT_CHANNEL_LAYER)
+            self._private = True
             await self._listen_anew()
         self._unheard = True
         try:
@@ -184,6 +191,20 @@ class Channel:
             self._deliver(event)
         except Exception:
             logger.exception("Delivery of %s failed", type(event).__name__)
+
+
+async def close_layer(layer: Any) -> None:
+    """Close a channel layer's connections of this event loop, as far as it can."""
+    # Of the two on Redis, one has this for it and the other `flush`, which in the
+    # first, as in others maybe, deletes what is everybody's.
+    names = {each.__name__ for each in type(layer).__mro__}
+    how = "flush" if "RedisPubSubChannelLayer" in names else "close_pools"
+    try:
+        async with asyncio.timeout(LAYER_SECONDS):
+            if hasattr(layer, how):
+                await getattr(layer, how)()
+    except Exception as error:  # noqa: BLE001 - layers raise what their clients do
+        logger.info("A channel layer's connections did not close: %r", error)
 
 
 async def end(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -129,7 +129,7 @@ def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W006: leases run out between beats. W007: frames that servers refuse."""
+    """W006, W017: leases and records run out between beats. W007: too large frames."""
     given = usable_conf()
     if given is None:
         return []
@@ -141,6 +141,16 @@ def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 f"{given.heartbeat} s: a late beat makes people leave who are there.",
                 hint="Make PRESENCE_LEASE at least twice HEARTBEAT.",
                 id="sessionstores.W006",
+            )
+        )
+    if given.idle_timeout < 2 * given.heartbeat:
+        found.append(
+            Warning(
+                f"IDLE_TIMEOUT is {given.idle_timeout} s and HEARTBEAT "
+                f"{given.heartbeat} s: records of people who are connected may expire "
+                "between two beats.",
+                hint="Make IDLE_TIMEOUT at least twice HEARTBEAT.",
+                id="sessionstores.W017",
             )
         )
     if given.max_frame_bytes > DAPHNE_FRAME_BYTES:

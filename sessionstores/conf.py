@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any
+from math import isfinite
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+
+MAX_PREFIX_LENGTH = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,17 +43,89 @@ class Conf:
 
 KEYS = {field.name.upper(): field.name for field in fields(Conf)}
 
-_POSITIVE = (
-    "IDLE_TIMEOUT",
-    "PRESENCE_LEASE",
-    "HEARTBEAT",
-    "MAX_STATE_BYTES",
-    "MAX_PARTICIPANTS",
-    "MAX_SESSIONS",
-    "MAX_CONNECTIONS",
-    "MAX_FRAME_BYTES",
-    "TOKEN_MAX_AGE",
-)
+
+class Rule(NamedTuple):
+    """What a value must be, and that in words."""
+
+    fits: Callable[[Any], bool]
+    expected: str
+
+
+def is_number(value: object) -> bool:
+    """Tell whether it is a finite number; True and False are none."""
+    return type(value) is int or (isinstance(value, float) and isfinite(value))
+
+
+def is_prefix(value: object) -> bool:
+    """Tell whether it may begin every cache's keys, and no other key's hash tag."""
+    if not isinstance(value, str) or len(value) > MAX_PREFIX_LENGTH:
+        return False
+    return value.isascii() and value.isprintable() and not set(value) & set(" {}")
+
+
+def is_rate(value: object) -> bool:
+    """Tell whether it is a rate and a burst that lets an action through at all."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    return all(map(is_number, value)) and value[0] > 0 and value[1] >= 1
+
+
+def is_place(value: object) -> bool:
+    """Tell whether what leads to a Redis is of the types that lead there."""
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        return False
+    sentinels = value.get("sentinels", ())
+    return (
+        all(isinstance(value.get(n, ""), str) for n in ("url", "cluster", "service"))
+        and isinstance(value.get("sentinel_kwargs", {}), dict)
+        and isinstance(sentinels, list | tuple)
+        and all(isinstance(each, list | tuple) and len(each) == 2 for each in sentinels)
+    )
+
+
+_POSITIVE = Rule(lambda value: is_number(value) and value > 0, "a number above 0")
+_FROM_ZERO = Rule(lambda value: is_number(value) and value >= 0, "a number from 0 up")
+_COUNT = Rule(lambda value: type(value) is int and value > 0, "a whole number above 0")
+_FLAG = Rule(lambda value: isinstance(value, bool), "True or False")
+
+_RULES = {
+    "CACHE": Rule(
+        lambda value: isinstance(value, str), "the name of an alias of CACHES"
+    ),
+    "REDIS": Rule(
+        lambda value: value is None or is_place(value),
+        "None or a dict with a 'url', a 'cluster' (URLs), or 'sentinels' (pairs of "
+        "host and port) and a 'service', and arguments of the client",
+    ),
+    "KEY_PREFIX": Rule(
+        is_prefix,
+        f"up to {MAX_PREFIX_LENGTH} ASCII characters, none of them a space or a brace",
+    ),
+    "IDLE_TIMEOUT": _POSITIVE,
+    "PRESENCE_LEASE": _POSITIVE,
+    "LEAVE_GRACE": _FROM_ZERO,
+    "HEARTBEAT": _POSITIVE,
+    "MAX_STATE_BYTES": _COUNT,
+    "MAX_PARTICIPANTS": _COUNT,
+    "MAX_SESSIONS": _COUNT,
+    "MAX_CONNECTIONS": _COUNT,
+    "RATE_LIMIT": Rule(
+        lambda value: value is None or is_rate(value),
+        "None or (actions a second, burst), two numbers above 0, the burst from 1 up",
+    ),
+    "MAX_FRAME_BYTES": _COUNT,
+    "TOKEN_MAX_AGE": _POSITIVE,
+    "SLOW_OPERATION_MS": _FROM_ZERO,
+    "AUTO_SWEEP": Rule(
+        lambda value: value is None or isinstance(value, bool), "True, False or None"
+    ),
+    "ADMIN_READONLY": _FLAG,
+    "STATS_TOKEN": Rule(
+        lambda value: value is None or isinstance(value, str), "None or text"
+    ),
+}
+# Those whose values nobody is to read in a log.
+_SECRET = {"REDIS", "STATS_TOKEN"}
 
 
 def problems(given: object) -> list[str]:
@@ -57,37 +133,17 @@ def problems(given: object) -> list[str]:
     if not isinstance(given, dict):
         return [f"SESSIONSTORES must be a dict, not {type(given).__name__}."]
     found = []
-    for key in given:
-        if key not in KEYS:
+    for key, value in given.items():
+        rule = _RULES.get(key)
+        if rule is None:
             close = get_close_matches(str(key).upper(), KEYS, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             found.append(f"SESSIONSTORES has an unknown key {key!r}.{hint}")
-    for key in _POSITIVE:
-        value = given.get(key, 1)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        elif not rule.fits(value):
+            shown = f"this {type(value).__name__}" if key in _SECRET else repr(value)
             found.append(
-                f"SESSIONSTORES[{key!r}] must be a number above 0, not {value!r}."
+                f"SESSIONSTORES[{key!r}] must be {rule.expected}, not {shown}."
             )
-    prefix = given.get("KEY_PREFIX", "ss")
-    if not isinstance(prefix, str) or not prefix.isascii() or len(prefix) > 32:
-        found.append(
-            f"SESSIONSTORES['KEY_PREFIX'] must be short ASCII, not {prefix!r}."
-        )
-    elif not prefix.isprintable() or any(c in " {}" for c in prefix):
-        found.append(
-            f"SESSIONSTORES['KEY_PREFIX'] may hold no space or brace: {prefix!r}."
-        )
-    rate = given.get("RATE_LIMIT", (20, 40))
-    if rate is not None and not (
-        isinstance(rate, list | tuple)
-        and len(rate) == 2
-        and all(isinstance(n, int | float) and n > 0 for n in rate)
-        and rate[1] >= 1
-    ):
-        found.append(
-            "SESSIONSTORES['RATE_LIMIT'] must be (actions a second, burst) or None, "
-            f"not {rate!r}."
-        )
     return found
 
 

@@ -41,6 +41,7 @@ class Document:
     """A record as the tab sees it: its name there, and where the tab is."""
 
     __slots__ = (
+        "firm",
         "forked",
         "full",
         "gone",
@@ -54,7 +55,9 @@ class Document:
         "shown",
     )
 
-    def __init__(self, name: str, key: StoreKey, have: Rev | None) -> None:
+    def __init__(
+        self, name: str, key: StoreKey, have: Rev | None, run: str | None = None
+    ) -> None:
         self.name = name
         self.key = key
         # What the tab has, as far as is known; `full` if it needs all states anyway.
@@ -62,8 +65,10 @@ class Document:
         self.full = have is None
         # The record had been shown, and was not there when it was looked for.
         self.gone = False
-        # The newest rev on its way to the tab.
+        # The newest rev on its way to the tab, and the newest that it has or gets
+        # without a gap: while it waits for what is missing, it shows this one.
         self.rev: Rev | None = have
+        self.firm: Rev | None = have
         # The rev of the last snapshot: older changes come too late.
         self.shown: Rev | None = None
         # Changes that come in while a snapshot is read; None at other times.
@@ -72,24 +77,28 @@ class Document:
         self.owed = False
         # Another commit has taken the place of one that the tab has: it was undone.
         self.forked = False
-        # The run of the server that the last snapshot is from, as far as was known.
-        self.run: str | None = None
+        # The run of the server that the last snapshot is from, as far as is known.
+        self.run = run
 
-    def forks(self, rev: Rev) -> bool:
-        """Tell whether `rev` stands where the tab has another commit, and note it.
+    def forks(self, base: str, rev: Rev) -> bool:
+        """Note if a commit or its base stands where the tab has another; tell so.
 
         Then the server has forgotten that one. Known as soon as it happens: by the
         time that the tab asks for a snapshot, the record's ring may have let go of it.
         """
         ours = self.rev
-        if ours is None or ours[:2] != rev[:2] or ours == rev:
+        if ours is None or base == str(ours) or rev == ours:
+            return False
+        if ours[:2] not in (rev[:2], Rev.parse(base)[:2]):
             return False
         self.forked = True
         return True
 
-    def reach(self, rev: Rev) -> None:
+    def reach(self, base: str, rev: Rev) -> None:
         """Note that a commit is on its way to the tab; a late one does not move it."""
         ours = self.rev
+        if self.firm is None or base == str(self.firm):
+            self.firm = rev
         if ours is None or ours[0] != rev[0] or ours[1] < rev[1]:
             self.rev = rev
 
@@ -115,6 +124,7 @@ class Connection:
         "meta",
         "names",
         "outbox",
+        "resumed",
         "run",
     )
 
@@ -134,6 +144,8 @@ class Connection:
         self.meta = b""
         # Whether its participant joined by it, which nobody has been told yet.
         self.joined = False
+        # Whether it takes the place of one that was lost just now, as after a reload.
+        self.resumed = False
         # The present run of the server, as the hub knows it.
         self.run = ""
         # How many seconds its participant has to come back once it is gone.
@@ -147,7 +159,9 @@ class Connection:
             ("session", StoreKey.of_session(claims.session)),
         ):
             have = hello.have.get(name)
-            document = Document(name, key, Rev.parse(have) if have else None)
+            document = Document(
+                name, key, Rev.parse(have) if have else None, hello.runs.get(name)
+            )
             self.names[name] = self.documents[key] = document
         self.outbox = Outbox(send, self.read, self._attendance, self._lost)
         self._reader = asyncio.current_task()
@@ -199,7 +213,7 @@ class Connection:
             document.missed.append(change)
             return
         rev, shown = Rev.parse(change.rev), document.shown
-        if document.forks(rev):
+        if document.forks(change.base, rev):
             self.refresh(document)
             return
         if shown and shown[0] == rev[0] and shown[1] >= rev[1]:
@@ -208,12 +222,12 @@ class Connection:
         if operations is None:
             self.refresh(document)
         else:
-            document.reach(rev)
+            document.reach(change.base, rev)
             self.outbox.patch(document.name, change.base, change.rev, operations)
 
     def refresh(self, document: Document) -> None:
         """Send a snapshot with all states, when the tab can take it."""
-        document.have = document.rev
+        document.have = document.firm
         document.full = True
         self.outbox.refresh(document.name)
 
@@ -322,8 +336,10 @@ class Connection:
         *,
         reset: bool = False,
     ) -> str:
-        document.rev = document.shown = document.have = rev
+        document.rev = document.firm = document.shown = document.have = rev
         document.full = True
         document.forked = False
         document.run = self.run
-        return protocol.snapshot(document.name, str(rev), states, reset=reset)
+        return protocol.snapshot(
+            document.name, str(rev), states, run=self.run, reset=reset
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -32,7 +33,6 @@ from .exceptions import (
 )
 from .hub import Hub, current_hub
 from .protocol import BadFrame, Close, Hello
-from .signals import Note, outlet
 from .tokens import check_claims, check_standing, read_token
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -90,13 +90,11 @@ class StoreConsumer(AsyncConsumer):
         try:
             await send({"type": "websocket.accept", "subprotocol": chosen})
             close, farewell = await self._serve(offered)
+            await self._part(close, farewell)
         except _Gone:
-            await self._leave()
             return
-        except BaseException:
+        finally:
             await self._leave()
-            raise
-        await self._part(close, farewell)
 
     async def _serve(self, offered: list[str]) -> tuple[Close, str | None]:
         """Return with what to close, and what to say before."""
@@ -178,23 +176,8 @@ class StoreConsumer(AsyncConsumer):
         self._connection = connection
         self._hub: Hub = current_hub()
         await self._hub.join(connection)
-        others = [
-            lease
-            for lease in await backend.connections(connection.key)
-            if lease.connection != connection.id and not lease.leaving
-        ]
-        if len(others) >= settings.max_connections:
-            raise LimitReached(
-                f"{connection.key} has {len(others)} connections open already; close "
-                "a tab first."
-            )
-        if any(lease.client == connection.client for lease in others):
-            # A duplicated tab brings the ids of the one that it was copied from.
-            connection.client = secrets.token_urlsafe(9)
-            await self._hub.renew(connection)
+        await self._take_place(connection)
         snapshots = [await connection.open(each) for each in connection.names.values()]
-        if hello.have:
-            outlet.publish(Note(connection.key, "resumed"))
         welcome = protocol.welcome(
             session=claims.session,
             participant=claims.participant,
@@ -207,6 +190,44 @@ class StoreConsumer(AsyncConsumer):
         await connection.outbox.begin(welcome, *snapshots)
         await self._hub.admit(connection)
         return connection
+
+    async def _take_place(self, connection: Connection) -> None:
+        """Refuse one tab too many, and let a tab take the place that it had.
+
+        The limit is for those who were leased earlier: of many who come at once, all
+        see the same ones ahead, so that as many get in as may.
+        """
+        found = await connection.backend.connections(connection.key)
+        ours = [lease for lease in found if lease.connection == connection.id]
+        place = (ours[0].since if ours else math.inf, connection.id)
+        others = [
+            lease
+            for lease in found
+            if lease.connection != connection.id and not lease.leaving
+        ]
+        connection.resumed = any(lease.leaving for lease in found) or any(
+            lease.client == connection.client for lease in others
+        )
+        same = [lease for lease in others if lease.client == connection.client]
+        earlier = [each for each in others if (each.since, each.connection) < place]
+        # What the tab itself has left behind, when its worker died, is not in its way.
+        left = [lease for lease in same if lease in earlier]
+        if len(earlier) - bool(left) >= conf.get().max_connections:
+            raise _Denied(
+                Close.TOO_MANY_CONNECTIONS,
+                LimitReached.code,
+                f"{connection.key} has {len(earlier)} connections open already; close "
+                "a tab first.",
+            )
+        for lease in left:
+            if lease.connection not in self._hub.connections:
+                # If its process is alive after all, that leases it again.
+                nothing: frozenset[str] = frozenset()
+                await connection.backend.release(lease._replace(follows=nothing))
+        if same or not ours:
+            # A duplicated tab brings the ids of the one that it was copied from.
+            connection.client = secrets.token_urlsafe(9)
+            await self._hub.renew(connection)
 
     async def _read(self, connection: Connection) -> None:
         """Take frames one after the other until either side has had enough."""
@@ -283,6 +304,8 @@ class StoreConsumer(AsyncConsumer):
 
     async def _part(self, close: Close, farewell: str | None) -> None:
         if self._connection is not None:
+            # From here on nobody else closes it, which would interrupt us.
+            self._connection.closing = close
             self._connection.outbox.stop()
         if farewell is not None:
             await self._try({"type": "websocket.send", "text": farewell})

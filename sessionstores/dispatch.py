@@ -12,11 +12,16 @@ import msgspec
 from . import conf, protocol
 from .backends.base import Attempt
 from .connection import Connection, Document, public
-from .exceptions import ActionRejected, LimitReached, SessionStoresError
+from .exceptions import (
+    ActionRejected,
+    LimitReached,
+    SessionStoresError,
+    StoreUnavailable,
+)
 from .participants import Participant
 from .state import State, get_action, get_state
 from .tokens import Claims
-from .transactions import Outcome, perform
+from .transactions import Outcome, OutcomeUnknown, perform
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -158,21 +163,29 @@ class Dispatcher:
         if document is not None:
             place = self._numbered(frame, document), document
             refused = self._refused.setdefault(place, {})
+            # The next commit carries it only if the record shows that it is not in.
             refused[frame.id] = code
             if len(refused) > MAX_REFUSALS:
                 del refused[next(iter(refused))]
+        if isinstance(error, OutcomeUnknown) or (
+            # It may have taken effect when it was first sent.
+            isinstance(error, StoreUnavailable) and frame.client is not None
+        ):
+            code = "outcome_unknown"
+            message = "The server got no answer: it may have taken effect, or not."
         return protocol.reject(frame.id, code, message)
 
     def _acknowledge(
         self, frame: protocol.Action, document: Document, outcome: Outcome
     ) -> str:
-        if document.forks(outcome.rev):
+        base = str(outcome.base)
+        if document.forks(base, outcome.rev):
             self._connection.refresh(document)
-        document.reach(outcome.rev)
+        document.reach(base, outcome.rev)
         return protocol.ack(
             frame.id,
             document.name,
-            str(outcome.base),
+            base,
             str(outcome.rev),
             b"[]" if outcome.change is None else outcome.change.operations,
             None if outcome.repeated else self._encode(frame, outcome.result),

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils import formats
+from django.utils.translation import get_language_bidi
 
-_SIZES = (("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30))
+from .units import in_unit
 
 
 def size_text(size: float | None) -> str:
     """Write bytes as people read them, "8.4 KB" or "118 KB"; None as a dash."""
     if size is None:
         return "–"
-    unit, number = "B", float(size)
-    for name, each in _SIZES:
-        if size >= each:
-            unit, number = name, size / each
-    digits = 1 if unit != "B" and number < 99.95 else 0
-    text = formats.number_format(round(number, digits), digits, use_l10n=True)
-    return f"{text}\N{NO-BREAK SPACE}{unit}"
+    number, unit = in_unit(size)
+    digits = 0 if number == int(number) else 1
+    text = formats.number_format(number, digits, use_l10n=True)
+    text = f"{text}\N{NO-BREAK SPACE}{unit}"
+    if get_language_bidi():
+        # Else the unit, in Latin letters, would come before its number.
+        text = f"\N{LEFT-TO-RIGHT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+    return text
 
 
 def percent_text(share: float) -> str:

@@ -9,41 +9,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import conf, events, presence, protocol
+from . import conf, events, heartbeat, presence, protocol, signals
+from .apart import Apart
 from .backends import get_backend
 from .backends.base import Standing
 from .channel import Channel, end
 from .connection import Connection
-from .exceptions import InvalidToken, SessionEnded, StoreUnavailable
+from .exceptions import StoreUnavailable
 from .keys import StoreKey
 from .protocol import Close
 from .revs import Rev
 from .roster import Roster
 from .series import sample
-from .signals import Attendance, Disconnection, Message, Removal, Revocation
 from .timeline import write_timeline
-from .tokens import Claims, check_claims, make_token
 
 logger = logging.getLogger("sessionstores.delivery")
 
-# A tab that owes a pong for so many heartbeats is given up.
-PATIENCE = 2.5
 # Seconds that pings wait for leases; what is committed after both reaches the tab.
 LEASE_SECONDS = 0.5
-# Of its time, a token lives so long before a tab is sent a newer one.
-RENEW_AFTER = 0.75
 # So many leases or pings, then others have their turn.
 STRIDE = 64
 
-_GOOD = Standing(ended=False, revoked_at=None)
-
+_session_of = attrgetter("session")
+_session_of_tab = attrgetter("key.session")
 
 # The running hubs of this operating-system process, by process name.
 hubs: dict[str, Hub] = {}
@@ -76,6 +72,9 @@ class Hub:
         self._lock = asyncio.Lock()
         # See `Backend.run_name`.
         self._run = ""
+        self._leasing = Apart("the leases of its tabs cannot be renewed")
+        self._standing = Apart("whether its tokens count cannot be told")
+        self._heading = Apart("its tabs are told no heads")
         self._channel = Channel(self._rename, self._deliver)
         self._roster = Roster(self._lease)
 
@@ -100,6 +99,8 @@ class Hub:
         if connection.joined:
             connection.joined = False
             await presence.joined(connection.backend, [connection.key])
+        elif connection.resumed:
+            signals.outlet.publish(signals.Note(connection.key, "resumed"))
 
     async def renew(self, connection: Connection) -> None:
         """Lease again, after the connection's client id or documents changed."""
@@ -125,10 +126,15 @@ class Hub:
         # One that nobody was told of needs no time to come back.
         if self._roster.leave(connection) and not for_good:
             connection.grace = conf.get().leave_grace
-        await self._release(connection)
-        async with self._lock:
-            if not self.connections:
-                await self._stop()
+        try:
+            await self._release(connection)
+        except Exception:
+            # A spoilt session: it must not keep the hub.
+            logger.exception("%s: its leave is not told in full", connection.key)
+        finally:
+            async with self._lock:
+                if not self.connections:
+                    await self._stop()
 
     async def _release(self, connection: Connection) -> None:
         backend = get_backend(blocking=False)
@@ -182,18 +188,18 @@ class Hub:
             hubs.pop(self.process, None)
 
     def _deliver(self, event: events.Delivery) -> None:
-        if isinstance(event, Removal):
+        if isinstance(event, signals.Removal):
             self._remove(event)
-        elif isinstance(event, Message):
+        elif isinstance(event, signals.Message):
             frame = protocol.message(msgspec.json.encode(event.data))
             for connection in self._of(event.key):
                 connection.outbox.post(frame)
-        elif isinstance(event, Disconnection):
+        elif isinstance(event, signals.Disconnection):
             for connection in self._of(event.key):
                 connection.close(Close.DISCONNECTED, protocol.end("disconnected"))
-        elif isinstance(event, Revocation):
+        elif isinstance(event, signals.Revocation):
             self._check_soon(self._of(event.key))
-        elif isinstance(event, Attendance):
+        elif isinstance(event, signals.Attendance):
             self._roster.look(event.key.session)
         else:
             for connection in tuple(self.following.get(event.key, ())):
@@ -208,7 +214,7 @@ class Hub:
             if key.is_session or connection.key == key
         ]
 
-    def _remove(self, event: Removal) -> None:
+    def _remove(self, event: signals.Removal) -> None:
         for connection in tuple(self.following.get(event.key, ())):
             if event.reason == "lost":
                 connection.refresh(connection.documents[event.key])
@@ -221,26 +227,26 @@ class Hub:
         check.add_done_callback(self._checks.discard)
 
     async def _check(self, connections: list[Connection]) -> None:
-        keys = list({connection.key for connection in connections})
         try:
-            standings = await get_backend(blocking=False).standings(keys)
+            standings = await self._standings(connections)
         except StoreUnavailable:
             return  # The next heartbeat asks again.
         for connection in connections:
-            self._count(connection, standings[connection.key])
+            heartbeat.stands(connection, standings.get(connection.key, heartbeat.GOOD))
 
-    def _count(self, connection: Connection, standing: Standing) -> bool:
-        """Tell whether the connection's token still counts; close it if not."""
-        max_age = conf.get().token_max_age
-        try:
-            check_claims(connection.claims, standing, max_age=max_age)
-        except SessionEnded:
-            connection.close(Close.ENDED, protocol.end("ended"))
-        except InvalidToken as error:
-            connection.close(Close.TOKEN, protocol.error(error.code, str(error)))
-        else:
-            return True
-        return False
+    async def _standings(
+        self, connections: Sequence[Connection]
+    ) -> dict[StoreKey, Standing]:
+        """Return standings of participants, but for those of spoilt sessions."""
+        backend = get_backend(blocking=False)
+        standings: dict[StoreKey, Standing] = {}
+
+        async def ask(keys: Sequence[StoreKey]) -> None:
+            standings.update(await backend.standings(keys))
+
+        keys = list({connection.key for connection in connections})
+        await self._standing.each(ask, keys, _session_of)
+        return standings
 
     async def _start(self) -> None:
         self._run = await get_backend(blocking=False).run_name()
@@ -248,6 +254,7 @@ class Hub:
         _by_loop[self.loop] = self
         self._beating = self.loop.create_task(self._beat())
         await self._channel.open()
+        signals.serving()
 
     def _rename(self, process: str) -> None:
         # Leases follow with the next heartbeat.
@@ -296,98 +303,63 @@ class Hub:
             connections = list(self.connections.values())
             leasing = group.create_task(self._renew_all(connections))
             await asyncio.wait([leasing], timeout=LEASE_SECONDS)
-            await self._ping_all(
-                connections, ask=not leasing.done() or leasing.result()
-            )
-        # Not before our own have been renewed: nobody shall be taken for gone by us.
-        if leasing.result():
-            await self._roster.beat()
+            await self._ping_all(connections)
+        # Nobody shall be taken for gone because we could not renew their lease.
+        await self._roster.beat(besides=leasing.result())
 
-    async def _renew_all(self, connections: Sequence[Connection]) -> bool:
-        """Renew the leases of the tabs that answer; tell whether the cache took them.
+    async def _renew_all(self, connections: Sequence[Connection]) -> set[str]:
+        """Renew the leases of the tabs that answer; return the sessions that lack some.
 
-        A tab that answers no ping is let go of: its lease runs out.
+        A tab that answers no ping is let go of: its lease runs out. An outage may be
+        that of some sessions only, so that others are tried, for a heartbeat.
         """
+        lacking: set[str] = set()
+        outage: StoreUnavailable | None = None
+        until = self.loop.time() + conf.get().heartbeat
         for start in range(0, len(connections), STRIDE):
             answering = [
                 connection
                 for connection in connections[start : start + STRIDE]
-                if connection.id in self.connections and not self._owes(connection, 1)
+                if connection.id in self.connections
+                and not heartbeat.owes(connection, 1)
             ]
-            try:
-                await self._lease(answering)
-            except StoreUnavailable as error:
-                logger.warning("Leases are not renewed: %s", error)
-                return False
+            sessions = set(map(_session_of_tab, answering))
+            if outage is None or self.loop.time() < until:
+                try:
+                    sessions = await self._leasing.each(
+                        self._lease, answering, _session_of_tab
+                    )
+                except StoreUnavailable as error:
+                    outage = error
+            lacking |= sessions
             await asyncio.sleep(0)
-        return True
+        if outage is not None:
+            logger.warning("Leases are not renewed: %s", outage)
+        return lacking
 
-    async def _ping_all(self, connections: Sequence[Connection], *, ask: bool) -> None:
+    async def _ping_all(self, connections: Sequence[Connection]) -> None:
         """Ping tabs, with heads if the cache can be asked for them."""
         sent = [connection.revs() for connection in connections]
+        backend = get_backend(blocking=False)
         heads: dict[StoreKey, Rev | None] | None = None
         standings: dict[StoreKey, Standing] = {}
-        if ask:
-            backend = get_backend(blocking=False)
-            try:
-                self._run = await backend.run_name()
-                heads = await backend.heads(list(self.following))
-                keys = {connection.key for connection in connections}
-                standings = await backend.standings(list(keys))
-            except StoreUnavailable as error:
-                logger.warning("A heartbeat goes without the cache: %s", error)
+        found: dict[StoreKey, Rev | None] = {}
+
+        async def ask(keys: Sequence[StoreKey]) -> None:
+            found.update(await backend.heads(keys))
+
+        try:
+            self._run = await backend.run_name()
+            await self._heading.each(ask, list(self.following), _session_of)
+            heads = found
+            standings = await self._standings(connections)
+        except StoreUnavailable as error:
+            logger.warning("A heartbeat goes without the cache: %s", error)
         for number, (connection, revs) in enumerate(
             zip(connections, sent, strict=True), 1
         ):
             connection.run = self._run
             if connection.id in self.connections:
-                self._ping(connection, revs, heads, standings)
+                heartbeat.ping(connection, revs, heads, standings.get(connection.key))
             if not number % STRIDE:
                 await asyncio.sleep(0)
-
-    def _ping(
-        self,
-        connection: Connection,
-        revs: Mapping[str, Rev | None],
-        heads: Mapping[StoreKey, Rev | None] | None,
-        standings: Mapping[StoreKey, Standing],
-    ) -> None:
-        standing = standings.get(connection.key)
-        if not self._count(connection, standing or _GOOD):
-            return
-        if self._owes(connection, PATIENCE):
-            message = "This tab answered no ping for too long."
-            connection.close(Close.SLOW, protocol.error("slow", message))
-            return
-        if standing is not None:
-            self._renew_token(connection)
-        shown = None
-        if heads is not None:
-            shown = {}
-            for name, document in connection.names.items():
-                head = heads.get(document.key)
-                if document.owed:
-                    # What the tab has is known since it was to get the first.
-                    connection.outbox.refresh(name)
-                    continue
-                # What was sent since the heads were read is newer than they are.
-                if document.rev != revs[name] or document.key not in heads:
-                    continue
-                if head is None:
-                    document.gone = document.shown is not None
-                    connection.refresh(document)
-                else:
-                    shown[name] = str(head)
-        connection.outbox.ping(protocol.ping(shown))
-
-    def _owes(self, connection: Connection, beats: float) -> bool:
-        asked = connection.outbox.asked
-        since = 0 if asked is None else self.loop.time() - asked
-        return since > beats * conf.get().heartbeat
-
-    def _renew_token(self, connection: Connection) -> None:
-        claims = connection.claims
-        newer = Claims.now(claims.session, claims.participant, claims.role)
-        if newer.issued - claims.issued > RENEW_AFTER * conf.get().token_max_age:
-            connection.claims = newer
-            connection.outbox.post(protocol.token(make_token(newer)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -13,6 +14,9 @@ import msgspec
 
 from . import conf
 from .backends.base import Backend, Value
+from .exceptions import StoreUnavailable
+
+logger = logging.getLogger("sessionstores.sweeper")
 
 # The shared value, and how long it is kept.
 NAME = "sweep"
@@ -25,7 +29,8 @@ class Sweep(msgspec.Struct, frozen=True):
     `participants` idle ones and `sessions` empty ones were removed, `bytes` of states
     with them; `lost` were in the index but had no record, `readmitted` had a record
     but were in no index; of `left`, the last connection had run out unnoticed. Of the
-    `due` sessions that may hold something, it has `visited` so many.
+    `due` sessions that may hold something, it has `visited` so many; `failed` could not
+    be swept, since somebody else has written there.
     """
 
     participants: int = 0
@@ -39,6 +44,7 @@ class Sweep(msgspec.Struct, frozen=True):
     dry_run: bool = False
     visited: int = 0
     due: int = 0
+    failed: int = 0
 
     @property
     def is_quiet(self) -> bool:
@@ -103,8 +109,11 @@ class SweepLog:
     by: str
     interval: float | None
 
-    async def claim_look(self) -> bool:
-        """Tell whether a look at all records is due, and nobody else takes it."""
+    async def claim_look(self, *, dry_run: bool = False) -> bool:
+        """Tell whether a look at all records is due, and nobody else takes it.
+
+        A dry run leaves it to others. False too if the cache takes no writes.
+        """
         memory = _memories.setdefault(self.backend, _Memory())
         timeout = conf.get().idle_timeout
         if time.monotonic() < memory.next_look:
@@ -117,16 +126,31 @@ class SweepLog:
         if 0 <= ago < timeout:
             memory.next_look = time.monotonic() + timeout - ago
             return False
+        if dry_run:
+            return True
         last = last or LastSweep(now, self._who, Sweep(), self.interval)
         claim = msgspec.structs.replace(last, looked=now)
+        try:
+            claimed = await self._write(held, claim)
+        except StoreUnavailable as error:
+            # A full server takes no writes, but what is idle can be taken from it.
+            logger.warning("Lost records are not looked for: %s", error)
+            return False
         memory.next_look = time.monotonic() + timeout
-        return await self._write(held, claim)
+        return claimed
 
     async def enter(self, sweep: Sweep) -> None:
         """Write what was done; if another wrote at the same time, theirs stays.
 
-        Of quiet passes, one in a tenth of `IDLE_TIMEOUT` is written.
+        Of quiet passes, one in a tenth of `IDLE_TIMEOUT` is written. What the cache
+        does not take is logged: the sweep has been made.
         """
+        try:
+            await self._enter(sweep)
+        except StoreUnavailable as error:
+            logger.warning("A sweep is not entered: %s", error)
+
+    async def _enter(self, sweep: Sweep) -> None:
         memory = _memories.setdefault(self.backend, _Memory())
         now = time.monotonic()
         if sweep.is_quiet and now < memory.quiet_at + conf.get().idle_timeout / 10:

@@ -102,6 +102,12 @@ def _unswept(
         "Run manage.py sweepstores often enough, or where the cache is local to a "
         "process, turn AUTO_SWEEP on.",
         "",
+        {
+            "sessions": len(forgotten),
+            "unused": at - min(forgotten) if forgotten else None,
+            "lost": lost,
+            "swept": None if last_sweep is None else at - last_sweep.at,
+        },
     )
 
 
@@ -116,6 +122,7 @@ def _orphans(summaries: Sequence[SessionSummary]) -> Iterator[Leak]:
             "A sweep takes them out. If they come back, sweep more often and see that "
             "the server evicts nothing.",
             "",
+            {"lost": lost},
         )
 
 
@@ -137,6 +144,7 @@ def _growing(samples: Sequence[Sample]) -> Iterator[Leak]:
         "Look for a list or dict in a state that only ever grows, and limit it in the "
         "action that adds to it.",
         "",
+        {"seconds": minutes * 60, "before": bounds[0], "after": bounds[-1]},
     )
 
 
@@ -150,6 +158,7 @@ def _full(server: Server) -> Iterator[Leak]:
             "throws out state, or refuses changes.",
             "Give it more memory, or keep what else is in there somewhere else.",
             "",
+            {"server": server.name, "used": server.used, "limit": server.limit},
         )
 
 
@@ -166,6 +175,12 @@ def _evicting(at: float, server: Server, evictions: Evictions | None) -> Iterato
         "Give it more memory, and a policy that never evicts (maxmemory-policy "
         "noeviction); or sessionstores a server of its own.",
         "",
+        {
+            "server": server.name,
+            "evicted": known.total,
+            "ago": at - known.rose_at,
+            "policy": server.policy,
+        },
     )
 
 

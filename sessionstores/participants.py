@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import get_script_prefix
 from django.utils.asyncio import async_unsafe
 
-from . import codec, conf
+from . import codec, conf, tokens
 from .backends import get_backend
 from .backends.base import Backend, run
 from .exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
@@ -53,7 +53,7 @@ class Participant:
 
     def token(self) -> str:
         """Sign a token with which a tab connects, good for `TOKEN_MAX_AGE`."""
-        return make_token(Claims.now(self.session, self.id, self.role))
+        return make_token(tokens.issue_here(self.session, self.id, self.role))
 
     def link(self, url: str) -> str:
         """Return `url` with a signed parameter that makes its visitor this participant.
@@ -62,9 +62,8 @@ class Participant:
         page and for `TOKEN_MAX_AGE`; it outranks what the browser's Django session
         says and leaves that alone, so several participants fit in one browser.
         """
-        signed = make_token(
-            Claims.now(self.session, self.id, self.role), salt=LINK_SALT
-        )
+        claims = tokens.issue_here(self.session, self.id, self.role)
+        signed = make_token(claims, salt=LINK_SALT)
         parts = urlsplit(url)
         others = [
             pair
@@ -97,6 +96,9 @@ async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
         ("me", "participant", participant.key),
         ("session", "session", StoreKey.of_session(participant.session)),
     )
+    claims = await tokens.issue(
+        backend, participant.session, participant.id, participant.role
+    )
     docs: dict[str, dict[str, Any]] = {}
     places: dict[str, str] = {}
     for doc, scope, key in documents:
@@ -107,7 +109,7 @@ async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
         places |= dict.fromkeys(names, doc)
     return {
         "url": get_script_prefix() + WEBSOCKET_PATH,
-        "token": participant.token(),
+        "token": make_token(claims),
         "session": participant.session,
         "participant": participant.id,
         "role": participant.role,
@@ -204,14 +206,16 @@ async def _join(
     except SessionEnded:
         raise _unknown(code) from None
     if link is None:
-        await _keep(visitor, good, joined)
+        await _keep(backend, visitor, good, joined)
     request.participant = joined  # type: ignore[attr-defined]
     return joined
 
 
-async def _keep(visitor: Visitor, kept: Claims | None, joined: Participant) -> None:
+async def _keep(
+    backend: Backend, visitor: Visitor, kept: Claims | None, joined: Participant
+) -> None:
     """Write down who joined, if that is new or half way to its end."""
-    claims = Claims.now(joined.session, joined.id, joined.role)
+    claims = await tokens.issue(backend, joined.session, joined.id, joined.role)
     if (
         kept is None
         or kept[:-1] != claims[:-1]

@@ -15,7 +15,7 @@ from django.dispatch import Signal
 
 from . import signals
 from .backends.base import Backend, Lease
-from .exceptions import StoreUnavailable
+from .exceptions import SessionStoresError
 from .keys import StoreKey
 
 logger = logging.getLogger("sessionstores.presence")
@@ -106,13 +106,13 @@ async def tell(
 ) -> None:
     """Have the processes with tabs of a session look again at who is present.
 
-    It is a hint, and each process looks at every heartbeat: without the cache, nobody
-    is told, and nothing raised.
+    It is a hint, and each process looks at every heartbeat: if the cache cannot say who
+    they are, nobody is told, and nothing raised.
     """
     key = StoreKey.of_session(session)
     try:
         followers = await backend.followers(key) - besides
-    except StoreUnavailable as error:
+    except SessionStoresError as error:
         logger.info("%s: who is present is told at the next beat: %s", session, error)
         return
     if followers:

@@ -23,6 +23,7 @@ MAX_FRAME_BYTES = 65_536
 Id = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 ClientId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+RunText = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,16}\Z")]
 RevText = Annotated[str, Meta(pattern=r"\A[0-9a-f]{4}\.[0-9]{1,15}-[0-9a-f]{8}\Z")]
 TokenText = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -36,7 +37,7 @@ class Close(IntEnum):
     UNKNOWN_PROTOCOL = 4001
     FORBIDDEN = 4003  # foreign origin, or a locked session
     ENDED = 4004  # the session or the participant is gone, told by an `end` frame
-    LIMIT = 4005  # one more connection, participant or session than is allowed
+    LIMIT = 4005  # one more participant or session than is allowed
     DISCONNECTED = 4006  # by the site; told by an `end` frame, and the token stays good
 
     TOKEN = 4100  # forged, expired, revoked, or for another session
@@ -45,17 +46,20 @@ class Close(IntEnum):
     UNAVAILABLE = 4201  # the cache does not answer
     SLOW = 4202  # the tab does not take what it is sent
     INTERNAL = 4203
+    TOO_MANY_CONNECTIONS = 4204  # of the participant: some may be of a dead process
 
 
 class Hello(Struct, frozen=True, tag_field="type", tag="hello"):
     """The first frame: who, under which client id, and what the tab has already.
 
-    `meta` as in `SetMeta`.
+    `runs`: by document, what the last snapshot of it said of the server's run. `meta`
+    as in `SetMeta`.
     """
 
     token: TokenText
     client: ClientId
     have: Annotated[dict[Name, RevText], Meta(max_length=256)] = {}
+    runs: Annotated[dict[Name, RunText], Meta(max_length=256)] = {}
     meta: dict[str, Any] = {}
 
 
@@ -258,12 +262,24 @@ def welcome(
 
 
 def snapshot(
-    doc: str, rev: str, states: dict[str, Raw] | None, *, reset: bool = False
+    doc: str,
+    rev: str,
+    states: dict[str, Raw] | None,
+    *,
+    run: str = "",
+    reset: bool = False,
 ) -> str:
-    """A document's states at `rev`, each JSON already; None: the tab has them."""
+    """A document's states at `rev`, each JSON already; None: the tab has them.
+
+    `run` names the run of the cache server that they are from, for the next `hello`.
+    """
     shown = "" if states is None else f',"states":{_json(states)}'
+    named = f',"run":"{run}"' if run else ""
     flag = "true" if reset else "false"
-    return f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown},"reset":{flag}}}'
+    return (
+        f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}{named},'
+        f'"reset":{flag}}}'
+    )
 
 
 def patch(doc: str, base: str, rev: str, ops: bytes) -> str:

@@ -46,7 +46,8 @@ async def open_record(
     try:
         record = await backend.read(key)
     except StateCorrupt as error:
-        await _quarantine(backend, key, None, None, error)
+        if await backend.set_aside(key, None, None):
+            await _tell_quarantined(backend, key, None, error)
         record = None
     if isinstance(record, Record):
         return record
@@ -79,36 +80,50 @@ async def settle(
     classes = tuple(classes)
     tries = Tries(backend, record.key)
     while True:
-        changed: dict[str, bytes | None] = {}
-        corrupt: dict[str, StateCorrupt] = {}
-        for cls in classes:
-            name = cls.__sessionstores__.name
-            stored = record.states.get(name)
-            if stored is None:
-                changed[name] = codec.encode(codec.fresh(cls))
-                continue
-            try:
-                state = codec.decode(cls, stored)
-            except StateCorrupt as error:
-                if error.newer:
-                    raise
-                corrupt[name] = error
-                changed[name] = codec.encode(codec.fresh(cls))
-                continue
-            if not codec.is_current(cls, stored, state):
-                changed[name] = codec.encode(state)
+        changed, corrupt = _put_right(record, classes)
         if not changed:
             return record
-        for name, reason in corrupt.items():
-            await _quarantine(backend, record.key, name, record.states[name], reason)
+        for name in corrupt:
+            await backend.set_aside(record.key, name, record.states[name])
         rev = record.rev.reincarnated() if corrupt else record.rev.next()
         answer = await commit(
             backend, record, rev, changed, sender=classes[0], reset=bool(corrupt)
         )
         if isinstance(answer, Applied):
+            for name, reason in corrupt.items():
+                await _tell_quarantined(backend, record.key, name, reason)
             return answer.record
         await tries.again()
         record = answer.record or await open_record(backend, record.key, classes)
+
+
+def _put_right(
+    record: Record, classes: Iterable[type[State]]
+) -> tuple[dict[str, bytes], dict[str, StateCorrupt]]:
+    """Return what has to be put into a record, and why what it replaces is undecodable.
+
+    The second names only the states of which it is. Raises `StateCorrupt` for newer
+    data.
+    """
+    changed: dict[str, bytes] = {}
+    corrupt: dict[str, StateCorrupt] = {}
+    for cls in classes:
+        name = cls.__sessionstores__.name
+        stored = record.states.get(name)
+        if stored is None:
+            changed[name] = codec.encode(codec.fresh(cls))
+            continue
+        try:
+            state = codec.decode(cls, stored)
+        except StateCorrupt as error:
+            if error.newer:
+                raise
+            corrupt[name] = error
+            changed[name] = codec.encode(codec.fresh(cls))
+            continue
+        if not codec.is_current(cls, stored, state):
+            changed[name] = codec.encode(state)
+    return changed, corrupt
 
 
 @alerts.clocked("opening")
@@ -173,14 +188,9 @@ async def commit(
     return Applied(change, answer.record)
 
 
-async def _quarantine(
-    backend: Backend,
-    key: StoreKey,
-    name: str | None,
-    data: bytes | None,
-    error: StateCorrupt,
+async def _tell_quarantined(
+    backend: Backend, key: StoreKey, name: str | None, error: StateCorrupt
 ) -> None:
-    await backend.set_aside(key, name, data)
     logger.error("%s: %s was set aside: %s", key, name or "the record", error)
     await signals.emit(
         signals.state_quarantined,

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from . import conf, presence, protocol
+from .apart import Apart
 from .backends import get_backend
 from .backends.base import Lease
 from .channel import end
@@ -129,6 +130,8 @@ class Roster:
         self._due: set[tuple[str, int]] = set()
         self._looking: set[asyncio.Task[None]] = set()
         self._reaping: set[asyncio.Task[None]] = set()
+        self._reaps = Apart("who left is not noticed")
+        self._looks = Apart("who is present is not seen")
         # The name of this process, which need not be told what it tells others.
         self.process = ""
 
@@ -175,33 +178,48 @@ class Roster:
             await presence.tell(get_backend(blocking=False), code)
 
     def reap_later(self, code: str) -> None:
-        """Reap a session when `LEAVE_GRACE` is over; the hub may be gone by then."""
+        """Reap a session when `LEAVE_GRACE` is over; the hub may be gone by then.
+
+        From a task that is being cancelled this does nothing: mostly the loop ends,
+        which would leave a new task undone. A sweep, or who is still there, reaps.
+        """
         loop = asyncio.get_running_loop()
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            return
         # In steps, so that tabs which close together do not have one each.
         step = int((loop.time() + conf.get().leave_grace) / LOOK_SECONDS) + 1
         if (code, step) not in self._due:
             self._due.add((code, step))
-            loop.call_at(step * LOOK_SECONDS, self._reap, code, step)
+            # Not a timer, which may fire while the loop is being closed: what it begins
+            # nobody ends.
+            task = loop.create_task(self._reap(code, step))
+            self._reaping.add(task)
+            task.add_done_callback(self._reaping.discard)
 
-    async def beat(self) -> None:
-        """Reap and look at all sessions that have tabs here, in two round trips.
+    async def beat(self, *, besides: Collection[str] = ()) -> None:
+        """Reap and look at the sessions that have tabs here, in two round trips.
 
-        Without the cache, the tabs go on to show what they do.
+        Not at those `besides`. Without the cache, the tabs go on to show what they do.
         """
-        rooms = list(self._rooms.values())
+        rooms = [room for code, room in self._rooms.items() if code not in besides]
         codes = [room.code for room in rooms]
-        if not codes:
-            return
         backend = get_backend(blocking=False)
+        found: dict[str, list[Lease]] = {}
+
+        async def look(some: Sequence[str]) -> None:
+            found.update(await backend.connections_of(some))
+
         try:
-            await presence.reap(backend, codes, besides=self._besides)
+            await self._reaps.each(self._reap_now, codes, str)
             looks = [room.look() for room in rooms]
-            found = await backend.connections_of(codes)
+            await self._looks.each(look, codes, str)
         except StoreUnavailable as error:
             logger.warning("Who is present stays as it is shown: %s", error)
             return
-        for room, look in zip(rooms, looks, strict=True):
-            room.show(look, found.get(room.code, ()))
+        for room, number in zip(rooms, looks, strict=True):
+            if room.code in found:
+                room.show(number, found[room.code])
             await asyncio.sleep(0)
 
     async def close(self) -> None:
@@ -255,19 +273,20 @@ class Roster:
             if room.asked and room.tabs:
                 self._attend(room)
 
-    def _reap(self, code: str, step: int) -> None:
+    async def _reap(self, code: str, step: int) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(step * LOOK_SECONDS - loop.time())
         self._due.discard((code, step))
-        task = asyncio.get_running_loop().create_task(self._reap_now(code))
-        self._reaping.add(task)
-        task.add_done_callback(self._reaping.discard)
 
-    async def _reap_now(self, code: str) -> None:
+        async def reap(codes: Sequence[str]) -> None:
+            if await self._reap_now(codes):
+                self.look(code)
+
         try:
-            gone = await presence.reap(
-                get_backend(blocking=False), [code], besides=self._besides
-            )
+            await self._reaps.each(reap, [code], str)
         except StoreUnavailable as error:
             logger.info("%s: who left is told at a later beat: %s", code, error)
-        else:
-            if gone:
-                self.look(code)
+
+    async def _reap_now(self, codes: Sequence[str]) -> list[StoreKey]:
+        backend = get_backend(blocking=False)
+        return await presence.reap(backend, codes, besides=self._besides)

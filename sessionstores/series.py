@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from math import inf
@@ -12,7 +13,10 @@ import msgspec
 from . import alerts, conf, lastsweep, leaks
 from .alerts import Leak
 from .backends.base import Backend, Server, SessionSummary
+from .exceptions import StateCorrupt, StoreUnavailable
 from .leaks import Evictions, Sample
+
+logger = logging.getLogger("sessionstores.stats")
 
 # The shared value, how often it gets a sample, and how long it keeps one.
 NAME = "series"
@@ -71,11 +75,19 @@ async def sample(backend: Backend) -> bool:
     """Take the sample of the current `SAMPLE_SECONDS` unless somebody has.
 
     True if this call took it: it then has warned of what concerns the site as a whole,
-    each thing once in `IDLE_TIMEOUT` however many processes run. Raises
-    `StoreUnavailable`.
+    each thing once in `IDLE_TIMEOUT` however many processes run. False too if the cache
+    cannot be asked: the next one comes.
     """
     if time.monotonic() < taken_until.get(backend, -inf):
         return False
+    try:
+        return await _sample(backend)
+    except (StoreUnavailable, StateCorrupt) as error:
+        logger.info("No sample is taken: %s", error)
+        return False
+
+
+async def _sample(backend: Backend) -> bool:
     values = await backend.values((NAME, lastsweep.NAME))
     at = await backend.now()
     held = values[NAME]

@@ -20,10 +20,16 @@ from .tries import Tries
 
 # 31**6 codes: a hundred misses in a row mean that something else is wrong.
 CODE_TRIES = 100
+# A century, in seconds: what caches and databases take as a time to come has an end.
+LONGEST_KEEP = 3_155_760_000
 
 
 async def create(backend: Backend, *, label: str, keep: float) -> str:
-    """Claim a random code and return it; raise `LimitReached`."""
+    """Claim a random code and return it.
+
+    Raises ValueError unless `keep` is 0 to `LONGEST_KEEP`, and `LimitReached`.
+    """
+    _check_keep(keep)
     for _ in range(CODE_TRIES):
         code = generate_code()
         if await backend.create_session(code, label=label, keep=keep):
@@ -80,10 +86,9 @@ async def disconnect(backend: Backend, key: StoreKey) -> None:
 async def extend(backend: Backend, code: str, seconds: float) -> bool:
     """Keep a session for so many seconds from now; False: it is kept longer anyway.
 
-    Raises ValueError for less than 0 seconds, and `UnknownSession`.
+    Raises ValueError unless that is 0 to `LONGEST_KEEP`, and `UnknownSession`.
     """
-    if not seconds >= 0:
-        raise ValueError(f"A session cannot be kept for {seconds} s: give 0 or more.")
+    _check_keep(seconds)
     before = await backend.session(code)
     after = await backend.update_session(code, extend=seconds)
     if before is None or after is None:
@@ -92,6 +97,14 @@ async def extend(backend: Backend, code: str, seconds: float) -> bool:
         return False
     _note(code, "extended", f"{seconds:g}")
     return True
+
+
+def _check_keep(seconds: float) -> None:
+    if not 0 <= seconds <= LONGEST_KEEP:
+        raise ValueError(
+            f"A session cannot be kept for {seconds} s: give 0 or more, and at most "
+            f"{LONGEST_KEEP} (a century)."
+        )
 
 
 async def set_locked(backend: Backend, code: str, *, locked: bool) -> None:

@@ -174,11 +174,19 @@ outlet = Outlet()
 
 # Called after this process has created a record or a session.
 creation_hooks: list[Callable[[], None]] = []
+# Called when this process begins to serve tabs, and again when it does after a pause.
+serving_hooks: list[Callable[[], None]] = []
 
 
 def created() -> None:
     """Say that this process has created a record or a session."""
     for hook in creation_hooks:
+        hook()
+
+
+def serving() -> None:
+    """Say that this process begins to serve tabs."""
+    for hook in serving_hooks:
         hook()
 
 

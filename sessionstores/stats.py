@@ -22,6 +22,7 @@ from .alerts import Leak as Leak
 from .backends.base import Backend, Server, SessionSummary
 from .lastsweep import LastSweep
 from .leaks import Sample as Sample
+from .summaries import read_summaries
 from .tries import counters
 
 if sys.platform != "win32":
@@ -55,9 +56,12 @@ class Stats(msgspec.Struct, frozen=True):
     """All figures at one time, `at`, by the backend's clock.
 
     `scope` says whether they are of all processes or of this one alone, `cache` is the
-    alias and `backend` the class. `budget` is what the participants may have together
+    alias that they were asked of (`REDIS` may lead elsewhere) and `backend` the class
+    that keeps the records. `budget` is what the participants may have together
     at 10 MB for 50. `leaks` come with those of the site first; "slow" ones are of this
-    process. `series` is the last hour, oldest first; `summaries` are by code.
+    process. `series` is the last hour, oldest first; `summaries` are by code. Of a
+    session in whose place somebody else has written, nothing is known but why it is
+    `unreadable`.
     """
 
     at: float
@@ -76,16 +80,18 @@ class Stats(msgspec.Struct, frozen=True):
     leaks: tuple[Leak, ...]
     series: tuple[Sample, ...]
     summaries: tuple[SessionSummary, ...]
+    unreadable: dict[str, str] = {}
 
 
-async def gather(backend: Backend, *, stores: int) -> Stats:
+async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> Stats:
     """Return the figures, in a number of round trips that does not grow with them.
 
-    `stores` is the number of live store objects. Raises `StoreUnavailable`.
+    `stores` is the number of live store objects, `alias` the cache that `backend` was
+    asked for if it is not `CACHE`. Raises `StoreUnavailable`.
     """
     at = await backend.now()
     values = await backend.values((series.NAME, lastsweep.NAME))
-    summaries = await backend.summaries()
+    summaries, unreadable = await read_summaries(backend)
     server = await backend.server()
     hour = series.decode_series(values[series.NAME].data, at)
     last = lastsweep.decode_last_sweep(values[lastsweep.NAME].data)
@@ -102,7 +108,7 @@ async def gather(backend: Backend, *, stores: int) -> Stats:
     return Stats(
         at,
         "shared" if backend.shared else "process",
-        conf.get().cache,
+        alias or conf.get().cache,
         type(backend).__name__,
         totals.sessions,
         totals.participants,
@@ -116,6 +122,7 @@ async def gather(backend: Backend, *, stores: int) -> Stats:
         (*site, *leaks.of_records(summaries), *slow),
         hour.samples,
         tuple(summaries),
+        {code: str(error) for code, error in unreadable.items()},
     )
 
 

@@ -7,58 +7,32 @@ came back meanwhile.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
 from . import conf, presence, signals
 from .backends.base import Backend, Removed
-from .exceptions import InvalidKey, StateCorrupt
+from .exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from .keys import StoreKey, check_code, check_participant
 from .lastsweep import LastSweep, Sweep, SweepLog, decode_last_sweep, last_sweep
+from .pace import Pace
 from .removals import tell_lost, tell_removed
 from .series import sample
+from .summaries import read_summaries
 
 __all__ = ["LastSweep", "Pace", "Sweep", "decode_last_sweep", "last_sweep", "sweep"]
+
+logger = logging.getLogger("sessionstores.sweeper")
 
 # Codes that are asked for at once, and those whose connections are looked at at once.
 PAGE = 10_000
 STRIDE = 64
-
-
-@dataclass
-class Pace:
-    """How fast a pass goes, and when it stops before its end.
-
-    Rests `pause` seconds after each `batch_size` participants (or sessions without
-    any), and ends with the batch in which `max_seconds` are over.
-    """
-
-    batch_size: int = 250
-    pause: float = 0.0
-    max_seconds: float | None = None
-    started: float = field(default_factory=time.monotonic, init=False)
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}; it takes 1 or more.")
-        for name in ("pause", "max_seconds"):
-            seconds = getattr(self, name)
-            if seconds is not None and not seconds >= 0:
-                raise ValueError(f"{name} is {seconds}; it takes seconds from 0 up.")
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the pass is to end with this batch."""
-        spent = time.monotonic() - self.started
-        return self.max_seconds is not None and spent >= self.max_seconds
-
-    async def rest(self, backend: Backend) -> None:
-        """Wait before the next batch."""
-        await backend.pause(self.pause)
 
 
 async def sweep(
@@ -72,6 +46,7 @@ async def sweep(
     pace: Pace | None = None,
     progress: Callable[[Sweep], None] | None = None,
     counted: Callable[[StoreKey, str, int], None] | None = None,
+    failed: Callable[[str, StateCorrupt], None] | None = None,
     by: str = "stores.sweep",
     interval: float | None = None,
 ) -> Sweep:
@@ -83,9 +58,10 @@ async def sweep(
     None if nobody has within `IDLE_TIMEOUT`, "only" to do nothing else.
 
     `progress` is called after each session and batch; `counted` with a key, the field
-    of `Sweep` that it counts in, and its bytes. `by` and `interval` are for
-    `LastSweep`. Raises ValueError for what makes no sense, and `StoreUnavailable`; what
-    was removed until then has been told.
+    of `Sweep` that it counts in, and its bytes; `failed` with the code of a session
+    that cannot be swept, and why, which is logged otherwise. `by` and `interval` are
+    for `LastSweep`. Raises ValueError for what makes no sense, and `StoreUnavailable`;
+    what was removed until then has been told.
     """
     if idle_for is None:
         idle_for = conf.get().idle_timeout
@@ -99,11 +75,12 @@ async def sweep(
         pace or Pace(),
         progress,
         counted,
+        failed or log_failure,
     )
     log = SweepLog(backend, by, interval)
     whole = session is None and not dry_run
     if orphans is None:
-        orphans = whole and await log.claim_look()
+        orphans = session is None and await log.claim_look(dry_run=dry_run)
     if orphans:
         await sweeping.mend()
     if orphans != "only" and not sweeping.stopped:
@@ -140,6 +117,12 @@ class _Pass:
     pace: Pace
     progress: Callable[[Sweep], None] | None
     counted: Callable[[StoreKey, str, int], None] | None
+    failed: Callable[[str, StateCorrupt], None]
+    # The codes of sessions that could not be swept.
+    spoilt: set[str] = field(default_factory=set[str])
+    # Of a dry run that has not mended: how many records each session has lost.
+    lost: dict[str, int] = field(default_factory=dict[str, int])
+    mended: bool = False
     counts: Counter[str] = field(default_factory=Counter[str])
     # Taken or visited since the last rest.
     batch: int = 0
@@ -158,6 +141,9 @@ class _Pass:
 
     async def take_idle(self) -> None:
         """Visit every session that may hold something to take."""
+        if self.dry_run and not self.mended and self.participant is None:
+            lines = (await read_summaries(self.backend)).lines
+            self.lost = {line.code: line.lost for line in lines}
         codes = [self.session] if self.session else await self._due()
         while codes:
             self.counts["due"] += len(codes)
@@ -175,7 +161,8 @@ class _Pass:
         """Take what is due in these sessions; False if the pass is over before."""
         await self._reap(codes)
         for code in codes:
-            await (self._foresee(code) if self.dry_run else self._take(code))
+            with self._sparing(code):
+                await (self._foresee(code) if self.dry_run else self._take(code))
             if self.stopped:
                 return False
             self.counts["visited"] += 1
@@ -218,16 +205,28 @@ class _Pass:
         self._count("participants", [(final.key, size_of(final)) for final in idle])
         self._count("lost", [(final.key, 0) for final in lost])
         await tell_removed(self.backend, idle, "idle")
-        # Last, since this asks the cache, which may have gone away.
-        await tell_lost(self.backend, lost)
+        try:
+            await tell_lost(self.backend, lost)
+        except StoreUnavailable as error:
+            # It could not find out whether somebody else tells: rather twice than not.
+            logger.info("Lost records may be told of twice: %s", error)
+            await tell_removed(self.backend, lost, "lost")
 
     async def _reap(self, codes: Sequence[str]) -> None:
-        if not self.dry_run:
-            left = await presence.reap(self.backend, codes)
-            self._count("left", [(key, 0) for key in left])
+        if self.dry_run:
+            return
+        left: list[StoreKey] = []
+        try:
+            left += await presence.reap(self.backend, codes)
+        except StateCorrupt:
+            for code in codes:
+                with self._sparing(code):
+                    left += await presence.reap(self.backend, [code])
+        self._count("left", [(key, 0) for key in left])
 
     async def _foresee(self, code: str) -> None:
         """Count what `_take` would take now."""
+        self.counts["lost"] += self.lost.get(code, 0)
         try:
             own = await self.backend.session(code)
         except StateCorrupt:
@@ -250,8 +249,12 @@ class _Pass:
 
     async def mend(self) -> None:
         """Enter records that no index knows, take out entries that have no record."""
+        self.mended = True
         await self._readmit()
-        sessions = await self.backend.summaries()
+        sessions, unreadable = await read_summaries(self.backend)
+        for code, error in unreadable.items():
+            if self.session in (None, code):
+                self._fail(code, error)
         if self.session is not None:
             sessions = [each for each in sessions if each.code == self.session]
         codes = [each.code for each in sessions]
@@ -260,16 +263,24 @@ class _Pass:
         for code, lost in [(each.code, each.lost) for each in sessions if each.lost]:
             if self.dry_run:
                 self.counts["lost"] += lost
-            elif self.stopped or not await self._evict(code, inf):
-                return
+            elif not self.stopped:
+                with self._sparing(code):
+                    await self._evict(code, inf)
 
     async def _readmit(self) -> None:
-        for key in await self.backend.strays() or ():
+        try:
+            strays = await self.backend.strays()
+        except StateCorrupt as error:
+            # Whose doing that is, the look at the index says.
+            logger.info("Records that no index knows are not looked for: %s", error)
+            return
+        for key in strays or ():
             if self.stopped or not self._concerns(key):
                 continue
-            if self.dry_run or await self.backend.readmit(key):
-                self._count("readmitted", [(key, 0)])
-                await self._go_on()
+            with self._sparing(key.session):
+                if self.dry_run or await self.backend.readmit(key):
+                    self._count("readmitted", [(key, 0)])
+                    await self._go_on()
 
     def _concerns(self, key: StoreKey) -> bool:
         if self.session not in (None, key.session):
@@ -277,6 +288,20 @@ class _Pass:
         return self.participant in (None, key.participant)
 
     # Counting and pausing
+
+    @contextmanager
+    def _sparing(self, code: str) -> Iterator[None]:
+        """Let what is wrong with a session stop nothing else."""
+        try:
+            yield
+        except StateCorrupt as error:
+            self._fail(code, error)
+
+    def _fail(self, code: str, error: StateCorrupt) -> None:
+        if code not in self.spoilt:
+            self.spoilt.add(code)
+            self.counts["failed"] += 1
+            self.failed(code, error)
 
     def _count(self, name: str, sizes: Sequence[tuple[StoreKey, int]]) -> None:
         """Count records, each with its bytes, in a figure of `Sweep`."""
@@ -301,6 +326,11 @@ class _Pass:
                 await self.pace.rest(self.backend)
         self.stopped = self.pace.is_over
         return not self.stopped
+
+
+def log_failure(code: str, error: StateCorrupt) -> None:
+    """Say that a session cannot be swept, and why."""
+    logger.error("%s cannot be swept: %s", code, error)
 
 
 def size_of(final: Removed) -> int:

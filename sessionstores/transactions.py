@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from . import alerts, codec, conf, signals
 from .backends.base import Attempt, Backend, Record, Stale, Unchanged
@@ -18,7 +21,7 @@ from .exceptions import (
     StoreUnavailable,
 )
 from .keys import StoreKey
-from .records import commit, open_record, settle
+from .records import Applied, commit, open_record, settle
 from .revs import Rev
 from .state import Action, State
 from .tries import Tries, counters
@@ -39,10 +42,29 @@ class Outcome(NamedTuple):
     repeated: bool = False
 
 
-class Settled(NamedTuple):
-    """A record whose states were put right, so that an action can run on it."""
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """What is to be run, and for whom; see `transact`."""
 
-    record: Record
+    cls: type[State]
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    injected: Mapping[str, type[Any]]
+    actor: Any
+    attempt: Attempt | None
+    source: str | None
+
+
+class Ran(msgspec.Struct, frozen=True, gc=False):
+    """What a call made of its state, to be committed; `edit` as in `signals.Change`."""
+
+    encoded: bytes
+    edit: tuple[Any, State] | None
+    result: Any
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """It was the commit that got no answer: what the action did may be in."""
 
 
 async def perform(
@@ -59,7 +81,8 @@ async def perform(
     """Run a client's action and commit what it did, at most once per attempt.
 
     `arguments` are decoded and validated; `actor` is the participant who acts, whose
-    role has been checked. Whatever is raised, nothing has changed.
+    role has been checked. Whatever is raised, nothing has changed; unless it is
+    `OutcomeUnknown`, after which that cannot be told.
     """
     return await transact(
         backend,
@@ -93,23 +116,14 @@ async def transact(
     `injected` names the parameters that the server fills in where `kwargs` does not.
     Begins with the record that this process saw last, if it has one: a commit compares
     anyway, and any other answer is given only once that record is known to be current.
+    Raises what `function` does, `Conflict`, `StateTooLarge`, `StateCorrupt`, and
+    `StoreUnavailable`, which is `OutcomeUnknown` if it was the commit that failed.
     """
+    call = Call(cls, function, args, kwargs, injected, actor, attempt, source)
     started = time.monotonic()
     counters.dispatches += 1
     try:
-        return await _transact(
-            started,
-            backend,
-            key,
-            cls,
-            function,
-            args,
-            kwargs,
-            injected=injected,
-            actor=actor,
-            attempt=attempt,
-            source=source,
-        )
+        return await _transact(started, backend, key, call)
     except ActionRejected:
         counters.rejected += 1
         raise
@@ -125,92 +139,85 @@ async def transact(
 
 
 async def _transact(
-    started: float,
-    backend: Backend,
-    key: StoreKey,
-    cls: type[S],
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    injected: Mapping[str, type[Any]],
-    actor: Any,
-    attempt: Attempt | None,
-    source: str | None,
+    started: float, backend: Backend, key: StoreKey, call: Call
 ) -> Outcome:
     recalled = backend.recall(key)
-    record = recalled or await open_record(backend, key, (cls,))
+    record = recalled or await open_record(backend, key, (call.cls,))
     tries: Tries | None = None
     while True:
         counters.tries += 1
         try:
-            answer = await _attempt(
-                backend,
-                record,
-                cls,
-                function,
-                args,
-                kwargs,
-                injected=injected,
-                actor=actor,
-                attempt=attempt,
-                source=source,
-            )
+            kwargs = call.kwargs
+            if call.injected:
+                kwargs = await _filled_in(backend, record, call)
+            ran = _run(record, call, kwargs)
         except StoreUnavailable:
             raise
         except Exception:
-            if recalled is None:
-                raise
-            newer = await _newer(backend, recalled, cls)
+            newer = await _newer(backend, recalled, call.cls)
             if newer is None:
                 raise
             record, recalled = newer, None
             continue
-        if isinstance(answer, Outcome):
-            if recalled is None or answer.change is not None:
-                return answer
-            newer = await _newer(backend, recalled, cls)
+        if isinstance(ran, Outcome):
+            newer = await _newer(backend, recalled, call.cls)
             if newer is None:
-                return answer
+                return ran
             record, recalled = newer, None
             continue
-        if isinstance(answer, Stale):
-            tries = tries or Tries(backend, key, started)
-            await tries.again()
-        record = answer.record or await open_record(backend, key, (cls,))
+        if ran is None:
+            record, recalled = await settle(backend, record, (call.cls,)), None
+            continue
+        # From here on, it runs again only if its commit is known not to be in.
+        rev = record.rev.next()
+        answer = await _commit(backend, record, rev, call, ran)
+        if isinstance(answer, Applied):
+            # Others may have committed on top by the time that a lost reply is made up
+            # for: the operations lead to our own rev only.
+            return Outcome(record.rev, rev, answer.change, ran.result)
+        tries = tries or Tries(backend, key, started)
+        await tries.again()
+        record = answer.record or await open_record(backend, key, (call.cls,))
         recalled = None
 
 
-async def _newer(backend: Backend, recalled: Record, cls: type[State]) -> Record | None:
-    """Return what has taken the place of a record that was recalled; None: nothing."""
-    answer = await backend.read(recalled.key, known=recalled.rev)
+async def _newer(
+    backend: Backend, recalled: Record | None, cls: type[State]
+) -> Record | None:
+    """Return what has taken the place of a record that was recalled.
+
+    None if nothing has, or the record was not recalled but read.
+    """
+    if recalled is None:
+        return None
+    try:
+        answer = await backend.read(recalled.key, known=recalled.rev)
+    except StateCorrupt:
+        # Opening it sets aside what stands there.
+        answer = None
     if isinstance(answer, Unchanged):
         return None
     return answer or await open_record(backend, recalled.key, (cls,))
 
 
-async def _attempt(
-    backend: Backend,
-    record: Record,
-    cls: type[S],
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    injected: Mapping[str, type[Any]],
-    actor: Any,
-    attempt: Attempt | None,
-    source: str | None,
-) -> Outcome | Stale | Settled:
-    """Run `function` once, on what `record` holds, and commit what it did.
+async def _filled_in(backend: Backend, record: Record, call: Call) -> Mapping[str, Any]:
+    """Return a call's keyword arguments with those that the server fills in."""
+    if call.attempt is not None and _answered(record, call.attempt):
+        return call.kwargs
+    filled = await _inject(backend, record, call.injected, call.kwargs, call.actor)
+    return {**filled, **call.kwargs}
 
-    `Stale` if another committed first, `Settled` if the state had to be put right
-    before it can run.
+
+def _run(record: Record, call: Call, kwargs: Mapping[str, Any]) -> Outcome | Ran | None:
+    """Run a call once, on what `record` holds, and commit nothing.
+
+    `Outcome` if there is nothing to commit; None if the state has to be put right
+    before the call can run.
     """
+    attempt, cls = call.attempt, call.cls
     if attempt is not None and (answered := _answered(record, attempt)):
         return answered
-    name = cls.__sessionstores__.name
-    stored = record.states.get(name)
+    stored = record.states.get(cls.__sessionstores__.name)
     try:
         state, unchanged = (
             (codec.fresh(cls), None) if stored is None else codec.load(cls, stored)
@@ -218,31 +225,67 @@ async def _attempt(
     except StateCorrupt as error:
         if error.newer:
             raise
-        return Settled(await settle(backend, record, (cls,)))
-    filled = kwargs
-    if injected:
-        filled = {**await _inject(backend, record, injected, kwargs, actor), **kwargs}
-    result = function(state, *args, **filled)
+        return None
+    result = call.function(state, *call.args, **kwargs)
     encoded, settled = codec.dump(state)
     if encoded == stored:
         return Outcome(record.rev, record.rev, result=result)
-    rev = record.rev.next()
-    answer = await commit(
-        backend,
-        record,
-        rev,
-        {name: encoded},
-        sender=cls,
-        attempt=attempt,
-        source=source,
-        edit=None if unchanged is None else (unchanged, settled),
-        action=getattr(function, "__qualname__", ""),
-    )
-    if isinstance(answer, Stale):
-        return answer
-    # Others may have committed on top by the time that a lost reply is made up for:
-    # the operations lead to our own rev only.
-    return Outcome(record.rev, rev, answer.change, result)
+    return Ran(encoded, None if unchanged is None else (unchanged, settled), result)
+
+
+async def _commit(
+    backend: Backend, record: Record, rev: Rev, call: Call, ran: Ran
+) -> Applied | Stale:
+    """Commit what a call did; `Stale` if that is known not to be in."""
+    attempt = call.attempt
+    if attempt is not None and attempt.rejected:
+        attempt = attempt._replace(rejected=_refused(record, attempt))
+    try:
+        return await commit(
+            backend,
+            record,
+            rev,
+            {call.cls.__sessionstores__.name: ran.encoded},
+            sender=call.cls,
+            attempt=attempt,
+            source=call.source,
+            edit=ran.edit,
+            action=getattr(call.function, "__qualname__", ""),
+        )
+    except StoreUnavailable as error:
+        raise OutcomeUnknown(str(error)) from error
+    except StateCorrupt:
+        if await _still_stands(backend, record):
+            # It is something beside the record, and the commit may be in.
+            raise
+        return Stale(None)
+
+
+async def _still_stands(backend: Backend, record: Record) -> bool:
+    """Tell whether the record can be read, and has not been created anew."""
+    with suppress(StateCorrupt):
+        found = await backend.read(record.key, touch=False)
+        return (
+            isinstance(found, Record)
+            and found.rev.incarnation == record.rev.incarnation
+        )
+    return False
+
+
+def _refused(record: Record, attempt: Attempt) -> Mapping[int, str]:
+    """Return what was refused before an attempt, but for what did take effect.
+
+    A commit that got no answer was told as a failure and may yet be in: this record,
+    on which the next commit builds, is the one to know.
+    """
+    entry = record.clients.get(attempt.client)
+    if entry is None:
+        return attempt.rejected
+    return {
+        id: code
+        for id, code in attempt.rejected.items()
+        if id > entry.last or id in entry.rejected
+    }
 
 
 def _answered(record: Record, attempt: Attempt) -> Outcome | None:

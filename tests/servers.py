@@ -230,6 +230,14 @@ class Postgres(Server):
                 check=True,
             )
 
+    def kill(self) -> None:
+        """See `Server.kill`; the processes that serve its connections end before it."""
+        if self.process is not None:
+            # Killed, it would leave them to answer once more.
+            self.signal(signal.SIGQUIT)
+            self.process.wait(PATIENCE)
+        super().kill()
+
     @property
     def _address(self) -> list[str]:
         return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]

@@ -70,13 +70,15 @@ class Socket:
         role: str = "participant",
         client: str = "c1",
         have: dict[str, str] | None = None,
+        runs: dict[str, str] | None = None,
         token: str | None = None,
         meta: Frame | None = None,
     ) -> Socket:
         """Open, say hello, and take the welcome and the first snapshots."""
         await self.open()
         token = token or Participant(CODE, participant, role).token()
-        known = {"client": client, "have": have or {}, "meta": meta or {}}
+        known = {"client": client, "have": have or {}, "runs": runs or {}}
+        known["meta"] = meta or {}
         await self.say(type="hello", token=token, **known)
         self.welcome = await self.expect("welcome")
         for _ in range(2):

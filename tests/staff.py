@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from sessionstores import stores
+from sessionstores import StoreKey, stores
+from sessionstores.backends import get_backend
+from sessionstores.backends.base import Lease, run
 from tests.workshop.states import Agenda, Board
 
 CODE = "K7Q2ZD"
@@ -48,3 +51,22 @@ def fill(*participants: str, code: str = CODE, **session: Any) -> str:
             Board.note, f"secret of {participant}"
         )
     return code
+
+
+def connect(
+    participant: str, number: int = 0, *, leaving: bool = False, **meta: Any
+) -> Lease:
+    """Open a tab as a hub would."""
+    lease = Lease(
+        f"{participant}-{number}",
+        StoreKey(CODE, participant),
+        "web-1!x",
+        "c",
+        frozenset({participant, "*"}),
+        json.dumps(meta).encode(),
+    )
+    backend = get_backend(blocking=True)
+    run(backend.lease([lease]))
+    if leaving:
+        run(backend.release(lease, grace=30))
+    return lease

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import pytest
@@ -98,6 +99,11 @@ def test_every_page_is_open_to_those_with_its_permissions_and_to_nobody_else(
                 assert response["Location"].startswith("/admin/login/"), seen
             elif not has >= needs | {"view_dashboard"}:
                 assert response.status_code == FORBIDDEN, seen
+            elif method == "GET" and methods == "POST":
+                # As after signing in again, which leads back by GET.
+                assert response.status_code == FOUND, seen
+                home = page("session", CODE) if arguments else page("changelist")
+                assert response["Location"] == home, seen
             elif method not in methods.split():
                 assert response.status_code == NOT_ALLOWED, seen
             else:
@@ -192,7 +198,8 @@ def test_without_the_cache_every_page_says_so_and_answers(
     async def fail(*args: object, **kwargs: object) -> None:
         raise StoreUnavailable("No answer from cache.example:6379 within 1 s.")
 
-    for name in ("summaries", "session", "participants", "read", "now", "values"):
+    names = "summaries session participants read now values due_sessions"
+    for name in names.split():
         monkeypatch.setattr(backend, name, fail)
     for name, arguments, methods, _needs in PAGES:
         if name in {"stats", "metrics", "history"}:
@@ -211,6 +218,47 @@ def test_without_the_cache_every_page_says_so_and_answers(
         assert "Try again" in text, name
     assert client.get(page("stats")).status_code == 503
     assert client.get(page("metrics")).status_code == 503
+
+
+def test_what_an_outage_kept_from_being_done_can_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill("alice")
+    client = signed_in(*ALL)
+    backend = get_backend(blocking=True)
+
+    async def fail(*args: object, **kwargs: object) -> None:
+        raise StoreUnavailable("No answer from cache.example:6379 within 1 s.")
+
+    body = {"action": "message", "confirm": "yes", "text": 'Lunch at "12" <now>'}
+    address = page("session_act", CODE)
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "summaries", fail)
+        text = client.post(address, body).content.decode()
+    form = text.partition("<form")[2].partition("</form>")[0]
+    while "ss-again" not in form:
+        text = text.partition("</form>")[2]
+        form = text.partition("<form")[2].partition("</form>")[0]
+    assert 'method="post"' in form
+    fields = re.findall(r'name="(\w+)" value="([^"]*)"', form)
+    sent = {name: unescape(value) for name, value in fields}
+    assert sent.pop("csrfmiddlewaretoken")
+    assert sent == body
+    # The first step of a sweep has no fields at all.
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "due_sessions", fail)
+        patched.setattr(backend, "summaries", fail)
+        patched.setattr(backend, "values", fail)
+        assert 'class="ss-again"' in client.post(page("sweep")).content.decode()
+        assert 'class="ss-again"' not in client.get(page("changelist")).content.decode()
+    after = client.post(address, sent, follow=True)
+    assert "Sent to 1 session." in after.content.decode()
+
+
+def test_after_signing_in_again_it_is_said_that_nothing_was_done() -> None:
+    fill("alice")
+    response = signed_in(*ALL).get(page("session_act", CODE), follow=True)
+    assert "Nothing was done: choose again." in response.content.decode()
 
 
 def test_addresses_that_no_code_or_id_can_have_are_not_found() -> None:

@@ -94,6 +94,8 @@ def test_a_session_is_locked_unlocked_and_extended(client: Client) -> None:
     act(client, "session_act", CODE, action="unlock")
     response = act(client, "session_act", CODE, action="extend", minutes="90")
     assert "Extended 1 session." in text_of(response)
+    question = client.post(page("session_act", CODE), {"action": "extend"})
+    assert "Participants still go once they have been idle" in text_of(question)
     info = run(session(CODE))
     assert info
     assert not info.locked
@@ -101,7 +103,7 @@ def test_a_session_is_locked_unlocked_and_extended(client: Client) -> None:
     assert [text for _code, text, _flag in log()] == [
         "Locked the session.",
         "Unlocked the session.",
-        "Extended the session.",
+        "Extended the session: kept 90 minutes from then.",
     ]
 
 
@@ -131,6 +133,10 @@ def test_a_message_reaches_those_who_were_chosen(client: Client) -> None:
     messages = [each for each in events_of(send) if isinstance(each, signals.Message)]
     assert [str(each.key) for each in messages] == ["K7Q2ZD:alice", "K7Q2ZD:bob"]
     assert messages[0].data == {"announcement": text}
+    assert log() == [
+        (f"K7Q2ZD:{name}", f"Sent a message: {text}", CHANGE)
+        for name in ("alice", "bob")
+    ]
     empty = act(client, "session_act", CODE, action="message", text="  ")
     assert "Write a message first." in text_of(empty)
     long = act(client, "session_act", CODE, action="message", text="x" * 2_001)
@@ -184,7 +190,7 @@ def test_actions_of_the_site_that_need_no_argument_are_at_hand(client: Client) -
     assert 'value="run:board.clear"' in page_text
     assert "board.move" not in page_text
     question = client.post(page("session_act", CODE), {"action": "run:agenda.advance"})
-    assert "Run agenda.advance in 1 session?" in text_of(question)
+    assert "Run agenda.advance: K7Q2ZD?" in text_of(question)
     assert "Open the next step." in text_of(question)
     act(client, "session_act", CODE, action="run:agenda.advance")
     assert stores.get(Agenda, CODE).state.step == 3
@@ -275,3 +281,14 @@ def test_a_sweep_says_first_what_would_go(
     assert "Swept: 2 participants" in text_of(response)
     assert stores.participant_count() == 0
     assert log() == [("sessions", "Swept: 2 participants removed.", CHANGE)]
+
+
+def test_the_staff_log_has_times_that_the_browser_puts_into_its_own(
+    client: Client,
+) -> None:
+    fill("alice")
+    act(client, "session_act", CODE, action="lock")
+    text = client.get(page("history", CODE)).content.decode()
+    when = LogEntry.objects.latest("pk").action_time
+    assert f'datetime="{when.isoformat(timespec="milliseconds")}"' in text
+    assert 'data-ss-time="clock"' in text

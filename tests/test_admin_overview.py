@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
-from django.test import override_settings
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.test import AsyncClient, override_settings
 
-from sessionstores import stores
+from sessionstores import StoreUnavailable, stores
+from sessionstores.admin.overview import CROWD
+from sessionstores.autosweep import autosweep
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server, run
 from sessionstores.lastsweep import LastSweep, Sweep
 from sessionstores.stats import Leak, Sample
-from tests.staff import ALL, CODE, fill, page, signed_in
+from tests.staff import ALL, CODE, connect, fill, page, signed_in
 from tests.workshop.states import Board
 
 pytestmark = pytest.mark.django_db
@@ -78,13 +83,97 @@ def test_figures_of_a_server_a_sweep_and_warnings_are_in_words(
     response = signed_in("view_dashboard").get(page(OVERVIEW))
     text = text_of(response)
     assert "All workers" in text
-    assert "Valkey 9.1.2, of 2.0 MB, allkeys-lru, 12 evicted" in text
+    assert "Valkey 9.1.2, of 2 MB, allkeys-lru, 12 evicted" in text
     assert "3 removed, web-1; next" in text
     assert "8 warnings" in text
     assert "and 2 more" in text
     assert "<i>0</i>" not in response.content.decode()
     assert f'href="{page("participant", CODE, "alice")}"' in response.content.decode()
     assert "Now 0 , at most 6, at least 0." in text
+
+
+def test_the_hour_includes_what_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill("alice")
+    stats = stores.stats()
+    slot = stats.at // 30 * 30
+    client = signed_in("view_dashboard")
+
+    def text_with(now: int, *samples: int) -> str:
+        series = tuple(
+            Sample(slot - 60 + place, 1, 1, each, 1, 500, None)
+            for place, each in enumerate(samples)
+        )
+        shown = msgspec.structs.replace(stats, online=now, series=series)
+        monkeypatch.setattr(stores, "stats", lambda: shown)
+        return text_of(client.get(page("live")))
+
+    online = re.compile(r"Now (\d+) , at most (\d+), at least (\d+)\.( Peak at)?")
+    assert online.findall(text_with(9, 2, 3))[0] == ("9", "9", "2", "")
+    assert online.findall(text_with(0, 2, 3))[0] == ("0", "3", "0", " Peak at")
+    assert "The first figure comes within a minute" in text_with(3)
+
+
+def test_who_waits_for_the_first_sweep_is_told_how_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = signed_in("view_dashboard")
+    assert "never AUTO_SWEEP is off" in text_of(client.get(page(OVERVIEW)))
+    with override_settings(SESSIONSTORES={"IDLE_TIMEOUT": 3_600}):
+        text = text_of(client.get(page(OVERVIEW)))
+        assert "never it begins with the first session" in text
+        try:
+            fill("alice")
+            text = text_of(client.get(page(OVERVIEW)))
+        finally:
+            autosweep.close()
+        assert "never the first one within 15 min" in text
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ([], "–"),
+        ([2], "2"),
+        ([3, 1, "2"], "1–3"),
+        ([9, 10], "9–10"),
+        (["vote", "sort"], "sort–vote"),
+        ([2, "sort"], "2–sort"),
+        ([True, [1], None, ""], "–"),
+    ],
+)
+def test_a_session_shows_the_steps_of_its_open_tabs(
+    told: list[Any], shown: str
+) -> None:
+    fill("alice", "bob")
+    for number, step in enumerate(told):
+        connect(("alice", "bob")[number % 2], number, step=step)
+    connect("alice", 99)
+    connect("gone", leaving=True, step=7)
+    html = signed_in("view_dashboard").get(page(OVERVIEW)).content.decode()
+    assert re.findall(r'<td class="ss-c-step">(.*?)</td>', html) == [shown]
+
+
+def test_an_outage_empties_the_page_that_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill("alice")
+    client = signed_in(*ALL)
+    before = client.get(page("live")).content.decode()
+    assert "ss-table" in before
+    assert CODE in before
+
+    def fail() -> None:
+        raise StoreUnavailable("It is away.")
+
+    monkeypatch.setattr(stores, "stats", fail)
+    part = client.get(page("live")).content.decode()
+    assert part.count("data-ss-part=") == before.count("data-ss-part=")
+    for name in ("sweep", "menu", "table", "scope"):
+        assert f'<div data-ss-part="ss-{name}"></div>' in part
+    assert 'data-ss-trouble="The cache does not answer"' in part
+    # What is opened now can go on when the cache is back.
+    whole = client.get(page(OVERVIEW)).content.decode()
+    assert '<div id="ss-table"></div>' in whole
 
 
 def test_the_table_is_searched_filtered_sorted_and_paged_by_its_address() -> None:
@@ -156,6 +245,21 @@ def test_the_charts_stand_still_between_two_samples(
     assert len(seen) == 1
 
 
+def test_only_where_websockets_may_be_served_does_the_page_try_one() -> None:
+    client = signed_in(*ALL)
+    begin = '<script id="ss-live" type="application/json">'
+
+    def config(response: Any) -> Any:
+        text = response.content.decode().partition(begin)[2]
+        return json.loads(text.partition("</script>")[0])
+
+    assert config(client.get(page(OVERVIEW)))["socket"] == ""
+    asgi = AsyncClient()
+    asgi.force_login(User.objects.get())
+    response = async_to_sync(asgi.get)(page(OVERVIEW))
+    assert config(response)["socket"].startswith("/")
+
+
 def test_the_fragment_shows_the_same_as_the_page() -> None:
     fill("alice")
     client = signed_in(*ALL)
@@ -190,8 +294,8 @@ def redis_site(redis_url: str) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("name", "arguments", "most"),
     [
-        (OVERVIEW, (), 5),
-        ("live", (), 5),
+        (OVERVIEW, (), 6),
+        ("live", (), 6),
         ("session", (CODE,), 3),
         ("session_live", (CODE,), 3),
         ("participant", (CODE, "p0"), 3),
@@ -216,15 +320,18 @@ def test_a_page_asks_the_cache_as_often_however_many_participants_there_are(
 
         monkeypatch.setattr(backend, method, counted)
 
-    # A command; several in one write; INFO.
-    for method in ("_once", "_send_all", "_infos"):
+    # A command; several in one write.
+    for method in ("_once", "_send_all"):
         count(method)
     counts = []
-    for participants in (1, 200):
+    for participants in (1, CROWD, 2 * CROWD):
         fill(*(f"p{number}" for number in range(participants)))
+        for number in range(participants):
+            connect(f"p{number}", step=number % 3 + 1)
         client.get(page(name, *arguments))
         trips.clear()
         assert client.get(page(name, *arguments)).status_code == 200
         counts.append(list(trips))
     assert counts[0] == counts[1]
-    assert len(counts[0]) <= most
+    # Of a crowd, the overview does not ask for steps.
+    assert len(counts[2]) <= len(counts[0]) <= most

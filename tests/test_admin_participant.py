@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 
-from sessionstores import StoreKey, stores
+from sessionstores import State, StoreKey, stores
 from sessionstores.admin.audit import VIEWED
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
+from sessionstores.state import registry
 from tests.staff import ALL, CODE, fill, page, signed_in
 from tests.test_admin_overview import text_of
-from tests.test_admin_session import connect
-from tests.workshop.states import Board
+from tests.test_admin_session import connect, row_of
+from tests.workshop.states import Agenda, Board
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +37,7 @@ def test_states_are_shown_without_what_is_declared_sensitive() -> None:
     assert "secret of alice" not in response.content.decode()
     assert "1 value hidden" in text
     assert "schema 1" in text
-    assert "ss:{K7Q2ZD}:p:alice" in text
+    assert "ss:{K7Q2ZD}:p:alice in the cache “default”, LocMem" in text
     rev = stores.get(Board, *ALICE).peek()
     assert rev
     assert rev.rev in text
@@ -106,7 +108,7 @@ def test_a_large_state_is_cut_and_whole_in_the_download() -> None:
     client = signed_in(*ALL)
     response = client.get(page("participant", *ALICE))
     assert len(response.content) < 1_000_000
-    assert "This is the first 64.0 KB of" in text_of(response)
+    assert "About 64 KB of" in text_of(response)
     file = client.get(page("download", *ALICE, "board"))
     assert file["Content-Disposition"] == (
         'attachment; filename="K7Q2ZD-alice-board.json"'
@@ -130,6 +132,13 @@ def test_downloads_and_exports_are_redacted_and_logged() -> None:
         "Downloaded the state board.",
         "Exported the session.",
     ]
+
+
+@pytest.fixture
+def _own_states() -> Iterator[None]:
+    """Let a test declare states that no other sees."""
+    with registry.isolated(Board, Agenda):
+        yield
 
 
 def write(name: str, stored: bytes) -> None:
@@ -159,14 +168,52 @@ def test_a_state_that_cannot_be_read_says_so_beside_the_others() -> None:
     assert "It cannot be read" in text_of(response)
 
 
-def test_a_state_of_a_newer_version_is_shown_and_cannot_be_edited() -> None:
+def test_a_state_of_a_newer_version_is_not_shown_since_it_may_hide_other_fields() -> (
+    None
+):
     fill("alice")
-    write("board", b'7:{"deck":["joker"]}')
+    write("board", b'7:{"diary":"private","deck":["joker"]}')
     client = signed_in(*ALL)
     response = client.get(page("participant", *ALICE))
     assert "schema 7 (declared: 1)" in text_of(response)
-    assert "joker" in text_of(response)
+    assert "newer version" in text_of(response)
+    assert "joker" not in response.content.decode()
     assert page("edit", *ALICE, "board") not in response.content.decode()
+    assert client.get(page("download", *ALICE, "board")).status_code == 404
+    assert client.get(page("edit", *ALICE, "board")).status_code == 404
+    assert "joker" not in client.get(page("export", CODE)).getvalue().decode()
+
+
+@pytest.mark.usefixtures("_own_states")
+def test_data_of_an_older_version_are_redacted_as_the_declared_one_says() -> None:
+    fill("alice")
+
+    class Diary(State, name="diary", version=2, sensitive=("notes",)):
+        notes: str = ""
+        left: str = ""
+
+        @classmethod
+        def migrate(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
+            return {"notes": data["diary"], "left": data.get("left", "")}
+
+    client = signed_in(*ALL)
+    # Of version 2, a field that is not declared any more: it is nobody's.
+    for stored in (
+        b'1:{"diary":"very private","left":"shown"}',
+        b'2:{"diary":"very private","left":"shown"}',
+    ):
+        write("diary", stored)
+        response = client.get(page("participant", *ALICE))
+        file = client.get(page("download", *ALICE, "diary"))
+        export = client.get(page("export", CODE)).getvalue()
+        for content in (response.content, file.content, export):
+            assert b"shown" in content
+            assert b"very private" not in content
+    write("diary", b'1:{"journal":"very private"}')
+    response = client.get(page("participant", *ALICE))
+    assert "It cannot be read" in text_of(response)
+    assert "very private" not in response.content.decode()
+    assert client.get(page("download", *ALICE, "diary")).status_code == 404
 
 
 def test_somebody_who_is_not_there_has_a_page_that_says_so() -> None:
@@ -175,3 +222,21 @@ def test_somebody_who_is_not_there_has_a_page_that_says_so() -> None:
     assert response.status_code == 404
     assert "This participant is not there" in text_of(response)
     assert stores.participants(CODE) == ["alice"]
+
+
+def test_the_last_action_is_what_they_did_not_that_they_came() -> None:
+    fill("alice", "bob")
+    backend = get_backend(blocking=True)
+
+    def event(at: float, kind: str, who: str, text: str = "") -> dict[str, Any]:
+        return {"at": at, "kind": kind, "who": who, "text": text, "count": 1}
+
+    events = [
+        event(1.0, "changed", "alice", "board.move"),
+        *(event(2.0, kind, "alice") for kind in ("resumed", "joined", "left")),
+        event(3.0, "joined", "bob"),
+    ]
+    run(backend.note(CODE, events))
+    response = signed_in("view_dashboard").get(page("session", CODE))
+    assert "changed board.move" in row_of(response, "alice")
+    assert "used" in row_of(response, "bob")

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import pytest
-from django.test import override_settings
+from django.contrib.auth.models import User
+from django.test import Client, override_settings
 
 from sessionstores import StoreKey, stores
+from sessionstores.admin.audit import log
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease, run
+from sessionstores.backends.base import run
 from tests.staff import ALL, CODE, fill, member, page, signed_in
+from tests.staff import connect as connect
 from tests.test_admin_overview import codes, text_of
 from tests.workshop.states import Board
 
 pytestmark = pytest.mark.django_db
-
-
-def connect(
-    participant: str, number: int = 0, *, leaving: bool = False, **meta: Any
-) -> Lease:
-    """Open a tab as a hub would."""
-    lease = Lease(
-        f"{participant}-{number}",
-        StoreKey(CODE, participant),
-        "web-1!x",
-        "c",
-        frozenset({participant, "*"}),
-        json.dumps(meta).encode(),
-    )
-    backend = get_backend(blocking=True)
-    run(backend.lease([lease]))
-    if leaving:
-        run(backend.release(lease, grace=30))
-    return lease
 
 
 def row_of(response: Any, id: str) -> str:
@@ -136,6 +119,39 @@ def test_a_locked_session_says_so_and_offers_to_unlock_it() -> None:
     assert "▣ locked" in text_of(response)
     assert 'value="unlock"' in response.content.decode()
     assert 'value="lock"' not in response.content.decode()
+    # So does a page that was open before, whoever locked it.
+    part = client.get(page("session_live", CODE)).content.decode()
+    assert 'value="unlock"' in part
+    assert 'value="lock"' not in part
+
+
+def test_a_page_offers_what_its_reader_may_do_now() -> None:
+    fill("alice")
+    client = signed_in("view_dashboard", "view_state", "manage_sessions")
+    address = page("session_live", CODE)
+    assert 'value="end"' in client.get(address).content.decode()
+    member("view_dashboard", name="kim")
+    kim = Client()
+    kim.force_login(User.objects.get(username="kim"))
+    for response in (kim.get(address), kim.get(page("session", CODE))):
+        html = response.content.decode()
+        assert 'name="action"' not in html
+        assert ".export" not in html
+        assert 'type="checkbox"' not in html
+
+
+def test_a_question_about_one_says_which_one_and_leads_back() -> None:
+    fill("alice", "bob")
+    client = signed_in(*ALL)
+    one = client.post(page("session_act", CODE), {"action": "end"})
+    assert f"End session: {CODE}?" in text_of(one)
+    several = {"action": "reset", "chosen": ["alice", "bob"]}
+    for chosen in (several, {**several, "chosen": "alice"}):
+        asked = client.post(page("participants_act", CODE), chosen)
+        html = asked.content.decode()
+        assert f'<a href="{page("session", CODE)}">{CODE}</a>' in html
+    assert "Reset: alice?" in text_of(asked)
+    assert client.get(page("participant", CODE, "nobody")).status_code == 404
 
 
 def test_an_ended_session_and_an_unknown_one_have_pages_of_their_own() -> None:
@@ -149,10 +165,12 @@ def test_an_ended_session_and_an_unknown_one_have_pages_of_their_own() -> None:
     response = client.get(page("session", "ZZZZZZ"))
     assert response.status_code == 404
     assert "There is no such session" in text_of(response)
-    # A page that was open when it ended shows the same in its place.
+    # A page that was open when it ended shows the same in its place, and no more.
     part = client.get(page("session_live", CODE))
     assert part.status_code == 200
     assert "This session is over" in text_of(part)
+    for name in ("export", "deeds", "menu", "table", "timeline"):
+        assert f'<div data-ss-part="ss-{name}"></div>' in part.content.decode()
 
 
 def test_an_empty_session_shows_how_people_come_in() -> None:
@@ -160,6 +178,8 @@ def test_an_empty_session_shows_how_people_come_in() -> None:
     text = text_of(signed_in("view_dashboard").get(page("session", code)))
     assert "Nobody has joined yet" in text
     assert "Team day" in text
+    # The shape says that nobody is there, as the word does.
+    assert "○ 0 online" in text
 
 
 @override_settings(SESSIONSTORES={"MAX_PARTICIPANTS": 2_000})
@@ -183,6 +203,10 @@ def test_the_staff_log_shows_who_did_and_saw_what() -> None:
     assert "mia K7Q2ZD Locked the session." in text
     assert "mia K7Q2ZD:alice Viewed the state." in text
     assert "zoe" not in text
+    assert "The latest" not in text
+    log(User.objects.get().pk, [CODE] * 100, "Looked.")
+    text = text_of(client.get(page("history", CODE)))
+    assert "The latest 100 entries" in text
 
 
 def test_names_of_participants_are_escaped_wherever_they_stand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from sessionstores import conf
+
+SECRET = "redis://:hunter2@cache:6379"
 
 
 def test_everything_has_a_default(settings: Settings) -> None:
@@ -68,19 +71,39 @@ def test_the_rate_limit_can_be_switched_off(settings: Settings) -> None:
         ({"IDLE_TIMEOUT": 0}, "'IDLE_TIMEOUT'] must be a number above 0, not 0"),
         ({"IDLE_TIMEOUT": -5}, "not -5"),
         ({"IDLE_TIMEOUT": "300"}, "not '300'"),
-        ({"MAX_SESSIONS": True}, "not True"),
+        ({"IDLE_TIMEOUT": math.inf}, "not inf"),
+        ({"HEARTBEAT": math.nan}, "'HEARTBEAT'] must be a number above 0, not nan"),
+        ({"PRESENCE_LEASE": None}, "not None"),
+        ({"TOKEN_MAX_AGE": True}, "not True"),
+        ({"LEAVE_GRACE": "5"}, "'LEAVE_GRACE'] must be a number from 0 up, not '5'"),
+        ({"LEAVE_GRACE": -1}, "not -1"),
+        ({"SLOW_OPERATION_MS": "50"}, "must be a number from 0 up, not '50'"),
+        ({"MAX_SESSIONS": True}, "must be a whole number above 0, not True"),
         ({"MAX_SESSIONS": None}, "not None"),
-        ({"KEY_PREFIX": "a b"}, "no space or brace: 'a b'"),
-        ({"KEY_PREFIX": "{x}"}, "no space or brace"),
-        ({"KEY_PREFIX": "a\n"}, "no space or brace"),
-        ({"KEY_PREFIX": "é"}, "must be short ASCII"),
-        ({"KEY_PREFIX": "x" * 33}, "must be short ASCII"),
-        ({"KEY_PREFIX": b"x"}, "must be short ASCII"),
-        ({"RATE_LIMIT": 5}, "(actions a second, burst) or None, not 5"),
+        ({"MAX_CONNECTIONS": 2.5}, "not 2.5"),
+        ({"MAX_STATE_BYTES": 0}, "not 0"),
+        ({"AUTO_SWEEP": "no"}, "'AUTO_SWEEP'] must be True, False or None, not 'no'"),
+        ({"AUTO_SWEEP": 1}, "not 1"),
+        ({"ADMIN_READONLY": None}, "must be True or False, not None"),
+        ({"CACHE": ["default"]}, "must be the name of an alias of CACHES, not ['def"),
+        ({"KEY_PREFIX": "a b"}, "none of them a space or a brace, not 'a b'"),
+        ({"KEY_PREFIX": "{x}"}, "not '{x}'"),
+        ({"KEY_PREFIX": "a\n"}, "ASCII"),
+        ({"KEY_PREFIX": "é"}, "must be up to 32 ASCII characters"),
+        ({"KEY_PREFIX": "x" * 33}, "up to 32"),
+        ({"KEY_PREFIX": b"x"}, "not b'x'"),
+        ({"RATE_LIMIT": 5}, "None or (actions a second, burst)"),
         ({"RATE_LIMIT": (5,)}, "not (5,)"),
         ({"RATE_LIMIT": (0, 5)}, "not (0, 5)"),
         ({"RATE_LIMIT": (5, 0.5)}, "not (5, 0.5)"),
         ({"RATE_LIMIT": ("5", 5)}, "not ('5', 5)"),
+        ({"RATE_LIMIT": (5, math.nan)}, "not (5, nan)"),
+        ({"REDIS": SECRET}, "None or a dict with a 'url'"),
+        ({"REDIS": {"url": [SECRET]}}, "not this dict"),
+        ({"REDIS": {"sentinels": SECRET, "service": "x"}}, "pairs of host and port"),
+        ({"REDIS": {"sentinels": ["a:1"], "service": "x"}}, "pairs of host and port"),
+        ({"REDIS": {1: SECRET}}, "not this dict"),
+        ({"STATS_TOKEN": SECRET.encode()}, "must be None or text, not this bytes"),
     ],
 )
 def test_what_cannot_be_used_is_named_and_refused(
@@ -89,6 +112,7 @@ def test_what_cannot_be_used_is_named_and_refused(
     found = conf.problems(given)
     assert len(found) == 1
     assert words in found[0]
+    assert SECRET not in found[0]
     settings.SESSIONSTORES = given
     with pytest.raises(ImproperlyConfigured) as caught:
         conf.get()
@@ -97,6 +121,22 @@ def test_what_cannot_be_used_is_named_and_refused(
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     assert len(conf.problems({"QUUX": 1, "IDLE_TIMEOUT": 0, "RATE_LIMIT": 3})) == 3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"LEAVE_GRACE": 0, "SLOW_OPERATION_MS": 0, "KEY_PREFIX": ""},
+        {"REDIS": {"url": "redis://x"}},
+        {"REDIS": {"sentinels": [("a", 1), ["b", "2"]], "service": "x"}},
+        {"REDIS": {"password": "x", "socket_timeout": None}},
+        {"AUTO_SWEEP": True, "ADMIN_READONLY": True, "STATS_TOKEN": ""},
+    ],
+)
+def test_what_can_be_used_is_taken(settings: Settings, given: Any) -> None:
+    settings.SESSIONSTORES = given
+    assert conf.problems(given) == []
+    conf.get()
 
 
 def test_every_key_is_a_field_in_capitals() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
@@ -13,9 +13,11 @@ from msgspec import Raw
 
 from sessionstores import connection, consumers, dispatch
 from sessionstores.backends import get_backend
+from sessionstores.backends.base import Lease
+from sessionstores.consumers import StoreConsumer
 from sessionstores.events import RemoteChange
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.hub import current_hub
+from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
@@ -38,7 +40,11 @@ async def tab() -> AsyncIterator[Opener]:
     hub = current_hub()
     assert not hub.connections
     assert not hub.following
-    assert len(asyncio.all_tasks()) == 1, "a task outlived its connection"
+    # One may come back within `LEAVE_GRACE`; that is waited for.
+    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+    assert len(names) - names.count("Roster._reap") == 1, (
+        "a task outlived its connection"
+    )
 
 
 def applied(snapshot: dict[str, Any], *patches: dict[str, Any]) -> str:
@@ -256,9 +262,154 @@ async def test_one_connection_more_than_allowed_is_refused(
     await socket.open()
     await socket.say(type="hello", token=token(), client="c3")
     await socket.expect("error", code="limit_reached")
-    assert await socket.closed() == Close.LIMIT
+    assert await socket.closed() == Close.TOO_MANY_CONNECTIONS
     assert len(await get_backend(blocking=False).connections(ALICE)) == 2
     await tab("bob")
+
+
+async def dead(*clients: str) -> None:
+    """Enter connections of alice's as a process leaves them behind that was killed."""
+    leases = [
+        Lease(f"dead{client}", ALICE, "dead", client, frozenset({"alice"}))
+        for client in clients
+    ]
+    await get_backend(blocking=False).lease(leases)
+
+
+async def come_at_once(
+    clients: Iterable[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[Socket], list[str]]:
+    """Open tabs that are all leased before any looks; return who got in, and who not.
+
+    Those who did not have been asked to come back later.
+    """
+    sockets = {client: Socket() for client in clients}
+    backend = type(get_backend(blocking=False))
+    connections, lease = backend.connections, backend.lease
+    leased: set[str] = set()
+    all_leased = asyncio.Event()
+
+    async def counted(self: Any, leases: Any) -> Any:
+        joined = await lease(self, leases)
+        leased.update(each.connection for each in leases)
+        if len(leased) >= len(sockets):
+            all_leased.set()
+        return joined
+
+    async def late(self: Any, key: StoreKey) -> Any:
+        await all_leased.wait()
+        return await connections(self, key)
+
+    async def come(client: str, socket: Socket) -> bool:
+        await socket.open()
+        await socket.say(type="hello", token=token(), client=client)
+        frame = await socket.receive()
+        if frame["type"] == "welcome":
+            for _ in range(2):
+                await socket.expect("snapshot")
+            return True
+        assert (frame["type"], frame["code"]) == ("error", "limit_reached")
+        assert await socket.closed() == Close.TOO_MANY_CONNECTIONS
+        return False
+
+    with monkeypatch.context() as race:
+        race.setattr(backend, "lease", counted)
+        race.setattr(backend, "connections", late)
+        came_in = await asyncio.gather(*(come(*each) for each in sockets.items()))
+    places = list(zip(came_in, sockets.items(), strict=True))
+    admitted = [socket for is_in, (_, socket) in places if is_in]
+    return admitted, [client for is_in, (client, _) in places if not is_in]
+
+
+async def test_of_many_tabs_that_come_at_once_as_many_get_in_as_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    admitted, refused = await come_at_once(
+        [f"c{number}" for number in range(12)], monkeypatch
+    )
+    assert (len(admitted), len(refused)) == (8, 4)
+    assert len(await get_backend(blocking=False).connections(ALICE)) == 8
+    assert len(current_hub().connections) == 8
+    for socket in admitted:
+        await socket.drop()
+
+
+@pytest.mark.parametrize("number", [5, 8])
+async def test_the_tabs_of_a_process_that_was_killed_take_their_places_again(
+    tab: Opener, number: int
+) -> None:
+    clients = [f"c{each}" for each in range(number)]
+    await dead(*clients)
+    tabs = [await tab(client=client) for client in clients]
+    # A copy would be told apart, so none keeps the id that another may have.
+    assert not {socket.welcome["client"] for socket in tabs} & set(clients)
+    found = await get_backend(blocking=False).connections(ALICE)
+    assert {lease.process for lease in found} == {current_hub().process}
+    assert (await stores.apresence(CODE))["alice"].connections == number
+    # And once more, with the ids that they were given.
+    assert (await tabs[0].act(1, "board.note", text="x"))["type"] == "ack"
+
+
+async def test_tabs_that_come_back_at_once_all_get_in_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting = [f"c{each}" for each in range(8)]
+    await dead(*waiting)
+    in_at_last: list[Socket] = []
+    for _ in range(8):
+        admitted, waiting = await come_at_once(waiting, monkeypatch)
+        assert admitted, "nobody got in"
+        in_at_last += admitted
+        if not waiting:
+            break
+    assert len(in_at_last) == 8
+    for socket in in_at_last:
+        await socket.drop()
+
+
+async def test_a_tab_takes_the_place_of_its_own_connection_that_hangs_here(
+    tab: Opener, settings: Any
+) -> None:
+    settings.SESSIONSTORES = {"MAX_CONNECTIONS": 1}
+    hanging = await tab(client="c1")
+    again = await tab(client="c1")
+    assert again.welcome["client"] != "c1", "the old one may be a tab of its own"
+    assert (await again.act(1, "board.note", text="x"))["type"] == "ack"
+    await hanging.expect("patch")
+
+
+async def test_copies_that_bring_one_client_id_are_held_to_the_limit(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.SESSIONSTORES = {"MAX_CONNECTIONS": 3}
+    sockets = []
+    for _ in range(10):
+        socket = Socket()
+        await socket.open()
+        await socket.say(type="hello", token=token(), client="same")
+        if (await socket.receive())["type"] == "welcome":
+            sockets.append(socket)
+    assert len(sockets) == 4, "one may be what a tab left behind"
+    for socket in sockets:
+        await socket.drop()
+
+
+async def test_a_tab_whose_lease_somebody_took_is_leased_again(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = get_backend(blocking=False)
+    connections = type(backend).connections
+
+    async def taken(self: Any, key: StoreKey) -> Any:
+        for lease in await connections(self, key):
+            await backend.release(lease)
+        return await connections(self, key)
+
+    with monkeypatch.context() as race:
+        race.setattr(type(backend), "connections", taken)
+        alice = await tab(client="c1")
+    (lease,) = await backend.connections(ALICE)
+    assert lease.client == alice.welcome["client"] != "c1"
 
 
 async def test_a_full_session_refuses_newcomers(tab: Opener, settings: Any) -> None:
@@ -569,6 +720,30 @@ async def test_a_gap_past_the_ring_is_a_reset_only_if_the_server_was_restarted(
     assert not (await alice.expect("snapshot", doc="me"))["reset"]
 
 
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_a_tab_that_was_away_past_the_ring_says_which_run_it_knew(
+    restarted: bool, tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = type(get_backend(blocking=False))
+    names = ["abc1"]
+
+    async def run_name(backend: object) -> str:
+        return names[0]
+
+    monkeypatch.setattr(backend, "run_name", run_name)
+    alice = await tab()
+    rev = (await alice.act(1, "board.note", text="seen"))["rev"]
+    runs = {"me": alice.snapshots["me"]["run"]}
+    await alice.drop()
+    for number in range(40):
+        await stores.get(Board, CODE, "alice").adispatch(Board.note, str(number))
+    names[0] = "abc2" if restarted else "abc1"
+    again = await tab(client="c2", have={"me": rev}, runs=runs)
+    snapshot = again.snapshots["me"]
+    assert (snapshot["reset"], snapshot["run"]) == (restarted, names[0])
+    assert snapshot["states"]["board"]["notes"] == "39"
+
+
 async def test_more_actions_than_the_rate_limit_are_rejected(
     tab: Opener, settings: Any
 ) -> None:
@@ -858,6 +1033,41 @@ async def test_a_tab_that_sends_too_many_bad_frames_is_closed(tab: Opener) -> No
     assert await alice.closed() == Close.TOO_MANY_BAD_FRAMES
 
 
+@pytest.mark.parametrize("ends", ["disconnected", "cancelled"])
+async def test_a_connection_that_is_closed_while_it_parts_is_gone_from_the_hub(
+    ends: str,
+) -> None:
+    events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent: list[dict[str, Any]] = []
+    parting, taken = asyncio.Event(), asyncio.Event()
+
+    async def send(message: dict[str, Any]) -> None:
+        if "too_many_bad_frames" in message.get("text", ""):
+            parting.set()
+            await taken.wait()
+        sent.append(message)
+
+    scope = {"type": "websocket", "headers": [ORIGIN], "path": "/", "subprotocols": []}
+    serving = asyncio.create_task(StoreConsumer.as_asgi()(scope, events.get, send))
+    events.put_nowait({"type": "websocket.connect"})
+    hello = {"type": "hello", "token": token(), "client": "c1"}
+    for text in (json.dumps(hello), *["{"] * 25):
+        events.put_nowait({"type": "websocket.receive", "text": text})
+    await parting.wait()
+    if ends == "disconnected":
+        await stores.adisconnect(CODE, "alice")
+        await asyncio.sleep(0.01)
+        taken.set()
+        await serving
+        assert sent[-1]["code"] == Close.TOO_MANY_BAD_FRAMES
+    else:
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+    assert not current_hub().connections
+    assert not hubs
+
+
 async def test_a_stranger_that_sends_too_many_bad_frames_is_closed() -> None:
     socket = Socket()
     await socket.open()
@@ -984,6 +1194,31 @@ async def test_a_commit_in_the_place_of_one_that_was_shown_is_a_reset(
     # Once told, it is over.
     await alice.say(type="sync", doc="me")
     await alice.expect("snapshot", doc="me", reset=False)
+
+
+@pytest.mark.parametrize("told", [1, 2])
+async def test_a_commit_on_another_than_was_shown_is_a_reset(
+    told: int, tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab()
+    shown = Rev.parse((await alice.act(1, "board.note", text="shown"))["rev"])
+    # The server has undone it, and of what came in its place the first was lost.
+    other = shown._replace(tail="00000000" if shown.tail != "00000000" else "11111111")
+    (connection,) = current_hub().connections.values()
+    for _ in range(told):
+        base, other = other, other.next()
+    if told == 1:
+        monkeypatch.setattr(History, "place", lambda *revs: "unknown")
+    current_hub().deliver(elsewhere(str(base), str(other)))
+    if told == 2:
+        # Nobody can tell yet, but what it has is still what it was shown.
+        await alice.expect("patch", doc="me", rev=str(other))
+        assert connection.names["me"].rev == other
+        connection.refresh(connection.names["me"])
+        assert connection.names["me"].have == shown
+        await alice.expect("snapshot", doc="me", reset=False)
+    else:
+        await alice.expect("snapshot", doc="me", reset=True)
 
 
 async def test_a_commit_that_comes_late_moves_no_tab_back(tab: Opener) -> None:

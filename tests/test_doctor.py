@@ -173,6 +173,18 @@ def test_settings_that_cannot_be_used_are_errors_and_no_cache_is_asked(
     assert [source for _, source, _ in findings(**settings)] == ["channel layer"]
 
 
+@pytest.mark.parametrize("quietly", [["--quiet"], ["-v", "0"]])
+def test_quiet_report_tells_of_trouble_only(quietly: list[str]) -> None:
+    assert consult(*quietly) == (0, [])
+    assert consult(*quietly, "--json") == (0, ['{"ok": true, "findings": []}'])
+    code, lines = consult(*quietly, "--deploy")
+    assert code == 1
+    shown = [line.split()[1] for line in lines if line.startswith("warning")]
+    assert shown == ["sessionstores.W004", "sessionstores.W005"]
+    assert lines[-1] == "2 warnings."
+    assert len(lines) == 5
+
+
 def test_report_is_coloured_for_terminals_only() -> None:
     assert "\x1b[" not in "".join(consult()[1])
     assert "\x1b[" in "".join(consult("--force-color")[1])
@@ -211,10 +223,23 @@ def test_what_the_server_says_of_itself_is_reported(own_valkey: Valkey) -> None:
 def test_server_that_answers_nothing_is_an_error(own_valkey: Valkey) -> None:
     with own_valkey.paused():
         found = findings(CACHES=redis(own_valkey.url))
+    assert "written" not in found[0][2]
     assert [entry[:2] for entry in found] == [
         ("error", "cache"),
         ("ok", "channel layer"),
     ]
+
+
+def test_full_server_is_trouble_and_says_what_to_do(own_valkey: Valkey) -> None:
+    with own_valkey.client() as client:
+        info: Any = client.info("memory")
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", info["used_memory"] - 100_000)
+    found = findings(CACHES=redis(own_valkey.url))
+    assert found[0][:2] == ("error", "cache")
+    assert "raise maxmemory" in found[0][2]
+    # It says what it is all the same.
+    assert any("Valkey" in text and level == "ok" for level, _, text in found)
 
 
 def test_round_trip_leaves_nothing_that_stays(own_valkey: Valkey) -> None:

@@ -13,16 +13,17 @@ from sessionstores.figures import number_text, percent_text, size_text
     [
         (None, "–"),
         (0, "0 B"),
-        (1_023, "1023 B"),
-        (1_024, "1.0 KB"),
+        (999, "999 B"),
+        (1_024, "1 KB"),
         (8_602, "8.4 KB"),
         (118 * 1_024, "118 KB"),
         (99.97 * 1_024, "100 KB"),
-        (10 * 2**20, "10.0 MB"),
-        (3 * 2**30, "3.0 GB"),
+        (2**20 - 1, "1 MB"),
+        (10 * 2**20, "10 MB"),
+        (3 * 2**30, "3 GB"),
     ],
 )
-def test_sizes_have_about_three_digits(size: float | None, text: str) -> None:
+def test_sizes_have_two_digits_or_more(size: float | None, text: str) -> None:
     assert size_text(size).replace("\N{NO-BREAK SPACE}", " ") == text
 
 
@@ -42,3 +43,8 @@ def test_they_are_written_as_the_language_does() -> None:
     with translation.override("de"):
         assert number_text(12_345) == "12.345"
         assert size_text(8_602) == "8,4\N{NO-BREAK SPACE}KB"
+    with translation.override("he"):
+        # The unit stays behind the number where lines begin on the right.
+        assert (
+            size_text(0) == "\N{LEFT-TO-RIGHT ISOLATE}0\xa0B\N{POP DIRECTIONAL ISOLATE}"
+        )

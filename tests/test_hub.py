@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,11 +15,13 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from sessionstores import channel, events, signals
 from sessionstores import hub as module
 from sessionstores.backends import get_backend
+from sessionstores.backends.base import run
 from sessionstores.channel import MESSAGE_TYPE, counters
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.hub import Hub, current_hub, hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
+from sessionstores.participants import Participant
 from sessionstores.protocol import Close
 from sessionstores.tokens import Claims, make_token, read_token
 from tests.workshop.states import Agenda, Board
@@ -55,7 +59,9 @@ async def test_a_hub_runs_while_it_has_connections(tab: Opener) -> None:
     await alice.drop()
     assert hubs
     await bob.drop()
-    assert asyncio.all_tasks() == before
+    # They may come back within `LEAVE_GRACE`; that is waited for.
+    left = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}
+    assert left == {"Roster._reap"}
     assert not hubs
     assert await get_backend(blocking=False).followers(ALICE) == frozenset()
     await tab("alice")
@@ -399,11 +405,78 @@ async def test_a_heartbeat_that_breaks_is_logged_and_the_next_one_comes(
     async def breaks(*args: Any) -> None:
         raise ZeroDivisionError
 
+    alice = await tab("alice")
     with monkeypatch.context() as fault:
-        fault.setattr(type(get_backend(blocking=False)), "heads", breaks)
-        alice = await tab("alice")
+        fault.setattr(type(get_backend(blocking=False)), "run_name", breaks)
         await until(lambda: "A heartbeat failed" in caplog.text)
     await alice.expect("ping")
+
+
+async def test_an_outage_of_some_sessions_keeps_no_others_from_being_renewed(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bad", *(f"p{number}" for number in range(4))):
+        await tab(name)
+    renewed: list[str] = []
+
+    async def lease(self: Any, leases: Any) -> list[StoreKey]:
+        names = [lease.key.participant for lease in leases]
+        if "bad" in names:
+            raise StoreUnavailable("this shard does not answer")
+        renewed.extend(names)
+        return []
+
+    monkeypatch.setattr(module, "STRIDE", 2)
+    monkeypatch.setattr(type(get_backend(blocking=False)), "lease", lease)
+    await current_hub().pulse()
+    assert renewed == ["p1", "p2", "p3"]
+
+
+async def test_of_sessions_whose_leases_are_not_renewed_nobody_is_taken_for_gone(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = Participant("AAAAAA", "bob").token()
+    await tab("alice")
+    await tab(token=others)
+    backend = type(get_backend(blocking=False))
+    lease, reap = backend.lease, backend.reap
+    reaped: list[list[str]] = []
+
+    async def partly(self: Any, leases: Any) -> Any:
+        if any(lease.key.session == CODE for lease in leases):
+            raise StoreUnavailable("this shard does not answer")
+        return await lease(self, leases)
+
+    async def counted(self: Any, codes: Any) -> Any:
+        reaped.append(list(codes))
+        return await reap(self, codes)
+
+    monkeypatch.setattr(module, "STRIDE", 1)
+    monkeypatch.setattr(backend, "lease", partly)
+    monkeypatch.setattr(backend, "reap", counted)
+    await current_hub().pulse()
+    assert reaped == [["AAAAAA"]]
+
+
+async def test_in_an_outage_leases_are_tried_for_no_longer_than_a_heartbeat(
+    tab: Opener, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        await tab(f"p{number}")
+    settings.SESSIONSTORES = {"HEARTBEAT": 0.05}
+    tries = 0
+
+    async def hangs(self: Any, leases: Any) -> list[StoreKey]:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0.02)
+        raise StoreUnavailable("no answer")
+
+    monkeypatch.setattr(module, "STRIDE", 1)
+    monkeypatch.setattr(type(get_backend(blocking=False)), "lease", hangs)
+    connections = list(current_hub().connections.values())
+    assert await current_hub()._renew_all(connections) == {CODE}
+    assert 1 < tries <= 4
 
 
 async def test_many_connections_are_pinged_in_strides(
@@ -602,6 +675,23 @@ async def test_a_session_document_is_followed_by_all(tab: Opener) -> None:
     assert await bob.expect("patch") == one
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError, ZeroDivisionError])
+async def test_a_leave_that_breaks_off_stops_the_hub_all_the_same(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    await tab("alice")
+    hub = current_hub()
+    (connection,) = hub.connections.values()
+
+    async def breaks(*args: Any, **kwargs: Any) -> bool:
+        raise error
+
+    monkeypatch.setattr(type(get_backend(blocking=False)), "release", breaks)
+    with suppress(asyncio.CancelledError):
+        await hub.leave(connection)
+    assert not hubs
+
+
 async def test_leaving_twice_releases_once(tab: Opener) -> None:
     await tab("alice", client="c1")
     hub = current_hub()
@@ -635,6 +725,21 @@ async def test_a_hub_that_is_cancelled_while_it_starts_still_listens(
     name = current_hub().process
     await layer.send(name, message(signals.Message(ALICE, "heard")))
     await alice.expect("message", data="heard")
+
+
+def test_a_loop_that_ends_under_its_tabs_leaves_nothing_undone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def visit() -> Socket:
+        return await Socket().hello("alice")
+
+    gc.collect()  # What other tests left behind is not meant.
+    caplog.clear()
+    asyncio.run(visit())
+    gc.collect()
+    assert caplog.records == []
+    (lease,) = run(get_backend(blocking=True).connections(ALICE))
+    assert lease.leaving
 
 
 def test_hubs_keep_no_loop_that_is_over() -> None:

@@ -147,7 +147,7 @@ def test_a_meta_that_is_too_large_for_a_frame_is_not_taken_for_an_action() -> No
 
 def test_hello_may_bring_what_the_tab_shows_of_itself() -> None:
     frame = parse('{"type":"hello","token":"t","client":"c","meta":{"name":"Al"}}')
-    assert frame == protocol.Hello("t", "c", {}, {"name": "Al"})
+    assert frame == protocol.Hello("t", "c", meta={"name": "Al"})
 
 
 def test_the_largest_integers_pass() -> None:
@@ -247,7 +247,13 @@ def test_close_codes_say_by_range_what_to_do() -> None:
             "DISCONNECTED",
         },
         41: {"TOKEN"},
-        42: {"HELLO_TIMEOUT", "UNAVAILABLE", "SLOW", "INTERNAL"},
+        42: {
+            "HELLO_TIMEOUT",
+            "UNAVAILABLE",
+            "SLOW",
+            "INTERNAL",
+            "TOO_MANY_CONNECTIONS",
+        },
     }
 
 

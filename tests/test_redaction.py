@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from sessionstores.admin.redaction import MASK, redact, restore
 
+KEY = b"of this record"
+
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (
@@ -49,25 +51,62 @@ def test_names_that_sound_secret_are_hidden_at_any_depth() -> None:
 
 
 def test_hidden_values_come_back_wherever_an_editor_has_moved_them() -> None:
-    shown = redact({"token": "secret", "pile": []})
-    moved = {"pile": [shown.data["token"], "new"], "token": "another"}
-    assert restore(moved, shown.hidden) == {
-        "pile": ["secret", "new"],
-        "token": "another",
-    }
+    shown = redact({"token": "secret", "users": []})
+    moved = {"users": [{"cookie": [shown.data["token"]]}], "token": "another"}
+    assert restore(moved, shown) == (
+        {"users": [{"cookie": ["secret"]}], "token": "another"},
+        (),
+    )
 
 
-@given(json)
-def test_no_text_of_a_participant_is_taken_for_a_placeholder(data: Any) -> None:
+def test_hidden_values_do_not_come_back_where_they_would_be_seen() -> None:
+    shown = redact({"token": "secret", "notes": "x", "pile": []}, {"notes"})
+    moved = {"pile": [shown.data["token"]], "deep": {"notes": shown.data["notes"]}}
+    assert restore(moved, shown) == (
+        moved,
+        (shown.data["token"], shown.data["notes"]),
+    )
+
+
+def test_a_sealed_placeholder_stands_for_its_value_alone() -> None:
+    def users(*tokens: str) -> dict[str, Any]:
+        return {"users": [{"token": token} for token in tokens]}
+
+    before = redact(users("a", "b"), key=KEY)
+    # Somebody was put in front, so that every place is another's.
+    after = redact(users("new", "a", "b"), key=KEY)
+    assert restore(before.data, after) == (users("a", "b"), ())
+    other = redact(users("a", "changed"), key=KEY)
+    lost = before.data["users"][1]["token"]
+    assert restore(before.data, other) == (users("a", lost), (lost,))
+    # Neither are they equal for equal values, nor can they be made without the key.
+    same = redact(users("a", "a"), key=KEY)
+    assert len(same.hidden) == 2
+    tails = {placeholder.rpartition("#")[2] for placeholder in same.hidden}
+    assert len(tails) == 2
+    assert redact(users("a"), key=b"other").hidden.keys() != before.hidden.keys()
+
+
+def test_keys_with_slashes_do_not_share_a_placeholder() -> None:
+    data = {"a/token": 1, "a": {"token": 2}, "a~1token": 3}
+    shown = redact(data)
+    assert restore(shown.data, shown) == (data, ())
+    assert len(shown.hidden) == 3
+
+
+@given(json, st.sampled_from([b"", KEY]))
+def test_no_text_of_a_participant_is_taken_for_a_placeholder(
+    data: Any, key: bytes
+) -> None:
     before = deepcopy(data)
-    shown = redact(data, {"notes"})
+    shown = redact(data, {"notes"}, key=key)
     assert data == before
-    assert restore(shown.data, shown.hidden) == data
-    assert redact(data, {"notes"}) == shown
+    assert restore(shown.data, shown) == (data, ())
+    assert redact(data, {"notes"}, key=key) == shown
 
 
 def test_a_text_that_looks_like_the_mask_stays_a_text() -> None:
     data = {"name": f"{MASK}/token", "token": "secret"}
     shown = redact(data)
     assert shown.data["name"] == f"{MASK}/token"
-    assert restore(shown.data, shown.hidden) == data
+    assert restore(shown.data, shown) == (data, ())

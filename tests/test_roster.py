@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -392,6 +393,37 @@ async def test_tabs_that_close_together_are_reaped_together(
         roster.reap_later(CODE)
     await until(lambda: calls and not roster._due and not roster._reaping)
     assert len(calls) <= 2
+
+
+def test_what_is_due_when_a_loop_ends_is_not_begun(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SESSIONSTORES = {"LEAVE_GRACE": 0}
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
+
+    async def far(*args: Any) -> list[StoreKey]:
+        await asyncio.sleep(0.01)
+        return []
+
+    monkeypatch.setattr(type(get_backend(blocking=False)), "reap", far)
+
+    async def end_slowly() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            time.sleep(0.05)  # noqa: ASYNC251 - it falls due after all were cancelled
+
+    async def leave() -> asyncio.Task[None]:
+        task = asyncio.create_task(end_slowly())
+        await asyncio.sleep(0)
+        Roster(lease).reap_later(CODE)
+        return task
+
+    gc.collect()  # What other tests left behind is not meant.
+    caplog.clear()
+    asyncio.run(leave())
+    gc.collect()
+    assert not [r for r in caplog.records if "was destroyed" in r.getMessage()]
 
 
 async def test_an_outage_at_the_end_of_the_grace_is_left_to_a_later_beat(

@@ -15,9 +15,17 @@ from sessionstores import alerts, series, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server, run
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.leaks import Sample
 from sessionstores.manager import stores
-from sessionstores.series import KEPT, NAME, SAMPLE_SECONDS, decode_series, sample
+from sessionstores.series import (
+    KEPT,
+    NAME,
+    SAMPLE_SECONDS,
+    decode_series,
+    sample,
+    taken_until,
+)
 from tests.backends.driven import Clock
 from tests.workshop.states import Board
 
@@ -188,6 +196,20 @@ def test_evictions_are_noticed_when_they_rise(
     assert site.sample()
     assert warnings == ["evicting"]
     assert [each.server for each in site.samples] == [1_000, 1_000]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), StateCorrupt("junk")])
+def test_without_an_answer_there_is_no_sample_and_no_error(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def failing(self: LocMemBackend) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocMemBackend, "summaries", failing)
+        assert site.sample() is False
+    taken_until.clear()
+    assert site.sample() is True
 
 
 async def test_a_heartbeat_takes_the_sample() -> None:

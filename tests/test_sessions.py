@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from sessionstores.backends.base import Lease, Record, SessionInfo, Stale, run
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.records import commit
+from sessionstores.sessions import LONGEST_KEEP
 from sessionstores.state import registry
 from tests.workshop.states import Agenda, Board
 
@@ -90,12 +93,26 @@ def test_session_is_kept_as_long_as_the_longest_extension_says(
     assert notes(events) == [(f"{code}:*", "extended", "3600")]
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan")])
-def test_extension_by_less_than_nothing_is_refused(seconds: float) -> None:
-    code = stores.create_session(keep=60)
+@pytest.mark.parametrize("seconds", [-1, nan, inf, -inf, 1e11, 10**400])
+async def test_what_is_no_time_to_keep_a_session_is_refused_and_changes_nothing(
+    seconds: float,
+) -> None:
+    code = await stores.acreate_session(keep=60)
     with pytest.raises(ValueError, match="give 0 or more"):
-        stores.extend(code, seconds)
-    assert info(code).keep == 60
+        await stores.aextend(code, seconds)
+    with pytest.raises(ValueError, match="give 0 or more"):
+        await asyncio.to_thread(stores.extend, code, seconds)
+    assert (await asyncio.to_thread(info, code)).keep == 60
+    with pytest.raises(ValueError, match="give 0 or more"):
+        await stores.acreate_session(keep=seconds)
+    with pytest.raises(ValueError, match="give 0 or more"):
+        await asyncio.to_thread(stores.create_session, keep=seconds)
+    assert await stores.asessions() == [code]
+
+
+def test_session_can_be_kept_for_a_century() -> None:
+    code = stores.create_session(keep=LONGEST_KEEP)
+    assert info(code).keep == LONGEST_KEEP
 
 
 @pytest.mark.parametrize(

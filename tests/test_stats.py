@@ -203,8 +203,8 @@ def test_on_redis_the_figures_take_as_many_trips_however_many_there_are(
 
         monkeypatch.setattr(backend, name, counted)
 
-    # A command; several in one write; INFO.
-    for name in ("_once", "_send_all", "_infos"):
+    # A command; several in one write.
+    for name in ("_once", "_send_all"):
         count(name)
     counts = []
     for sessions in (1, 30):

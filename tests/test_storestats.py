@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
@@ -20,6 +21,7 @@ from django.test import override_settings
 from sessionstores.alerts import Leak, told
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server, run
+from sessionstores.keys import cache_key
 from sessionstores.management.commands.storestats import (
     BLOCKS,
     WIDTH,
@@ -33,7 +35,7 @@ from sessionstores.manager import stores
 from sessionstores.series import sample
 from sessionstores.stats import Stats
 from tests.caches import SHARED, cache_on
-from tests.faults.sites import Site, on_redis
+from tests.faults.sites import Site, on_database, on_memcached, on_redis
 from tests.servers import PATIENCE, Valkey, free_port
 from tests.test_leaks import NOW, samples, server, summary
 from tests.workshop.states import Board
@@ -133,13 +135,6 @@ def test_a_local_cache_is_said_to_be_out_of_sight(tmp_path: Path) -> None:
     assert errors.count("\n") == 1
 
 
-def test_with_the_server_down_it_ends_with_1_and_says_why(tmp_path: Path) -> None:
-    code, out, errors = Shell(tmp_path, on_redis(free_port())).run()
-    assert (code, out) == (1, "")
-    assert errors.startswith("CommandError: ")
-    assert errors.count("\n") == 1
-
-
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -157,9 +152,110 @@ def test_unknown_arguments_end_it_with_2(
     assert word in errors
 
 
-def test_a_cache_that_cannot_be_used_is_an_error() -> None:
-    with pytest.raises(CommandError, match="'nowhere'"):
+def test_an_unknown_cache_is_a_wrong_argument() -> None:
+    with pytest.raises(CommandError, match="CACHES has no alias 'nowhere'") as caught:
         call_command("storestats", "--cache", "nowhere")
+    assert caught.value.returncode == 2
+
+
+def test_another_cache_may_be_chosen_and_is_named(place: Shell, memcached: Any) -> None:
+    fill()
+    other = on_memcached(memcached.port)["CACHES"]["default"]
+    with override_settings(CACHES={**settings.CACHES, "other": other}):
+        head, sessions, *_ = printed("--cache", "other")
+        assert json.loads(printed("--cache", "other", "--json")[0])["cache"] == "other"
+    assert head.startswith("other (MemcachedBackend), all processes")
+    assert sessions == "sessions      0"
+
+
+def test_a_cache_cannot_be_chosen_where_a_setting_says_the_place() -> None:
+    caches = on_redis(free_port())["CACHES"]
+    placed = {"REDIS": {"url": f"redis://127.0.0.1:{free_port()}/0"}}
+    with (
+        override_settings(
+            CACHES=caches | {"other": caches["default"]}, SESSIONSTORES=placed
+        ),
+        pytest.raises(CommandError, match="cannot choose another place") as caught,
+    ):
+        printed("--cache", "other")
+    assert caught.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        on_redis(free_port()),
+        on_memcached(free_port()),
+        on_database({"ENGINE": "django.db.backends.sqlite3", "NAME": "/no/such/file"}),
+    ],
+    ids=["valkey", "memcached", "sqlite"],
+)
+def test_an_outage_is_one_line_and_speaks_of_no_writing(
+    site: Site, tmp_path: Path
+) -> None:
+    code, out, errors = Shell(tmp_path, site).run()
+    assert (code, out) == (1, "")
+    assert errors.startswith("CommandError: ")
+    assert errors.count("\n") == 1
+    assert "written" not in errors
+
+
+@pytest.mark.parametrize("kind", ["i", "c", "g"])
+def test_a_session_that_cannot_be_read_costs_only_itself(
+    kind: str, place: Shell, valkey: Valkey
+) -> None:
+    stores.get(Board, "ELSE23", "eve").snapshot()
+    fill()
+    with valkey.client() as client:
+        client.set(cache_key("ss", CODE, kind), "junk")
+    out, talk = StringIO(), StringIO()
+    code: Any = 0
+    try:
+        call_command("storestats", "--json", stdout=out, stderr=talk)
+    except SystemExit as ended:
+        code = ended.code
+    figures = json.loads(out.getvalue())
+    said = [line.partition(" ")[0] for line in talk.getvalue().splitlines()]
+    assert said == list(figures["unreadable"])
+    assert code == len(said)
+    assert {each["code"] for each in figures["summaries"]} | {
+        *figures["unreadable"]
+    } == set(stores.sessions())
+    (line,) = [each for each in figures["summaries"] if each["code"] == "ELSE23"]
+    assert line["participants"] == 1
+    assert line["bytes"] > 0
+
+
+def test_a_watch_names_a_session_that_cannot_be_read_once(
+    place: Shell, valkey: Valkey
+) -> None:
+    fill()
+    with valkey.client() as client:
+        client.set(cache_key("ss", CODE, "i"), "junk")
+    process = place.start("--json", "--watch", "10ms")
+    assert process.stdout is not None
+    try:
+        for _ in range(3):
+            assert CODE in json.loads(process.stdout.readline())["unreadable"]
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert (process.returncode, errors.count("cannot be read")) == (0, 1)
+
+
+def test_a_reader_who_has_read_enough_ends_it_in_silence(place: Shell) -> None:
+    process = place.start("--json", "--watch", "10ms")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    try:
+        assert process.stderr.read() == ""
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.stderr.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -13,7 +13,7 @@ import pytest
 from sessionstores import codec, lastsweep, series, signals, sweeper
 from sessionstores.backends.base import Backend, Lease, run
 from sessionstores.backends.locmem import LocMemBackend
-from sessionstores.exceptions import InvalidKey, StoreUnavailable
+from sessionstores.exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.lastsweep import Sweep, last_sweep
 from sessionstores.sweeper import Pace
@@ -325,6 +325,104 @@ def test_outage_in_the_middle_is_raised_and_what_went_before_has_been_told(
         run(sweeper.sweep(backend, pace=Pace(2)))
     assert len(removed) == 2
     assert run(backend.participant_count()) == 2
+
+
+def test_cache_that_takes_no_notes_is_swept_all_the_same(
+    sweep: Sweeper,
+    backend: LocMemBackend,
+    clock: Clock,
+    removed: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def full(self: LocMemBackend, *args: Any, **options: Any) -> bool:
+        raise StoreUnavailable("full")
+
+    monkeypatch.setattr(LocMemBackend, "swap_value", full)
+    fill(backend, CODE, 2)
+    lose(backend, StoreKey(CODE, "p0"))
+    clock.advance(IDLE)
+    done = sweep()
+    assert (done.participants, done.lost, done.finished) == (1, 1, True)
+    assert sorted(each[:2] for each in removed) == [
+        ("K7Q2ZD:p0", "lost"),
+        ("K7Q2ZD:p1", "idle"),
+    ]
+
+
+def test_look_that_could_not_be_claimed_is_due_again(
+    sweep: Sweeper, backend: LocMemBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: LocMemBackend, *args: Any, **options: Any) -> bool:
+        raise StoreUnavailable("full")
+
+    fill(backend, CODE, 1)
+    forget(backend, StoreKey(CODE, "p0"))
+    with monkeypatch.context() as patch:
+        patch.setattr(LocMemBackend, "swap_value", full)
+        assert sweep().readmitted == 0
+    assert sweep().readmitted == 1
+
+
+@pytest.mark.parametrize("method", ["evict_idle", "reap", "strays", "summaries"])
+def test_spoilt_session_costs_only_itself(
+    method: str,
+    sweep: Sweeper,
+    backend: LocMemBackend,
+    clock: Clock,
+    removed: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    working = getattr(LocMemBackend, method)
+
+    async def failing(self: LocMemBackend, *args: Any, **options: Any) -> Any:
+        if not args or CODE in args[0]:
+            raise StateCorrupt("somebody wrote there")
+        return await working(self, *args, **options)
+
+    monkeypatch.setattr(LocMemBackend, method, failing)
+    fill(backend, CODE, 2)
+    fill(backend, "ELSE23", 2)
+    clock.advance(IDLE)
+    said: list[str] = []
+    done = sweep(failed=lambda code, error: said.append(f"{code}: {error}"))
+    assert {who for who, _, _ in removed} >= {"ELSE23:p0", "ELSE23:p1"}
+    spoils = method in ("evict_idle", "reap")
+    assert said == [f"{CODE}: somebody wrote there"] * spoils
+    assert (done.failed, done.finished) == (int(spoils), True)
+
+
+def test_session_that_cannot_be_swept_is_logged(
+    sweep: Sweeper,
+    backend: LocMemBackend,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def failing(self: LocMemBackend, *args: Any, **options: Any) -> Any:
+        raise StateCorrupt("somebody wrote there")
+
+    monkeypatch.setattr(LocMemBackend, "evict_idle", failing)
+    fill(backend, CODE, 1)
+    clock.advance(IDLE)
+    assert sweep().failed == 1
+    assert caplog.messages == [f"{CODE} cannot be swept: somebody wrote there"]
+
+
+def test_dry_run_foresees_what_is_lost_and_what_is_readmitted(
+    sweep: Sweeper, backend: LocMemBackend, clock: Clock
+) -> None:
+    fill(backend, CODE, 3)
+    lose(backend, StoreKey(CODE, "p1"))
+    fill(backend, "ELSE23", 2)
+    forget(backend, StoreKey("ELSE23", "p0"))
+    for _ in range(2):
+        foreseen = sweep(dry_run=True)
+        assert (foreseen.lost, foreseen.readmitted) == (1, 2)
+    done = sweep()
+    assert (done.lost, done.readmitted) == (1, 2)
+    # Where no look is due, the pass itself comes across it.
+    lose(backend, StoreKey(CODE, "p2"))
+    assert sweep(dry_run=True).lost == sweep().lost == 1
 
 
 def test_two_sweepers_side_by_side_report_each_removal_once(

@@ -1,4 +1,8 @@
-"""`manage.py sweepstores` as a process, on every kind of cache, well, ill and gone."""
+"""`manage.py sweepstores` on every kind of cache, well, ill and gone.
+
+As a process where exit codes, streams or signals are the point: each takes a second to
+start.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,15 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import StringIO
+from itertools import count
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,15 +30,19 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.test import override_settings
+from django.utils import timezone
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.keys import cache_key
 from sessionstores.lastsweep import Sweep, last_sweep
-from sessionstores.management.commands.sweepstores import Command, in_words
+from sessionstores.management import terminal
+from sessionstores.management.commands.sweepstores import Command
 from sessionstores.management.terminal import positive, positive_seconds, seconds_in
+from sessionstores.management.wording import in_words
 from sessionstores.manager import stores
 from tests.caches import SHARED, cache_on
+from tests.databases import database
 from tests.faults.sites import Site, on_database, on_memcached, on_redis
 from tests.servers import PATIENCE, Postgres, Valkey, free_port
 from tests.workshop.states import Board
@@ -51,7 +63,10 @@ FIGURES = {
     "dry_run",
     "visited",
     "due",
+    "failed",
 }
+# A site needs no more than this to be swept, and starts the sooner.
+APPS = ["sessionstores", "tests.workshop"]
 
 
 class Shell:
@@ -60,19 +75,17 @@ class Shell:
     def __init__(self, folder: Path, site: Site) -> None:
         self.folder = folder
         self.started: list[subprocess.Popen[str]] = []
+        site = {"INSTALLED_APPS": APPS, **site}
         lines = [f"{name} = {value!r}" for name, value in site.items()]
         text = "\n".join(["from tests.settings import *", *lines, ""])
         (folder / "swept_site.py").write_text(text)
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start it; the output is to be read."""
-        return self.manage("sweepstores", *arguments, **options)
-
-    def manage(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start any command."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         process = subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
+            [sys.executable, "manage.py", "sweepstores", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             bufsize=1,
             cwd=ROOT,
@@ -81,7 +94,6 @@ class Shell:
                 "DJANGO_SETTINGS_MODULE": "swept_site",
                 "PYTHONPATH": os.fspath(self.folder),
             },
-            **options,
         )
         self.started.append(process)
         return process
@@ -142,8 +154,19 @@ def fill(code: str, count: int) -> None:
 def here(*arguments: str, **options: Any) -> str:
     """Run the command in this process, which takes no time; return its output."""
     out = StringIO()
-    call_command("sweepstores", *arguments, stdout=out, **options)
+    call_command("sweepstores", *arguments, **{"stdout": out, **options})
     return out.getvalue()
+
+
+@contextmanager
+def signalled(number: int, *, after: float) -> Iterator[None]:
+    """Send this process a signal then, unless what it is for has ended before."""
+    timer = threading.Timer(after, os.kill, [os.getpid(), number])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def figures(line: str) -> dict[str, Any]:
@@ -157,14 +180,11 @@ def figures(line: str) -> dict[str, Any]:
 
 @everywhere
 def test_what_is_in_use_stays_and_what_is_idle_goes(place: Shell) -> None:
-    code, out, errors = place.run()
-    assert (code, errors) == (0, "")
-    assert re.fullmatch(NOTHING, out)
+    assert re.fullmatch(NOTHING, here())
     fill(CODE, 3)
     fill("ELSE23", 2)
     size = sum(each.bytes for each in run(get_backend(blocking=True).summaries()))
-    code, out, errors = place.run("--idle", "0", "--dry-run")
-    assert (code, errors) == (0, "")
+    out = here("--idle", "0", "--dry-run")
     assert out.startswith("Would remove 5 participants and 2 sessions (")
     assert figures(here("--json"))["participants"] == 0
     assert stores.participant_count() == 5
@@ -178,6 +198,17 @@ def test_what_is_in_use_stays_and_what_is_idle_goes(place: Shell) -> None:
     assert last is not None
     assert last.by.startswith("sweepstores, ")
     assert last.sweep.participants == 5
+
+
+def test_nothing_to_do_and_a_dry_run_end_with_0(place: Shell) -> None:
+    code, out, errors = place.run()
+    assert (code, errors) == (0, "")
+    assert re.fullmatch(NOTHING, out)
+    fill(CODE, 3)
+    code, out, errors = place.run("--idle", "0", "--dry-run")
+    assert (code, errors) == (0, "")
+    assert out.startswith("Would remove 3 participants and 1 session (")
+    assert stores.participant_count() == 3
 
 
 @pytest.mark.parametrize(
@@ -286,10 +317,10 @@ def test_verbosity_goes_from_nothing_to_every_key(place: Shell) -> None:
 
 def test_json_stands_alone_on_stdout(place: Shell) -> None:
     fill(CODE, 2)
-    code, out, errors = place.run("--idle", "0", "--json", "-v", "3")
-    assert code == 0
+    talk = StringIO()
+    out = here("--idle", "0", "--json", "-v", "3", stderr=talk)
     assert figures(out)["participants"] == 2
-    assert errors.splitlines()[-1].startswith("K7Q2ZD  2 idle, 1 empty")
+    assert talk.getvalue().splitlines()[-1].startswith("K7Q2ZD  2 idle, 1 empty")
 
 
 @pytest.mark.parametrize(
@@ -306,6 +337,10 @@ def test_json_stands_alone_on_stdout(place: Shell) -> None:
             "index again; 1 participant had left unnoticed. It took 0 s.",
         ),
         (
+            Sweep(participants=2, bytes=9, failed=1, finished=True),
+            "Removed 2 participants (9 B); 1 session could not be swept. It took 0 s.",
+        ),
+        (
             Sweep(visited=3, due=10),
             "stopped after 3 of 10 sessions. It took 0 s.",
         ),
@@ -315,21 +350,23 @@ def test_figures_in_words(done: Sweep, said: str) -> None:
     assert in_words(done) == said
 
 
-def test_long_pass_shows_a_bar_on_a_terminal_and_takes_it_away(place: Shell) -> None:
+def test_long_pass_shows_a_bar_on_a_terminal_and_takes_it_away(
+    place: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clock by which each look at it comes half a second after the one before.
+    ticks = count(step=0.5)
+    clock = SimpleNamespace(monotonic=lambda: next(ticks))
+    monkeypatch.setattr(terminal, "time", clock)
     fill(CODE, 4)
     ours, theirs = pty.openpty()
-    arguments = ["--idle", "0", "--batch-size", "1", "--pause", "500ms"]
-    process = place.start(*arguments, stderr=theirs)
-    os.close(theirs)
+    with open(theirs, "w") as screen:
+        out = here("--idle", "0", "--batch-size", "1", stderr=screen)
     drawn = b""
-    while process.poll() is None or select.select([ours], [], [], 0)[0]:
-        try:
-            if select.select([ours], [], [], 0.05)[0]:
-                drawn += os.read(ours, 10_000)
-        except OSError:  # Linux says so when the other end is closed.
-            break
+    # Linux says that it is closed only once all is read.
+    with suppress(OSError):
+        while some := os.read(ours, 10_000):
+            drawn += some
     os.close(ours)
-    out, _ = process.communicate(timeout=PATIENCE)
     assert out.startswith("Removed 4 participants")
     assert re.search(rb"\r\[#* *\] +\d+%, \d removed", drawn)
     assert drawn.endswith(b"\r\x1b[K")
@@ -360,11 +397,17 @@ def test_arguments_that_make_no_sense_are_refused(
         here(*arguments)
 
 
-@pytest.mark.parametrize("argument", ["--everything", "--participant=alice"])
-def test_arguments_that_make_no_sense_end_with_2(argument: str, shell: OnSite) -> None:
-    code, out, errors = shell(on_redis(free_port())).run(argument)
+@pytest.mark.parametrize("option", ["--participant=alice", "--cache=elsewhere"])
+def test_arguments_that_make_no_sense_end_with_2(option: str, shell: OnSite) -> None:
+    with pytest.raises(CommandError) as caught:
+        here(option)
+    assert caught.value.returncode == 2
+
+
+def test_unknown_argument_ends_with_2(shell: OnSite) -> None:
+    code, out, errors = shell(on_redis(free_port())).run("--everything")
     assert (code, out) == (2, "")
-    assert argument.split("=")[0] in errors
+    assert "--everything" in errors
     assert "Traceback" not in errors
 
 
@@ -465,21 +508,142 @@ def test_leak_ends_with_4_and_says_what_it_is(place: Shell) -> None:
     large = Board(notes="x" * 250_000)
     board = stores.get(Board, CODE, "alice")
     board.replace(large, base=board.snapshot().rev)
-    code, out, errors = place.run("--fail-on-leak")
-    assert code == 4
-    assert re.fullmatch(NOTHING, out)
-    assert "K7Q2ZD:alice" in errors
+    out, talk = StringIO(), StringIO()
+    with pytest.raises(SystemExit) as ended:
+        here("--fail-on-leak", stdout=out, stderr=talk)
+    assert ended.value.code == 4
+    assert re.fullmatch(NOTHING, out.getvalue())
+    assert "K7Q2ZD:alice" in talk.getvalue()
+
+
+# Where something is wrong
+
+
+def spoil(valkey: Valkey, code: str, kind: str = "i") -> None:
+    """Let another program have written where something of a session's was."""
+    with valkey.client() as client:
+        client.set(cache_key("ss", code, kind), "junk")
+
+
+@pytest.mark.parametrize("kind", ["i", "c", "o", "g", "f"])
+def test_spoilt_session_costs_only_itself(
+    kind: str, place: Shell, valkey: Valkey
+) -> None:
+    fill(CODE, 3)
+    fill("ELSE23", 2)
+    spoil(valkey, CODE, kind)
+    out, talk = StringIO(), StringIO()
+    with suppress(SystemExit):
+        here("--idle", "0", "--json", stdout=out, stderr=talk)
+    assert stores.participant_count("ELSE23") == 0
+    failed = figures(out.getvalue())["failed"]
+    assert talk.getvalue().count(f"{CODE} cannot be swept: ") == failed <= 1
+    assert talk.getvalue().count("\n") == failed
+
+
+def test_session_that_cannot_be_swept_is_named_and_ends_it_with_1(
+    place: Shell, valkey: Valkey
+) -> None:
+    fill(CODE, 3)
+    fill("ELSE23", 2)
+    spoil(valkey, CODE)
+    code, out, errors = place.run("--idle", "0", "--json")
+    assert code == 1
+    assert (figures(out)["failed"], figures(out)["participants"]) == (1, 2)
+    (line,) = errors.splitlines()
+    assert line.startswith(f"{CODE} cannot be swept: ")
+
+
+def test_loop_names_a_session_that_cannot_be_swept_once(
+    place: Shell, valkey: Valkey
+) -> None:
+    fill(CODE, 1)
+    spoil(valkey, CODE)
+    talk = StringIO()
+    arguments = ["--loop", "--interval", "20ms", "--idle", "0", "--json"]
+    with signalled(signal.SIGINT, after=0.3):
+        out = here(*arguments, stderr=talk)
+    assert len(out.splitlines()) > 2
+    assert talk.getvalue().count("cannot be swept") == 1
+
+
+def test_full_server_is_swept_all_the_same(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Valkey()
+    server.start()
+    try:
+        settings.CACHES = on_redis(server.port)["CACHES"]
+        fill(CODE, 50)
+        with server.client() as client:
+            info: Any = client.info("memory")
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", info["used_memory"] - 100_000)
+        assert figures(here("--idle", "0", "--json"))["participants"] == 50
+        assert "raise maxmemory" in caplog.text
+    finally:
+        server.stop()
+
+
+def test_loop_outlives_a_server_that_takes_no_writes(
+    shell: OnSite, settings: Any
+) -> None:
+    server = Valkey()
+    server.start()
+    try:
+        site = on_redis(server.port)
+        settings.CACHES = site["CACHES"]
+        fill(CODE, 3)
+        with server.client() as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            arguments = ["--loop", "--interval", "50ms", "--idle", "0", "--json"]
+            process = shell(site).start(*arguments)
+            said = lines_of(process, errors=True)
+            while "It is tried again." not in (line := next(said)):
+                pass
+            assert "READONLY" in line
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        lines = lines_of(process)
+        assert figures(next(lines))["participants"] == 3
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        assert "Traceback" not in errors
+    finally:
+        server.stop()
+
+
+def test_reader_who_has_read_enough_ends_it_in_silence(place: Shell) -> None:
+    process = place.start("--loop", "--interval", "10ms", "--json")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(PATIENCE) == 0
+
+
+def test_dry_run_tells_of_lost_records_too(place: Shell, valkey: Valkey) -> None:
+    fill(CODE, 3)
+    with valkey.client() as client:
+        assert client.delete(cache_key("ss", CODE, "p", "p1")) == 1
+    foreseen = figures(here("--idle", "0", "--dry-run", "--json"))
+    done = figures(here("--idle", "0", "--json"))
+    for name in ("participants", "sessions", "lost", "readmitted"):
+        assert foreseen[name] == done[name]
+    assert done["lost"] == 1
 
 
 # In a loop
 
 
-def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
-    assert process.stdout is not None
+def lines_of(process: subprocess.Popen[str], *, errors: bool = False) -> Iterator[str]:
+    stream = process.stderr if errors else process.stdout
+    assert stream is not None
     for _ in range(100):
-        ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+        ready, _, _ = select.select([stream], [], [], PATIENCE)
         assert ready, "it said nothing"
-        yield process.stdout.readline()
+        yield stream.readline()
 
 
 def test_loop_prints_one_object_a_line_and_ends_with_the_first_signal(
@@ -510,24 +674,18 @@ def test_loop_prints_one_object_a_line_and_ends_with_the_first_signal(
 
 
 def test_loop_keeps_quiet_about_passes_without_anything(place: Shell) -> None:
-    process = place.start("--loop", "--interval", "20ms", "--idle", "0")
     fill(CODE, 2)
-    lines = lines_of(process)
-    told = [next(lines)]
-    while stores.participant_count():
-        told.append(next(lines))
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, errors) == (0, "")
-    assert all(line.startswith("Removed ") for line in [*told, *out.splitlines()])
+    with signalled(signal.SIGINT, after=0.3):
+        out = here("--loop", "--interval", "20ms", "--idle", "0")
+    (line,) = out.splitlines()
+    assert line.startswith("Removed 2 participants")
 
 
-def test_signal_ends_the_wait_for_the_next_pass(place: Shell) -> None:
-    process = place.start("--loop", "--interval", "1h", "--json")
-    next(lines_of(process))
-    process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=PATIENCE) == ("", "")
-    assert process.returncode == 0
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_wait_for_the_next_pass(place: Shell, number: int) -> None:
+    with signalled(number, after=0.3):
+        out = here("--loop", "--interval", "1h", "--json")
+    assert len(out.splitlines()) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -570,8 +728,9 @@ def test_loop_outlives_its_server(kind: str, shell: OnSite) -> None:
     server.start()
     try:
         if isinstance(server, Postgres):
-            site = shell(on_database(server.database))
-            assert site.manage("createcachetable").wait(PATIENCE) == 0
+            site = shell(on_database(server.database, "swept"))
+            with database("swept", server.database):
+                pass
         else:
             site = shell(on_redis(server.port))
         process = site.start("--loop", "--interval", "50ms", "--json", "-v", "0")
@@ -609,6 +768,26 @@ def test_documentation_lists_each_option_and_no_other() -> None:
         for option in action.option_strings
     }
     assert set(re.findall(r"`(--[a-z-]+)", table)) == options - everywhere
+
+
+def test_task_in_the_documentation_sweeps_and_sees_to_the_next_one(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = pytest.importorskip("django.tasks", reason="Needs Django 6.0.")
+    dummy = "django.tasks.backends.dummy.DummyBackend"
+    settings.TASKS = {"default": {"BACKEND": dummy}}
+    text = (ROOT / "docs" / "sweeping.md").read_text()
+    code = text.partition("### Django Tasks")[2].partition("```python\n")[2]
+    module: Any = ModuleType("swept_tasks")
+    # A task is found by its name.
+    monkeypatch.setitem(sys.modules, "swept_tasks", module)
+    exec(code.partition("```")[0], vars(module))
+    fill(CODE, 2)
+    with override_settings(SESSIONSTORES={"IDLE_TIMEOUT": 1e-9}):
+        module.sweep.call()
+    assert stores.participant_count() == 0
+    (queued,) = tasks.default_task_backend.results
+    assert queued.task.run_after > timezone.now()
 
 
 # From code

@@ -23,6 +23,7 @@ from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.hub import hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
+from sessionstores.participants import Participant
 from sessionstores.signals import Attendance, Change, Message, Note, Removal
 from sessionstores.timeline import Timeline, timeline, write_timeline
 from tests.caches import SHARED, cache_on
@@ -269,6 +270,27 @@ async def test_a_tab_that_comes_back_has_resumed() -> None:
     assert ("resumed", "alice", "", 1) in told(events_of(CODE))
 
 
+async def test_a_page_load_is_told_of_once() -> None:
+    async def load(client: str) -> Socket:
+        # A page brings states with it, so even the first one's tab has something.
+        config = await Participant(CODE, "alice").aconfig()
+        have = {name: doc["rev"] for name, doc in config["docs"].items()}
+        return await Socket().hello("alice", client=client, have=have)
+
+    def happened() -> list[tuple[str, int]]:
+        events = told(events_of(CODE))
+        return [(kind, times) for kind, who, _, times in events if who == "alice"]
+
+    first = await load("c1")
+    second = await load("c2")
+    for socket in (second, first):
+        await socket.say(type="bye")
+        await socket.closed()
+    assert happened() == [("joined", 1), ("left", 1)]
+    await (await load("c3")).drop()
+    assert happened()[2:] == [("joined", 1)]
+
+
 @pytest.mark.usefixtures("_publisher")
 def test_without_tabs_the_publisher_writes_it_within_a_heartbeat() -> None:
     backend = get_backend(blocking=True)
@@ -299,6 +321,7 @@ SCRIPT = """
 import django
 django.setup()
 from sessionstores.manager import stores
+from sessionstores.participants import Participant
 from tests.workshop.states import Board
 stores.get(Board, "K7Q2ZD", "alice").dispatch(Board.note, "x")
 """

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,10 +17,11 @@ from hypothesis import strategies as st
 
 from sessionstores import tokens
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Standing, run
+from sessionstores.backends.base import Backend, Standing, run
 from sessionstores.exceptions import InvalidKey, InvalidToken, SessionEnded
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
+from sessionstores.participants import Participant
 from sessionstores.tokens import (
     LINK_SALT,
     MAX_TOKEN_LENGTH,
@@ -27,18 +32,31 @@ from sessionstores.tokens import (
     make_token,
     read_token,
 )
+from tests.caches import cache_on
+from tests.faults.sites import on_redis
+from tests.servers import free_port
 
 HOUR = 3600.0
 CODE = "K7Q2ZD"
+
+
+@pytest.fixture(autouse=True)
+def known_time() -> None:
+    """Let the time be known, whatever other tests have left behind."""
+    run(tokens.clock.compare(get_backend(blocking=True)))
 
 
 def claims(participant: str = "alice", **changes: Any) -> Claims:
     return Claims.now(CODE, participant, "participant")._replace(**changes)
 
 
-def stands(token: str) -> Claims:
-    found = read_token(token, max_age=HOUR)
-    run(check_standing(get_backend(blocking=True), found, max_age=HOUR))
+def blocking() -> Backend:
+    return get_backend(blocking=True)
+
+
+def stands(token: str, max_age: float = HOUR) -> Claims:
+    found = read_token(token, max_age=max_age)
+    run(check_standing(blocking(), found, max_age=max_age))
     return found
 
 
@@ -271,6 +289,124 @@ def test_token_of_an_ended_session_is_void() -> None:
 def test_token_of_a_session_that_the_server_has_lost_counts() -> None:
     assert stores.sessions() == []
     assert stands(make_token(claims()))
+
+
+# By whose clock
+
+OFF = (-HOUR, -1.5, 1.5, HOUR)
+
+
+@contextmanager
+def clock_off(seconds: float) -> Iterator[None]:
+    """Be a process that has just started, on a machine whose clock is wrong."""
+    right = time.time
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: right() + seconds)
+        patch.setattr(tokens, "clock", tokens.Clock())
+        yield
+
+
+@pytest.fixture
+def anywhere(
+    request: pytest.FixtureRequest, settings: Any
+) -> Iterator[Callable[[], None]]:
+    """A cache that several machines share; call it to be a process anew."""
+    with cache_on(request.param, request, settings) as site:
+
+        def start_anew() -> None:
+            settings.CACHES = {**site["CACHES"]}
+
+        yield start_anew
+
+
+@pytest.mark.parametrize("off", OFF)
+@pytest.mark.parametrize("anywhere", ["valkey"], indirect=True)
+def test_wrong_clock_makes_no_revoked_token_count_and_no_fresh_one_void(
+    off: float, anywhere: Callable[[], None]
+) -> None:
+    alice = Participant(CODE, "alice")
+    with clock_off(off):
+        old = [
+            alice.token(),
+            make_token(run(tokens.issue(blocking(), CODE, "alice", "guest"))),
+        ]
+    stores.revoke(CODE, "alice")
+    with clock_off(off):
+        new = [
+            alice.token(),
+            make_token(run(tokens.issue(blocking(), CODE, "alice", "guest"))),
+        ]
+    for clock in (0.0, *OFF):
+        with clock_off(clock):
+            for token in old:
+                with pytest.raises(InvalidToken, match="revoked"):
+                    stands(token)
+            for token in new:
+                assert stands(token).participant == "alice"
+
+
+@pytest.mark.parametrize("off", [-HOUR, HOUR])
+@pytest.mark.parametrize("anywhere", ["valkey", "memcached", "postgres"], indirect=True)
+def test_clock_an_hour_off_neither_ages_tokens_nor_keeps_them(
+    off: float, anywhere: Callable[[], None]
+) -> None:
+    with clock_off(off):
+        anywhere()
+        fresh = Participant(CODE, "alice").token()
+        stale = make_token(claims(issued=time.time() - off - HOUR))
+    for clock in (0.0, off):
+        with clock_off(clock):
+            anywhere()
+            stands(fresh, max_age=HOUR / 2)
+            with pytest.raises(InvalidToken, match="expired"):
+                stands(stale, max_age=HOUR / 2)
+
+
+@pytest.mark.parametrize("anywhere", ["valkey"], indirect=True)
+async def test_inside_a_loop_the_time_is_known_from_whoever_asked(
+    anywhere: Callable[[], None],
+) -> None:
+    with clock_off(HOUR):
+        signed = claims()
+        await check_standing(
+            get_backend(blocking=False), signed._replace(issued=0.0), max_age=math.inf
+        )
+        token = Participant(CODE, "alice").token()
+    await asyncio.sleep(0.03)
+    await stores.arevoke(CODE, "alice")
+    with pytest.raises(InvalidToken, match="revoked"):
+        await check_standing(
+            get_backend(blocking=False), read_token(token, max_age=HOUR), max_age=HOUR
+        )
+
+
+def test_without_the_cache_a_token_is_issued_by_the_clock_that_there_is(
+    settings: Any,
+) -> None:
+    settings.CACHES = on_redis(free_port())["CACHES"]
+    with clock_off(0):
+        issued = read_token(Participant(CODE, "alice").token(), max_age=HOUR).issued
+    assert issued == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.parametrize("anywhere", ["valkey"], indirect=True)
+def test_time_is_asked_for_once_a_minute_by_those_who_only_check(
+    anywhere: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    backend = blocking()
+    now = type(backend).now
+
+    async def counted(self: Backend) -> float:
+        asked.append(1)
+        return await now(self)
+
+    monkeypatch.setattr(type(backend), "now", counted)
+    with clock_off(0):
+        token = make_token(claims())
+        for _ in range(5):
+            stands(token)
+    assert len(asked) == 1
 
 
 def test_token_that_expired_while_connected_is_void() -> None:

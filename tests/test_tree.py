@@ -82,6 +82,36 @@ def test_one_long_text_is_cut_too() -> None:
     assert len(drawn.html) < 2_000
 
 
+def test_what_is_long_leaves_room_for_all_other_fields() -> None:
+    data = {
+        "log": [f"entry {n}" for n in range(9_000)],
+        "text": "y" * 90_000,
+        "small": {"a": [1, 2], "b": "of interest"},
+        "other": [{"n": n, "texts": ["z" * 50]} for n in range(3_000)],
+        "last": "seen",
+    }
+    drawn = draw(data, {}, 65_536)
+    assert drawn.cut
+    html = str(drawn.html)
+    assert "of interest" in html
+    assert "seen" in html
+    assert html.count('class="ss-cut"') == 2
+    # Each of the three large ones has its third.
+    assert len(re.findall(r"entry \d+", html)) > 800
+    assert html.count("y") > 20_000
+    assert html.count("z" * 50) > 150
+    assert len(html) < 1_000_000
+
+
+def test_a_long_text_is_folded_behind_its_beginning() -> None:
+    html = shown({"essay": 'A "fine" day.\n' + "x" * 5_000, "short": "y" * 100})
+    assert html.count("<details><summary>") == 1
+    assert "5014 characters" in html
+    summary = html.partition("<summary>")[2].partition("</summary>")[0]
+    assert "A \\&quot;fine\\&quot; day." in summary
+    assert "x" * 100 not in summary
+
+
 def test_what_redaction_hid_is_shown_as_hidden_and_has_no_trace_of_its_value() -> None:
     redacted = redact({"notes": "secret words", "name": "Ada"}, {"notes"})
     html = str(draw(redacted.data, redacted.hidden, 65_536).html)

@@ -13,12 +13,20 @@ from django.utils.translation import ngettext
 from .. import signals
 from ..backends import get_backend
 from ..backends.base import run
-from ..exceptions import InvalidKey, SessionStoresError
+from ..exceptions import (
+    Conflict,
+    InvalidKey,
+    SessionEnded,
+    SessionStoresError,
+    StateTooLarge,
+    StoreUnavailable,
+    UnknownSession,
+)
 from ..figures import number_text, size_text
 from ..keys import StoreKey
 from ..manager import stores
 from .audit import SITE, log
-from .deeds import Deed, Inputs, Target, deeds, find, names, runnable
+from .deeds import RUN, Deed, Inputs, Target, deeds, find, names, runnable
 from .frame import Frame
 
 # Shown on the page that asks; the rest are counted.
@@ -190,13 +198,17 @@ def _confirm(
     complaint: str,
 ) -> HttpResponse:
     count = len(subjects)
-    named = {"count": count, "name": deed.title}
     online = sum(each.online for each in subjects)
     people = sum(each.participants for each in subjects)
-    is_sessions = subjects[0].key.is_session
+    first = subjects[0].key
+    is_sessions = first.is_session
+    # The session that it is about, or in which; "" if there are several.
+    code = first.session if count == 1 or not is_sessions else ""
     return frame.render(
         "confirm",
-        title=str(deed.question % named),
+        title=_question(deed, subjects),
+        code=code,
+        session_url=frame.url("session", code) if code else "",
         deed=deed,
         subjects=subjects[:MAX_SHOWN],
         all_subjects=subjects,
@@ -215,6 +227,19 @@ def _confirm(
     )
 
 
+def _question(deed: Deed, subjects: Sequence[Subject]) -> str:
+    """Return what is asked: by name if it is about one, else with their number."""
+    if len(subjects) > 1:
+        named = {"count": len(subjects), "name": deed.title}
+        return str(deed.question % named)
+    key = subjects[0].key
+    title = deed.title
+    if deed.name.startswith(RUN):
+        title = _("Run %(name)s") % {"name": title}
+    what = key.session if key.is_session else key.participant
+    return _("%(deed)s: %(what)s?") % {"deed": title, "what": what}
+
+
 def _perform(
     frame: Frame, deed: Deed, subjects: Sequence[Subject], inputs: Inputs
 ) -> None:
@@ -224,8 +249,9 @@ def _perform(
             if deed.run(each.key, inputs):
                 done.append(each.key)
         except SessionStoresError as error:
-            failures.append(str(error))
-    log(frame.user_id, names(done), deed.log, deed.flag)
+            failures.append(_failure(each.key, error))
+    said = deed.log % {"minutes": inputs.minutes, "text": inputs.text}
+    log(frame.user_id, names(done), said, deed.flag)
     if done:
         named = {"count": len(done), "name": deed.title}
         messages.success(frame.request, str(deed.done % named))
@@ -241,6 +267,22 @@ def _perform(
         more = len(failures) - MAX_TOLD
         text = ngettext("%(count)s more failed.", "%(count)s more failed.", more)
         messages.error(frame.request, text % {"count": more})
+
+
+def _failure(key: StoreKey, error: SessionStoresError) -> str:
+    """Say why something was not done; what the site's own code says stays as it is."""
+    named = {"name": names([key])[0]}
+    if isinstance(error, UnknownSession):
+        return _("There is no session %(name)s.") % named
+    if isinstance(error, SessionEnded):
+        return _("%(name)s: the session is over.") % named
+    if isinstance(error, StoreUnavailable):
+        return _("%(name)s: the cache does not answer.") % named
+    if isinstance(error, Conflict):
+        return _("%(name)s: others were faster again and again.") % named
+    if isinstance(error, StateTooLarge):
+        return _("%(name)s: its data would be too large.") % named
+    return str(error)
 
 
 def sweep_now(frame: Frame) -> HttpResponse:

@@ -14,7 +14,7 @@ SPARK_HEIGHT = 18
 WIDTH, HEIGHT = 600, 96
 # A chart in which nothing happens lies on its ground, not at its ceiling.
 HEADROOM = 1.08
-# How wide a point is drawn that has no neighbour.
+# How wide at least points are drawn that have none beside them.
 LONE = 4
 
 
@@ -89,8 +89,10 @@ def line(
         last = point.at
     strokes, areas = [], []
     for run in runs:
-        # A lone point would not be seen.
-        steps = run if len(run) > 1 else [(run[0][0] - LONE, run[0][1]), *run]
+        steps = run
+        if run[-1][0] - run[0][0] < LONE:
+            # A lone point, or two beside each other, would not be seen.
+            steps = [(run[-1][0] - LONE, run[0][1]), *run]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in steps)
         strokes.append(f"M{path}")
         areas.append(f"M{path}L{steps[-1][0]:.1f} {HEIGHT}L{steps[0][0]:.1f} {HEIGHT}z")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
@@ -160,10 +160,12 @@ class LiveSessionAdmin(_ModelAdmin):
                 and (rights.manage or not manage)
             ):
                 raise PermissionDenied
-            if request.method not in methods:
-                return HttpResponseNotAllowed(sorted(methods))
             frame = Frame(self.admin_site, request, rights, self.announcement)
-            return answer(frame, view, arguments)
+            if request.method in methods:
+                return answer(frame, view, arguments)
+            if request.method in READ:
+                return lead_back(frame, arguments.get("code"))
+            return HttpResponseNotAllowed(sorted(methods))
 
         update_wrapper(checked, view)
         wrapped = self.admin_site.admin_view(checked)
@@ -210,9 +212,32 @@ def answer(frame: Frame, view: View, arguments: dict[str, str]) -> HttpResponseB
     except InvalidKey as error:
         raise Http404(str(error)) from None
     except (StoreUnavailable, InsideTransaction) as error:
-        return frame.render("unavailable", title=title, **outage(error))
+        again = repeatable(frame.request)
+        return frame.render("unavailable", title=title, again=again, **outage(error))
     except StateCorrupt as error:
         return frame.render("unavailable", title=title, corrupt=str(error))
+
+
+def repeatable(request: HttpRequest) -> list[tuple[str, Any]] | None:
+    """Return the fields of a form that was sent, to send it again; None if none was."""
+    if request.method in READ:
+        return None
+    return [
+        (name, value)
+        for name, values in request.POST.lists()
+        for value in values
+        if name != "csrfmiddlewaretoken"
+    ]
+
+
+def lead_back(frame: Frame, code: str | None) -> HttpResponse:
+    """Lead from an address that takes forms to the page that has them.
+
+    Who was signed out when they sent one comes here once they have signed in.
+    """
+    messages.warning(frame.request, _("Nothing was done: choose again."))
+    url = frame.url("session", code) if code else frame.url("changelist")
+    return HttpResponseRedirect(url)
 
 
 def logged(frame: Frame, name: str) -> HttpResponse:

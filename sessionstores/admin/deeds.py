@@ -38,7 +38,8 @@ class Deed:
     """Something that can be done to one or many; `run` says whether it was.
 
     `question` and `done` are to be filled with `count`. `grave` is what cannot be
-    undone. `field` names the input that it needs. `log` is what the admin's log says.
+    undone. `field` names the input that it needs. `log` is what the admin's log says,
+    to be filled with the inputs.
     """
 
     name: str
@@ -116,7 +117,7 @@ _SESSIONS = (
         ngettext_lazy(
             "Sent to %(count)s session.", "Sent to %(count)s sessions.", "count"
         ),
-        "Sent a message.",
+        "Sent a message: %(text)s",
         _send,
         field="text",
     ),
@@ -126,11 +127,15 @@ _SESSIONS = (
         ngettext_lazy(
             "Extend %(count)s session?", "Extend %(count)s sessions?", "count"
         ),
-        _("It is kept so long from now, used or not. Nothing is shortened."),
+        _(
+            "The session, its code and its own state are kept so long from now, even "
+            "if nobody is in. Participants still go once they have been idle for too "
+            "long. Nothing is shortened."
+        ),
         ngettext_lazy(
             "Extended %(count)s session.", "Extended %(count)s sessions.", "count"
         ),
-        "Extended the session.",
+        "Extended the session: kept %(minutes)s minutes from then.",
         _extend,
         field="minutes",
     ),
@@ -204,7 +209,7 @@ _PARTICIPANTS = (
         ngettext_lazy(
             "Sent to %(count)s participant.", "Sent to %(count)s participants.", "count"
         ),
-        "Sent a message.",
+        "Sent a message: %(text)s",
         _send,
         field="text",
     ),

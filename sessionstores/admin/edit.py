@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,10 +11,19 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
-from .. import codec, signals
+from .. import codec, conf, signals
 from ..backends import get_backend
 from ..backends.base import Record, run
-from ..exceptions import Conflict, SessionStoresError, StateCorrupt, UnknownState
+from ..exceptions import (
+    Conflict,
+    InsideTransaction,
+    SessionStoresError,
+    StateCorrupt,
+    StateTooLarge,
+    StoreUnavailable,
+    UnknownState,
+)
+from ..figures import size_text
 from ..keys import StoreKey
 from ..manager import stores
 from ..patch import diff
@@ -21,12 +31,14 @@ from ..state import State, get_state
 from .audit import log, log_view
 from .frame import Frame
 from .participant import name_of
-from .redaction import MASK, Redacted, redact, restore
+from .redaction import MASK, Redacted, disclose, redact, restore
 from .session import gone
 
 # Of what differs, so many places are named.
 MAX_DIFFERENCES = 40
 MAX_VALUE = 80
+# Longer ones are not indented: a line for each item would be thousands of them.
+MAX_INDENTED = 65_536
 
 
 class Difference(NamedTuple):
@@ -48,28 +60,29 @@ def edit(frame: Frame, code: str, id: str, name: str) -> HttpResponse:
     Only if the record is still at the rev that was shown; else both are shown.
     """
     key = StoreKey(code, id)
-    backend = get_backend(blocking=True)
-    record = run(backend.read(key, touch=False))
     cls = _declared(name)
-    if not isinstance(record, Record) or name not in record.states:
-        found = gone(frame, backend, code)
-        return frame.render("gone", title=str(key), status=404, **found)
-    sensitive = cls.__sessionstores__.sensitive
-    shown = redact(codec.plain(record.states[name]), sensitive)
     if frame.request.method != "POST":
-        log_view(frame.user_id, name_of(key), refresh=False)
-        return _form(frame, record, cls, _pretty(shown.data), str(record.rev))
+        return _begin(frame, key, cls)
     text = frame.request.POST.get("state", "")
     base = frame.request.POST.get("base", "")
     try:
-        state = parse(cls, text, shown)
+        found = _read(key, cls)
+    except (StoreUnavailable, InsideTransaction):
+        # What the error says is of writes as well; here none was begun.
+        said = _("The cache does not answer, so nothing was saved. Save it again.")
+        return _form(frame, key, cls, text, base, said)
+    if found is None:
+        return _gone(frame, key)
+    record, shown = found
+    try:
+        written = parse(text)
         if base != str(record.rev):
-            return _conflict(frame, record, cls, text, shown)
-        rev = _store(cls, key).replace(state, base=base)
+            return _conflict(frame, record, cls, text, written, shown)
+        rev = _store(cls, key).replace(_state_of(cls, written, shown), base=base)
     except Conflict:
         return edit(frame, code, id, name)
-    except (_Invalid, SessionStoresError) as error:
-        return _form(frame, record, cls, text, base, complaint=str(error))
+    except (_Invalid, SessionStoresError, RecursionError) as error:
+        return _form(frame, key, cls, text, base, _told(error))
     if rev == base:
         messages.info(frame.request, _("Nothing was different, so nothing changed."))
     else:
@@ -79,32 +92,32 @@ def edit(frame: Frame, code: str, id: str, name: str) -> HttpResponse:
     return HttpResponseRedirect(frame.url("participant", *key))
 
 
-def parse(cls: type[State], text: str, shown: Redacted) -> State:
-    """Return the state that `text` describes, with what was hidden put back.
-
-    Raises `_Invalid` for what is not JSON, not of the declared types, or has a field
-    that is not declared; fields left out take their default.
-    """
+def parse(text: str) -> dict[str, Any]:
+    """Return the object that `text` describes; raise `_Invalid` if it is none."""
     try:
         written = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:
         raise _Invalid(_("This is not JSON: %(error)s.") % {"error": error}) from None
     if not isinstance(written, dict):
         raise _Invalid(_("A state is a JSON object: it begins with “{”."))
-    restored = restore(written, shown.hidden)
-    if _has_mask(restored):
-        raise _Invalid(
-            _(
-                "Here is a placeholder that stands for nothing: leave “%(mask)s …” as "
-                "it was, or write a value in its place."
-            )
-            % {"mask": MASK}
-        )
+    return written
+
+
+def _state_of(cls: type[State], written: dict[str, Any], shown: Redacted) -> State:
+    """Return the state that somebody wrote, with what was hidden put back.
+
+    Raises `_Invalid` for what is not of the declared types, or has a field that is
+    not declared; fields left out take their default.
+    """
+    restored, strays = restore(written, shown)
+    if strays:
+        raise _Invalid(_said_of_strays(strays))
     try:
         state = msgspec.json.decode(msgspec.json.encode(restored), type=cls)
         settled = codec.plain(codec.encode(state))
     except (StateCorrupt, ValueError, RecursionError) as error:
-        raise _Invalid(str(error)) from None
+        said = _("It does not fit the declaration: “%(error)s”") % {"error": error}
+        raise _Invalid(said) from None
     # Decoding drops what it does not know; somebody who typed it meant something.
     path = _dropped(restored, settled)
     if path is not None:
@@ -115,6 +128,31 @@ def parse(cls: type[State], text: str, shown: Redacted) -> State:
         said = _("%(path)s is not declared, so it would be lost.") % {"path": path}
         raise _Invalid(said + hint)
     return state
+
+
+def _told(error: Exception) -> str:
+    """Say why something was not saved, or may not have been."""
+    if isinstance(error, StoreUnavailable):
+        return _(
+            "The cache does not answer. It is not known whether this was saved: save "
+            "it again, nothing is lost by that."
+        )
+    if isinstance(error, StateTooLarge):
+        limit = size_text(conf.get().max_state_bytes)
+        return _("It is too large: the record would have more than %(limit)s.") % {
+            "limit": limit
+        }
+    if isinstance(error, RecursionError):
+        return _("It is nested too deeply.")
+    return str(error)
+
+
+def _said_of_strays(strays: Sequence[str]) -> str:
+    return _(
+        "“%(placeholder)s” stands for nothing here: what it hid has changed meanwhile, "
+        "or would be shown in this place. Leave placeholders as they are stored now, "
+        "or write a value."
+    ) % {"placeholder": strays[0][:MAX_VALUE]}
 
 
 def _dropped(written: Any, settled: Any, path: str = "") -> str | None:
@@ -133,14 +171,6 @@ def _dropped(written: Any, settled: Any, path: str = "") -> str | None:
     return None
 
 
-def _has_mask(data: Any) -> bool:
-    if isinstance(data, dict):
-        return any(map(_has_mask, data.values()))
-    if isinstance(data, list):
-        return any(map(_has_mask, data))
-    return isinstance(data, str) and data.startswith(f"{MASK}/")
-
-
 def _declared(name: str) -> type[State]:
     try:
         return get_state(name)
@@ -152,38 +182,74 @@ def _store(cls: type[State], key: StoreKey) -> Any:
     return stores.get(cls, key.session, None if key.is_session else key.participant)
 
 
+def _read(key: StoreKey, cls: type[State]) -> tuple[Record, Redacted] | None:
+    """Return the record and what may be seen of the state; None if it is not there.
+
+    Raises `Http404` for a state that cannot be shown, so not edited either.
+    """
+    record = run(get_backend(blocking=True).read(key, touch=False))
+    name = cls.__sessionstores__.name
+    if not isinstance(record, Record) or name not in record.states:
+        return None
+    try:
+        return record, disclose(record, name, sealed=True)
+    except StateCorrupt:
+        raise Http404(_("It cannot be read.")) from None
+
+
+def _gone(frame: Frame, key: StoreKey) -> HttpResponse:
+    found = gone(frame, get_backend(blocking=True), key.session)
+    return frame.render("gone", title=str(key), status=404, **found)
+
+
+def _begin(frame: Frame, key: StoreKey, cls: type[State]) -> HttpResponse:
+    found = _read(key, cls)
+    if found is None:
+        return _gone(frame, key)
+    record, shown = found
+    log_view(frame.user_id, name_of(key), refresh=False)
+    return _form(frame, key, cls, _laid_out(shown.data), str(record.rev))
+
+
 def _form(
     frame: Frame,
-    record: Record,
+    key: StoreKey,
     cls: type[State],
     text: str,
     base: str,
-    *,
     complaint: str = "",
 ) -> HttpResponse:
     return frame.render(
         "edit",
         title=_("Edit %(state)s of %(key)s")
-        % {"state": cls.__sessionstores__.name, "key": name_of(record.key)},
-        key=record.key,
+        % {"state": cls.__sessionstores__.name, "key": name_of(key)},
+        key=key,
         state=cls.__sessionstores__,
         text=text,
         base=base,
         complaint=complaint,
-        schema=_pretty(msgspec.json.schema(cls)),
+        schema=_laid_out(msgspec.json.schema(cls)),
         has_hidden=MASK in text,
         mask=MASK,
-        back=frame.url("participant", *record.key),
-        session_url=frame.url("session", record.key.session),
+        back=frame.url("participant", *key),
+        session_url=frame.url("session", key.session),
     )
 
 
 def _conflict(
-    frame: Frame, record: Record, cls: type[State], text: str, shown: Redacted
+    frame: Frame,
+    record: Record,
+    cls: type[State],
+    text: str,
+    written: dict[str, Any],
+    shown: Redacted,
 ) -> HttpResponse:
     """Show both versions; what is saved from here is based on the newer one."""
-    written = msgspec.json.decode(text)
-    operations = diff(shown.data, written)
+    restored, strays = restore(written, shown)
+    # Both with placeholders for the places where the values are now.
+    yours = redact(restored, shown.names, key=shown.key)
+    operations = diff(shown.data, yours.data)
+    log_view(frame.user_id, name_of(record.key), refresh=False)
     return frame.render(
         "conflict",
         title=_("Somebody was faster"),
@@ -191,7 +257,8 @@ def _conflict(
         state=cls.__sessionstores__,
         text=text,
         base=str(record.rev),
-        stored=_pretty(shown.data),
+        complaint=_said_of_strays(strays) if strays else "",
+        stored=_laid_out(shown.data),
         differences=[
             Difference(
                 each["path"],
@@ -224,5 +291,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 
-def _pretty(data: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
+def _laid_out(data: Any) -> str:
+    """Write data to be read; what is large in few lines, or browsers take seconds."""
+    text = msgspec.json.encode(data)
+    if len(text) <= MAX_INDENTED:
+        return msgspec.json.format(text, indent=2).decode()
+    if not isinstance(data, dict):
+        return text.decode()
+    fields = [
+        f"  {msgspec.json.encode(key).decode()}: {msgspec.json.encode(value).decode()}"
+        for key, value in data.items()
+    ]
+    return "\n".join(("{", ",\n".join(fields), "}"))

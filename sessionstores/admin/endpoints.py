@@ -24,7 +24,7 @@ except ImportError:
     exposition = None
 
 # What names sessions and participants stays on the pages.
-_LEFT_OUT = frozenset({"summaries", "leaks"})
+_LEFT_OUT = frozenset({"summaries", "leaks", "unreadable"})
 
 
 def bears_token(request: HttpRequest) -> bool | None:

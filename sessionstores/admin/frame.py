@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import django
 from django.contrib.admin import AdminSite
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -91,7 +92,9 @@ class Frame:
             {
                 **self.site.each_context(self.request),
                 "title": title,
-                "opts": LiveSession._meta,
+                # Not `opts`: themes make a trail of that, of the app and then the
+                # model, which are called the same.
+                "trail": trail(title, context.get("code", "")),
                 "ss_list_breadcrumbs": django.VERSION >= (6, 1),
                 **self._common(),
                 **context,
@@ -117,7 +120,10 @@ class Frame:
             "topic": topic,
             "token": make_staff_token(self.request),
             "header": TOKEN_HEADER,
-            "socket": get_script_prefix() + STAFF_PATH,
+            # Who is served by WSGI need not try.
+            "socket": get_script_prefix() + STAFF_PATH
+            if isinstance(self.request, ASGIRequest)
+            else "",
             # By which the page learns how far its own clock is off.
             "now": round(time.time() * 1000),
             "texts": live_texts(),
@@ -145,7 +151,17 @@ class Frame:
 
 def outage(error: Exception) -> dict[str, Any]:
     """Return what a page shows that has no figures, since the cache fails it."""
-    return {"outage": {"cache": conf.get().cache, "reason": str(error)}}
+    text = _("The cache does not answer")
+    return {
+        "outage": {"cache": conf.get().cache, "reason": str(error)},
+        "summary": text,
+        "trouble": text,
+    }
+
+
+def trail(title: str, code: str) -> str:
+    """Return where a page is, in a line."""
+    return " › ".join(dict.fromkeys(filter(None, (_("Live sessions"), code, title))))
 
 
 def live_texts() -> Texts:
@@ -159,6 +175,7 @@ def live_texts() -> Texts:
         "resume": _("Resume"),
         "stale": _("Stale: the server does not answer. Next try %s."),
         "signedOut": _("You are signed out. Reload the page to sign in again."),
+        "forbidden": _("You have no permission to see this any more."),
         "copied": _("Copied"),
         "copyFailed": _("Copying failed; select the text instead."),
         "never": _("off"),

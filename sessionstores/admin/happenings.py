@@ -25,6 +25,8 @@ KINDS: dict[str, tuple[str, Promise]] = {
     "extended": ("⤳", _("extended")),
     "swept": ("⌫", _("swept")),
 }
+# Those of them that tell who is present, not what anybody did.
+ATTENDANCE = frozenset({"joined", "left", "resumed"})
 REASONS: dict[str, Promise] = {
     "idle": _("idle"),
     "cleanup": _("by staff or the site"),

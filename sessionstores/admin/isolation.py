@@ -9,10 +9,10 @@ from typing import NamedTuple
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from .. import conf
 from ..backends.base import EVERYONE, Lease, ParticipantInfo
+from ..connection import Connection
 from ..hub import hubs
-from ..keys import SESSION, StoreKey, cache_key
+from ..keys import SESSION, StoreKey
 
 
 class Probe(NamedTuple):
@@ -28,29 +28,18 @@ def probe(
 ) -> list[Probe]:
     """Return what three looks find; they ask nothing of the cache beyond the arguments.
 
-    Keys are what records are stored under. A rev is drawn at random for every commit
-    of one record, so two participants at the same one would be looking at the same
-    record. A connection may follow its own participant and the session, and others
-    only where its role watches them.
+    A rev is drawn at random for every commit of one record, so two participants at the
+    same one would be looking at the same record. A connection may follow its own
+    participant and the session, and others only where its role watches them. What the
+    open tabs of this process are sent through must be no two tabs' at once.
     """
-    return [
-        _keys(code, participants),
-        _records(participants),
-        _connections(code, leases),
+    tabs = [
+        connection
+        for hub in list(hubs.values())
+        for connection in list(hub.connections.values())
+        if connection.key.session == code
     ]
-
-
-def _keys(code: str, participants: Sequence[ParticipantInfo]) -> Probe:
-    prefix = conf.get().key_prefix
-    keys = {cache_key(prefix, code, "p", each.id) for each in participants}
-    shared = len(participants) - len(keys)
-    text = ngettext(
-        "%(count)d participant, %(keys)d key", "%(count)d participants, %(keys)d keys",
-        len(participants),
-    )  # fmt: skip
-    return Probe(
-        _("Keys"), not shared, text % {"count": len(participants), "keys": len(keys)}
-    )
+    return [_records(participants), _connections(code, leases, tabs), _objects(tabs)]
 
 
 def _records(participants: Sequence[ParticipantInfo]) -> Probe:
@@ -63,7 +52,9 @@ def _records(participants: Sequence[ParticipantInfo]) -> Probe:
     return Probe(_("Records"), not shared, text)
 
 
-def _connections(code: str, leases: Sequence[Lease]) -> Probe:
+def _connections(
+    code: str, leases: Sequence[Lease], tabs: Sequence[Connection]
+) -> Probe:
     astray = {
         lease.key.participant
         for lease in leases
@@ -71,15 +62,12 @@ def _connections(code: str, leases: Sequence[Lease]) -> Probe:
         or not {SESSION, lease.key.participant, EVERYONE} & lease.follows
     }
     watching = set()
-    for hub in list(hubs.values()):
-        for connection in list(hub.connections.values()):
-            if connection.key.session != code:
-                continue
-            for key in list(connection.documents):
-                if key.session != code:
-                    astray.add(connection.key.participant)
-                elif not _is_own(connection.key, key):
-                    watching.add(connection.key.participant)
+    for tab in tabs:
+        for key in list(tab.documents):
+            if key.session != code:
+                astray.add(tab.key.participant)
+            elif not _is_own(tab.key, key):
+                watching.add(tab.key.participant)
     if astray:
         text = _("Out of its session: %(ids)s") % {"ids": ", ".join(sorted(astray)[:5])}
     elif watching:
@@ -89,6 +77,28 @@ def _connections(code: str, leases: Sequence[Lease]) -> Probe:
     else:
         text = _("Each follows its own")
     return Probe(_("Connections"), not astray, text)
+
+
+def _objects(tabs: Sequence[Connection]) -> Probe:
+    owners: dict[int, set[str]] = {}
+    names = {tab.id: tab.key.participant for tab in tabs}
+    for tab in tabs:
+        for part in (tab.outbox, *list(tab.documents.values())):
+            owners.setdefault(id(part), set()).add(tab.id)
+    shared = {names[tab] for each in owners.values() if len(each) > 1 for tab in each}
+    if shared:
+        text = _("Two tabs share an object: %(ids)s") % {
+            "ids": ", ".join(sorted(shared)[:5])
+        }
+    elif not tabs:
+        text = _("No tab is open in the process that answers")
+    else:
+        text = ngettext(
+            "%(count)d tab of the process that answers shares none",
+            "%(count)d tabs of the process that answers share none",
+            len(tabs),
+        ) % {"count": len(tabs)}
+    return Probe(_("Objects"), not shared, text)
 
 
 def _is_own(owner: StoreKey, key: StoreKey) -> bool:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from math import ceil
 from typing import Any, NamedTuple
 
 from django.http import HttpResponse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from .. import conf
+from ..autosweep import FREQUENCY, JITTER, autosweep, is_wanted
 from ..backends import get_backend
-from ..backends.base import SessionSummary
-from ..exceptions import InsideTransaction, StoreUnavailable
+from ..backends.base import Lease, SessionSummary, run
+from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from ..figures import number_text, percent_text, size_text
 from ..manager import stores
+from ..presence import attendees
 from ..series import SAMPLE_SECONDS
 from ..stats import Leak, Sample, Stats
 from . import chart
 from .actions import choices
 from .frame import Frame, outage
 from .listing import Column, Filter, Layout, Listing
+from .session import shown_in
+from .warnings import words_for
 
 LEAKS = {
     "near_limit": _("Near its limit"),
@@ -35,6 +42,8 @@ HOUR = 3600.0
 GAP = 3.5 * SAMPLE_SECONDS
 # Leaks that are shown before a link to all of them.
 MAX_LEAKS = 6
+# Steps are shown of sessions with so many tabs: a page of larger ones would be slow.
+CROWD = 100
 
 
 class Row(NamedTuple):
@@ -44,6 +53,7 @@ class Row(NamedTuple):
     average: float
     leaks: tuple[Leak, ...]
     spark: str = ""
+    step: str = ""
     url: str = ""
 
     @property
@@ -56,10 +66,12 @@ LAYOUT: Layout[Row] = Layout(
     columns=(
         Column("code", _("Code"), lambda row: row.code),
         Column("label", _("Name"), lambda row: row.summary.label.casefold()),
+        # Known of those on the page alone, so there is no sorting by it.
+        Column("step", _("Step")),
         Column("online", _("Online"), lambda row: row.summary.online, "number"),
         Column("people", _("People"), lambda row: row.summary.participants, "number"),
         Column("bytes", _("State"), lambda row: row.summary.bytes, "number"),
-        Column("average", _("Each"), lambda row: row.average, "number"),
+        Column("average", _("Per person"), lambda row: row.average, "number"),
         Column("seen", _("Last use"), lambda row: row.summary.seen, "time"),
         Column("created", _("Created"), lambda row: row.summary.created, "time"),
         Column(
@@ -96,7 +108,6 @@ def overview(frame: Frame) -> HttpResponse:
         "overview",
         title=gettext("Live sessions"),
         fragment_url=frame.url("live"),
-        actions=choices("sessions") if frame.rights.manage else (),
         act_url=frame.url("act"),
         sweep_url=frame.url("sweep"),
         stats_url=frame.url("stats"),
@@ -114,12 +125,17 @@ def content(frame: Frame) -> dict[str, Any]:
     """Return what both show. An outage is an answer too: the page says so."""
     try:
         stats = stores.stats()
+        listing = Listing(rows(stats), LAYOUT, frame.request.GET)
+        leases = _leases(listing.rows)
     except (StoreUnavailable, InsideTransaction) as error:
         return outage(error)
-    listing = Listing(rows(stats), LAYOUT, frame.request.GET)
     # Only of those that are shown.
     listing.rows = [
-        row._replace(spark=_spark(row.summary), url=frame.url("session", row.code))
+        row._replace(
+            spark=_spark(row.summary),
+            step=steps(leases.get(row.code, ())),
+            url=frame.url("session", row.code),
+        )
         for row in listing.rows
     ]
     last = stats.last_sweep
@@ -129,7 +145,8 @@ def content(frame: Frame) -> dict[str, Any]:
         "filters": listing.filters(gettext("All")),
         "charts": _charts(stats),
         "abilities": _abilities(stats),
-        "is_shared": stats.scope == "shared",
+        "menu": choices("sessions") if frame.rights.manage else (),
+        "first_sweep": _first_sweep(stats),
         "budget": _budget(stats),
         "server_bar": _server_bar(stats),
         "next_sweep": last.at + last.interval if last and last.interval else 0,
@@ -152,10 +169,11 @@ def _warning(frame: Frame, leak: Leak) -> dict[str, Any]:
         url = frame.url(
             "participant" if colon else "session", *filter(None, (code, id))
         )
+    words = words_for(leak)
     return {
         "kind": LEAKS.get(leak.code, leak.code),
-        "text": leak.text,
-        "hint": leak.hint,
+        "text": words.text,
+        "hint": words.hint,
         "key": leak.key.removesuffix(":*"),
         "url": url,
     }
@@ -176,6 +194,51 @@ def rows(stats: Stats) -> list[Row]:
     ]
 
 
+def _leases(shown: Sequence[Row]) -> Mapping[str, Sequence[Lease]]:
+    """Return the leases of the sessions on the page, but for crowded ones."""
+    codes = [row.code for row in shown if 0 < row.summary.connections <= CROWD]
+    if codes:
+        # Without them there are no steps to show, and the table is there.
+        with suppress(StateCorrupt):
+            return run(get_backend(blocking=True).connections_of(codes))
+    return {}
+
+
+def steps(leases: Sequence[Lease]) -> str:
+    """Return the lowest and the highest step that connected tabs show, "2" or "1–3"."""
+    # Of thousands, most may show none: it takes no decoding to see that.
+    telling = [x for x in leases if not x.leaving and b'"step"' in x.meta]
+    told = {
+        shown_in(meta, "step")
+        for attendee in attendees(telling).values()
+        for meta in attendee.metas
+    }
+    found = sorted(told - {""}, key=_place_of)
+    return "–".join(dict.fromkeys((found[0], found[-1]))) if found else ""
+
+
+def _place_of(step: str) -> tuple[bool, int, str]:
+    """Order steps by number; those that are none come last, as texts do."""
+    try:
+        return False, int(step), ""
+    except ValueError:
+        return True, 0, step
+
+
+def _first_sweep(stats: Stats) -> str:
+    """Say when there will be a sweep, where there was none yet."""
+    longest = conf.get().idle_timeout / FREQUENCY * (1 + JITTER)
+    if autosweep.is_running:
+        return gettext("the first one within %(minutes)s min") % {
+            "minutes": number_text(ceil(longest / 60))
+        }
+    if stats.scope == "shared":
+        return gettext("run manage.py sweepstores")
+    if not is_wanted():
+        return gettext("AUTO_SWEEP is off")
+    return gettext("it begins with the first session")
+
+
 def _each(total: float, count: int) -> float:
     return total / count if count else 0
 
@@ -193,8 +256,12 @@ def _charts(stats: Stats) -> list[dict[str, Any]]:
     # In steps of a sample, or everything would move a little at every refresh.
     end = (stats.at // SAMPLE_SECONDS + 1) * SAMPLE_SECONDS
     drawn = [
-        _chart(gettext("Online"), stats.series, "online", stats.online, number_text),
-        _chart(gettext("Stored state"), stats.series, "bytes", stats.bytes, size_text),
+        _chart(
+            gettext("Online"), stats.series, "online", stats.online, number_text, end
+        ),
+        _chart(
+            gettext("Stored state"), stats.series, "bytes", stats.bytes, size_text, end
+        ),
     ]
     for each in drawn:
         each["svg"] = chart.line(each["points"], begin=end - HOUR, end=end, gap=GAP)
@@ -202,18 +269,25 @@ def _charts(stats: Stats) -> list[dict[str, Any]]:
 
 
 def _chart(
-    title: str, series: Sequence[Sample], name: str, now: float, shown: Any
+    title: str,
+    series: Sequence[Sample],
+    name: str,
+    now: float,
+    shown: Callable[[float], str],
+    end: float,
 ) -> dict[str, Any]:
     points = [chart.Point(each.at, getattr(each, name)) for each in series]
+    values = [now, *(point.value for point in points)]
     peak = max(points, key=lambda point: point.value, default=None)
-    low = min(points, key=lambda point: point.value, default=None)
     return {
         "title": title,
-        "points": points,
+        # At the edge, or it would move between two samples.
+        "points": [*points, chart.Point(end, now)] if points else [],
         "now": shown(now),
-        "peak": peak and shown(peak.value),
-        "peak_at": peak and peak.at,
-        "low": low and shown(low.value),
+        "peak": shown(max(values)),
+        # When it is now, nothing needs to be said.
+        "peak_at": peak.at if peak and peak.value >= now else 0,
+        "low": shown(min(values)),
     }
 
 

@@ -11,8 +11,9 @@ from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
-from .. import codec, conf
+from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, Lease, ParticipantInfo, Record, run
 from ..exceptions import (
@@ -28,7 +29,7 @@ from . import tree
 from .actions import choices
 from .audit import log, log_view
 from .frame import Frame, outage
-from .redaction import redact
+from .redaction import disclose
 from .session import Person, gone, places
 
 # Of one state; the rest is a download.
@@ -67,9 +68,6 @@ def participant(frame: Frame, code: str, id: str = SESSION) -> HttpResponse:
         title=_("The session’s own state") if key.is_session else id,
         fragment_url=frame.url("participant_live", code, id),
         topic=code,
-        actions=choices("participants")
-        if frame.rights.manage and not key.is_session
-        else (),
         act_url=frame.url("participants_act", code),
         **found,
     )
@@ -107,6 +105,9 @@ def content(frame: Frame, key: StoreKey) -> dict[str, Any]:
     return {
         **common,
         "record": record,
+        "deeds": choices("participants")
+        if frame.rights.manage and not key.is_session
+        else (),
         "person": _person(record, leases),
         "states": [
             _shown(frame, record, name, stored)
@@ -121,6 +122,8 @@ def content(frame: Frame, key: StoreKey) -> dict[str, Any]:
             for lease in sorted(leases, key=lambda lease: lease.since)
         ],
         "cache_key": stored_under(key),
+        "cache": conf.get().cache,
+        "backend": type(backend).__name__,
         "limit": conf.get().max_state_bytes,
         "idle_minutes": conf.get().idle_timeout / 60,
         "most_shown": MAX_SHOWN,
@@ -160,7 +163,7 @@ def _neighbours(
     found = {}
     for name, id in around.items():
         shown = id[0] if id else ""
-        found[name] = _("session") if shown == SESSION else shown
+        found[name] = pgettext("live", "session") if shown == SESSION else shown
         found[f"{name}_url"] = (
             frame.url("participant", key.session, shown) if shown else ""
         )
@@ -179,9 +182,8 @@ def _shown(frame: Frame, record: Record, name: str, stored: bytes) -> Shown:
     version = int(stored.partition(b":")[0]) if stored[:1].isdigit() else 0
     drawn, problem, hidden, declared = None, "", 0, 0
     try:
-        cls = get_state(name)
-        declared = cls.__sessionstores__.version
-        shown = redact(codec.plain(stored), cls.__sessionstores__.sensitive)
+        declared = get_state(name).__sessionstores__.version
+        shown = disclose(record, name)
         hidden = len(shown.hidden)
         drawn = tree.draw(shown.data, shown.hidden, MAX_SHOWN)
     except UnknownState:
@@ -189,9 +191,9 @@ def _shown(frame: Frame, record: Record, name: str, stored: bytes) -> Shown:
             "No state of this name is declared any more, so it is not known what in it "
             "is sensitive: it is not shown."
         )
-    except ValueError as error:
-        problem = _("It cannot be read: %(error)s") % {"error": error}
-    may_edit = frame.rights.manage and drawn is not None and version <= declared
+    except StateCorrupt as error:
+        problem = _newer() if error.newer else _unreadable()
+    may_edit = frame.rights.manage and drawn is not None
     return Shown(
         name,
         len(stored),
@@ -203,6 +205,21 @@ def _shown(frame: Frame, record: Record, name: str, stored: bytes) -> Shown:
         hidden,
         frame.url("download", *key, name) if drawn else "",
         frame.url("edit", *key, name) if may_edit else "",
+    )
+
+
+def _newer() -> str:
+    return _(
+        "It is of a newer version than this process declares, so it is not known what "
+        "in it is sensitive: it is not shown."
+    )
+
+
+def _unreadable() -> str:
+    # Not what the error says: that may quote the data.
+    return _(
+        "It cannot be read as this process declares it, so it is not known what in it "
+        "is sensitive: it is not shown. The log says more once somebody uses it."
     )
 
 
@@ -266,13 +283,11 @@ def _exported(
 
 def exported(record: Record, name: str) -> Any:
     """Return a state's plain form, redacted; None if it cannot be shown."""
-    stored = record.states.get(name)
-    if stored is None:
+    if name not in record.states:
         return None
     try:
-        sensitive = get_state(name).__sessionstores__.sensitive
-        return redact(codec.plain(stored), sensitive).data
-    except (UnknownState, ValueError):
+        return disclose(record, name).data
+    except (UnknownState, StateCorrupt):
         return None
 
 

@@ -21,7 +21,7 @@ from . import chart
 from .actions import choices, choices_of_session
 from .audit import entries
 from .frame import Frame, outage
-from .happenings import Happening, describe
+from .happenings import ATTENDANCE, Happening, describe
 from .isolation import probe
 from .listing import Column, Filter, Layout, Listing
 
@@ -125,11 +125,6 @@ def session(frame: Frame, code: str) -> HttpResponse:
         topic=code,
         act_url=frame.url("session_act", code),
         people_url=frame.url("participants_act", code),
-        export_url=frame.url("export", code),
-        session_actions=choices_of_session(locked=found["session"].locked)
-        if frame.rights.manage and "session" in found
-        else (),
-        participant_actions=choices("participants") if frame.rights.manage else (),
         query=frame.request.GET.get("q", ""),
         **found,
     )
@@ -159,11 +154,14 @@ def content(frame: Frame, code: str) -> dict[str, Any]:
         for person in listing.rows
     ]
     probes = probe(code, participants, leases)
+    manage = frame.rights.manage
     online = sum(person.tabs > 0 for person in people)
     tabs = sum(person.tabs for person in people)
     return {
         **places(frame, code),
         "session": info,
+        "deeds": choices_of_session(locked=info.locked) if manage else (),
+        "menu": choices("participants") if manage else (),
         "listing": listing,
         "heads": [
             head
@@ -196,17 +194,22 @@ def places(frame: Frame, code: str) -> dict[str, Any]:
         "session_url": frame.url("session", code),
         "own_url": frame.url("participant", code, SESSION),
         "history_url": frame.url("history", code),
+        "export_url": frame.url("export", code),
     }
 
 
 def gone(frame: Frame, backend: Backend, code: str) -> dict[str, Any]:
     """Return what is known where a session, or somebody in it, is not there."""
     key = StoreKey.of_session(code)
+    ended = run(backend.standings([key]))[key].ended
     return {
         **places(frame, code),
         "gone": True,
-        "ended": run(backend.standings([key]))[key].ended,
+        "ended": ended,
         "session_there": run(backend.session(code)) is not None,
+        "summary": _("This session is over")
+        if ended
+        else _("It is not there any more"),
     }
 
 
@@ -228,8 +231,9 @@ def _people(
 ) -> list[Person]:
     last: dict[str, Happening] = {}
     for happening in happenings:
-        # The latest comes first.
-        last.setdefault(happening.who, happening)
+        # The latest comes first; presence has a column of its own.
+        if happening.kind not in ATTENDANCE:
+            last.setdefault(happening.who, happening)
     idle_timeout = conf.get().idle_timeout
     return [
         Person(
@@ -245,21 +249,27 @@ def _people(
 
 
 def _shown(attendee: Attendee | None, name: str) -> str:
-    """Return what a participant's tabs show of themselves under a name, in short."""
-    for meta in attendee.metas if attendee else ():
-        value = meta.get(name)
-        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-            text = str(value)
-            return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
-    return ""
+    """Return what the first of a participant's tabs to do so shows under a name."""
+    metas = attendee.metas if attendee else ()
+    return next(filter(None, (shown_in(meta, name) for meta in metas)), "")
+
+
+def shown_in(meta: Mapping[str, Any], name: str) -> str:
+    """Return what a tab shows of itself under a name, in short; "" if that is none."""
+    value = meta.get(name)
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        return ""
+    text = str(value)
+    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
 
 
 def history(frame: Frame, code: str) -> HttpResponse:
     """Show what staff have done to a session, and whose state they have seen."""
+    found = list(entries(code)[: MAX_ENTRIES + 1])
     return frame.render(
         "history",
         title=_("Staff log of %(code)s") % {"code": code},
         **places(frame, code),
-        entries=entries(code)[:MAX_ENTRIES],
-        most=number_text(MAX_ENTRIES),
+        entries=found[:MAX_ENTRIES],
+        most=number_text(MAX_ENTRIES) if len(found) > MAX_ENTRIES else "",
     )

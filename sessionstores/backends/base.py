@@ -169,15 +169,17 @@ class Backend(Connectivity):
 
         The states that are not named stay; None takes one away. `rev` is drawn by the
         caller, so that a retry after a lost reply finds its own commit in the ring
-        instead of doubling it; the backend makes one such retry itself. A caller that
-        makes another says so with `repeated`. If a reply was lost and the ring no
-        longer reaches back to `base`, the outcome is unknown and `StoreUnavailable`
-        says so; without a lost reply it is `Stale`, however much came in between.
+        instead of doubling it; the backend makes one such retry itself, unless the
+        reply was long in coming. A caller that makes another says so with `repeated`.
+        If a reply was lost and the ring does not tell, since it no longer reaches back
+        to `base` or the record is of an incarnation that is neither's, the outcome is
+        unknown and `StoreUnavailable` says so; without a lost reply it is `Stale`,
+        however much came in between.
 
         A `rev` of another incarnation starts the history anew. With `attempt`, the
         client's entry is written in the same step and entries past `CLIENT_MEMORY`
-        are dropped. Touches the record. What fails after the commit is in (finding
-        out who follows) does not hide that it is.
+        are dropped. Touches the record. Nothing that fails after the commit is in
+        (writing the time of use, finding out who follows) is raised.
 
         The caller has checked sizes and refuses stale work itself: a commit to a
         record that is gone is `Stale(None)`, never a creation.
@@ -201,11 +203,12 @@ class Backend(Connectivity):
     @abstractmethod
     async def set_aside(
         self, key: StoreKey, name: str | None, data: bytes | None
-    ) -> None:
+    ) -> bool:
         """Keep undecodable data for a day, under a quarantine key.
 
         With a `name`, `data` is that state's stored form and the record stays as it
-        is. Without, what stands at `key` is no record at all: it is moved.
+        is: True. Without, what stands at `key` is no record at all: it is moved, and
+        of several callers one is told True.
         """
 
     # Sessions
@@ -329,7 +332,8 @@ class Backend(Connectivity):
         """Enter a stray in the indexes again, with its own last use; False: it is gone.
 
         Past any limit, since it takes up its room already. Under a tombstone it is
-        removed instead, and that is False.
+        removed instead, and that is False; but it may stay for a minute, if whoever
+        ended the session could yet remove it and tell of it.
         """
 
     # Shared values
@@ -365,8 +369,9 @@ class Backend(Connectivity):
     async def run_name(self) -> str:
         """Name the present run of the server; a restart or a failover gives another.
 
-        Either may undo commits that have been acknowledged. "" where neither leaves
-        anything behind that could be taken for what was there before.
+        Either may undo commits that have been acknowledged. A few hexadecimal digits;
+        "" where neither leaves anything behind that could be taken for what was there
+        before.
         """
         return ""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
 from .. import conf
-from ..exceptions import StateCorrupt, StoreUnavailable
+from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..revs import History, Rev
 from .encoding import (
@@ -26,8 +27,9 @@ from .encoding import (
 from .followers import NOBODY
 from .index import ended
 from .overview import Overview
-from .primitive import TRIES, Versioned, contended
+from .primitive import TRIES, Versioned, contended, untold
 from .values import (
+    QUARANTINE,
     Attempt,
     Committed,
     Opened,
@@ -39,7 +41,9 @@ from .values import (
 
 logger = logging.getLogger("sessionstores.backends")
 
-QUARANTINE = 86_400.0
+# A commit without an answer is looked after only if it failed so soon, in seconds, that
+# a second wait fits the deadline.
+SOON = 0.3
 
 
 class CasBackend(Overview):
@@ -127,6 +131,7 @@ class CasBackend(Overview):
         name = self._record(key)
         record = base
         lost: StoreUnavailable | None = None
+        started = time.monotonic()
         for tried in range(TRIES):
             now = self._clock()
             history = record.history.extend(rev)
@@ -138,7 +143,7 @@ class CasBackend(Overview):
             try:
                 token = await self._put(name, record.token.token, value, lifetime)
             except StoreUnavailable as error:
-                if lost is not None:
+                if lost is not None or time.monotonic() - started > SOON:
                     raise
                 lost = error
             if token is not None:
@@ -152,12 +157,13 @@ class CasBackend(Overview):
             if place in ("head", "past"):
                 return await self._committed(record, due=False)
             if record.rev != base.rev:
-                if place == "unknown" and (repeated or lost):
-                    raise StoreUnavailable(
-                        f"Whether the commit of {rev} to {key} is in cannot be told: "
-                        f"the record is at {record.rev}, past its memory. Read it "
-                        "before you try again."
-                    ) from lost
+                # Another incarnation came after both, or in place of our commit.
+                reset = record.rev.incarnation not in (
+                    base.rev.incarnation,
+                    rev.incarnation,
+                )
+                if (repeated or lost) and (reset or place == "unknown"):
+                    raise untold(rev, record) from lost
                 return Stale(record)
             await self._give_way(tried)
         raise contended(key)
@@ -167,7 +173,7 @@ class CasBackend(Overview):
             if due:
                 await self._refresh(record.key)
             return Committed(record, await self.followers(record.key))
-        except StoreUnavailable:
+        except SessionStoresError:
             # The commit is in, whatever fails now; its followers learn it in a beat.
             return Committed(record, NOBODY)
 
@@ -250,23 +256,23 @@ class CasBackend(Overview):
 
     async def set_aside(
         self, key: StoreKey, name: str | None, data: bytes | None
-    ) -> None:
+    ) -> bool:
         """See `Backend.set_aside`."""
         if name is not None:
             await self._keep_aside(key, name, data or b"")
-            return
+            return True
         record = self._record(key)
         for tried in range(TRIES):
             found = (await self._get(record)).get(record)
             if found is None:
-                return
+                return False
             with suppress(StateCorrupt):
                 decode(key, found.value)
                 # Another process has put a good one there by now.
-                return
+                return False
             await self._keep_aside(key, None, found.value)
             if await self._drop(record, found.token):
-                return
+                return True
             await self._give_way(tried)
         raise contended(key)
 
@@ -274,5 +280,5 @@ class CasBackend(Overview):
         # Named by its content: repeated, it is kept once; what differs is kept too.
         value = encode([name, data])
         aside = self._quarantine(key, blake2b(value, digest_size=8).hexdigest())
-        await self._put(aside, None, value, QUARANTINE)
-        logger.warning("What stood at %s is kept for a day as %s.", key, aside)
+        if await self._put(aside, None, value, QUARANTINE) is not None:
+            logger.warning("What stood at %s is kept for a day as %s.", key, aside)

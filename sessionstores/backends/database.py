@@ -275,7 +275,10 @@ def moment(connection: BaseDatabaseWrapper, seconds: int | None) -> Any:
     if seconds is None or seconds >= FOR_GOOD:
         time = datetime.max.replace(microsecond=0)
     else:
-        time = datetime.fromtimestamp(seconds, tz=UTC if settings.USE_TZ else None)
+        time = datetime.fromtimestamp(seconds, tz=UTC)
+        if not (settings.USE_TZ or connection.features.supports_timezones):
+            # Still UTC: local clocks go back once a year.
+            time = time.replace(tzinfo=None)
     return connection.ops.adapt_datetimefield_value(time)
 
 

@@ -102,6 +102,7 @@ encode = msgspec.msgpack.Encoder().encode
 _head = msgspec.msgpack.Decoder(Head).decode
 _stored = msgspec.msgpack.Decoder(Stored).decode
 _connections = msgspec.msgpack.Decoder(list[Connection]).decode
+_time = msgspec.msgpack.Decoder(float).decode
 _times = msgspec.msgpack.Decoder(dict[str, float]).decode
 
 
@@ -130,8 +131,8 @@ def _sound(head: H) -> H:
 
 def _corrupt(key: StoreKey, reason: object) -> StateCorrupt:
     return StateCorrupt(
-        f"What the cache holds at {key} is not a record: {reason}. Set it aside, and "
-        "a later access starts afresh."
+        f"What the cache holds at {key} is not a record: {reason}. Take a snapshot of "
+        "one of its states: that sets it aside and starts afresh."
     )
 
 
@@ -217,6 +218,14 @@ def decode_connections(value: bytes) -> list[Connection]:
         return _connections(value)
     except msgspec.MsgspecError:
         return []
+
+
+def decode_time(value: bytes) -> float:
+    """Return a time; one long ago if there is no telling."""
+    try:
+        return _time(value)
+    except msgspec.MsgspecError:
+        return 0.0
 
 
 def decode_followers(value: bytes, now: float) -> dict[str, float]:

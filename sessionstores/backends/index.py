@@ -185,10 +185,7 @@ class Index(Connections):
 
     def _admit(self, key: StoreKey, place: Place) -> None:
         if place.session and self._is_locked(key.session, place.session.value):
-            raise SessionLocked(
-                f"Session {key.session} takes no newcomers, so {key.participant} "
-                "cannot join. Unlock it first."
-            )
+            raise locked(key)
         limit = conf.get().max_participants
         check_participants(key.session, count_lines(place.members.value), limit)
 
@@ -208,11 +205,19 @@ class Index(Connections):
         name = self._session(session)
         value, lifetime = encode(founding), self._lifetime(founding)
         token: object = await self._put(name, None, value, lifetime)
-        if token is not None and not known:
+        if token is None or known:
+            return token
+        for tried in range(TRIES):
             await self._register(session)
             # Again, since others may have counted at the same time.
-            check_sessions(session, await self.session_count())
-        return token
+            if await self.session_count() <= conf.get().max_sessions:
+                return token
+            # They have found one too many as well: all step back, and who is back
+            # first has the place.
+            await self._unregister(session)
+            await self._give_way(tried)
+            check_sessions(session, await self.session_count() + 1)
+        raise too_many_sessions(session)
 
     async def _undo(self, key: StoreKey, rev: Rev, founded: Rev | None) -> None:
         """Take back what a creation wrote before it failed."""
@@ -242,6 +247,14 @@ def ended(session: str) -> SessionEnded:
     return SessionEnded(
         f"Session {session} was ended; its code stays closed for TOKEN_MAX_AGE. Start "
         "a new session."
+    )
+
+
+def locked(key: StoreKey) -> SessionLocked:
+    """Return the error for a newcomer to a locked session."""
+    return SessionLocked(
+        f"Session {key.session} takes no newcomers, so {key.participant} cannot join. "
+        "Unlock it first."
     )
 
 

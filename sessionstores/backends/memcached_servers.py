@@ -31,7 +31,7 @@ T = TypeVar("T")
 Address: TypeAlias = tuple[str, int] | str
 
 # Seconds to connect, and again to answer; less while the server's last call timed out,
-# so that the read that follows a commit without an answer does not double the wait.
+# so that taking back a creation without an answer does not double the wait.
 TIMEOUT = 1.0
 SILENT_TIMEOUT = 0.3
 # Of what coroutines ask, so much is under way at once, and waits so much longer.

@@ -14,6 +14,7 @@ from .encoding import (
     Head,
     decode_connections,
     decode_head,
+    decode_time,
     has_line,
     ids_in,
     keys_of_records,
@@ -22,6 +23,11 @@ from .notes import activity, decode_notes
 from .primitive import ABSENT, Versioned
 from .sessions import Sessions
 from .values import SessionSummary
+
+# A record that no index knows is a stray if that is so for so many seconds.
+STRAYED = 0.25
+# Within so many seconds of its end, a session's records have been removed.
+ENDING = 60.0
 
 
 class Overview(Sessions):
@@ -128,7 +134,9 @@ class Overview(Sessions):
             for key in keys
             if key.session not in known or key.participant not in listed[key.session]
         ]
-        # Somebody may have been about to create it, or to remove it.
+        if suspects:
+            # Somebody may be about to create them, or to remove them.
+            await self._look_again(STRAYED)
         return sorted([key for key in suspects if await self._is_stray(key)])
 
     async def _is_stray(self, key: StoreKey) -> bool:
@@ -140,6 +148,11 @@ class Overview(Sessions):
 
     async def readmit(self, key: StoreKey) -> bool:
         """See `Backend.readmit`."""
+        name = self._tombstone(key.session)
+        tombstone = (await self._get(name)).get(name)
+        if tombstone and self._clock() - decode_time(tombstone.value) < ENDING:
+            # Whoever ended it is about to remove it too, and to tell of it.
+            return False
         place = await self._settle(key)
         if place.record is None:
             return False

@@ -14,7 +14,8 @@ import msgspec
 from .. import conf
 from ..exceptions import StoreUnavailable
 from ..keys import SESSION, StoreKey, cache_key, shared_key
-from .base import Backend
+from ..revs import Rev
+from .base import Backend, Record
 
 # Somebody gets through at each try, so this many in vain mean that the cache is sick.
 TRIES = 64
@@ -192,6 +193,14 @@ def contended(key: object) -> StoreUnavailable:
     return StoreUnavailable(
         f"{key} changed at each of {TRIES} tries to write it. Nothing was written; try "
         "again when there is less going on."
+    )
+
+
+def untold(rev: Rev, found: Record) -> StoreUnavailable:
+    """Return the error for a commit that may be in what `found` no longer tells of."""
+    return StoreUnavailable(
+        f"Whether the commit of {rev} to {found.key} is in cannot be told: the record "
+        f"is at {found.rev}, past its memory. Read it before you try again."
     )
 
 

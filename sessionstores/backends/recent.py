@@ -14,7 +14,7 @@ OVERHEAD = 1_000
 
 
 class Recent:
-    """Records by key, each as it was when last seen; the longest unused go first."""
+    """Records by key, each as it was when last put; those put longest ago go first."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes

@@ -12,17 +12,15 @@ import secrets
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from hashlib import sha1
 from typing import Any, ClassVar
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
-from redis.exceptions import RedisError
 
 from .. import conf
-from ..exceptions import SessionLocked, StoreUnavailable
-from ..keys import StoreKey, cache_key, shared_key
+from ..exceptions import SessionLocked, SessionStoresError, StoreUnavailable
+from ..keys import StoreKey, cache_key
 from ..revs import Rev
 from .encoding import merged
 from .index import check_participants, ended
@@ -30,7 +28,6 @@ from .primitive import TRIES, contended
 from .recent import Recent
 from .redis_commands import SOON
 from .redis_places import place_of
-from .redis_report import report, server_of
 from .redis_sessions import RedisSessions
 from .redis_wire import (
     Head,
@@ -47,26 +44,28 @@ from .redis_wire import (
 from .values import (
     Attempt,
     Committed,
-    Finding,
     Opened,
     Record,
     Removed,
-    Server,
     Stale,
     Unchanged,
-    Value,
 )
 
 logger = logging.getLogger("sessionstores.backends")
 
 QUARANTINE = 86_400.0
-# A round trip to a server nearby takes a tenth of that.
-SLOW_MS = 10
-
 _ORDER = struct.Struct("<dd")
 _TOLD = struct.Struct("<ddB")
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def is_another(record: Record, base: Record, rev: Rev) -> bool:
+    """Tell whether a record has begun anew, neither on `base` nor with `rev`.
+
+    Whatever was committed in between has left no trace.
+    """
+    return record.rev.incarnation not in (base.rev.incarnation, rev.incarnation)
 
 
 class RedisBackend(RedisSessions):
@@ -87,8 +86,6 @@ class RedisBackend(RedisSessions):
         except ImproperlyConfigured as error:
             return str(error)
         return None
-
-    # Records
 
     def recall(self, key: StoreKey) -> Record | None:
         """See `Backend.recall`."""
@@ -248,11 +245,12 @@ class RedisBackend(RedisSessions):
         record = self._remembered(key, fields)
         if verdict == b"in":
             return Committed(record, followers_in(key, moment, lines))
-        if verdict == b"unknown" and (repeated or lost):
+        if (repeated or lost) and (
+            verdict == b"unknown" or is_another(record, base, rev)
+        ):
             raise StoreUnavailable(
                 f"Whether the commit of {rev} to {key} is in cannot be told: the "
-                f"record is at {record.rev}, past its memory. Read it before you try "
-                "again."
+                f"record is at {record.rev}. Read it before you try again."
             ) from lost
         return Stale(record)
 
@@ -275,8 +273,10 @@ class RedisBackend(RedisSessions):
         self._recent.put(record)
         if due:
             # The commit is in, whatever fails now.
-            with suppress(StoreUnavailable):
+            try:
                 await self._touched(key, if_due=False)
+            except SessionStoresError as error:
+                logger.info("%s is marked as used by a later access: %s", key, error)
         return Committed(record, followers_in(key, told, lines))
 
     async def touch(self, key: StoreKey) -> bool:
@@ -297,7 +297,7 @@ class RedisBackend(RedisSessions):
 
     async def set_aside(
         self, key: StoreKey, name: str | None, data: bytes | None
-    ) -> None:
+    ) -> bool:
         """See `Backend.set_aside`."""
         digest = secrets.token_hex(8)
         if name is not None:
@@ -312,79 +312,9 @@ class RedisBackend(RedisSessions):
         elif not await self._run(
             "aside", key.session, key.participant, aside, QUARANTINE
         ):
-            return
+            return False
         self._recent.drop(key)
         logger.warning(
             "What stood at %s is kept for a day as %s:%s.", key, prefix, aside
         )
-
-    # Shared values
-
-    async def value(self, name: str) -> Value:
-        """See `Backend.value`. The token is what was seen."""
-        return (await self.values([name]))[name]
-
-    async def values(self, names: Sequence[str]) -> dict[str, Value]:
-        """See `Backend.values`."""
-        wanted = list(dict.fromkeys(names))
-        held = await self._send_all([("GET", self._value(name)) for name in wanted])
-        return {
-            name: Value(data, b"-" if data is None else b"+" + data)
-            for name, data in zip(wanted, held, strict=True)
-        }
-
-    async def swap_value(
-        self, name: str, token: Any, data: bytes, *, seconds: float
-    ) -> bool:
-        """See `Backend.swap_value`."""
-        arguments = token, data, seconds
-        return bool(
-            await self._call("swap", (self._value(name),), arguments, again=False)
-        )
-
-    def _value(self, name: str) -> str:
-        return shared_key(conf.get().key_prefix, "v", name)
-
-    # The server
-
-    async def examine(self) -> list[Finding]:
-        """See `Backend.examine`."""
-        started = time.monotonic()
-        await self.now()
-        took = (time.monotonic() - started) * 1000
-        infos = await self._infos()
-        speed = Finding("ok", f"Round trip {took:.1f} ms")
-        if took > SLOW_MS:
-            speed = Finding(
-                "warning",
-                f"A round trip takes {took:.0f} ms; each dispatch is one.",
-                "Put the server nearer to the workers.",
-            )
-        return [*report(infos), speed]
-
-    async def _infos(self, *sections: str) -> list[Mapping[str, Any]]:
-        """Return INFO of the server, or of each of the cluster's primaries."""
-        several = {"target_nodes": "primaries"} if self._place.cluster else {}
-        try:
-            if self.blocking:
-                info = self._client.info(*sections, **several)
-            else:
-                client = self._clients.current().client
-                info = await client.info(*sections, **several)
-        except (RedisError, OSError) as error:
-            raise self._translated(error) from error
-        return list(info.values()) if self._place.cluster else [info]
-
-    async def server(self) -> Server | None:
-        """See `Backend.server`."""
-        return server_of(await self._infos())
-
-    async def run_name(self) -> str:
-        """See `Backend.run_name`. Of a cluster, the runs of all its primaries."""
-        return " ".join(sorted(info["run_id"] for info in await self._infos("server")))
-
-    async def clear(self) -> None:
-        """See `Backend.clear`."""
-        self._recent.clear()
-        keys = await self._scan("*")
-        await self._send_all([("UNLINK", key) for key in keys])
+        return True

@@ -1,7 +1,4 @@
-"""Commands of one event loop through redis-py's pipelines, where it has to be them.
-
-For a cluster, whose slots they know, and where there is no hiredis.
-"""
+"""Commands of one event loop through redis-py's pipelines, where hiredis is not."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import asyncio
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from .redis_places import ANSWER_SECONDS
 
@@ -68,6 +65,9 @@ class Batches:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answers = await self._exchange([command for command, _ in batch])
+                if any(isinstance(a, ReadOnlyError) for a in answers):
+                    # A primary that was demoted: the next one is elsewhere.
+                    await self._client.connection_pool.disconnect()
         except (RedisError, OSError) as error:
             failure = error
         except BaseException:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from redis import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis import BlockingConnectionPool, Redis, Sentinel
 from redis import asyncio as aio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
@@ -22,8 +22,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from .redis_batches import Batches
+from .redis_cluster import Cluster, LoopCluster, Slots
 from .redis_exchange import POOL_SECONDS, Exchange
-from .redis_places import ANSWER_SECONDS, Place
+from .redis_places import ANSWER_SECONDS, Address, Place, node_of, seed_of
 from .redis_stream import CAN_STREAM, Stream, shut
 
 # Connections of one process for synchronous callers; of one loop for what its
@@ -56,10 +57,8 @@ def _address(url: str) -> str:
 
 
 def blocking_client(place: Place) -> Any:
-    """Return a client for synchronous callers: safe in threads and across a fork."""
+    """Return a client for synchronous callers, of one server."""
     arguments = _arguments(place, Retry(NoBackoff(), 0))
-    if place.cluster:
-        return RedisCluster.from_url(_address(place.cluster), **arguments)
     limit = arguments.pop("max_connections", BLOCKING_CONNECTIONS)
     if place.sentinels:
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
@@ -73,9 +72,14 @@ def blocking_client(place: Place) -> Any:
 
 
 def _loop_client(place: Place) -> Any:
+    client = _made_client(place)
+    # Answers are the server's own, whoever reads them.
+    client.response_callbacks.clear()
+    return client
+
+
+def _made_client(place: Place) -> Any:
     arguments = _arguments(place, AsyncRetry(NoBackoff(), 0))
-    if place.cluster:
-        return aio.RedisCluster.from_url(_address(place.cluster), **arguments)
     arguments.pop("max_connections", None)
     if place.sentinels:
         sentinel: Any = aio.Sentinel(  # type: ignore[no-untyped-call]
@@ -94,23 +98,46 @@ def _loop_client(place: Place) -> Any:
 
 
 def _of_sentinel(place: Place, arguments: dict[str, Any]) -> dict[str, Any]:
-    times = ("socket_timeout", "socket_connect_timeout")
-    return {**{name: arguments[name] for name in times}, **place.sentinel_options}
+    # All of them and the primary share the time that a command has for its answer.
+    share = ANSWER_SECONDS / (len(place.sentinels) + 1)
+    return {
+        **place.sentinel_options,
+        "socket_timeout": share,
+        "socket_connect_timeout": share,
+        "retry": arguments["retry"],
+        "retry_on_error": [],
+    }
 
 
-def exchange(place: Place) -> Exchange | None:
-    """Return what sends faster than a `blocking_client`; None if nothing does."""
-    if place.cluster or not CAN_STREAM:
-        return None
+def sender(place: Place) -> Exchange | Cluster:
+    """Return what sends for synchronous callers: in threads, and across a fork."""
+    if place.cluster:
+        return Cluster(slots_of(place), lambda node: sender_to(node_of(place, node)))
+    return sender_to(place)
+
+
+def sender_to(place: Place) -> Exchange:
+    """Return what sends to one server."""
     limit = place.options.get("max_connections", BLOCKING_CONNECTIONS)
     return Exchange(lambda: blocking_client(place), limit)
+
+
+def slots_of(place: Place) -> Slots:
+    """Return who serves what in a cluster, of which nobody has been asked yet."""
+    remap: Callable[[Address], Address] = place.options.get("address_remap") or same
+    return Slots(seed_of(place), remap)
+
+
+def same(address: Address) -> Address:
+    """Return the address."""
+    return address
 
 
 class LoopClient:
     """The client of one event loop. What coroutines send in one tick goes out at once.
 
-    `send` returns the answer to come of one command, `client` is redis-py's, for what
-    is more than that. It closes when its loop ends.
+    `send` returns the answer to come of one command; `client` is redis-py's, which
+    opens connections. It closes when its loop ends.
     """
 
     def __init__(self, client: Any) -> None:
@@ -130,6 +157,10 @@ class LoopClient:
             yield
         finally:
             await self.close()
+
+    async def nodes(self) -> list[LoopClient]:
+        """Return the clients of all servers that there are: this."""
+        return [self]
 
     async def close(self) -> None:
         """Close all connections; they open again when they are needed."""
@@ -163,13 +194,13 @@ class LoopClients:
     """The clients of all event loops of this process, each made at its first use."""
 
     def __init__(self, place: Place) -> None:
-        self._make: Callable[[], Any] = lambda: _loop_client(place)
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClient] = (
-            WeakKeyDictionary()
-        )
+        self._place = place
+        self._clients: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, LoopClient | LoopCluster
+        ] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def current(self) -> LoopClient:
+    def current(self) -> LoopClient | LoopCluster:
         """Return the client of the running loop."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
@@ -177,5 +208,13 @@ class LoopClients:
             with self._lock:
                 for other in [o for o in self._clients if o.is_closed()]:
                     self._clients.pop(other).abandon()
-                client = self._clients[loop] = LoopClient(self._make())
+                client = self._clients[loop] = self._made()
         return client
+
+    def _made(self) -> LoopClient | LoopCluster:
+        place = self._place
+        if not place.cluster:
+            return LoopClient(_loop_client(place))
+        return LoopCluster(
+            slots_of(place), lambda node: LoopClient(_loop_client(node_of(place, node)))
+        )

@@ -12,23 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .. import conf
 from ..exceptions import StoreUnavailable
 from ..keys import StoreKey, cache_key, shared_key
 from .base import Backend
-from .primitive import unavailable
-from .redis_clients import LoopClients, blocking_client, exchange
-from .redis_places import place_of
+from .redis_clients import LoopClients, sender
+from .redis_cluster import first_key
+from .redis_exchange import word_of
+from .redis_places import name_of, place_of
+from .redis_refusals import WAYS_OUT, lost, refused, silent, wrong_type
 
 # A command is sent again only if it failed so soon that the second fits the deadline.
 SOON = 0.3
-
-# What a server answers while it cannot do what it was asked.
-_OUT_OF_ORDER = (
-    *("OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS"),
-    *("TRYAGAIN", "CLUSTERDOWN", "NOAUTH", "NOPERM", "WRONGPASS"),
-)
 
 # Scripts that bring all that they need.
 ALONE = frozenset({"commit", "due", "read", "register", "swap"})
@@ -59,20 +56,16 @@ class RedisCommands(Backend):
 
     def __init__(self, alias: str, *, blocking: bool) -> None:
         super().__init__(blocking=blocking)
-        place = place_of(alias)
-        self._place = place
+        self._place = place_of(alias)
         if blocking:
-            self._client = blocking_client(place)
-            self._exchange = exchange(place)
-            sender = self._exchange
-            self._execute = sender.send if sender else self._client.execute_command
+            self._sender = sender(self._place)
         else:
-            self._clients = LoopClients(place)
+            self._clients = LoopClients(self._place)
 
     async def _send(self, *command: Any, again: bool = True) -> Any:
         """Send one command; once more if its answer is lost soon and it bears that.
 
-        Raises `StoreUnavailable`.
+        Raises `StoreUnavailable`, and `StateCorrupt` for a key of another's type.
         """
         started = time.monotonic()
         try:
@@ -82,21 +75,26 @@ class RedisCommands(Backend):
                 raise
         return await self._once(command)
 
-    async def _once(self, command: tuple[Any, ...]) -> Any:
+    async def _once(self, command: tuple[Any, ...], node: Any = None) -> Any:
         try:
             if self.blocking:
-                return self._execute(*command)
-            return await self._clients.current().send(*command)
+                return (node or self._sender).send(*command)
+            return await (node or self._clients.current()).send(*command)
         except NoScriptError:
             raise
         except (RedisError, OSError) as error:
-            raise self._translated(error) from error
+            raise self._translated(error, command) from error
 
-    def _translated(self, error: Exception) -> Exception:
-        word = str(error).split(" ", 1)[0]
-        if isinstance(error, ResponseError) and word not in _OUT_OF_ORDER:
-            return error
-        return unavailable(error)
+    def _translated(self, error: Exception, command: tuple[Any, ...]) -> Exception:
+        """Return what an error of redis-py's, or of the network, is to callers."""
+        server, word = name_of(self._place), word_of(error)
+        if word == "WRONGTYPE":
+            return wrong_type(server, first_key(command))
+        if word in WAYS_OUT or isinstance(error, ResponseError):
+            return refused(server, word, str(error))
+        if isinstance(error, RedisTimeoutError | TimeoutError):
+            return silent(server)
+        return lost(server, str(error))
 
     async def _run(
         self, name: str, session: str, *arguments: Any, again: bool = True
@@ -148,36 +146,48 @@ class RedisCommands(Backend):
     async def _send_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands in one write; errors of the server's are among the answers."""
         try:
-            if not self.blocking:
+            if self.blocking:
+                answers = self._sender.send_all(commands)
+            else:
                 client = self._clients.current()
                 sent = [client.send(*command) for command in commands]
                 answers = await asyncio.gather(*sent, return_exceptions=True)
-            elif self._exchange is not None:
-                answers = self._exchange.send_all(commands)
-            else:
-                pipeline = self._client.pipeline(transaction=False)
-                for command in commands:
-                    pipeline.execute_command(*command)
-                answers = pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
-            raise unavailable(error) from error
-        for answer in answers:
+            raise self._translated(error, commands[0]) from error
+        for answer, command in zip(answers, commands, strict=True):
             if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
-                raise self._translated(answer)
+                raise self._translated(answer, command)
         return answers
 
-    async def _scan(self, pattern: str) -> list[bytes]:
-        """Return the keys of ours that match, in many small steps over all."""
-        # What is special in a pattern may be part of the prefix.
-        prefix = re.sub(r"([][*?\\])", r"\\\1", conf.get().key_prefix)
-        asked: dict[str, Any] = {"match": f"{prefix}:{pattern}", "count": 1_000}
+    async def _ask_all(self, *command: Any) -> list[Any]:
+        """Return each server's answer, of a cluster each primary's."""
+        return [await self._once(command, node) for node in await self._nodes(command)]
+
+    async def _nodes(self, command: tuple[Any, ...]) -> Sequence[Any]:
         try:
             if self.blocking:
-                return list(self._client.scan_iter(**asked))
-            client = self._clients.current().client
-            return [key async for key in client.scan_iter(**asked)]
+                return self._sender.nodes()
+            return await self._clients.current().nodes()
         except (RedisError, OSError) as error:
-            raise self._translated(error) from error
+            raise self._translated(error, command) from error
+
+    async def _scan(self, pattern: str) -> list[bytes]:
+        """Return the keys of ours that match, in many small steps over all.
+
+        Some may be among them more than once.
+        """
+        # What is special in a pattern may be part of the prefix.
+        prefix = re.sub(r"([][*?\\])", r"\\\1", conf.get().key_prefix)
+        how = "MATCH", f"{prefix}:{pattern}", "COUNT", 1_000
+        found: list[bytes] = []
+        for node in await self._nodes(("SCAN",)):
+            cursor = b"0"
+            while True:
+                cursor, keys = await self._once(("SCAN", cursor, *how), node)
+                found += keys
+                if cursor == b"0":
+                    break
+        return found
 
     def _script(self, name: str) -> Script:
         return script(name)
@@ -192,6 +202,9 @@ class RedisCommands(Backend):
 
     def _index(self, session: str) -> str:
         return cache_key(conf.get().key_prefix, session, "i")
+
+    def _tombstone(self, session: str) -> str:
+        return cache_key(conf.get().key_prefix, session, "t")
 
     def _registry(self) -> str:
         return shared_key(conf.get().key_prefix, "reg", "")

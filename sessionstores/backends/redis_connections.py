@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,15 +55,12 @@ class RedisConnections(RedisRegistry):
         return given.presence_lease + given.leave_grace + 2 * given.idle_timeout
 
     async def release(self, lease: Lease, *, grace: float = 0) -> bool:
-        """See `Backend.release`."""
+        """See `Backend.release`. Repeated, since its answer is remembered for it."""
         session, id = lease.key
         times = max(grace, 0), self._lifetime()
-        name = f"{id}/{lease.connection}"
-        return bool(
-            await self._run(
-                "release", session, id, name, lease.process, *times, *lease.follows
-            )
-        )
+        name, call = f"{id}/{lease.connection}", secrets.token_hex(8)
+        arguments = id, name, lease.process, *times, call, *lease.follows
+        return bool(await self._run("release", session, *arguments))
 
     async def reap(self, codes: Sequence[str]) -> list[StoreKey]:
         """See `Backend.reap`."""

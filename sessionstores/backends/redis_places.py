@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +14,19 @@ from .. import conf
 
 # A command has this long for its answer.
 ANSWER_SECONDS = 1.0
+
+PORT = 6379
+
+# Arguments of redis-py's client of a cluster which a node's has no use for.
+_OF_CLUSTERS = frozenset(
+    {
+        *("host", "port", "startup_nodes", "address_remap", "dynamic_startup_nodes"),
+        *("require_full_coverage", "reinitialize_steps", "read_from_replicas"),
+        *("load_balancing_strategy", "cluster_error_retry_attempts"),
+    }
+)
+
+Address = tuple[str, int]
 
 DJANGO = "django.core.cache.backends.redis"
 DJANGO_REDIS = "django_redis"
@@ -37,6 +51,39 @@ class Place(NamedTuple):
     service: str = ""
     sentinel_options: Mapping[str, Any] = {}
     options: Mapping[str, Any] = {}
+
+
+def name_of(place: Place) -> str:
+    """Return how errors call the server, or servers; without credentials."""
+    if place.sentinels:
+        addresses = ", ".join(f"{host}:{port}" for host, port in place.sentinels)
+        return f"The primary {place.service!r} of the sentinels at {addresses}"
+    if place.cluster:
+        return "The cluster at {}:{}".format(*seed_of(place))
+    if place.url.startswith("unix:"):
+        return f"The server at {urlsplit(place.url).path}"
+    return "The server at {}:{}".format(*_address_in(place.url))
+
+
+def seed_of(place: Place) -> Address:
+    """Return the address of the node of a cluster that is given."""
+    return _address_in(place.cluster)
+
+
+def _address_in(url: str) -> Address:
+    parts = urlsplit(url)
+    return parts.hostname or "localhost", parts.port or PORT
+
+
+def node_of(place: Place, address: Address) -> Place:
+    """Return where one node of a cluster is, with all else that is said of them."""
+    host, port = address
+    parts = urlsplit(place.cluster)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    named = f"[{host}]" if ":" in host else host
+    url = parts._replace(netloc=f"{credentials}{at}{named}:{port}", path="").geturl()
+    kept = {name: v for name, v in place.options.items() if name not in _OF_CLUSTERS}
+    return Place(url, options=kept)
 
 
 def place_of(alias: str) -> Place:

@@ -15,14 +15,14 @@ from ..exceptions import StoreUnavailable
 from ..revs import Rev
 from .index import too_many_sessions
 from .primitive import TRIES, contended
-from .redis_commands import RedisCommands
+from .redis_server import RedisServer
 from .redis_wire import packed
 
 # Codes that one command returns, so that it is a matter of milliseconds.
 WINDOW = 20_000
 
 
-class RedisRegistry(RedisCommands):
+class RedisRegistry(RedisServer):
     """Whoever founds or removes a session looks after the registry last (`_settle`)."""
 
     async def now(self) -> float:

@@ -13,6 +13,16 @@ FRAGMENTED = 2.0
 FULL = 0.9
 
 
+def info_of(told: bytes) -> dict[str, Any]:
+    """Return what a server answers to INFO, numbers as such."""
+    lines = (line.partition(":") for line in told.decode(errors="replace").splitlines())
+    return {
+        name: int(value) if value.isdecimal() else value
+        for name, mark, value in lines
+        if mark
+    }
+
+
 def report(servers: Iterable[Mapping[str, Any]]) -> list[Finding]:
     """Return findings about servers, each given as its INFO.
 

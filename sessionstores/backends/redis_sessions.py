@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from .. import conf
-from ..exceptions import StoreUnavailable
+from ..exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..revs import Rev
 from .encoding import keys_of_records
@@ -43,7 +43,13 @@ class RedisSessions(RedisConnections):
         """See `Backend.create_session`."""
         if await self.session(code) is not None:
             return False
-        await self._register(code)
+        try:
+            await self._register(code)
+        except LimitReached:
+            # A code that is taken is so whether or not there is room.
+            if await self._send("EXISTS", self._tombstone(code)):
+                return False
+            raise
         try:
             rev, timeout = packed(Rev.first()), conf.get().idle_timeout
             return bool(await self._run("found", code, rev, timeout, label, keep))
@@ -118,14 +124,21 @@ class RedisSessions(RedisConnections):
         return await self._clear_session(code, ids)
 
     async def _clear_session(self, code: str, ids: Sequence[bytes]) -> list[Removed]:
-        finals = []
-        for some in in_chunks(sorted(ids), REMOVED_AT_ONCE):
-            finals += await self._run("remove", code, *some, again=False)
+        removed: list[Removed] = []
         rev, timeout = packed(Rev.first()), conf.get().idle_timeout
-        if own := await self._run("drop", code, rev, timeout, again=False):
-            finals.append(own)
-        await self._settle(code)
-        return [self._gone(code, final) for final in finals]
+        try:
+            for some in in_chunks(sorted(ids), REMOVED_AT_ONCE):
+                finals = await self._run("remove", code, *some, again=False)
+                removed += [self._gone(code, final) for final in finals]
+            if own := await self._run("drop", code, rev, timeout, again=False):
+                removed.append(self._gone(code, own))
+            await self._settle(code)
+        except (StoreUnavailable, StateCorrupt):
+            # What is gone is to be reported, whatever fails now; the others are
+            # found by whoever repeats this, or by a sweep.
+            if not removed:
+                raise
+        return removed
 
     def _gone(self, session: str, final: Sequence[Any]) -> Removed:
         removed = removed_of(session, final)

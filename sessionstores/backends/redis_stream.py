@@ -15,9 +15,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from redis.exceptions import (
+    AskError,
+    InvalidResponse,
+    MovedError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, NoScriptError, RedisError, ResponseError
 
+from .redis_exchange import DEMOTED, word_of
 from .redis_places import ANSWER_SECONDS
 
 try:
@@ -29,13 +37,18 @@ CAN_STREAM = Reader is not None
 
 _INCOMPLETE = object()
 
+# What answers lead to something else than an error.
+_KINDS = {"NOSCRIPT": NoScriptError, "MOVED": MovedError, "ASK": AskError}
+
 # A packed command and its answer to come.
 Sent = tuple[bytes, "asyncio.Future[Any]"]
 
 
 def _refusal(text: str) -> ResponseError:
-    """Return the error that a server's answer is, its first word included."""
-    return (NoScriptError if text.startswith("NOSCRIPT") else ResponseError)(text)
+    """Return the error that a server's answer is: its first word stays in others."""
+    word, _, rest = text.partition(" ")
+    kind = _KINDS.get(word)
+    return ResponseError(text) if kind is None else kind(rest)
 
 
 def _fail(answers: Iterable[asyncio.Future[Any]], error: BaseException) -> None:
@@ -90,7 +103,7 @@ class Line(asyncio.Protocol):
                 answer, _ = self._pending.popleft()
                 if isinstance(reply, Exception):
                     # A primary that was demoted: the next one is elsewhere.
-                    self._retired |= str(reply).startswith("READONLY")
+                    self._retired |= word_of(reply) == DEMOTED
                     if not answer.done():
                         answer.set_exception(reply)
                 elif not answer.done():

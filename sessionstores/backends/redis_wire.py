@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -63,7 +64,10 @@ def head_of(front: bytes) -> Head:
 
 
 def record_of(key: StoreKey, fields: Sequence[bytes]) -> Record:
-    """Return the record whose hash this is: names and values in turn."""
+    """Return the record whose hash this is: names and values in turn.
+
+    Without those of its clients whose entries cannot be read.
+    """
     states: dict[str, bytes] = {}
     clients: dict[str, ClientEntry] = {}
     head: Head | None = None
@@ -73,9 +77,11 @@ def record_of(key: StoreKey, fields: Sequence[bytes]) -> Record:
         elif name.startswith(b"s:"):
             states[name[2:].decode()] = value
         elif name.startswith(b"c:"):
-            at, last = _CLIENT.unpack_from(value)
-            entry = ClientEntry(int(last), _rejected(value[_CLIENT.size :]), at)
-            clients[name[2:].decode()] = entry
+            # The record is worth more than what one client has been told.
+            with suppress(struct.error, msgspec.DecodeError, ValueError):
+                at, last = _CLIENT.unpack_from(value)
+                entry = ClientEntry(int(last), _rejected(value[_CLIENT.size :]), at)
+                clients[name[2:].decode()] = entry
     if head is None:
         raise corrupt(key)
     return Record(key, head.history, states, clients, head.created, head.seen)
@@ -182,8 +188,8 @@ def in_chunks(several: Sequence[T], size: int) -> Iterable[Sequence[T]]:
 def corrupt(key: StoreKey) -> StateCorrupt:
     """Return the error for what stands at `key` and is no record."""
     return StateCorrupt(
-        f"What the server holds at {key} is not a record. Set it aside, and a later "
-        "access starts afresh."
+        f"What the server holds at {key} is not a record. Take a snapshot of one of "
+        "its states: that sets it aside and starts afresh."
     )
 
 

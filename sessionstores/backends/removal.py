@@ -14,8 +14,11 @@ from .index import Index, Place
 from .primitive import ABSENT, Versioned
 from .values import Removed
 
-# Whose record goes before the entry in the index has left that so much later.
+# So much later, what is being created or removed agrees with the index again.
 LOOK_AGAIN = 0.01
+# Participants of a session that goes who leave the index at once: while they have left
+# it and their records still stand, a crash would keep these from whoever repeats it.
+BATCH = 8
 
 
 class Removal(Index):
@@ -43,9 +46,9 @@ class Removal(Index):
         ]
         if not going:
             return []
-        struck = await self._leave(session, [key.participant for key in going])
         removed = {}
         try:
+            struck = await self._leave(session, [key.participant for key in going])
             for key in going:
                 if final := await self._take(key, found.get(names[key]), idle_since):
                     removed[key] = final
@@ -56,6 +59,9 @@ class Removal(Index):
                 if names[key] not in found:
                     removed.pop(key, None)
         except StoreUnavailable:
+            # If that was all that failed, those who still stand can be found again.
+            with suppress(StoreUnavailable):
+                await self._standing(going)
             # What is gone is to be reported, whatever fails now.
             if not removed:
                 raise
@@ -82,14 +88,12 @@ class Removal(Index):
         lifetime = self._members_lifetime()
         return await self._put(name, index.token, kept, lifetime) is not None
 
-    async def _look_again(self) -> None:
-        # While a session is cleared, or a creation taken back, records are absent
-        # though they are in the index.
+    async def _look_again(self, seconds: float = LOOK_AGAIN) -> None:
         if self.in_memory:
-            # Whoever does so is a thread of this process, and goes on at once.
-            time.sleep(LOOK_AGAIN / 10)  # noqa: ASYNC251
+            # Whoever is at it is a thread of this process, and goes on at once.
+            time.sleep(seconds / 10)  # noqa: ASYNC251
         else:
-            await self.pause(LOOK_AGAIN)
+            await self.pause(seconds)
 
     async def _take(
         self, key: StoreKey, found: Versioned | None, idle_since: float | None = None
@@ -113,43 +117,25 @@ class Removal(Index):
         return removed
 
     async def _clear_session(self, session: str) -> list[Removed]:
-        # First, since what follows must be reported whatever fails.
+        # First, since what is gone from here on must be reported whatever fails.
         await self._update(self._notes(session), lambda _: b"", None)
-        members = self._members(session)
-        index = (await self._get(members)).get(members, ABSENT).value
-        removed = await self._clear(session, ids_in(index))
-        key = StoreKey.of_session(session)
-        name = self._record(key)
-        own = (await self._get(name)).get(name)
-        if own is not None and (final := await self._take(key, own)):
-            removed += await self._with_followers([final])
-        await self._settle(key)
+        removed: list[Removed] = []
+        try:
+            members = self._members(session)
+            ids = sorted(ids_in((await self._get(members)).get(members, ABSENT).value))
+            for start in range(0, len(ids), BATCH):
+                removed += await self._remove(session, ids[start : start + BATCH])
+            key = StoreKey.of_session(session)
+            name = self._record(key)
+            own = (await self._get(name)).get(name)
+            if own is not None and (final := await self._take(key, own)):
+                removed += await self._with_followers([final])
+            await self._settle(key)
+        except StoreUnavailable:
+            # Whoever repeats it finds the others.
+            if not removed:
+                raise
         return removed
-
-    async def _clear(self, session: str, ids: Sequence[str]) -> list[Removed]:
-        """Remove the participants of a session that goes.
-
-        Records first, so that whoever repeats it after a crash finds the others.
-        """
-        if not ids:
-            return []
-        keys = [StoreKey(session, id) for id in ids]
-        names = {key: self._record(key) for key in keys}
-        found = await self._get(*names.values())
-        finals = [await self._take(key, found.get(names[key])) for key in keys]
-        removed = [final for final in finals if final is not None]
-        struck = await self._leave(session, ids)
-        standing = await self._standing(keys)
-        for key in keys:
-            lost = names[key] not in found and key.participant in struck
-            if lost and key not in standing:
-                removed.append(Removed(key, None, NOBODY))
-        return await self._with_followers(sorted(removed, key=key_of))
-
-
-def key_of(removed: Removed) -> StoreKey:
-    """Return whose record was removed."""
-    return removed.key
 
 
 def is_idle(key: StoreKey, found: Versioned | None, since: float) -> bool:

@@ -14,6 +14,9 @@ from ..revs import History, Rev
 # give up on an unanswered action after half of it.
 CLIENT_MEMORY = 600.0
 
+# What cannot be decoded is kept so long where it was set aside.
+QUARANTINE = 86_400.0
+
 # A lease that follows every participant's record of its session, future ones too.
 EVERYONE = "+"
 

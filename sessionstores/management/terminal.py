@@ -1,20 +1,35 @@
-"""What the commands share: times as arguments, signals, and a bar of progress."""
+"""What the commands share: arguments, which cache, signals, and a bar of progress."""
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import OutputWrapper
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError, OutputWrapper
 
+from .. import conf
+from ..backends import get_backend, places_redis
+from ..backends.base import Backend
 from ..lastsweep import Sweep
+
+# The exit code for arguments that make no sense, as argparse has it.
+USAGE = 2
+
+# With this, errors say what matters only to those who write.
+_DOUBT = " What was being written "
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "": 1}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(ms|min|s|m|h|d|)")
@@ -41,6 +56,49 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is no whole number from 1 up")
     return int(text)
+
+
+def chosen(alias: str | None) -> Backend:
+    """Return the backend of `--cache`; raise `CommandError` if there is none."""
+    if alias is not None and alias not in settings.CACHES:
+        known = ", ".join(sorted(settings.CACHES))
+        raise CommandError(
+            f"CACHES has no alias {alias!r}, only {known}.", returncode=USAGE
+        )
+    try:
+        given = conf.get()
+        if alias not in (None, given.cache) and places_redis(given.redis):
+            raise CommandError(
+                "SESSIONSTORES['REDIS'] says where the records are, so that --cache "
+                "cannot choose another place.",
+                returncode=USAGE,
+            )
+        return get_backend(blocking=True, alias=alias)
+    except ImproperlyConfigured as error:
+        raise CommandError(one_line(error)) from error
+
+
+def one_line(error: object) -> str:
+    """Return what an error says; some drivers say it in several lines."""
+    return " ".join(str(error).split())
+
+
+def for_readers(error: object) -> str:
+    """Return what an error says to a command that changes nothing, in one line."""
+    return one_line(error).partition(_DOUBT)[0]
+
+
+@contextmanager
+def while_read() -> Iterator[None]:
+    """End with 0, in silence, when whoever reads the output has read enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Else Python would try once more at its end, and complain.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, sys.stderr.fileno())
+        sys.exit(0)
 
 
 class Interrupt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ from sessionstores.exceptions import (
 )
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.revs import RING_LENGTH
+from sessionstores.sessions import LONGEST_KEEP
 
 from .contract_connections import ConnectionsContract
 from .contract_overview import OverviewContract
@@ -51,6 +53,7 @@ from .driven import (
 # Where the backends keep how long they wait for a server.
 DEADLINES = [
     "redis_batches.ANSWER_SECONDS",
+    "redis_cluster.ANSWER_SECONDS",
     "redis_clients.ANSWER_SECONDS",
     "redis_stream.ANSWER_SECONDS",
     "redis_clients.POOL_SECONDS",
@@ -233,6 +236,41 @@ class BackendContract(ConnectionsContract, OverviewContract):
         with pytest.raises(StoreUnavailable, match=str(rev)):
             backend.commit(record, rev, BOARD, repeated=True)
         assert backend.read_record(ALICE).rev == newest.rev
+
+    def test_a_commit_repeated_after_a_reset_is_unknown_though_nothing_tells(
+        self, backend: Driven
+    ) -> None:
+        record = backend.open(ALICE, BOARD).record
+        rev = record.rev.next()
+        newer = backend.commit(record, rev, MORE).record
+        anew = backend.commit(newer, newer.rev.reincarnated(), BOARD).record
+        with pytest.raises(StoreUnavailable, match=str(rev)):
+            backend.commit(record, rev, MORE, repeated=True)
+        # What nobody has sent before cannot be in.
+        answer = backend.commit(record, record.rev.next(), MORE)
+        assert isinstance(answer, Stale)
+        assert answer.record.rev == anew.rev
+        backend.delete(ALICE)
+        again = backend.open(ALICE, BOARD).record
+        with pytest.raises(StoreUnavailable, match=str(rev)):
+            backend.commit(record, rev, MORE, repeated=True)
+        assert backend.read_record(ALICE).rev == again.rev
+
+    def test_a_reset_repeated_after_a_commit_of_another_is_stale(
+        self, backend: Driven
+    ) -> None:
+        record = backend.open(ALICE, BOARD).record
+        newer = backend.commit_next(record, MORE)
+        # Had it been in, the record would be of its incarnation, or of a later one.
+        rev = record.rev.reincarnated()
+        answer = backend.commit(record, rev, BOARD, repeated=True)
+        assert isinstance(answer, Stale)
+        assert answer.record.rev == newer.rev
+        answer = backend.commit(newer, rev, BOARD)
+        newest = backend.commit_next(answer.record, MORE)
+        again = backend.commit(newer, rev, BOARD, repeated=True)
+        assert isinstance(again, Committed)
+        assert again.record.rev == newest.rev
 
     def test_a_first_commit_on_a_base_beyond_the_ring_is_merely_stale(
         self, backend: Driven
@@ -573,7 +611,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         self, backend: Driven
     ) -> None:
         record = backend.open(ALICE, BOARD).record
-        backend.set_aside(ALICE, "board", BOARD["board"])
+        assert backend.set_aside(ALICE, "board", BOARD["board"]) is True
         assert backend.read_record(ALICE).rev == record.rev
 
     @pytest.mark.parametrize("junk", JUNK)
@@ -594,7 +632,8 @@ class BackendContract(ConnectionsContract, OverviewContract):
             with pytest.raises(StateCorrupt, match=CODE):
                 call()
         assert backend.heads([key]) == {key: None}
-        backend.set_aside(key, None, None)
+        assert backend.set_aside(key, None, None) is True
+        assert backend.set_aside(key, None, None) is False
         assert backend.read(key) is None
         anew = backend.open(key, BOARD)
         assert anew.created
@@ -602,9 +641,22 @@ class BackendContract(ConnectionsContract, OverviewContract):
 
     def test_a_good_record_is_never_set_aside(self, backend: Driven) -> None:
         record = backend.open(ALICE, BOARD).record
-        backend.set_aside(ALICE, None, None)
-        backend.set_aside(BOB, None, None)
+        assert backend.set_aside(ALICE, None, None) is False
+        assert backend.set_aside(BOB, None, None) is False
         assert backend.read_record(ALICE).rev == record.rev
+
+    def test_of_many_threads_one_sets_a_record_aside(
+        self, blocking: Backend, clock: Clock
+    ) -> None:
+        run(blocking.open(ALICE, BOARD))
+        self.plant(self.key_of(ALICE), b"junk", clock)
+        moved: list[bool] = []
+
+        def work(number: int) -> None:
+            moved.append(run(blocking.set_aside(ALICE, None, None)))
+
+        in_threads(self.THREADS, work)
+        assert sorted(moved) == [False] * (self.THREADS - 1) + [True]
 
     def test_a_record_set_aside_can_be_opened_in_a_locked_session(
         self, backend: Driven, clock: Clock
@@ -672,6 +724,16 @@ class BackendContract(ConnectionsContract, OverviewContract):
         assert (info.created, info.seen, info.locked) == (START, START, False)
         assert (info.bytes, info.events) == (0, ())
         assert backend.sessions() == [CODE]
+
+    def test_a_session_can_be_kept_for_a_century(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        assert backend.create_session(CODE, label="", keep=LONGEST_KEEP)
+        assert backend.update_session(CODE, extend=LONGEST_KEEP).keep == LONGEST_KEEP
+        clock.advance(100)
+        record = backend.commit_next(backend.read_record(OWN), BOARD)
+        assert backend.read_record(OWN).rev == record.rev
+        assert backend.session(CODE).keep == LONGEST_KEEP
 
     def test_of_many_threads_one_claims_the_code(self, blocking: Backend) -> None:
         claimed: list[str] = []
@@ -745,6 +807,25 @@ class BackendContract(ConnectionsContract, OverviewContract):
         assert run(blocking.participant_count(CODE)) == 10
         assert len(run(blocking.participants(CODE))) == 10
         assert len(refused) == self.THREADS * 5 - 10
+
+    def test_of_those_who_race_for_the_last_place_one_gets_it(
+        self, blocking: Backend, settings: Settings
+    ) -> None:
+        settings.SESSIONSTORES = {"MAX_SESSIONS": 2}
+        run(blocking.open(ALICE, BOARD))
+        for race in range(self.RACES):
+            admitted: list[str] = []
+
+            def work(number: int, race: int = race, to: list[str] = admitted) -> None:
+                code = f"R{race:02d}X{number:02d}"
+                with suppress(LimitReached):
+                    if run(blocking.create_session(code, label="", keep=60)):
+                        to.append(code)
+
+            in_threads(3, work)
+            [code] = admitted
+            assert run(blocking.sessions()) == [CODE, code]
+            run(blocking.delete_session(code))
 
     def test_there_are_so_many_sessions_and_no_more(
         self, backend: Driven, settings: Settings

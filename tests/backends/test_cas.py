@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
+from sessionstores.backends import cas
 from sessionstores.backends.base import (
     Attempt,
     Committed,
@@ -354,6 +357,36 @@ def test_a_lost_reply_beyond_the_ring_is_of_unknown_outcome(
     assert record(plain).rev.counter == 2 + RING_LENGTH
 
 
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_lost_reply_before_a_reset_is_of_unknown_outcome(
+    plain: LocMemBackend, stepwise: Stepwise, applied: bool
+) -> None:
+    base = run(plain.open(ALICE, BOARD)).record
+    rev = base.rev.next()
+
+    def reset() -> None:
+        newer = record(plain)
+        run(plain.commit(newer, newer.rev.reincarnated(), BOARD))
+
+    lose_reply(stepwise, applied=applied, then=reset)
+    with pytest.raises(StoreUnavailable, match=str(rev)):
+        run(stepwise.commit(base, rev, MORE))
+    assert record(plain).rev.counter == 1
+
+
+def test_a_commit_that_waited_long_for_its_answer_waits_no_longer(
+    plain: LocMemBackend, stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = run(plain.open(ALICE, BOARD)).record
+    monkeypatch.setattr(cas, "SOON", -1)
+    lose_reply(stepwise, applied=True)
+    with pytest.raises(StoreUnavailable, match="may or may not be in"):
+        run(stepwise.commit(base, base.rev.next(), MORE))
+    assert stepwise.steps == 1
+    answer = run(plain.commit(base, record(plain).rev, MORE, repeated=True))
+    assert isinstance(answer, Committed)
+
+
 def test_a_record_removed_after_a_lost_reply_is_gone(
     plain: LocMemBackend, stepwise: Stepwise
 ) -> None:
@@ -532,6 +565,113 @@ def test_whoever_overtakes_an_eviction_each_participant_is_reported_once(
         told = sorted((final.key, final.states) for final in removed)
         assert told == [(ALICE, BOARD), (BOB, None)]
         if stepwise.steps <= at:
+            return
+    raise AssertionError("never came to an end")
+
+
+CLEARINGS: dict[str, Call] = {
+    "delete session": lambda backend: backend.delete_session(CODE),
+    "end": lambda backend: backend.end_session(CODE),
+}
+
+
+@pytest.mark.parametrize("clearing", CLEARINGS)
+def test_a_sweep_beside_a_session_that_goes_finds_none_of_its_participants_lost(
+    plain: LocMemBackend, stepwise: Stepwise, clearing: str
+) -> None:
+    for at in range(100):
+        run(plain.clear())
+        run(plain.open(ALICE, BOARD))
+        run(plain.open(BOB, BOARD))
+        removed = []
+
+        def overtake(
+            step: int, what: str, at: int = at, told: list[Any] = removed
+        ) -> None:
+            if step == at:
+                told += run(plain.evict_idle(CODE, idle_for=inf, limit=9))
+
+        stepwise.steps, stepwise.before = 0, overtake
+        removed += run(CLEARINGS[clearing](stepwise))
+        told = [(final.key, final.states) for final in removed]
+        assert told == [(ALICE, BOARD), (BOB, BOARD), (OWN, {})]
+        if stepwise.steps <= at:
+            return
+    raise AssertionError("never came to an end")
+
+
+def test_a_look_for_strays_beside_an_end_takes_nobody_from_who_ends_it(
+    plain: LocMemBackend, stepwise: Stepwise
+) -> None:
+    for at in range(100):
+        run(plain.clear())
+        run(plain.open(ALICE, BOARD))
+        run(plain.open(BOB, BOARD))
+
+        def overtake(step: int, what: str, at: int = at) -> None:
+            if step == at:
+                for key in run(plain.strays()) or ():
+                    run(plain.readmit(key))
+
+        stepwise.steps, stepwise.before = 0, overtake
+        removed = run(stepwise.end_session(CODE))
+        told = [(final.key, final.states) for final in removed]
+        assert told == [(ALICE, BOARD), (BOB, BOARD), (OWN, {})]
+        check_index(plain)
+        if stepwise.steps <= at:
+            return
+    raise AssertionError("never came to an end")
+
+
+def test_who_comes_back_to_a_session_that_goes_is_not_told_as_lost_too(
+    plain: LocMemBackend, stepwise: Stepwise
+) -> None:
+    for at in range(100):
+        run(plain.clear())
+        run(plain.open(ALICE, BOARD))
+        back = []
+
+        def overtake(
+            step: int, what: str, at: int = at, told: list[Any] = back
+        ) -> None:
+            if step == at:
+                told.append(run(plain.open(ALICE, MORE)))
+
+        stepwise.steps, stepwise.before = 0, overtake
+        removed = run(stepwise.delete_session(CODE))
+        told = [final.states for final in removed if final.key == ALICE]
+        assert told == [BOARD]
+        assert not any(opened.lost for opened in back)
+        check_index(plain)
+        if stepwise.steps <= at:
+            return
+    raise AssertionError("never came to an end")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["undone", "done"])
+@pytest.mark.parametrize("clearing", CLEARINGS)
+def test_whatever_step_of_it_fails_nobody_in_a_session_that_goes_is_left_untold(
+    plain: LocMemBackend, stepwise: Stepwise, clearing: str, after: bool
+) -> None:
+    keys = [StoreKey(CODE, f"p{number:02d}") for number in range(20)]
+    for step in range(100):
+        run(plain.clear())
+        for key in keys:
+            run(plain.open(key, BOARD))
+        fail_at(stepwise, step, after=after)
+        removed = []
+        with suppress(StoreUnavailable):
+            removed += run(CLEARINGS[clearing](stepwise))
+        steps, lost = stepwise.steps, []
+        removed += run(CLEARINGS[clearing](plain))
+        told = Counter(final.key for final in removed if not final.key.is_session)
+        assert set(told.values()) == {1}
+        # Whose removal was not answered may have been removed by another, who tells.
+        lost = [key for key in keys if key not in told]
+        assert len(lost) <= after
+        check_index(plain)
+        if steps <= step:
+            assert not lost
             return
     raise AssertionError("never came to an end")
 

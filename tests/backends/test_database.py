@@ -440,6 +440,26 @@ def test_times_hold_without_time_zones(
     assert run(backend.read(ALICE, touch=False)) is None
 
 
+def test_times_hold_without_time_zones_while_clocks_go_back(
+    backend: DatabaseBackend, clock: Clock, settings: Settings
+) -> None:
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Europe/Berlin"
+    # 02:50 in summer; an hour later, it is 02:50 in winter. In spring, 02:50 is 03:50.
+    for turn in (1_761_439_800.0, 1_774_745_400.0):
+        clock.time = turn - 1_800
+        run(backend.open(ALICE, BOARD))
+        for _ in range(10):
+            record = run(backend.read(ALICE, touch=False))
+            assert isinstance(record, Record)
+            run(backend.commit(record, record.rev.next(), MORE))
+            assert run(backend.read(ALICE, touch=False)) is not None
+            clock.advance(599)
+        assert run(backend.read(ALICE, touch=False)) is not None
+        clock.advance(2)
+        assert run(backend.read(ALICE, touch=False)) is None
+
+
 def test_ids_that_differ_in_case_are_different_participants(
     backend: DatabaseBackend,
 ) -> None:
@@ -546,6 +566,30 @@ def test_keys_are_told_as_they_were_though_capitals_are_marked() -> None:
 
     for key in ("ss:{K7Q2ZD}:p:aA^b", "ss:reg:0"):
         assert key_of(Mysql(), row(Mysql(), key)) == key
+
+
+async def test_a_commit_that_a_held_row_kept_waiting_is_not_tried_once_more(
+    postgresql: Postgres, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = DatabaseBackend("pg", blocking=False, clock=clock)
+    await backend.clear()
+    record = (await backend.open(ALICE, BOARD)).record
+    asked = []
+    call = DatabaseBackend._call
+
+    async def count(self: DatabaseBackend, work: Any) -> Any:
+        asked.append(work)
+        return await call(self, work)
+
+    monkeypatch.setattr(DatabaseBackend, "_call", count)
+    with closing(await asyncio.to_thread(connect, postgresql)) as other:
+        other.execute("BEGIN")
+        other.execute("UPDATE pg SET value = value")
+        with pytest.raises(StoreUnavailable):
+            await backend.commit(record, record.rev.next(), MORE)
+        assert len(asked) == 1
+        other.execute("ROLLBACK")
+    await backend.clear()
 
 
 async def test_a_row_that_somebody_holds_is_unavailable_and_nobody_keeps_waiting(

@@ -25,6 +25,7 @@ from sessionstores.backends.base import Backend, Committed, Record, Stale, run
 from sessionstores.backends.memcached import MAX_VALUE, MemcachedBackend, expiry
 from sessionstores.backends.memcached_servers import MAX_IDLE, Line, Server
 from sessionstores.backends.primitive import Versioned
+from sessionstores.backends.server_clock import ServerClock
 from sessionstores.exceptions import StateTooLarge, StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.servers import Memcached
@@ -512,6 +513,26 @@ def test_a_process_whose_clock_is_off_removes_nothing_early(
         assert len(run(wrong.connections(ALICE))) == 1
         assert abs(run(wrong.now()) - local()) < 3
         monkeypatch.undo()
+
+
+def test_a_clock_is_compared_again_when_the_machine_has_been_asleep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wall, even = 1_000.0, 50.0
+    monkeypatch.setattr(time, "time", lambda: wall)
+    monkeypatch.setattr(time, "monotonic", lambda: even)
+    clock = ServerClock()
+    assert clock.is_due()
+    clock.compare(wall + 3_600)
+    wall, even = wall + 30, even + 30
+    assert not clock.is_due()
+    assert clock() == 4_630
+    # Suspended: one of the clocks stood still.
+    wall += 500
+    assert clock.is_due()
+    clock.compare(wall + 3_600)
+    assert not clock.is_due()
+    assert clock() == 5_130
 
 
 def test_the_servers_tell_their_figures(blocking: MemcachedBackend) -> None:

@@ -6,11 +6,10 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import pytest
+import redis
 from pytest_django import Settings
 
-from sessionstores.backends import redis_commands
 from sessionstores.backends.redis import RedisBackend
-from sessionstores.backends.redis_clients import blocking_client
 from sessionstores.backends.redis_commands import Script, made, script
 from sessionstores.backends.redis_places import Place
 from tests.servers import ValkeyCluster
@@ -37,7 +36,8 @@ def shared_client(place: Place) -> Any:
     """Return a client that tests share: to find out a cluster takes longer than one."""
     address = place.url or place.cluster
     if address not in _clients:
-        _clients[address] = blocking_client(place)
+        kind: Any = redis.RedisCluster if place.cluster else redis.Redis
+        _clients[address] = kind.from_url(address)
     return _clients[address]
 
 
@@ -127,5 +127,7 @@ class TestCluster(RedisContract):
         cluster: ValkeyCluster,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(redis_commands, "blocking_client", shared_client)
+        # As the others that the contract does not mean.
+        name = "sessionstores.backends.redis_cluster.ANSWER_SECONDS"
+        monkeypatch.setattr(name, 10.0)
         settings.SESSIONSTORES = {"REDIS": {"cluster": cluster.nodes[0].url}}

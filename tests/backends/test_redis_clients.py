@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +20,15 @@ from redis.exceptions import ResponseError
 from sessionstores.backends import redis_clients as module
 from sessionstores.backends.redis_batches import BATCH, FLYING, Batches
 from sessionstores.backends.redis_clients import (
-    BLOCKING_CONNECTIONS,
     LOOP_CONNECTIONS,
     LoopClient,
     LoopClients,
     blocking_client,
-    exchange,
+    sender_to,
 )
-from sessionstores.backends.redis_places import ANSWER_SECONDS, Place
+from sessionstores.backends.redis_places import ANSWER_SECONDS, Place, node_of
 from tests.demo_process import until
 from tests.servers import Server, Valkey, free_port
-
-from .contract import in_threads
 
 
 @pytest.fixture
@@ -108,6 +108,33 @@ async def test_a_caller_that_is_cancelled_takes_nobody_along(
     assert await client.send("ECHO", "next") == b"next"
 
 
+async def test_answers_are_the_servers_own(
+    valkey: Valkey, client_of: Callable[[Valkey], LoopClient]
+) -> None:
+    client = client_of(valkey)
+    assert await client.send("SET", "key", "value") == b"OK"
+    assert (await client.send("INFO", "server")).startswith(b"# Server")
+    assert isinstance((await client.send("SCAN", 0, "COUNT", 1))[0], bytes)
+    assert await asyncio.gather(*(client.send("PING") for _ in range(2))) == [
+        b"PONG",
+        b"PONG",
+    ]
+
+
+async def test_a_primary_that_was_demoted_is_left(
+    own: Valkey, client_of: Callable[[Valkey], LoopClient]
+) -> None:
+    client = client_of(own)
+    number = await client.send("CLIENT", "ID")
+    with own.client() as outside:
+        outside.replicaof("127.0.0.1", str(free_port()))
+        with pytest.raises(ResponseError):
+            await client.send("SET", "key", "value")
+        outside.replicaof("NO", "ONE")
+    assert await client.send("SET", "key", "value") == b"OK"
+    assert await client.send("CLIENT", "ID") != number
+
+
 # Few connections
 
 
@@ -122,25 +149,6 @@ async def test_many_coroutines_share_the_few_connections_of_their_loop(
 
     await asyncio.gather(*(ask(n) for n in range(500)))
     assert 1 <= connected(own) <= min(FLYING, LOOP_CONNECTIONS)
-
-
-def test_many_threads_share_the_bounded_pool_of_their_process(own: Valkey) -> None:
-    client = blocking_client(Place(own.url))
-
-    def ask(number: int) -> None:
-        for _ in range(20):
-            assert client.echo(str(number)) == str(number).encode()
-
-    in_threads(BLOCKING_CONNECTIONS + 8, ask)
-    assert 1 <= connected(own) <= BLOCKING_CONNECTIONS
-    client.close()
-
-
-def test_the_site_may_bound_the_pool_more_narrowly(own: Valkey) -> None:
-    client = blocking_client(Place(own.url, options={"max_connections": 3}))
-    in_threads(12, lambda number: client.ping())
-    assert 1 <= connected(own) <= 3
-    client.close()
 
 
 def test_each_loop_has_a_client_that_ends_with_it(own: Valkey) -> None:
@@ -198,17 +206,21 @@ def test_neither_options_nor_a_url_lift_the_limit_of_time(
     options = {"socket_timeout": 30, "decode_responses": True, "health": 1}
     place = Place("" if cluster else url, url if cluster else "", options=options)
     made: dict[str, Any] = {}
-    kind = "RedisCluster" if cluster else "BlockingConnectionPool"
 
     class Fake:
         @classmethod
         def from_url(cls, address: str, **arguments: Any) -> None:
             made.update(arguments, address=address)
 
-    monkeypatch.setattr(module, kind, Fake)
+    monkeypatch.setattr(module, "BlockingConnectionPool", Fake)
     monkeypatch.setattr(module, "Redis", lambda **pool: None)
+    if cluster:
+        place = node_of(place, ("node.example", 7001))
+        where = "node.example:7001"
+    else:
+        where = "cache.example:7000/0"
     blocking_client(place)
-    assert made["address"] == "redis://u:p@cache.example:7000/0?client_name=site"
+    assert made["address"] == f"redis://u:p@{where}?client_name=site"
     assert made["socket_timeout"] == made["socket_connect_timeout"] == ANSWER_SECONDS
     assert made["decode_responses"] is False
     assert made["health"] == 1
@@ -267,29 +279,50 @@ class Sentinel(Server):
         return [program, str(self.configuration), "--sentinel"]
 
 
-def test_sentinels_say_where_the_primary_is(own: Valkey) -> None:
-    sentinel = Sentinel(own.port)
-    sentinel.start()
-    try:
+@pytest.fixture
+def sentinel(own: Valkey) -> Iterator[Sentinel]:
+    running = Sentinel(own.port)
+    running.start()
+    yield running
+    running.stop()
+
+
+async def ask(clients: LoopClients, *command: Any) -> Any:
+    return await clients.current().send(*command)
+
+
+def test_sentinels_say_where_the_primary_is(own: Valkey, sentinel: Sentinel) -> None:
+    place = Place(
+        sentinels=(("127.0.0.1", sentinel.port),), service="main", options={"db": 1}
+    )
+    client = blocking_client(place)
+    client.set("key", b"value")
+    client.close()
+    assert asyncio.run(ask(LoopClients(place), "GET", "key")) == b"value"
+    assert sender_to(place).send("GET", "key") == b"value"
+    with own.client() as outside:
+        assert outside.info("keyspace").keys() == {"db1"}
+
+
+@pytest.mark.parametrize("how", ["silent", "away"])
+def test_sentinels_that_do_not_answer_leave_time_for_the_next(
+    how: str, sentinel: Sentinel
+) -> None:
+    with ExitStack() as open_sockets:
+        dead = []
+        for _ in range(2):
+            hole = open_sockets.enter_context(socket.socket())
+            hole.bind(("127.0.0.1", 0))
+            if how == "silent":
+                hole.listen()
+            dead.append(hole.getsockname())
         place = Place(
-            sentinels=(("127.0.0.1", sentinel.port),),
+            sentinels=(*dead, ("127.0.0.1", sentinel.port)),
             service="main",
-            options={"db": 1},
+            # Theirs is not longer than ours, whatever is said.
+            sentinel_options={"socket_timeout": 30},
         )
-
-        clients = LoopClients(place)
-
-        async def ask() -> Any:
-            return await clients.current().send("GET", "key")
-
-        client = blocking_client(place)
-        client.set("key", b"value")
-        client.close()
-        assert asyncio.run(ask()) == b"value"
-        sends = exchange(place)
-        assert sends is not None
-        assert sends.send("GET", "key") == b"value"
-        with own.client() as outside:
-            assert outside.info("keyspace").keys() == {"db1"}
-    finally:
-        sentinel.stop()
+        started = time.monotonic()
+        assert asyncio.run(ask(LoopClients(place), "ECHO", "a")) == b"a"
+        assert sender_to(place).send("ECHO", "b") == b"b"
+        assert time.monotonic() - started < 2 * ANSWER_SECONDS

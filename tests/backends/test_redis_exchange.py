@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sessionstores.backends import redis_exchange as module
-from sessionstores.backends.redis_clients import exchange
+from sessionstores.backends.redis_clients import sender_to
 from sessionstores.backends.redis_exchange import Exchange
 from sessionstores.backends.redis_places import ANSWER_SECONDS, Place
-from tests.servers import Valkey
+from tests.servers import Valkey, free_port
 
 from .contract import in_threads
 
@@ -34,9 +34,7 @@ def own() -> Iterator[Valkey]:
 
 def made(server: Valkey) -> Exchange:
     place = Place(server.url, options={"max_connections": LIMIT})
-    sends = exchange(place)
-    assert sends is not None
-    return sends
+    return sender_to(place)
 
 
 def connection_ids(server: Valkey) -> set[str]:
@@ -109,6 +107,28 @@ def test_one_connection_found_lost_has_all_others_looked_at(
         assert sends.send("ECHO", "there") == b"there"
 
 
+def test_a_primary_that_was_demoted_is_left_by_all_connections(own: Valkey) -> None:
+    sends = made(own)
+    in_threads(LIMIT, lambda number: sends.send("BLPOP", "no", "0.1"))
+    before = connection_ids(own)
+    assert len(before) == LIMIT
+    with own.client() as outside:
+        outside.replicaof("127.0.0.1", str(free_port()))
+        with pytest.raises(ReadOnlyError):
+            sends.send("SET", "key", "value")
+        outside.replicaof("NO", "ONE")
+    in_threads(LIMIT, lambda number: sends.send("BLPOP", "no", "0.1"))
+    assert not before & connection_ids(own)
+    assert len(connection_ids(own)) == LIMIT
+
+
+def test_without_hiredis_commands_are_packed_by_redis_py(
+    own: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CAN_PACK", False)
+    assert made(own).send_all([("ECHO", "a"), ("ECHO", b"b")]) == [b"a", b"b"]
+
+
 def test_an_answer_that_came_too_late_is_nobody_elses(own: Valkey) -> None:
     sends = made(own)
     sends.send("PING")
@@ -133,7 +153,3 @@ def test_a_forked_process_opens_a_connection_of_its_own(own: Valkey) -> None:
     child.join()
     assert answers.get() != before
     assert sends.send("CLIENT", "ID") == before
-
-
-def test_a_cluster_is_left_to_its_own_client() -> None:
-    assert exchange(Place(cluster="redis://cache.example")) is None

@@ -9,7 +9,13 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from sessionstores.backends import problem
-from sessionstores.backends.redis_places import Place, place_of
+from sessionstores.backends.redis_places import (
+    Place,
+    name_of,
+    node_of,
+    place_of,
+    seed_of,
+)
 
 DJANGO = "django.core.cache.backends.redis.RedisCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
@@ -191,3 +197,32 @@ def test_an_address_that_is_none_or_two_is_refused(
     at(settings, DJANGO)
     settings.SESSIONSTORES = {"REDIS": given}
     assert said in refused(settings)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (Place("redis://u:secret@cache:7000/1"), "The server at cache:7000"),
+        (Place("rediss://cache"), "The server at cache:6379"),
+        (Place("unix:///run/valkey.sock?db=2"), "The server at /run/valkey.sock"),
+        (Place(cluster="redis://:secret@node"), "The cluster at node:6379"),
+        (
+            Place(sentinels=(("a", 1), ("b", 2)), service="main"),
+            "The primary 'main' of the sentinels at a:1, b:2",
+        ),
+    ],
+)
+def test_errors_name_a_place_without_its_credentials(place: Place, name: str) -> None:
+    assert name_of(place) == name
+
+
+def test_a_node_of_a_cluster_is_reached_as_the_one_that_is_given() -> None:
+    options = {"ssl_ca_certs": "/ca.pem", "address_remap": None, "startup_nodes": []}
+    place = Place(cluster="rediss://u:p@seed:7000/0?client_name=x", options=options)
+    assert seed_of(place) == ("seed", 7000)
+    kept = {"ssl_ca_certs": "/ca.pem"}
+    node = Place("rediss://u:p@node:7001?client_name=x", options=kept)
+    assert node_of(place, ("node", 7001)) == node
+    assert (
+        node_of(place, ("fd00::1", 1)).url == "rediss://u:p@[fd00::1]:1?client_name=x"
+    )

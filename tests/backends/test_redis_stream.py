@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from sessionstores.backends.redis_clients import LoopClients
 from sessionstores.backends.redis_places import ANSWER_SECONDS, Place
 from sessionstores.backends.redis_stream import Line
 from tests.demo_process import until
-from tests.servers import Valkey, free_port
+from tests.servers import Valkey
 
 
 @pytest.fixture
@@ -104,18 +103,6 @@ async def test_a_server_that_says_nothing_is_given_up_by_all_at_once(
     assert {type(answer) for answer in answers} == {TimeoutError}
     assert spent >= ANSWER_SECONDS
     assert await client.send("ECHO", "awake") == b"awake"
-
-
-async def test_a_primary_that_was_demoted_is_left(own: Valkey) -> None:
-    client = LoopClients(Place(own.url)).current()
-    number = await client.send("CLIENT", "ID")
-    with own.client() as outside:
-        outside.replicaof("127.0.0.1", str(free_port()))
-        with pytest.raises(ResponseError, match="READONLY"):
-            await client.send("SET", "key", "value")
-        outside.replicaof("NO", "ONE")
-    assert await client.send("SET", "key", "value") == b"OK"
-    assert await client.send("CLIENT", "ID") != number
 
 
 async def test_a_loop_that_was_kept_busy_gives_nobody_up(own: Valkey) -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
+from django.core import signing
 from playwright.sync_api import Page, expect
 
+from sessionstores.tokens import LINK_SALT
+from tests.browser.boards import BoardView
 from tests.browser.conftest import Open
 from tests.demo_process import ROOT, DemoProcess
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 BASE = "/admin/sessionstores/livesession/"
+
+# As long as an id can be; before "ada", whose page so has it as a neighbour.
+LONG = "a" * 64
 
 # All that axe has to say would take longer to hand over than to find out.
 SERIOUS = """async () => {
@@ -72,6 +80,28 @@ def pages_of(demo: DemoProcess) -> list[str]:
         f"{code}/ada/board/edit/",
         f"{code}/.history/",
     ]
+
+
+def lade(demo: DemoProcess, open_page: Open, secret_key: str) -> None:
+    """Let somebody with a `LONG` id join, with a state so large that it is cut."""
+    code = code_of(demo)
+    claims = [code, LONG, "participant", time.time()]
+    signer = signing.Signer(key=secret_key, salt=LINK_SALT)
+    token = signer.sign_object(claims)
+    guest = open_page(f"{demo.base}/{code}/?participant={token}")
+    board = BoardView(guest)
+    board.expect_live()
+    board.move("Team lunch", "start")
+    guest.close()
+    page = sign_in(demo, open_page)
+    visit(page, demo, f"{code}/{LONG}/board/edit/")
+    state = json.loads(page.locator("#ss-json").input_value())
+    # Within what is allowed, past what should be.
+    state["deck"] = ["x" * 1_000] * 220
+    page.locator("#ss-json").fill(json.dumps(state))
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".messagelist")).to_contain_text("Saved.")
+    page.close()
 
 
 def ask(page: Page, button: str) -> None:

@@ -6,13 +6,17 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.boards import BoardView
 from tests.browser.conftest import Open
 from tests.browser.staff import ask, code_of, confirm, sign_in, visit
 from tests.demo_process import DemoProcess
+from tests.servers import Valkey
 
 
 def row(page: Page, id: str) -> str:
@@ -66,14 +70,27 @@ def test_staff_watch_somebody_join_edit_their_board_and_end_it_all(
     board.expect_live()
     board.expect_cards("leave", "Focus mornings")
 
-    # And it ends, for all.
+    # Who has its page open as well sees what they do to it.
     staff.get_by_role("link", name=f"Session {code}").click()
+    other = open_page(staff.url, beside=staff)
+    expect(other.get_by_role("button", name="Lock…")).to_be_visible()
+    other.get_by_label("Search id or name").fill("typed")
+    ask(staff, "Lock…")
+    confirm(staff)
+    expect(other.get_by_role("button", name="Unlock…")).to_be_visible()
+    expect(other.get_by_label("Search id or name")).to_have_value("typed")
+
+    # And it ends, for all.
     ask(staff, "End session…")
     expect(staff.locator(".ss-counts")).to_contain_text("3 participants")
     confirm(staff)
     expect(staff.locator(".messagelist")).to_contain_text("Ended 1 session.")
     expect(staff.get_by_text("No session is live")).to_be_visible()
     expect(guest.locator("#status")).to_have_text("Ended")
+    gone = other.get_by_role("heading", name="This session is over")
+    expect(gone).to_be_visible()
+    for left in ("button[name=action]", "a[href*=export]", ".ss-list", ".ss-aside"):
+        expect(other.locator(left).filter(visible=True)).to_have_count(0)
     ask(staff, "Sweep now")
     confirm(staff)
     expect(staff.locator(".messagelist")).to_contain_text("Swept:")
@@ -122,11 +139,11 @@ def test_it_can_be_done_with_the_keyboard_alone(
     reach('input[name=chosen][value="ben"]')
     keys.press("Space")
     expect(page.locator("input[value=ben]")).to_be_checked()
-    page.locator("#ss-people-action").focus()
+    page.locator("#ss-action").focus()
     keys.type("Remove")
     keys.press("Tab")
     keys.press("Enter")
-    expect(page.get_by_role("heading", name="Remove 1 participant?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Remove: ben?")).to_be_visible()
     reach(".ss-ask .ss-button-strong")
     keys.press("Enter")
     expect(page.locator(".messagelist")).to_contain_text("Removed 1 participant.")
@@ -222,6 +239,58 @@ def test_who_is_signed_out_meanwhile_is_told(
     page.locator("#ss-every").select_option("2")
     page.context.clear_cookies()
     expect(page.locator("#ss-badge")).to_contain_text("You are signed out.")
+    # Who looks over their shoulder now sees nothing.
+    expect(page.locator("#ss .ss-notice")).to_contain_text("You are signed out.")
+    expect(page.locator("[data-ss-rows], .ss-cards")).to_have_count(0)
+
+
+def test_who_may_look_no_longer_is_told_and_sees_no_more(
+    shared: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(shared, open_page)
+    visit(page, shared, f"{code_of(shared)}/ada/")
+    expect(page.locator(".ss-tree")).to_be_visible()
+    page.evaluate("window.fetch = async () => new Response('', { status: 403 })")
+    page.locator("#ss-every").select_option("2")
+    expect(page.locator("#ss-badge")).to_contain_text("You have no permission")
+    expect(page.locator("#ss-say")).to_contain_text("You have no permission")
+    expect(page.locator(".ss-tree, .ss-cards, #ss-deeds button")).to_have_count(0)
+
+
+class CachedDemo(DemoProcess):
+    settings = "tests.settings_cached"
+
+
+@pytest.fixture
+def server() -> Iterator[Valkey]:
+    server = Valkey()
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_a_cache_that_goes_away_leaves_nothing_old_on_the_page(
+    server: Valkey, tmp_path: Path, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKSHOP_REDIS_URL", server.url)
+    demo = CachedDemo("--port", "0", temporary=tmp_path)
+    try:
+        page = sign_in(demo, open_page)
+        expect(page.locator(row(page, code_of(demo)))).to_be_visible()
+        page.locator("#ss-every").select_option("2")
+        server.kill()
+        badge = page.locator("#ss-badge")
+        expect(badge).to_have_text("The cache does not answer")
+        expect(badge).to_have_attribute("data-state", "stale")
+        expect(page.locator(".ss-card-bad")).to_be_visible()
+        for left in (".ss-cards", ".ss-list", ".ss-menu", "text=Sweep now"):
+            expect(page.locator(left).filter(visible=True)).to_have_count(0)
+        # It comes back empty, and the page by itself.
+        server.start()
+        expect(page.get_by_text("No session is live")).to_be_visible(timeout=15_000)
+        expect(badge).to_contain_text("Live · updated")
+    finally:
+        demo.stop()
 
 
 def test_a_killed_server_is_noticed_without_losing_the_page(

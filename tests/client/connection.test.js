@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { connect } from "../../sessionstores/static/sessionstores/client.js";
 import { ack, CONFIG, failure, FakeSocket, Page, patch, rev, snapshot, turn } from "./page.js";
@@ -134,6 +134,21 @@ test("a connection that lasted starts the backoff anew; one that did not goes on
   assert.equal(page.sockets.length, before + 2);
 });
 
+test("one tab too many goes on trying, since a place may become free", () => {
+  page.connect();
+  const seen = ends();
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    page.socket.open();
+    page.socket.says({ type: "error", code: "limit_reached", message: "Close a tab first." });
+    page.socket.breaks(4204, "too_many_connections");
+    page.tick(3000);
+  }
+  assert.equal(page.sockets.length, 4);
+  page.welcome();
+  assert.equal(page.session.status, "live");
+  assert.deepEqual(seen, []);
+});
+
 test("the network's return connects at once", () => {
   page.live();
   const seen = statuses();
@@ -159,6 +174,24 @@ test("a connection lost without a network is offline and waits for it", () => {
   assert.equal(page.sockets.length, 1);
   page.network(true);
   assert.equal(page.sockets.length, 2);
+});
+
+test("a connection that died in the machine's sleep is not live, even offline", async () => {
+  page.live();
+  const seen = statuses();
+  page.navigator.onLine = false; // nobody was awake for the event
+  mock.timers.setTime(Date.now() + 300_000);
+  page.show("visible");
+  assert.equal(page.session.status, "offline");
+  assert.ok(page.socket.closed);
+  const moved = board().dispatch("move", {});
+  page.session.setMeta({ name: "Al" });
+  await turn();
+  assert.equal(page.session.pending, 1);
+  page.network(true);
+  page.welcome().says(snapshot(10), ack(1, 10));
+  await moved;
+  assert.deepEqual(seen, ["offline", "reconnecting", "live"]);
 });
 
 test("a browser that says offline while it is connected is not believed again", () => {
@@ -262,6 +295,15 @@ test("a tab that is shown soon keeps its connection", () => {
   page.show("visible");
   assert.equal(page.sockets.length, 1);
   assert.equal(page.session.status, "live");
+});
+
+test("the next hello says which run of the server each document is from", () => {
+  page.live();
+  page.socket.says({ ...snapshot(10, { board: { log: [] } }), run: "1f9a" });
+  page.socket.breaks();
+  page.tick(5_000);
+  page.socket.open();
+  assert.deepEqual(page.socket.of("hello")[0].runs, { me: "1f9a" });
 });
 
 test("what a dropped socket still delivers is ignored", () => {

@@ -102,12 +102,35 @@ async def test_nobody_leaves_whose_tab_comes_back_from_a_killed_worker(
             lambda: all(tab.worker is other and tab.caught_up for tab in tabs),
             "the tabs to come back",
         )
-        # The ghosts of their old connections are counted until the lease is over.
-        await sees(watcher, "watcher", *ids, within=LEASE + BEATS)
+        # They take the places of their old connections, which are seen no longer.
+        await sees(watcher, "watcher", *ids, within=BEATS)
         for tab in tabs:
             await sees(tab, "watcher", *ids)
         assert watcher.left == []
     tell(f"worker killed with {TABS} tabs, which come back", "valkey", 1)
+
+
+async def test_all_tabs_of_one_person_come_back_from_a_killed_worker(
+    workers: list[Worker],
+) -> None:
+    doomed, other = workers
+    code = generate_code()
+    # As many as `MAX_CONNECTIONS` allows: what they leave behind takes no room.
+    async with (
+        tabs_at([other], code, "watcher") as (watcher,),
+        tabs_at([doomed], code, *["ada"] * 8) as tabs,
+    ):
+        both = {"watcher": [{}], "ada": [{}] * 8}
+        await eventually(lambda: watcher.present == both, "all tabs")
+        for tab in tabs:
+            tab.workers = [other]
+        doomed.kill()
+        await eventually(
+            lambda: all(tab.worker is other and tab.caught_up for tab in tabs),
+            "the tabs to come back",
+        )
+        await eventually(lambda: watcher.present == both, "no ghosts", BEATS)
+        assert watcher.left == []
 
 
 @pytest.mark.parametrize("loss", [0.0, 1.0], ids=["delivered", "lost"])

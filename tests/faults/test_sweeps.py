@@ -11,11 +11,14 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.db import connections
 
+from sessionstores import signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.database_pool import close_connections
 from sessionstores.keys import StoreKey
+from sessionstores.manager import stores
 from sessionstores.state import registry
 from sessionstores.sweeper import sweep
 from tests.caches import KINDS, cache_on
@@ -121,6 +124,47 @@ def test_nobody_who_came_back_is_swept_and_each_removal_is_told_once(
     assert len(told) > races / 100
     times = [end.times for end in ended] + [times for _, times in lives.values()]
     assert max(times) > 1
+
+
+@pytest.mark.parametrize("going", ["end_session", "cleanup_session"])
+def test_of_a_session_that_goes_beside_sweeps_each_participant_is_told_once(
+    site: tuple[str, Site], code: str, tell: Tell, going: str
+) -> None:
+    kind, _ = site
+    crowd = [f"p{number:03d}" for number in range(150)]
+    told: Counter[tuple[str, bool]] = Counter()
+    gone = threading.Event()
+    failures: list[Exception] = []
+
+    def note(sender: Any, participant: str, states: object, **named: Any) -> None:
+        told[participant, states is not None] += 1
+
+    def sweep_on() -> None:
+        try:
+            while not gone.is_set():
+                stores.sweep(idle_for=600, orphans=True)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    with registry.isolated(Life):
+        backend = get_backend(blocking=True)
+        for id in crowd:
+            run(backend.open(StoreKey(code, id), {"life": b"1:{}"}))
+        signals.participant_removed.connect(note)
+        sweeper = threading.Thread(target=sweep_on)
+        try:
+            sweeper.start()
+            getattr(stores, going)(code)
+        finally:
+            gone.set()
+            sweeper.join()
+            signals.participant_removed.disconnect(note)
+    assert failures == []
+    doubled = told.total() - len(crowd)
+    tell(f"sweep, {going.split('_')[0]}", kind, len(crowd), doubled=doubled)
+    assert told == Counter({(id, True): 1 for id in crowd})
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

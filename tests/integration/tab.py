@@ -38,6 +38,8 @@ class Tab:
     client: str = field(default_factory=lambda: secrets.token_hex(4))
     docs: dict[str, Any] = field(default_factory=dict)
     revs: dict[str, str] = field(default_factory=dict)
+    # By document, what the last snapshot said of the run of the server.
+    runs: dict[str, str] = field(default_factory=dict)
     held: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     pending: dict[int, Pending] = field(default_factory=dict)
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -110,6 +112,7 @@ class Tab:
                 "token": self.token,
                 "client": self.client,
                 "have": dict(self.revs),
+                "runs": dict(self.runs),
             }
         )
 
@@ -220,6 +223,8 @@ class Tab:
         self.syncing.discard(doc)
         if not first:
             self.snapshots += 1
+        if "run" in frame:
+            self.runs[doc] = frame["run"]
         if "states" in frame:
             ours = self.revs.get(doc)
             overtaken = ours not in (None, frame["rev"]) and is_past(frame["rev"], ours)

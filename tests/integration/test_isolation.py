@@ -62,7 +62,8 @@ class Isolation(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loops = [asyncio.new_event_loop(), asyncio.new_event_loop()]
+        self.runners = [asyncio.Runner(), asyncio.Runner()]
+        self.loops = [runner.get_loop() for runner in self.runners]
         self.tabs: list[tuple[tuple[str, str], int, Tab]] = []
         self.count = 0
         self.frames: list[tuple[tuple[str, str], str]] = []
@@ -183,9 +184,8 @@ class Isolation(RuleBasedStateMachine):
     def teardown(self) -> None:
         for _, loop, tab in self.tabs:
             self.run(tab.drop(), loop)
-        for loop in self.loops:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
+        for runner in self.runners:
+            runner.close()
         self.layer.send = self.send
         broadcast.hubs = self.hubs
 

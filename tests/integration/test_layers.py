@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from channels.layers import channel_layers, get_channel_layer
 
-from sessionstores import broadcast, channel, events, signals
+from sessionstores import broadcast, channel, events, heartbeat, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
 from sessionstores.channel import MESSAGE_TYPE, counters
@@ -32,6 +32,12 @@ CORE = "channels_redis.core.RedisChannelLayer"
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 both = pytest.mark.parametrize("kind", [CORE, PUBSUB], ids=["core", "pubsub"])
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no tab be closed that the test does not read for a while."""
+    monkeypatch.setattr(heartbeat, "PATIENCE", 10_000)
 
 
 @pytest.fixture(autouse=True)
@@ -131,10 +137,12 @@ async def test_the_first_publication_opens_at_most_two_connections(
 
 
 SCRIPT = """
-import os, sys, time
+import logging, os, sys, time
 import django
 from django.conf import settings
 django.setup()
+# Not of callbacks that took long, as they do on a busy machine.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 from sessionstores import signals
 from sessionstores.broadcast import broadcast
 from sessionstores.keys import StoreKey
@@ -392,6 +400,26 @@ async def test_a_connection_that_falls_silent_is_replaced(
         # Found by its new name, and the new one stays.
         found = await get_backend(blocking=False).followers(ALICE)
         assert current_hub().process in found
+
+
+@both
+async def test_channels_that_fall_silent_leave_no_connections_behind(
+    kind: str, valkey: Valkey, tabs: Any
+) -> None:
+    async with tabs(kind, valkey.port) as alice:
+        await heard(alice, "before")
+        hub = current_hub()
+        opened, tasks = [], []
+        for _ in range(4):
+            hub._channel._unheard = True
+            await hub._channel.probe()
+            await until(lambda: not hub._channel._unheard)
+            opened.append(len(clients(valkey)))
+            tasks.append(len(asyncio.all_tasks()))
+        # The first one is everybody's and stays.
+        await until(lambda: len(clients(valkey)) <= opened[0], f"fewer than {opened}")
+        await until(lambda: len(asyncio.all_tasks()) <= tasks[0], f"no more: {tasks}")
+    await until(lambda: len(clients(valkey)) < opened[0], "fewer without a hub")
 
 
 async def test_a_layer_that_somebody_flushed_is_noticed(

@@ -267,7 +267,7 @@ async def test_tabs_that_are_leaving_do_not_count_towards_the_limit(
     refused = Socket()
     with pytest.raises(AssertionError, match="limit_reached"):
         await refused.hello("alice", client="c6")
-    assert await refused.closed() == Close.LIMIT
+    assert await refused.closed() == Close.TOO_MANY_CONNECTIONS
 
 
 # What tabs show of themselves

@@ -6,7 +6,7 @@
 local call = redis.call
 local key, order, id = KEYS[1], ARGV[1], ARGV[2]
 local head = redis.pcall('HGET', key, 'h')
-if type(head) ~= 'string' then
+if type(head) ~= 'string' or #head < 40 or #head % 4 ~= 0 then
   if not head and call('EXISTS', key) == 0 then return {'absent'} end
   return {'corrupt'}
 end
@@ -59,9 +59,10 @@ if id == '*' then
   local keep = tonumber(call('HGET', key, 'k')) or 0
   seconds = math.max(2.2 * timeout, struct.unpack('<d', head, 13) + keep - time)
 end
-call('PEXPIRE', key, math.ceil(seconds * 1000))
+-- As in prelude.lua. Nothing may fail now that the commit is in.
+call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
 -- One string if nobody follows, as most often: each part of an answer takes both time.
 local told = struct.pack('<ddB', time, seen, due)
-local lines = call('HMGET', KEYS[2], id, '+')
+local lines = redis.pcall('HMGET', KEYS[2], id, '+')
 if lines[1] or lines[2] then return {'ok', told, lines} end
 return told

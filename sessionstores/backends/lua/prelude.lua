@@ -16,6 +16,7 @@
 -- ss:{CODE}:g:       set, those that are leaving
 -- ss:{CODE}:f:       hash, who follows a record: a line for each process, its deadline
 --                    and its name; "+" is followed by those who watch everyone
+-- ss:{CODE}:b:<name> for a moment, the call that took a participant's last connection
 -- ss:{CODE}:t:       the tombstone; r: hash, revocations by participant
 local base = string.sub(KEYS[1], 1, -3)
 
@@ -65,8 +66,9 @@ local function is_due(head, time, timeout)
   return math.abs(time - seen_of(head)) >= timeout / 10
 end
 
+-- No longer than three centuries, which the server takes for a whole number.
 local function expire(key, seconds)
-  call('PEXPIRE', key, math.ceil(seconds * 1000))
+  call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
 end
 
 -- A session's time is written at most two tenths of the timeout before that of its

@@ -12,8 +12,10 @@ call('HSET', key, 'h', head)
 expire_record(id, head, time, timeout)
 for _, field in ipairs(call('HKEYS', key)) do
   if string.sub(field, 1, 2) == 'c:' then
-    local at = struct.unpack('<d', call('HGET', key, field))
-    if at <= time - 600 then call('HDEL', key, field) end
+    local entry = call('HGET', key, field)
+    if #entry < 16 or struct.unpack('<d', entry) <= time - 600 then
+      call('HDEL', key, field)
+    end
   end
 end
 return {'same', refresh(id, time, timeout), head}

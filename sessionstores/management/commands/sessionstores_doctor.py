@@ -17,10 +17,11 @@ from django.core import checks
 from django.core.management.base import BaseCommand
 
 from ...backends import get_backend, problem
-from ...backends.base import Backend, run
+from ...backends.base import Backend, Finding, run
 from ...channel import LAYER_SECONDS, reaches_others
 from ...checks import TAG, usable_conf
 from ...exceptions import StoreUnavailable
+from ..terminal import for_readers, while_read
 
 # From good to bad; the last two are trouble.
 LEVELS = ("ok", "note", "warning", "error")
@@ -58,6 +59,12 @@ class Command(BaseCommand):
             help="take what concerns deployments for warnings; else these are notes",
         )
         parser.add_argument(
+            "--quiet",
+            action="store_true",
+            help="print errors and warnings only, and nothing if there are none; as "
+            "does -v 0",
+        )
+        parser.add_argument(
             "--json",
             action="store_true",
             help='print one object: {"ok": true or false, "findings": [{"level": "ok", '
@@ -71,13 +78,18 @@ class Command(BaseCommand):
             *cache_rows(),
             *layer_rows(),
         ]
-        well = not any(row.level in TROUBLE for row in rows)
-        if options["json"]:
-            findings = [row._asdict() for row in rows]
-            self.stdout.write(json.dumps({"ok": well, "findings": findings}))
-        else:
-            self._print(rows)
-        if not well:
+        trouble = [row for row in rows if row.level in TROUBLE]
+        if options["quiet"] or options["verbosity"] < 1:
+            rows = trouble
+        with while_read():
+            if options["json"]:
+                findings = [row._asdict() for row in rows]
+                report = {"ok": not trouble, "findings": findings}
+                self.stdout.write(json.dumps(report))
+            elif rows:
+                self._print(rows)
+            self.stdout.flush()
+        if trouble:
             sys.exit(1)
 
     def _print(self, rows: list[Row]) -> None:
@@ -128,16 +140,27 @@ def cache_rows() -> Iterator[Row]:
     if given is None or problem(given.cache):
         return  # The system checks say why.
     backend = get_backend(blocking=True)
+    failures = []
     try:
         yield run(round_trip(backend))
-        for finding in run(backend.examine()):
-            yield Row(finding.level, finding.text, finding.hint, "cache")
     except StoreUnavailable as error:
-        hint = (
-            f"Is the server up, and at the address that CACHES[{given.cache!r}] or "
-            "SESSIONSTORES['REDIS'] gives?"
-        )
-        yield Row("error", str(error), hint, "cache")
+        failures.append(for_readers(error))
+    findings: list[Finding] = []
+    try:
+        # A full server refuses to write, yet says what it is.
+        findings = run(backend.examine())
+    except StoreUnavailable as error:
+        failures.append(for_readers(error))
+    if failures:
+        hint = "What else it says of itself follows."
+        if not findings:
+            hint = (
+                f"Is the server up, and at the address that CACHES[{given.cache!r}] or "
+                "SESSIONSTORES['REDIS'] gives?"
+            )
+        yield Row("error", failures[0], hint, "cache")
+    for finding in findings:
+        yield Row(finding.level, finding.text, finding.hint, "cache")
 
 
 async def round_trip(backend: Backend) -> Row:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
 
-from ...backends import get_backend
 from ...backends.base import Backend, SessionSummary, run
 from ...exceptions import StoreUnavailable
 from ...keys import SESSION
 from ...series import KEPT
 from ...stats import Stats, gather, plain
 from ...units import size, span
-from ..terminal import Interrupt, positive, positive_seconds
+from ..terminal import (
+    Interrupt,
+    chosen,
+    for_readers,
+    positive,
+    positive_seconds,
+    while_read,
+)
 
 # Sessions that are listed, the largest first, and how often a watch looks, in seconds.
 SHOWN = 20
@@ -39,9 +45,9 @@ class Command(BaseCommand):
         "Show how many sessions and participants there are, who is connected, what "
         "they take, an hour of it, and what is wrong. Changes nothing. Exit code 0: "
         "done, also with warnings, or stopped by a signal; 1: the cache does not "
-        "answer, or cannot be used; 2: unknown arguments. A cache in the memory of the "
-        "process that serves the site cannot be seen from here: the figures are then "
-        "of this command's own process, and say so."
+        "answer, or cannot be used, or a session cannot be read; 2: unknown arguments. "
+        "A cache in the memory of the process that serves the site cannot be seen from "
+        "here: the figures are then of this command's own process, and say so."
     )
     # What they find is the doctor's to say.
     requires_system_checks = ()
@@ -74,35 +80,46 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the figures once, or until a signal."""
-        try:
-            backend = get_backend(blocking=True, alias=options["cache"])
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
+        backend = chosen(options["cache"])
         if not backend.shared:
             self.stderr.write(
                 "This cache is in the memory of the process that serves the site, "
                 "where this command cannot see it: these figures are of its own "
                 "process. Look at the site's admin page."
             )
-        if options["watch"] is None:
+        with while_read():
+            if options["watch"] is not None:
+                self._watch(backend, options)
+                return
             try:
-                self._show(backend, options)
+                stats = self._show(backend, options)
             except StoreUnavailable as error:
-                raise CommandError(str(error)) from error
-            return
+                raise CommandError(for_readers(error)) from error
+            for code, why in stats.unreadable.items():
+                self.stderr.write(f"{code} cannot be read: {for_readers(why)}")
+            if stats.unreadable:
+                sys.exit(1)
+
+    def _watch(self, backend: Backend, options: dict[str, Any]) -> None:
+        said: dict[str, str] = {}
         with Interrupt() as interrupt:
             while not interrupt.stopped:
                 # Django does so between requests, and there are none here.
                 close_old_connections()
                 try:
-                    self._show(backend, options)
+                    unreadable = self._show(backend, options).unreadable
                 except StoreUnavailable as error:
-                    self.stderr.write(f"{error} It is tried again.")
+                    self.stderr.write(f"{for_readers(error)} It is tried again.")
+                else:
+                    for code in unreadable.keys() - said.keys():
+                        why = for_readers(unreadable[code])
+                        self.stderr.write(f"{code} cannot be read: {why}")
+                    said = unreadable
                 interrupt.wait(options["watch"])
 
-    def _show(self, backend: Backend, options: dict[str, Any]) -> None:
+    def _show(self, backend: Backend, options: dict[str, Any]) -> Stats:
         # No store is made here, so that there are none to count.
-        stats = run(gather(backend, stores=0))
+        stats = run(gather(backend, stores=0, alias=options["cache"]))
         if options["json"]:
             self.stdout.write(json.dumps(plain(stats)))
         else:
@@ -111,6 +128,7 @@ class Command(BaseCommand):
                 text = f"{CLEAR}{text}" if self.stdout.isatty() else f"{text}\n"
             self.stdout.write(text)
         self.stdout.flush()
+        return stats
 
     def _lines(self, stats: Stats, shown: int) -> Iterator[str]:
         reach = {"shared": "all processes", "process": "this process alone"}

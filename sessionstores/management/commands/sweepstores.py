@@ -6,45 +6,42 @@ import json
 import random
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
 
 from ... import conf
 from ...autosweep import FREQUENCY
-from ...backends import get_backend, places_redis
 from ...backends.base import Backend, run
-from ...exceptions import InvalidKey, StoreUnavailable
-from ...keys import StoreKey, check_code, check_participant
+from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
+from ...keys import check_code, check_participant
 from ...lastsweep import Sweep
 from ...stats import gather
 from ...sweeper import Pace, sweep
 from ...timeline import timeline
-from ...units import size, span
-from ..terminal import Bar, Interrupt, positive, positive_seconds, seconds_in
+from ..terminal import (
+    USAGE,
+    Bar,
+    Interrupt,
+    chosen,
+    one_line,
+    positive,
+    positive_seconds,
+    seconds_in,
+    while_read,
+)
+from ..wording import Listing, in_words
 
-# Exit codes, beside Django's own 1 for a command that failed.
-USAGE, INVISIBLE, LEAKING = 2, 3, 4
+# Exit codes, beside that for usage and Django's own for a command that failed.
+FAILED, INVISIBLE, LEAKING = 1, 3, 4
 
 # Of the interval, and how long an outage is waited for at first, in seconds.
 JITTER = 0.1
 FIRST_PAUSE = 1.0
-
-# What a record is listed as, by the figure that it counts in.
-_LISTED = {
-    "participants": "idle",
-    "sessions": "empty",
-    "lost": "lost",
-    "readmitted": "readmitted",
-    "left": "left",
-}
 
 
 def key_part(check: Callable[[object], str]) -> Callable[[str], str]:
@@ -66,9 +63,9 @@ class Command(BaseCommand):
         "Remove participants whom nobody has seen for IDLE_TIMEOUT and who have no "
         "connection, and sessions that are left empty. Safe to run at any time and any "
         "number of times at once. Exit code 0: done, also if there was nothing to do, "
-        "or stopped by a signal; 1: the cache does not answer, or cannot be used; 2: "
-        "unknown arguments; 3: the cache is in the memory of another process; 4: "
-        "--fail-on-leak found something."
+        "or stopped by a signal; 1: the cache does not answer, or cannot be used, or a "
+        "session could not be swept; 2: unknown arguments; 3: the cache is in the "
+        "memory of another process; 4: --fail-on-leak found something."
     )
     # A job that runs every minute need not repeat what checks say.
     requires_system_checks = ()
@@ -152,41 +149,29 @@ class Command(BaseCommand):
             raise CommandError("--participant needs --session.", returncode=USAGE)
         if options["interval"] and not options["loop"]:
             raise CommandError("--interval needs --loop.", returncode=USAGE)
-        try:
-            backend = chosen(options["cache"])
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
-        with Interrupt() as interrupt:
+        backend = visible(options["cache"])
+        with while_read(), Interrupt() as interrupt:
             job = Job(self, backend, interrupt, options)
             if options["loop"]:
                 job.loop()
                 return
             try:
-                job.once()
+                done = job.once()
             except StoreUnavailable as error:
                 raise CommandError(one_line(error)) from error
+            if done.failed:
+                sys.exit(FAILED)
 
 
-def chosen(alias: str | None) -> Backend:
+def visible(alias: str | None) -> Backend:
     """Return the backend to sweep; raise `CommandError` if that is not possible."""
-    if alias is not None and alias not in settings.CACHES:
-        known = ", ".join(sorted(settings.CACHES))
-        raise CommandError(
-            f"CACHES has no alias {alias!r}, only {known}.", returncode=USAGE
-        )
-    given = conf.get()
-    if alias not in (None, given.cache) and places_redis(given.redis):
-        raise CommandError(
-            "SESSIONSTORES['REDIS'] says where the records are, so that --cache cannot "
-            "choose another place.",
-            returncode=USAGE,
-        )
-    backend = get_backend(blocking=True, alias=alias)
+    backend = chosen(alias)
     if not backend.shared:
         raise CommandError(
-            f"CACHES[{alias or given.cache!r}] is in the memory of the process that "
-            "serves the site, where this command cannot see it. That process sweeps by "
-            "itself unless AUTO_SWEEP is False; code in it can call stores.sweep().",
+            f"CACHES[{alias or conf.get().cache!r}] is in the memory of the process "
+            "that serves the site, where this command cannot see it. That process "
+            "sweeps by itself unless AUTO_SWEEP is False; code in it can call "
+            "stores.sweep().",
             returncode=INVISIBLE,
         )
     return backend
@@ -223,6 +208,8 @@ class Job:
         self.interrupt = interrupt
         self.options = options
         self.interval = options["interval"] or conf.get().idle_timeout / FREQUENCY
+        # What was said of sessions that cannot be swept: in a loop once is enough.
+        self.said: set[str] = set()
 
     def loop(self) -> None:
         """Sweep until a signal comes; wait for a cache that does not answer."""
@@ -243,7 +230,7 @@ class Job:
             factor = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
             self.interrupt.wait(pause * factor)
 
-    def once(self) -> None:
+    def once(self) -> Sweep:
         """Sweep once; raise `StoreUnavailable`."""
         # Django does so between requests, and there are none here.
         close_old_connections()
@@ -269,6 +256,7 @@ class Job:
                     ),
                     progress=bar.show,
                     counted=listing.add,
+                    failed=self._cannot,
                     by="sweepstores",
                     interval=self.interval if options["loop"] else None,
                 )
@@ -281,6 +269,13 @@ class Job:
         self._report(done)
         if options["fail_on_leak"]:
             self._fail_on_leak()
+        return done
+
+    def _cannot(self, code: str, error: StateCorrupt) -> None:
+        text = f"{code} cannot be swept: {one_line(error)}"
+        if text not in self.said:
+            self.said.add(text)
+            self._complain(text)
 
     def _report(self, done: Sweep) -> None:
         options = self.options
@@ -304,66 +299,3 @@ class Job:
     def _complain(self, text: str) -> None:
         self.command.stderr.write(text)
         self.command.stderr.flush()
-
-
-def one_line(error: Exception) -> str:
-    """Return what an error says; some drivers say it in several lines."""
-    return " ".join(str(error).split())
-
-
-def in_words(done: Sweep) -> str:
-    """Return what a sweep did as one line."""
-    removed = [
-        counted(count, word)
-        for count, word in (
-            (done.participants, "participant"),
-            (done.sessions, "session"),
-        )
-        if count
-    ]
-    verb = "Would remove" if done.dry_run else "Removed"
-    told = [f"{verb} {' and '.join(removed)} ({size(done.bytes)})" if removed else ""]
-    if done.lost:
-        told.append(f"{counted(done.lost, 'record')} had been lost")
-    if done.readmitted:
-        told.append(f"{counted(done.readmitted, 'record')} entered in the index again")
-    if done.left:
-        told.append(f"{counted(done.left, 'participant')} had left unnoticed")
-    if not done.finished:
-        told.append(f"stopped after {done.visited} of {counted(done.due, 'session')}")
-    text = "; ".join(filter(None, told)) or "There was nothing to remove"
-    return f"{text}. It took {span(done.seconds)}."
-
-
-def counted(count: int, word: str) -> str:
-    """Return a number with what it counts."""
-    return f"{count:,} {word}{'s' * (count != 1)}"
-
-
-class Listing:
-    """Prints a line for each session from verbosity 2 on, for each key from 3 on."""
-
-    def __init__(self, out: OutputWrapper, verbosity: int) -> None:
-        self._out = out
-        self._verbosity = verbosity
-        self._session = ""
-        self._counts: Counter[str] = Counter()
-        self._taken = 0
-
-    def add(self, key: StoreKey, name: str, taken: int) -> None:
-        """Take what was done to a record, as its figure in `Sweep`, and its bytes."""
-        if key.session != self._session:
-            self.flush()
-            self._session = key.session
-        if self._verbosity >= 3:
-            self._out.write(f"{key}  {_LISTED[name]}  {size(taken)}")
-        self._counts[_LISTED[name]] += 1
-        self._taken += taken
-
-    def flush(self) -> None:
-        """Print what there is of the last session."""
-        if self._verbosity >= 2 and self._counts:
-            told = ", ".join(f"{count} {name}" for name, count in self._counts.items())
-            self._out.write(f"{self._session}  {told}, {size(self._taken)}")
-        self._counts.clear()
-        self._taken = 0

@@ -8,12 +8,13 @@ const DEFAULT_SECONDS = 5;
 const MAX_WAIT = 60;
 const STORAGE = "sessionstores.refresh";
 const TIMEOUT_MS = 10_000;
+const PARTS = "#ss-figures, #ss-deeds, #ss-export, #ss-sweep, #ss-menu, #ss-table, #ss-timeline";
 
 const config = document.getElementById("ss-live");
 const page = document.getElementById("ss");
 const language = document.documentElement.lang || undefined;
 
-const relative = new Intl.RelativeTimeFormat(language, { numeric: "always", style: "narrow" });
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "always", style: "short" });
 const UNITS = [["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
 
 /** "3 s ago", "in 2 min", from seconds that are negative in the past. */
@@ -34,6 +35,7 @@ function countdown(seconds) {
 
 const clock = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
 const calendar = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "short" });
+const moment = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "medium" });
 
 /** Put times of the server's clock into words; `skew` is how far ours is ahead, in ms. */
 function tellTimes(texts, skew) {
@@ -48,6 +50,8 @@ function tellTimes(texts, skew) {
     else if (style === "in") text = distance(Math.max(seconds, 0), texts.now);
     else text = distance(Math.min(seconds, 0), texts.now);
     if (node.textContent !== text) node.textContent = text;
+    const whole = moment.format(at);
+    if (node.title !== whole) node.title = whole;
   }
 }
 
@@ -62,7 +66,12 @@ class Live {
     this.updated = Date.now();
     this.nextTry = 0;
     this.paused = false;
-    this.signedOut = false;
+    // Why there will be no more answers; "" while there may be.
+    this.shut = "";
+    const figures = document.getElementById("ss-figures");
+    this.summary = figures.dataset.ssSummary;
+    // What the server says that keeps it from telling more.
+    this.trouble = figures.dataset.ssTrouble;
     const kept = Number(readSetting() ?? DEFAULT_SECONDS);
     this.seconds = INTERVALS.includes(kept) ? kept : DEFAULT_SECONDS;
     this.badge = document.getElementById("ss-badge");
@@ -95,7 +104,7 @@ class Live {
   }
 
   get running() {
-    return this.seconds > 0 && !this.paused && !this.signedOut && !document.hidden;
+    return this.seconds > 0 && !this.paused && !this.shut && !document.hidden;
   }
 
   /** Ask in so many seconds; what was planned or is on its way gives way. */
@@ -120,8 +129,7 @@ class Live {
         signal: asking.signal,
       });
       if (response.type === "opaqueredirect" || response.status === 403) {
-        this.signedOut = true;
-        this.show();
+        this.close(response.status === 403 ? this.texts.forbidden : this.texts.signedOut);
         return;
       }
       if (response.status !== 304) {
@@ -160,13 +168,23 @@ class Live {
         return;
       }
       morph(there, part);
-      if (part.dataset.ssSummary && part.dataset.ssSummary !== this.summary) {
-        if (this.summary !== undefined) this.say.textContent = part.dataset.ssSummary;
-        this.summary = part.dataset.ssSummary;
-      }
+      const { ssSummary: summary, ssTrouble: trouble } = part.dataset;
+      if (summary && summary !== this.summary) this.say.textContent = this.summary = summary;
+      if (trouble !== undefined) this.trouble = trouble;
     }
     ready();
     tellTimes(this.texts, this.skew);
+  }
+
+  /** Ask no more, and show no more of what may not be seen. */
+  close(why) {
+    this.shut = why;
+    for (const part of page.querySelectorAll(PARTS)) part.replaceChildren();
+    const notice = document.createElement("p");
+    notice.className = "ss-notice";
+    notice.textContent = this.say.textContent = why;
+    document.getElementById("ss-figures").append(notice);
+    this.show();
   }
 
   /** Ask soon: but let a slow answer come first, and a server that fails recover. */
@@ -180,19 +198,20 @@ class Live {
     const ago = distance((this.updated - Date.now()) / 1000, this.texts.now);
     let state = "live";
     let text = `${this.texts.live} · ${this.texts.updated.replace("%s", ago)}`;
-    if (this.signedOut) [state, text] = ["signed-out", this.texts.signedOut];
+    if (this.shut) [state, text] = ["shut", this.shut];
     else if (this.seconds === 0) [state, text] = ["off", this.texts.off];
     else if (this.paused) [state, text] = ["paused", this.texts.paused];
     else if (this.failures > 0) {
       const next = distance(Math.max(this.nextTry - Date.now(), 0) / 1000, this.texts.now);
       [state, text] = ["stale", this.texts.stale.replace("%s", next)];
-    }
+    } else if (this.trouble) [state, text] = ["stale", this.trouble];
     this.badge.dataset.state = state;
     if (this.badgeText.textContent !== text) this.badgeText.textContent = text;
   }
 
   /** Be told at once where WebSockets are served; where not, asking is enough. */
   listen(failures = 0) {
+    if (!this.socketPath) return;
     const url = new URL(this.socketPath, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url);
@@ -274,5 +293,6 @@ if (page) {
     if (button && settings) copy(button, settings.texts);
   });
   if (settings) new Live(settings).start();
+  else tellTimes({}, 0);
   if (settings) ready();
 }

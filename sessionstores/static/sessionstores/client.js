@@ -356,6 +356,7 @@ export function connect(source, options = {}) {
   let sentMeta; // what this socket has said of it
   let told = 0; // the last number of pending actions that listeners heard
   let lastError = null;
+  let runs; // by document, the server's run that its last snapshot is from
   let retryTimer, silenceTimer, paceTimer, expiryTimer;
 
   const isHidden = () => document.visibilityState === "hidden";
@@ -369,6 +370,10 @@ export function connect(source, options = {}) {
     if (next === status) return;
     status = next;
     emit("status", status);
+  }
+
+  function setAway() {
+    setStatus(isOffline() ? "offline" : wasLive ? "reconnecting" : "connecting");
   }
 
   function transmit(frame) {
@@ -523,6 +528,7 @@ export function connect(source, options = {}) {
       case "welcome":
         return welcome(frame);
       case "snapshot": {
+        if (frame.run) (runs ??= {})[frame.doc] = frame.run;
         const previous = doc.snapshot(frame);
         if (previous) emit("reset", { doc: frame.doc, states: doc.states(), previous });
         return;
@@ -583,7 +589,7 @@ export function connect(source, options = {}) {
       for (const [name, doc] of documents) if (doc.rev()) have[name] = doc.rev();
       sentMeta = meta;
       const shown = meta === "{}" ? {} : { meta: JSON.parse(meta) };
-      transmit({ type: "hello", token, client, have, ...shown });
+      transmit({ type: "hello", token, client, have, runs, ...shown });
     };
     socket.onmessage = ({ data }) => {
       if (mine !== socket) return;
@@ -634,7 +640,7 @@ export function connect(source, options = {}) {
 
   function retry() {
     if (paused || status === "ended") return;
-    setStatus(isOffline() ? "offline" : wasLive ? "reconnecting" : "connecting");
+    setAway();
     const delay = Math.random() * Math.min(BACKOFF_CAP, BACKOFF_BASE * 2 ** attempts++);
     retryTimer = setTimeout(() => {
       if (!isHidden() && !isOffline()) open(); // else `wake` will
@@ -644,7 +650,10 @@ export function connect(source, options = {}) {
   function wake() {
     if (isHidden()) return;
     attempts = 0;
-    if (socket && Date.now() - heardAt > silence) drop(); // it died while the machine slept
+    if (socket && Date.now() - heardAt > silence) {
+      drop(); // it died while the machine slept
+      setAway();
+    }
     if (!isOffline()) open();
   }
 
