@@ -15,13 +15,14 @@ from .connection import Connection, Document, public
 from .exceptions import (
     ActionRejected,
     LimitReached,
+    OutcomeUnknown,
     SessionStoresError,
     StoreUnavailable,
 )
 from .participants import Participant
 from .state import State, get_action, get_state
 from .tokens import Claims
-from .transactions import Outcome, OutcomeUnknown, perform
+from .transactions import Outcome, perform
 
 logger = logging.getLogger("sessionstores.delivery")
 

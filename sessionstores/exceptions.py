@@ -95,6 +95,10 @@ class StoreUnavailable(SessionStoresError, ConnectionError):
     code = "store_unavailable"
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """It was a commit that got no answer: what was being written may be in."""
+
+
 class InsideTransaction(SessionStoresError, RuntimeError):
     """The cache is a table, and there is an open transaction on its database."""
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import conf, events, heartbeat, presence, protocol, signals
+from . import conf, events, heartbeat, presence, protocol, removals, signals
 from .apart import Apart
 from .backends import get_backend
 from .backends.base import Standing
@@ -221,6 +221,13 @@ class Hub:
             elif event.key.is_session or event.key == connection.key:
                 connection.close(Close.ENDED, protocol.end(event.reason))
 
+    async def _part_from(self, missing: Sequence[StoreKey]) -> None:
+        """Close the tabs of records that were cleaned up and of which no hint came."""
+        if missing:
+            found = await removals.reasons(get_backend(blocking=False), missing)
+            for key, reason in found.items():
+                self._remove(signals.Removal(key, reason))
+
     def _check_soon(self, connections: list[Connection]) -> None:
         check = self.loop.create_task(self._check(connections))
         self._checks.add(check)
@@ -352,6 +359,7 @@ class Hub:
             self._run = await backend.run_name()
             await self._heading.each(ask, list(self.following), _session_of)
             heads = found
+            await self._part_from([key for key, head in found.items() if head is None])
             standings = await self._standings(connections)
         except StoreUnavailable as error:
             logger.warning("A heartbeat goes without the cache: %s", error)
@@ -359,7 +367,7 @@ class Hub:
             zip(connections, sent, strict=True), 1
         ):
             connection.run = self._run
-            if connection.id in self.connections:
+            if connection.id in self.connections and connection.closing is None:
                 heartbeat.ping(connection, revs, heads, standings.get(connection.key))
             if not number % STRIDE:
                 await asyncio.sleep(0)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from . import codec, signals
+from . import codec, conf, signals
 from .backends.base import Backend, Record, Removed
 from .exceptions import StateCorrupt, UnknownState
 from .keys import StoreKey
 from .state import State, get_state
 
-# Those who notice the same loss do so within this time, in seconds.
+# Those who notice the same loss do so within this time, in seconds; who missed the hint
+# of a removal does so at a heartbeat, of which one may be late.
 NOTICED_WITHIN = 5.0
+BEATS = 3
+LOST = b"lost"
 
 
 async def tell_removed(
     backend: Backend, removals: Sequence[Removed], reason: str
 ) -> int:
     """Tell tabs and receivers of removed records; return how many participants."""
+    if reason == "cleanup":
+        await _leave_word(backend, removals, reason)
     count = 0
     for removed in removals:
         signals.outlet.publish(signals.Removal(removed.key, reason, removed.followers))
@@ -47,11 +52,54 @@ async def tell_lost(backend: Backend, lost: Sequence[Removed]) -> None:
     await tell_removed(backend, told, "lost")
 
 
+async def reasons(
+    backend: Backend, missing: Collection[StoreKey]
+) -> dict[StoreKey, str]:
+    """Return why records are missing, of those that have just been cleaned up.
+
+    A tab learns it from this if the message was lost, or no layer carries any.
+    """
+    names = {
+        key: (_word(key), _word(StoreKey.of_session(key.session))) for key in missing
+    }
+    held = await backend.values([name for both in names.values() for name in both])
+    words = {
+        key: held[own].data or held[session].data
+        for key, (own, session) in names.items()
+    }
+    return {
+        key: word.decode() for key, word in words.items() if word not in (None, LOST)
+    }
+
+
+def _word(key: StoreKey) -> str:
+    return f"gone:{key}"
+
+
+async def _leave_word(
+    backend: Backend, removals: Sequence[Removed], reason: str
+) -> None:
+    """Have those who miss a record whose tabs are open know why it is gone."""
+    followed = [removed.key for removed in removals if removed.followers]
+    # That of the session stands for all its participants.
+    whole = [key for key in followed if key.is_session]
+    for key in whole or followed:
+        held = await backend.value(_word(key))
+        await backend.swap_value(
+            _word(key),
+            held.token,
+            reason.encode(),
+            seconds=max(NOTICED_WITHIN, BEATS * conf.get().heartbeat),
+        )
+
+
 async def _is_first(backend: Backend, key: StoreKey) -> bool:
-    name = f"lost:{key}"
-    held = await backend.value(name)
-    return held.data is None and await backend.swap_value(
-        name, held.token, b"1", seconds=NOTICED_WITHIN
+    word, session = _word(key), _word(StoreKey.of_session(key.session))
+    held = await backend.values([word, session])
+    if held[word].data is not None or held[session].data is not None:
+        return False
+    return await backend.swap_value(
+        word, held[word].token, LOST, seconds=NOTICED_WITHIN
     )
 
 

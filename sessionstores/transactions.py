@@ -17,6 +17,7 @@ from .backends.base import Attempt, Backend, Record, Stale, Unchanged
 from .exceptions import (
     ActionRejected,
     InvalidArguments,
+    OutcomeUnknown,
     StateCorrupt,
     StoreUnavailable,
 )
@@ -61,10 +62,6 @@ class Ran(msgspec.Struct, frozen=True, gc=False):
     encoded: bytes
     edit: tuple[Any, State] | None
     result: Any
-
-
-class OutcomeUnknown(StoreUnavailable):
-    """It was the commit that got no answer: what the action did may be in."""
 
 
 async def perform(

@@ -9,7 +9,7 @@ import pytest
 from sessionstores import ActionRejected, Conflict, signals, transactions
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Attempt, Backend, Record, run
-from sessionstores.exceptions import StateCorrupt, StoreUnavailable
+from sessionstores.exceptions import OutcomeUnknown, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
@@ -81,7 +81,7 @@ def test_a_commit_without_an_answer_is_of_unknown_outcome_and_a_read_is_not(
             outage.setattr(backend, method, fails)
             with pytest.raises(StoreUnavailable, match="no answer") as caught:
                 board.dispatch(add)
-        assert isinstance(caught.value, transactions.OutcomeUnknown) is unknown
+        assert isinstance(caught.value, OutcomeUnknown) is unknown
         assert caught.value.code == "store_unavailable"
 
 

@@ -142,6 +142,39 @@ async def test_cleanup_of_a_session_is_told_of_once_for_each_participant(
     assert len(removed) == 3
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_cleanup_whose_hint_is_lost_ends_tabs_at_the_next_heartbeat(
+    whole: bool,
+    tab: Opener,
+    removed: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await noted("alice")
+    alice, bob = await tab("alice"), await tab("bob")
+    # As when another process does it, and no layer carries messages from there.
+    with monkeypatch.context() as deaf:
+        deaf.setattr(current_hub(), "deliver", lambda event: None)
+        if whole:
+            assert await stores.acleanup_session(CODE) == 2
+        else:
+            assert await stores.acleanup_participant(CODE, "alice")
+    told = [("alice", "cleanup", "mine"), ("bob", "cleanup", "")][: 1 + whole]
+    assert sorted(removed) == told
+    await current_hub().pulse()
+    await ended(alice, "cleanup")
+    if whole:
+        await ended(bob, "cleanup")
+        await until(lambda: not hubs)
+    else:
+        await bob.expect("ping")
+        await current_hub().pulse()
+    assert sorted(removed) == told
+    # Nothing was made anew, and a later access starts afresh.
+    assert await stores.aparticipants(CODE) == ([] if whole else ["bob"])
+    again = await tab("alice")
+    assert again.snapshots["me"]["states"]["board"]["notes"] == ""
+
+
 async def test_end_of_a_session_is_told_of_once_for_each_participant(
     tab: Opener, removed: list[Any]
 ) -> None:

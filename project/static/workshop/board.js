@@ -87,6 +87,7 @@ agenda.subscribe(draw);
 // From the staff, in the admin.
 session.on("message", ({ announcement }) => announcement && notify(announcement, { stay: true }));
 session.on("reset", () => notify("The server no longer has what you saw. This is what it has."));
+session.on("error", ({ code, message }) => code === "limit_reached" && notify(message));
 session.on("end", ({ reason, message }) => {
   byId("drop").disabled = true;
   notify(reason === "ended" ? "The workshop has ended. Thank you!" : message, { stay: true });
