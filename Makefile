@@ -2,7 +2,7 @@
 #
 #   make demo                     run the workshop (ARGS="--open" opens a browser)
 #   make demo-redis               run it on two workers that share a Valkey
-#   make test                     test the package, its client and the demo
+#   make test                     test the package, its client and the demo; COV=--cov
 #   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
 #   make lint                     judge style, types, layers, migrations, settings
 #   make bench                    print the figures beside their floors
@@ -13,6 +13,10 @@ PYTHON ?= python3
 VENV ?= .venv
 DJANGO ?=
 ARGS ?=
+# It takes half as long again, so only a CI run measures coverage unasked.
+COV ?= $(if $(CI),--cov)
+# One more than there are cores: many tests wait for servers and browsers.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -35,7 +39,7 @@ test: $(VENV)/.dev
 	@if command -v npm >/dev/null && [ ! -d node_modules/axe-core ]; then \
 		npm install --silent || echo "npm install failed: the pages are not judged by axe"; fi
 	@if [ -n "$(CLIENT_TESTS)" ]; then "$(NODE)" --test --test-reporter=spec $(CLIENT_TESTS); fi
-	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile \
+	$(BIN)/python -m pytest $(COV) --numprocesses $(WORKERS) --dist loadfile \
 		--no-loadscope-reorder $(ARGS)
 
 # One after the other: they measure how long an outage lasts.

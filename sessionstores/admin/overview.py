@@ -141,6 +141,8 @@ def content(frame: Frame) -> dict[str, Any]:
     last = stats.last_sweep
     return {
         "stats": stats,
+        # Its last digits change with every page.
+        "rss": (rss := stats.process.rss) and rss >> 20 << 20,
         "listing": listing,
         "filters": listing.filters(gettext("All")),
         "charts": _charts(stats),

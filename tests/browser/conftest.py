@@ -35,6 +35,10 @@ GONE = ("CONNECTION_REFUSED", "EMPTY_RESPONSE", "CONNECTION_RESET")
 Open = Callable[..., Page]
 
 
+class BriskDemo(DemoProcess):
+    settings = "tests.settings_brisk"
+
+
 # Playwright's sync API keeps an event loop running in this thread: it must be gone
 # before the async tests of other modules.
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[DemoProcess]:
-    process = DemoProcess("--port", "0", temporary=tmp_path)
+    process = BriskDemo("--port", "0", temporary=tmp_path)
     yield process
     code = process.stop()
     sys.stdout.write(process.output)
@@ -58,7 +62,7 @@ def demo(tmp_path: Path) -> Iterator[DemoProcess]:
 # For tests that change nothing of it, but for what they say themselves.
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
-    process = DemoProcess("--port", "0", temporary=tmp_path_factory.mktemp("demo"))
+    process = BriskDemo("--port", "0", temporary=tmp_path_factory.mktemp("demo"))
     yield process
     assert process.stop() == 0
     assert "Traceback" not in process.output
