@@ -69,7 +69,12 @@ async def shows(socket: Socket, **present: Any) -> None:
         id: [{}] * metas if isinstance(metas, int) else metas
         for id, metas in present.items()
     }
-    await until(lambda: socket.look() == wanted, f"{wanted}; it is {socket.present}")
+    try:
+        await until(lambda: socket.look() == wanted, f"{wanted}")
+    except AssertionError as error:
+        waiting = list(socket.communicator.output_queue._queue)
+        error.add_note(f"It is {socket.present}; what was not received: {waiting}.")
+        raise
 
 
 def left(socket: Socket) -> list[str]:
