@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -147,9 +146,27 @@ def problems(given: object) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=1)
+_current: Conf | None = None
+_changes = 0
+
+
 def get() -> Conf:
     """Return the settings in force; raise `ImproperlyConfigured` for unusable ones."""
+    return _current or _taken()
+
+
+def _taken() -> Conf:
+    global _current
+    while True:
+        changes = _changes
+        _current = taken = _read()
+        if changes == _changes:
+            return taken
+        # They have changed meanwhile, in another thread.
+        _current = None
+
+
+def _read() -> Conf:
     given = getattr(settings, "SESSIONSTORES", {})
     if found := problems(given):
         raise ImproperlyConfigured(" ".join(found))
@@ -161,5 +178,7 @@ def get() -> Conf:
 
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: Any) -> None:
+    global _current, _changes
     if setting == "SESSIONSTORES":
-        get.cache_clear()
+        _changes += 1
+        _current = None

@@ -146,3 +146,21 @@ def test_every_key_is_a_field_in_capitals() -> None:
     for key in conf.KEYS:
         default = getattr(conf.Conf(), conf.KEYS[key])
         assert conf.problems({key: default}) == []
+
+
+def test_what_is_read_while_settings_change_is_not_kept(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SESSIONSTORES = {"HEARTBEAT": 1}
+    read = conf._read
+
+    def slow() -> conf.Conf:
+        taken = read()
+        # As another thread does it, before this one has kept what it read.
+        monkeypatch.setattr(conf, "_read", read)
+        settings.SESSIONSTORES = {"HEARTBEAT": 2}
+        return taken
+
+    monkeypatch.setattr(conf, "_read", slow)
+    assert conf.get().heartbeat == 2
+    assert conf.get().heartbeat == 2

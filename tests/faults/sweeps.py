@@ -51,7 +51,7 @@ def come_back(
 
     In the end say how often each of them came.
     """
-    conf.get.cache_clear()
+    conf._reset(setting="SESSIONSTORES")
     rng = random.Random(f"{code} {participants[0]}")
     came: Counter[str] = Counter()
     due = [(time.monotonic(), participant) for participant in participants]
@@ -69,7 +69,7 @@ def come_back(
 
 def sweep(pipe: Connection, idle_for: float) -> None:
     """Sweep again and again until told to stop; then say what was removed."""
-    conf.get.cache_clear()
+    conf._reset(setting="SESSIONSTORES")
     ended: list[Ended] = []
     # Beside a sweeper in another thread, each hears of both.
     thread = threading.current_thread()
