@@ -15,6 +15,7 @@ from .alerts import Leak
 from .backends.base import Backend, Server, SessionSummary
 from .exceptions import StateCorrupt, StoreUnavailable
 from .leaks import Evictions, Sample
+from .summaries import read_summaries
 
 logger = logging.getLogger("sessionstores.stats")
 
@@ -96,7 +97,7 @@ async def _sample(backend: Backend) -> bool:
     taken_until[backend] = time.monotonic() + SAMPLE_SECONDS - into
     if series.samples and series.samples[-1].at // SAMPLE_SECONDS == slot:
         return False
-    summaries = await backend.summaries()
+    summaries, _ = await read_summaries(backend)
     server = await backend.server()
     evictions = leaks.rose(at, server, series.evictions)
     samples = (*series.samples, take(at, summaries, server))

@@ -207,6 +207,7 @@ def test_without_an_answer_there_is_no_sample_and_no_error(
 
     with monkeypatch.context() as patch:
         patch.setattr(LocMemBackend, "summaries", failing)
+        patch.setattr(LocMemBackend, "sessions", failing)
         assert site.sample() is False
     taken_until.clear()
     assert site.sample() is True

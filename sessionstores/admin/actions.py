@@ -25,6 +25,7 @@ from ..exceptions import (
 from ..figures import number_text, size_text
 from ..keys import StoreKey
 from ..manager import stores
+from ..summaries import read_summaries
 from .audit import SITE, log
 from .deeds import RUN, Deed, Inputs, Target, deeds, find, names, runnable
 from .frame import Frame
@@ -147,7 +148,7 @@ def _subjects(target: Target, keys: Sequence[StoreKey]) -> list[Subject]:
                 each.participants,
                 each.bytes,
             )
-            for each in run(backend.summaries())
+            for each in run(read_summaries(backend)).lines
             if each.code in wanted
         ]
     wanted = {key.participant: key for key in keys}
