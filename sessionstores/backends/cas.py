@@ -27,7 +27,7 @@ from .encoding import (
 from .followers import NOBODY
 from .index import ended
 from .overview import Overview
-from .primitive import TRIES, Versioned, contended, untold
+from .primitive import TRIES, Versioned, contended, is_another, untold
 from .values import (
     QUARANTINE,
     Attempt,
@@ -157,12 +157,9 @@ class CasBackend(Overview):
             if place in ("head", "past"):
                 return await self._committed(record, due=False)
             if record.rev != base.rev:
-                # Another incarnation came after both, or in place of our commit.
-                reset = record.rev.incarnation not in (
-                    base.rev.incarnation,
-                    rev.incarnation,
-                )
-                if (repeated or lost) and (reset or place == "unknown"):
+                if (repeated or lost) and (
+                    place == "unknown" or is_another(record, base, rev)
+                ):
                     raise untold(rev, record) from lost
                 return Stale(record)
             await self._give_way(tried)

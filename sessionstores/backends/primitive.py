@@ -196,6 +196,14 @@ def contended(key: object) -> StoreUnavailable:
     )
 
 
+def is_another(record: Record, base: Record, rev: Rev) -> bool:
+    """Tell whether a record has begun anew, neither on `base` nor with `rev`.
+
+    Whatever was committed in between has left no trace.
+    """
+    return record.rev.incarnation not in (base.rev.incarnation, rev.incarnation)
+
+
 def untold(rev: Rev, found: Record) -> StoreUnavailable:
     """Return the error for a commit that may be in what `found` no longer tells of."""
     return StoreUnavailable(

@@ -19,12 +19,12 @@ import msgspec
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
-from ..exceptions import SessionLocked, SessionStoresError, StoreUnavailable
+from ..exceptions import SessionStoresError, StoreUnavailable
 from ..keys import StoreKey, cache_key
 from ..revs import Rev
 from .encoding import merged
-from .index import check_participants, ended
-from .primitive import TRIES, contended
+from .index import check_participants, ended, locked
+from .primitive import TRIES, contended, is_another, untold
 from .recent import Recent
 from .redis_commands import SOON
 from .redis_places import place_of
@@ -42,6 +42,7 @@ from .redis_wire import (
     unpacked,
 )
 from .values import (
+    QUARANTINE,
     Attempt,
     Committed,
     Opened,
@@ -53,19 +54,10 @@ from .values import (
 
 logger = logging.getLogger("sessionstores.backends")
 
-QUARANTINE = 86_400.0
 _ORDER = struct.Struct("<dd")
 _TOLD = struct.Struct("<ddB")
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-def is_another(record: Record, base: Record, rev: Rev) -> bool:
-    """Tell whether a record has begun anew, neither on `base` nor with `rev`.
-
-    Whatever was committed in between has left no trace.
-    """
-    return record.rev.incarnation not in (base.rev.incarnation, rev.incarnation)
 
 
 class RedisBackend(RedisSessions):
@@ -129,10 +121,7 @@ class RedisBackend(RedisSessions):
         if answer == b"ended":
             raise ended(key.session)
         if answer == b"locked":
-            raise SessionLocked(
-                f"Session {key.session} takes no newcomers, so {key.participant} "
-                "cannot join. Unlock it first."
-            )
+            raise locked(key)
         check_participants(key.session, rest[0], conf.get().max_participants)
 
     async def read(
@@ -248,10 +237,7 @@ class RedisBackend(RedisSessions):
         if (repeated or lost) and (
             verdict == b"unknown" or is_another(record, base, rev)
         ):
-            raise StoreUnavailable(
-                f"Whether the commit of {rev} to {key} is in cannot be told: the "
-                f"record is at {record.rev}. Read it before you try again."
-            ) from lost
+            raise untold(rev, record) from lost
         return Stale(record)
 
     async def _committed(
