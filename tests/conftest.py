@@ -11,6 +11,7 @@ from typing import TypeVar
 import hypothesis
 import pytest
 from channels.layers import channel_layers
+from django.test import override_settings
 
 from sessionstores.alerts import told
 from sessionstores.autosweep import autosweep
@@ -100,6 +101,17 @@ def redis_url(valkey: Valkey) -> str:
     Tests own all of that database, and empty it.
     """
     return os.environ.get("SESSIONSTORES_TEST_REDIS_URL") or valkey.url
+
+
+@pytest.fixture
+def redis_site(redis_url: str) -> Iterator[None]:
+    """Keep this process's records on that server, empty at first and in the end."""
+    backend = "django.core.cache.backends.redis.RedisCache"
+    cache = {"BACKEND": backend, "LOCATION": redis_url}
+    with override_settings(CACHES={"default": cache}):
+        run(get_backend(blocking=True).clear())
+        yield
+        run(get_backend(blocking=True).clear())
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -17,10 +16,11 @@ from sessionstores import StoreUnavailable, stores
 from sessionstores.admin.overview import CROWD
 from sessionstores.autosweep import autosweep
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Server, run
+from sessionstores.backends.base import Server
 from sessionstores.lastsweep import LastSweep, Sweep
 from sessionstores.stats import Leak, Sample
 from tests.staff import ALL, CODE, connect, fill, page, signed_in
+from tests.trips import trips_of
 from tests.workshop.states import Board
 
 pytestmark = pytest.mark.django_db
@@ -284,16 +284,6 @@ def test_two_thousand_sessions_are_a_page_like_any_other() -> None:
     assert len(response.content) < 200_000
 
 
-@pytest.fixture
-def redis_site(redis_url: str) -> Iterator[None]:
-    backend = "django.core.cache.backends.redis.RedisCache"
-    cache = {"BACKEND": backend, "LOCATION": redis_url}
-    with override_settings(CACHES={"default": cache}):
-        run(get_backend(blocking=True).clear())
-        yield
-        run(get_backend(blocking=True).clear())
-
-
 @pytest.mark.usefixtures("redis_site")
 @pytest.mark.parametrize(
     ("name", "arguments", "most"),
@@ -312,21 +302,7 @@ def test_a_page_asks_the_cache_as_often_however_many_participants_there_are(
     monkeypatch: pytest.MonkeyPatch, name: str, arguments: tuple[str, ...], most: int
 ) -> None:
     client = signed_in(*ALL)
-    backend: Any = get_backend(blocking=True)
-    trips: list[str] = []
-
-    def count(method: str) -> None:
-        inner = getattr(backend, method)
-
-        async def counted(*args: Any, **kwargs: Any) -> Any:
-            trips.append(method)
-            return await inner(*args, **kwargs)
-
-        monkeypatch.setattr(backend, method, counted)
-
-    # A command; several in one write.
-    for method in ("_once", "_send_all"):
-        count(method)
+    trips = trips_of(get_backend(blocking=True), monkeypatch)
     counts = []
     for participants in (1, CROWD, 2 * CROWD):
         fill(*(f"p{number}" for number in range(participants)))

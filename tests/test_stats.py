@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from sessionstores.backends.base import run
 from sessionstores.exceptions import ActionRejected
 from sessionstores.manager import stores
 from sessionstores.stats import plain, resident
+from tests.trips import trips_of
 from tests.workshop.states import Agenda, Board
 
 from .sockets import CODE, Socket
@@ -177,35 +177,11 @@ def test_figures_become_json_by_their_names() -> None:
     assert plain({"a": (1, 2)}) == {"a": [1, 2]}
 
 
-@pytest.fixture
-def redis_site(redis_url: str) -> Iterator[None]:
-    backend = "django.core.cache.backends.redis.RedisCache"
-    cache = {"BACKEND": backend, "LOCATION": redis_url}
-    with override_settings(CACHES={"default": cache}):
-        run(get_backend(blocking=True).clear())
-        yield
-        run(get_backend(blocking=True).clear())
-
-
 @pytest.mark.usefixtures("redis_site")
 def test_on_redis_the_figures_take_as_many_trips_however_many_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    backend: Any = get_backend(blocking=True)
-    trips: list[str] = []
-
-    def count(name: str) -> None:
-        inner = getattr(backend, name)
-
-        async def counted(*args: Any, **kwargs: Any) -> Any:
-            trips.append(name)
-            return await inner(*args, **kwargs)
-
-        monkeypatch.setattr(backend, name, counted)
-
-    # A command; several in one write.
-    for name in ("_once", "_send_all"):
-        count(name)
+    trips = trips_of(get_backend(blocking=True), monkeypatch)
     counts = []
     for sessions in (1, 30):
         total = fill(sessions, 10)

@@ -1,0 +1,26 @@
+"""Counts how often a backend goes to its Redis or Valkey."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def trips_of(backend: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list to which each round trip from now on adds a name."""
+    trips: list[str] = []
+
+    def count(name: str) -> None:
+        inner = getattr(backend, name)
+
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            trips.append(name)
+            return await inner(*args, **kwargs)
+
+        monkeypatch.setattr(backend, name, counted)
+
+    # A command; several in one write.
+    for name in ("_once", "_send_all"):
+        count(name)
+    return trips
