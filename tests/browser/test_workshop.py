@@ -260,6 +260,94 @@ def test_a_card_is_dragged_with_the_mouse(demo: DemoProcess, open_page: Open) ->
     expect(board.card("Team lunch")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_click_while_the_page_scrolls_beneath_it_picks_the_card(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = open_page(demo.url("All in one page"))
+    ada, _ = side_by_side(page)
+    page.set_viewport_size({"width": 1280, "height": 500})
+    card = ada.card("Team lunch")
+    box = card.bounding_box()
+    assert box
+    at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*at)
+    page.mouse.down()
+    page.evaluate("scrollBy({ top: 12, behavior: 'instant' })")
+    assert page.evaluate("scrollY") == 12
+    page.mouse.move(*at)
+    page.mouse.up()
+    expect(card).to_have_attribute("aria-pressed", "true")
+
+
+def test_what_another_tab_does_leaves_a_click_and_a_drag_under_way_alone(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = open_page(demo.url("Ada"))
+    board, elsewhere = BoardView(page), BoardView(open_page(demo.url("Ada")))
+    board.expect_live()
+    elsewhere.expect_live()
+    card = board.card("Team lunch")
+    box = card.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    page.mouse.down()
+    elsewhere.move("Remote weeks", "later")
+    board.expect_cards("later", "Remote weeks")
+    page.mouse.up()
+    expect(card).to_have_attribute("aria-pressed", "true")
+
+    # A card that is picked stays so, and so does the focus on a place for it.
+    put = board.zone("start").locator(".put")
+    put.focus()
+    elsewhere.move("Friday demos", "later")
+    board.expect_cards("later", "Remote weeks", "Friday demos")
+    expect(card).to_have_attribute("aria-pressed", "true")
+    expect(put).to_be_focused()
+    page.keyboard.press("Enter")
+    board.expect_cards("start", "Team lunch")
+
+    # A card in somebody's hand stays there.
+    held = board.card("Fewer tools")
+    held.click(trial=True)  # once it has glided to its place
+    box = held.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 60, steps=3)
+    place = held.bounding_box()
+    elsewhere.move("Pair programming", "later")
+    board.expect_cards("later", "Remote weeks", "Friday demos", "Pair programming")
+    assert held.bounding_box() == place
+    target = board.zone("leave").bounding_box()
+    assert target
+    page.mouse.move(target["x"] + 30, target["y"] + 60, steps=3)
+    page.mouse.up()
+    board.expect_cards("leave", "Fewer tools")
+
+
+def test_the_next_step_keeps_a_card_picked_that_it_has_and_drops_another(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = open_page(demo.url("All in one page"))
+    ada, ben = side_by_side(page)
+    for board in (ada, ben):
+        board.move("Team lunch", "start")
+        board.expect_cards("start", "Team lunch")
+    ada.card("Team lunch").click()
+    ben.card("Fewer tools").click()
+    page.get_by_role("button", name="Next step").click()
+    for board in (ada, ben):
+        current = board.root.locator("#steps [aria-current]")
+        expect(current).to_contain_text("Choose")
+    ada.zone("rank-1").locator(".put").click()
+    ada.expect_cards("rank-1", "Team lunch")
+    # Nothing is picked any more, so that Tab leads to what there is.
+    expect(ben.zone("rank-1").locator(".put")).to_be_hidden()
+    expect(ben.card("Team lunch")).to_have_js_property("tabIndex", 0)
+    page.get_by_role("button", name="Back").click()
+    expect(ben.card("Fewer tools")).to_have_attribute("aria-pressed", "false")
+
+
 def test_a_reload_brings_the_board_back(demo: DemoProcess, open_page: Open) -> None:
     page = open_page(demo.url("Ada"))
     board = BoardView(page)
