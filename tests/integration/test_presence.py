@@ -11,7 +11,7 @@ import pytest
 
 from sessionstores import broadcast, signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import MAX_META_BYTES, Lease, run
+from sessionstores.backends.base import MAX_META_BYTES, Lease
 from sessionstores.channel import counters
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.hub import current_hub, hubs
@@ -31,8 +31,7 @@ def cache(request: pytest.FixtureRequest, settings: Any) -> Iterator[None]:
     """The caches on which presence is tried."""
     if request.param == "valkey":
         valkey: Valkey = request.getfixturevalue("valkey")
-        settings.CACHES = on_redis(valkey.port)["CACHES"]
-        run(get_backend(blocking=True).clear())
+        settings.CACHES = on_redis(valkey.port, valkey.number)["CACHES"]
     yield
     # It has connections to this server.
     broadcast._publisher.close()
