@@ -21,6 +21,7 @@ from sessionstores.backends.base import run
 from sessionstores.series import taken_until
 from sessionstores.timeline import timeline
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
+from tests.skips import pytest_terminal_summary as pytest_terminal_summary
 
 T = TypeVar("T", bound=Server)
 
@@ -54,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("browser") and shutil.which("chromium") is None:
         complain = pytest.fail if IN_CI else pytest.skip
-        complain("Needs chromium on the PATH (Debian: apt install chromium).")
+        complain("chromium is not installed (Debian: apt install chromium)")
 
 
 @pytest.fixture(autouse=True)

@@ -270,7 +270,7 @@ class Postgres(Server):
 def missing(server: type[Server]) -> str | None:
     """Say what the machine lacks for such a server; None: nothing."""
     if server is Memcached and shutil.which("memcached") is None:
-        return "Needs memcached on the PATH (Debian: apt install memcached)."
+        return "memcached is not installed (Debian: apt install memcached)"
     if server is Postgres and not list(Path("/usr/lib/postgresql").glob("*/bin")):
-        return "Needs a PostgreSQL server (Debian: apt install postgresql)."
+        return "PostgreSQL is not installed (Debian: apt install postgresql)"
     return None

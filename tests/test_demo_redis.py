@@ -18,7 +18,7 @@ from .servers import Valkey
 from .test_demo import Visitor
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="Signals to a process differ on Windows"
+    sys.platform == "win32", reason="signals to a process differ on Windows"
 )
 
 Start = Callable[..., DemoRedisProcess]

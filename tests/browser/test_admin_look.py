@@ -77,7 +77,7 @@ def test_without_a_script_everything_but_the_refresh_is_there(
 # In a CI run its absence is a failure.
 needs_axe = pytest.mark.skipif(
     not (AXE.exists() or os.environ.get("CI") == "true"),
-    reason="Needs axe-core: npm install.",
+    reason="axe-core is not installed (npm install)",
 )
 
 
@@ -214,7 +214,7 @@ class StrictDemo(DemoProcess):
     settings = "tests.settings_nonce"
 
 
-@pytest.mark.skipif(django.VERSION < (6,), reason="Needs Django 6's nonces.")
+@pytest.mark.skipif(django.VERSION < (6,), reason="Django 6 is not installed")
 def test_a_policy_of_nonces_alone_is_kept_on_every_page(
     tmp_path_factory: pytest.TempPathFactory, open_page: Open
 ) -> None:
