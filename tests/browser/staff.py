@@ -99,15 +99,15 @@ def lade(demo: DemoProcess, open_page: Open, secret_key: str) -> None:
     # Within what is allowed, past what should be.
     state["deck"] = ["x" * 1_000] * 220
     page.locator("#ss-json").fill(json.dumps(state))
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".messagelist")).to_contain_text("Saved.")
     page.close()
 
 
 def ask(page: Page, button: str) -> None:
     """Press a button that asks first."""
-    page.get_by_role("button", name=button).click()
-    expect(page.get_by_role("link", name="Cancel")).to_be_visible()
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.get_by_role("link", name="Cancel", exact=True)).to_be_visible()
 
 
 def confirm(page: Page) -> None:

@@ -71,7 +71,7 @@ def test_moves_made_without_a_connection_wait_and_are_applied_once(
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, ben = side_by_side(page)
-    ada.root.get_by_role("button", name="Drop connection").click()
+    ada.root.get_by_role("button", name="Drop connection", exact=True).click()
     expect(ada.root.locator("#status")).to_have_text("Offline")
     ada.move("Team lunch", "start")
     ada.move("Fewer tools", "start")
@@ -83,7 +83,7 @@ def test_moves_made_without_a_connection_wait_and_are_applied_once(
     fresh.expect_live()
     expect(fresh.cards_in("pool")).to_have_count(12)
 
-    ada.root.get_by_role("button", name="Reconnect").click()
+    ada.root.get_by_role("button", name="Reconnect", exact=True).click()
     ada.expect_live()
     for board in (ada, fresh):
         board.expect_cards("start", "Team lunch")
@@ -97,13 +97,13 @@ def test_moves_that_the_workshop_has_outrun_are_refused_and_taken_back(
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, _ = side_by_side(page)
-    ada.root.get_by_role("button", name="Drop connection").click()
+    ada.root.get_by_role("button", name="Drop connection", exact=True).click()
     ada.move("Team lunch", "start")
-    page.get_by_role("button", name="Next step").click()
+    page.get_by_role("button", name="Next step", exact=True).click()
     expect(page.locator("#steps [aria-current]")).to_contain_text("Choose")
-    ada.root.get_by_role("button", name="Reconnect").click()
+    ada.root.get_by_role("button", name="Reconnect", exact=True).click()
     expect(ada.root.get_by_role("alert")).to_have_text("The workshop is at step 2.")
-    page.get_by_role("button", name="Back").click()
+    page.get_by_role("button", name="Back", exact=True).click()
     expect(ada.cards_in("pool")).to_have_count(12)
 
 
@@ -113,22 +113,22 @@ def test_the_facilitators_step_reaches_everybody(
     page = open_page(demo.url("All in one page"))
     ada, ben = side_by_side(page)
     guest = open_page(demo.url("Join as a guest"))
-    guest.get_by_label("Your name").fill("Zoe")
-    guest.get_by_role("button", name="Join").click()
-    expect(guest.get_by_role("heading", name="Zoe")).to_be_visible()
+    guest.get_by_label("Your name", exact=True).fill("Zoe")
+    guest.get_by_role("button", name="Join", exact=True).click()
+    expect(guest.get_by_role("heading", name="Zoe", exact=True)).to_be_visible()
     ada.move("Team lunch", "start")
 
-    page.get_by_role("button", name="Next step").click()
+    page.get_by_role("button", name="Next step", exact=True).click()
     for board in (ada, ben, BoardView(guest)):
         current = board.root.locator("#steps [aria-current]")
         expect(current).to_contain_text("Choose")
     ada.move("Team lunch", "rank-2")
     ada.expect_cards("rank-2", "Team lunch")
 
-    page.get_by_role("button", name="Next step").click()
+    page.get_by_role("button", name="Next step", exact=True).click()
     ada.move("Team lunch", "low-high")
     ada.expect_cards("low-high", "Team lunch")
-    page.get_by_role("button", name="Back").click()
+    page.get_by_role("button", name="Back", exact=True).click()
     ada.expect_cards("rank-2", "Team lunch")
 
 
@@ -140,7 +140,7 @@ def test_the_facilitator_sees_everybodys_progress_and_can_start_them_over(
     ada.card(DECK[0]).focus()
     for _ in DECK:
         page.keyboard.press("2")
-    ada.root.get_by_role("button", name="I’m done").click()
+    ada.root.get_by_role("button", name="I’m done", exact=True).click()
     ben.move("Team lunch", "start")
     expect(page.locator('.standings [data-person="ada"]')).to_contain_text("Done")
     expect(page.locator('.standings [data-person="ben"]')).to_contain_text("1 of 12")
@@ -148,7 +148,7 @@ def test_the_facilitator_sees_everybodys_progress_and_can_start_them_over(
     # One person's end must not show on another's screen: the bug of the origin.
     expect(ben.root.locator("#finish")).to_have_text("I’m done")
 
-    page.get_by_role("button", name="Start Ada over").click()
+    page.get_by_role("button", name="Start Ada over", exact=True).click()
     expect(ada.cards_in("pool")).to_have_count(12)
     expect(ben.cards_in("pool")).to_have_count(11)
     expect(page.locator('.standings [data-person="ada"]')).to_contain_text("0 of 12")
@@ -177,9 +177,9 @@ def test_the_facilitator_sees_who_is_here_and_in_how_many_tabs(
         }"""
     )
     expect(here.first).to_contain_text("Away")
-    ada.root.get_by_role("button", name="Drop connection").click()
+    ada.root.get_by_role("button", name="Drop connection", exact=True).click()
     expect(here).to_have_text([re.compile("Ben.*Online$")], timeout=15_000)
-    ada.root.get_by_role("button", name="Reconnect").click()
+    ada.root.get_by_role("button", name="Reconnect", exact=True).click()
     expect(here.first).to_contain_text("Ada")
 
 
@@ -188,7 +188,9 @@ def test_the_shared_store_bleeds_and_the_isolated_one_does_not(
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, ben = side_by_side(page)
-    page.get_by_role("switch", name="Shared store").click()
+    page.get_by_role(
+        "switch", name="Shared store (the origin’s bug)", exact=True
+    ).click()
     shared_ada, shared_ben = (
         BoardView.framed(page, f"{name}’s board, shared") for name in ("Ada", "Ben")
     )
@@ -201,7 +203,9 @@ def test_the_shared_store_bleeds_and_the_isolated_one_does_not(
     ada.expect_cards("leave", "Fewer tools")
     for other in (ben, shared_ada, shared_ben):
         other.expect_cards("leave")
-    page.get_by_role("switch", name="Shared store").click()
+    page.get_by_role(
+        "switch", name="Shared store (the origin’s bug)", exact=True
+    ).click()
     expect(page.locator("iframe")).to_have_count(2)
 
 
@@ -235,7 +239,7 @@ def test_cards_are_sorted_by_keyboard_alone(demo: DemoProcess, open_page: Open) 
     for _ in DECK[1:]:
         page.keyboard.press("1")
     board.expect_cards("start", *DECK[1:])
-    finish = page.get_by_role("button", name="I’m done")
+    finish = page.get_by_role("button", name="I’m done", exact=True)
     expect(finish).to_be_enabled()
     finish.press("Enter")
     expect(page.locator("#finish")).to_contain_text("Done")
@@ -335,7 +339,7 @@ def test_the_next_step_keeps_a_card_picked_that_it_has_and_drops_another(
         board.expect_cards("start", "Team lunch")
     ada.card("Team lunch").click()
     ben.card("Fewer tools").click()
-    page.get_by_role("button", name="Next step").click()
+    page.get_by_role("button", name="Next step", exact=True).click()
     for board in (ada, ben):
         current = board.root.locator("#steps [aria-current]")
         expect(current).to_contain_text("Choose")
@@ -344,7 +348,7 @@ def test_the_next_step_keeps_a_card_picked_that_it_has_and_drops_another(
     # Nothing is picked any more, so that Tab leads to what there is.
     expect(ben.zone("rank-1").locator(".put")).to_be_hidden()
     expect(ben.card("Team lunch")).to_have_js_property("tabIndex", 0)
-    page.get_by_role("button", name="Back").click()
+    page.get_by_role("button", name="Back", exact=True).click()
     expect(ben.card("Fewer tools")).to_have_attribute("aria-pressed", "false")
 
 
@@ -365,9 +369,9 @@ def test_ending_the_workshop_tells_everybody(
     BoardView(guest).expect_live()
     page = open_page(demo.url("All in one page"))
     side_by_side(page)
-    page.get_by_text("End the workshop").click()
-    page.get_by_role("button", name="End it for everybody").click()
-    expect(page.get_by_label("Workshop code")).to_be_visible()
+    page.get_by_text("End the workshop", exact=True).click()
+    page.get_by_role("button", name="End it for everybody", exact=True).click()
+    expect(page.get_by_label("Workshop code", exact=True)).to_be_visible()
     expect(guest.get_by_role("alert")).to_contain_text("The workshop has ended")
     expect(guest.locator("#status")).to_have_text("Ended")
 
@@ -376,7 +380,7 @@ def test_anyone_can_start_a_workshop_of_their_own(
     demo: DemoProcess, open_page: Open
 ) -> None:
     page = open_page(f"{demo.base}/")
-    page.get_by_role("button", name="Start a workshop").click()
+    page.get_by_role("button", name="Start a workshop of your own", exact=True).click()
     side_by_side(page)
     code = demo.url("Join as a guest")[-6:]
     expect(page.locator(".panel .code")).not_to_have_text(code)
