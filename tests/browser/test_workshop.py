@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.boards import BoardView
 from tests.browser.conftest import Open
+from tests.browser.workshops import Workshop
 from tests.demo_process import DemoProcess
 
 DECK = (
@@ -34,7 +35,7 @@ def side_by_side(page: Page) -> tuple[BoardView, BoardView]:
 
 
 def test_interleaved_moves_of_two_people_reach_only_their_own_board(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     ada, ben = side_by_side(open_page(demo.url("All in one page")))
     ada.move("Team lunch", "start")
@@ -53,7 +54,7 @@ def test_interleaved_moves_of_two_people_reach_only_their_own_board(
 
 
 def test_a_second_tab_of_one_participant_follows_within_a_second(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     here, elsewhere = open_page(demo.url("Ada")), open_page(demo.url("Ada"))
     first, second = BoardView(here), BoardView(elsewhere)
@@ -67,7 +68,7 @@ def test_a_second_tab_of_one_participant_follows_within_a_second(
 
 
 def test_moves_made_without_a_connection_wait_and_are_applied_once(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, ben = side_by_side(page)
@@ -93,7 +94,7 @@ def test_moves_made_without_a_connection_wait_and_are_applied_once(
 
 
 def test_moves_that_the_workshop_has_outrun_are_refused_and_taken_back(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, _ = side_by_side(page)
@@ -108,7 +109,7 @@ def test_moves_that_the_workshop_has_outrun_are_refused_and_taken_back(
 
 
 def test_the_facilitators_step_reaches_everybody(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, ben = side_by_side(page)
@@ -133,7 +134,7 @@ def test_the_facilitators_step_reaches_everybody(
 
 
 def test_the_facilitator_sees_everybodys_progress_and_can_start_them_over(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, ben = side_by_side(page)
@@ -155,7 +156,7 @@ def test_the_facilitator_sees_everybodys_progress_and_can_start_them_over(
 
 
 def test_the_facilitator_sees_who_is_here_and_in_how_many_tabs(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, _ = side_by_side(page)
@@ -184,7 +185,7 @@ def test_the_facilitator_sees_who_is_here_and_in_how_many_tabs(
 
 
 def test_the_shared_store_bleeds_and_the_isolated_one_does_not(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, ben = side_by_side(page)
@@ -209,7 +210,7 @@ def test_the_shared_store_bleeds_and_the_isolated_one_does_not(
     expect(page.locator("iframe")).to_have_count(2)
 
 
-def test_cards_are_sorted_by_keyboard_alone(demo: DemoProcess, open_page: Open) -> None:
+def test_cards_are_sorted_by_keyboard_alone(demo: Workshop, open_page: Open) -> None:
     page = open_page(demo.url("Ada"))
     board = BoardView(page)
     board.expect_live()
@@ -245,7 +246,7 @@ def test_cards_are_sorted_by_keyboard_alone(demo: DemoProcess, open_page: Open) 
     expect(page.locator("#finish")).to_contain_text("Done")
 
 
-def test_a_card_is_dragged_with_the_mouse(demo: DemoProcess, open_page: Open) -> None:
+def test_a_card_is_dragged_with_the_mouse(demo: Workshop, open_page: Open) -> None:
     page = open_page(demo.url("Ada"))
     board = BoardView(page)
     board.expect_live()
@@ -265,7 +266,7 @@ def test_a_card_is_dragged_with_the_mouse(demo: DemoProcess, open_page: Open) ->
 
 
 def test_a_click_while_the_page_scrolls_beneath_it_picks_the_card(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, _ = side_by_side(page)
@@ -284,7 +285,7 @@ def test_a_click_while_the_page_scrolls_beneath_it_picks_the_card(
 
 
 def test_what_another_tab_does_leaves_a_click_and_a_drag_under_way_alone(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("Ada"))
     board, elsewhere = BoardView(page), BoardView(open_page(demo.url("Ada")))
@@ -330,7 +331,7 @@ def test_what_another_tab_does_leaves_a_click_and_a_drag_under_way_alone(
 
 
 def test_the_next_step_keeps_a_card_picked_that_it_has_and_drops_another(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, ben = side_by_side(page)
@@ -352,7 +353,7 @@ def test_the_next_step_keeps_a_card_picked_that_it_has_and_drops_another(
     expect(ben.card("Fewer tools")).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_reload_brings_the_board_back(demo: DemoProcess, open_page: Open) -> None:
+def test_a_reload_brings_the_board_back(demo: Workshop, open_page: Open) -> None:
     page = open_page(demo.url("Ada"))
     board = BoardView(page)
     board.expect_live()
@@ -362,9 +363,7 @@ def test_a_reload_brings_the_board_back(demo: DemoProcess, open_page: Open) -> N
     board.expect_cards("start", "Team lunch")
 
 
-def test_ending_the_workshop_tells_everybody(
-    demo: DemoProcess, open_page: Open
-) -> None:
+def test_ending_the_workshop_tells_everybody(demo: Workshop, open_page: Open) -> None:
     guest = open_page(demo.url("Ada"))
     BoardView(guest).expect_live()
     page = open_page(demo.url("All in one page"))
@@ -377,7 +376,7 @@ def test_ending_the_workshop_tells_everybody(
 
 
 def test_anyone_can_start_a_workshop_of_their_own(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(f"{demo.base}/")
     page.get_by_role("button", name="Start a workshop of your own", exact=True).click()
@@ -387,17 +386,17 @@ def test_anyone_can_start_a_workshop_of_their_own(
 
 
 def test_the_demo_ends_quietly_with_tabs_open(
-    demo: DemoProcess, open_page: Open
+    own_demo: DemoProcess, open_page: Open
 ) -> None:
-    page = open_page(demo.url("All in one page"))
+    page = open_page(own_demo.url("All in one page"))
     ada, _ = side_by_side(page)
-    assert demo.stop() == 0
-    assert "Traceback" not in demo.output
+    assert own_demo.stop() == 0
+    assert "Traceback" not in own_demo.output
     expect(ada.root.locator("#status")).to_have_text("Reconnecting")
 
 
 def test_a_browser_without_network_says_so_and_comes_back(
-    demo: DemoProcess, open_page: Open
+    demo: Workshop, open_page: Open
 ) -> None:
     page = open_page(demo.url("Ada"))
     BoardView(page).expect_live()
