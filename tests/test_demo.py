@@ -24,6 +24,15 @@ pytestmark = pytest.mark.skipif(
 Start = Callable[..., DemoProcess]
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
+    """A demo for all tests that do not end its workshop."""
+    process = DemoProcess("--port", "0", temporary=tmp_path_factory.mktemp("demo"))
+    yield process
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[DemoProcess] = []
@@ -66,9 +75,8 @@ class Visitor:
 
 
 def test_every_printed_address_answers_and_static_files_are_served(
-    start: Start,
+    demo: DemoProcess,
 ) -> None:
-    demo = start("--port", "0")
     for label, expected in [
         ("All in one page", "A store for each participant"),
         ("Ada", "Ada’s board"),
@@ -85,8 +93,7 @@ def test_every_printed_address_answers_and_static_files_are_served(
         assert Visitor().get(f"{demo.base}/static/{name}")[0] == 200
 
 
-def test_the_printed_admin_login_opens_the_admin(start: Start) -> None:
-    demo = start("--port", "0")
+def test_the_printed_admin_login_opens_the_admin(demo: DemoProcess) -> None:
     found = re.search(r"\(admin / (\S+)\)", demo.output)
     assert found
     visitor = Visitor()
@@ -97,8 +104,7 @@ def test_the_printed_admin_login_opens_the_admin(start: Start) -> None:
     assert "Site administration" in text
 
 
-def test_a_guest_joins_by_code_and_name(start: Start) -> None:
-    demo = start("--port", "0")
+def test_a_guest_joins_by_code_and_name(demo: DemoProcess) -> None:
     visitor = Visitor()
     visitor.get(demo.url("Join as a guest"))
     code = demo.url("Join as a guest")[-6:]
@@ -112,8 +118,7 @@ def test_a_guest_joins_by_code_and_name(start: Start) -> None:
     assert "Zoe" in fragment
 
 
-def test_only_the_facilitator_sees_everybody(start: Start) -> None:
-    demo = start("--port", "0")
+def test_only_the_facilitator_sees_everybody(demo: DemoProcess) -> None:
     board = demo.url("Ada")
     path, query = board.split("?")
     for page in ("together/", "progress/"):

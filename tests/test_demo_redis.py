@@ -24,6 +24,16 @@ pytestmark = pytest.mark.skipif(
 Start = Callable[..., DemoRedisProcess]
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoRedisProcess]:
+    """A demo for all tests that leave both workers running."""
+    folder = tmp_path_factory.mktemp("demo")
+    process = DemoRedisProcess("--port", "0", temporary=folder)
+    yield process
+    assert process.stop() == 0
+    assert "Traceback" not in process.output
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start a demo; none outlives its test."""
@@ -49,8 +59,9 @@ def workers_of(demo: DemoRedisProcess) -> dict[str, int | None]:
     return {number: int(pid) if pid else None for number, pid in rows}
 
 
-def test_every_printed_address_answers_whichever_worker_is_asked(start: Start) -> None:
-    demo = start()
+def test_every_printed_address_answers_whichever_worker_is_asked(
+    demo: DemoRedisProcess,
+) -> None:
     for label, expected in [
         ("All in one page", "Flush the server"),
         ("Ada", "Ada’s board"),
@@ -66,8 +77,7 @@ def test_every_printed_address_answers_whichever_worker_is_asked(start: Start) -
     assert set(pids.values()) <= demo.children
 
 
-def test_a_worker_that_was_killed_is_started_again(start: Start) -> None:
-    demo = start()
+def test_a_worker_that_was_killed_is_started_again(demo: DemoRedisProcess) -> None:
     before = workers_of(demo)
     visitor = Visitor()
     together = demo.url("All in one page")
@@ -86,8 +96,7 @@ def test_a_worker_that_was_killed_is_started_again(start: Start) -> None:
     assert workers_of(demo)["1"] == before["1"]
 
 
-def test_only_the_facilitator_may_break_anything(start: Start) -> None:
-    demo = start()
+def test_only_the_facilitator_may_break_anything(demo: DemoRedisProcess) -> None:
     path, query = demo.url("Ada").split("?")
     visitor = Visitor()
     visitor.get(demo.url("Join as a guest"))
