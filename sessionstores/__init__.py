@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .decorators import ParticipantRequiredMixin, participant_required
 from .exceptions import (
     ActionRejected,
     Conflict,
@@ -19,15 +20,10 @@ from .exceptions import (
     UnknownSession,
     UnknownState,
 )
+from .joining import ajoin, join
 from .keys import StoreKey
 from .manager import stores
-from .participants import (
-    Participant,
-    ParticipantRequiredMixin,
-    ajoin,
-    join,
-    participant_required,
-)
+from .participants import Participant
 from .state import State, action, field, injected
 from .store import Snapshot, Store
 

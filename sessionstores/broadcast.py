@@ -20,8 +20,8 @@ from django.db import connections
 from . import conf, events
 from .backends.base import run
 from .channel import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
+from .event_bus import Event, Note, outlet
 from .hub import hubs
-from .signals import Event, Note, outlet
 from .timeline import timeline, write_timeline
 
 logger = logging.getLogger("sessionstores.delivery")

@@ -18,8 +18,10 @@ from urllib.parse import urlparse
 from channels.consumer import AsyncConsumer
 from channels.security.websocket import AllowedHostsOriginValidator
 
-from . import broadcast as broadcast  # subscribes to what the stores publish
-from . import conf, protocol
+from . import (
+    conf,
+    protocol,
+)
 from .backends import get_backend
 from .connection import Connection, public
 from .dispatch import Bucket, Dispatcher

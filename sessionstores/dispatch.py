@@ -11,7 +11,8 @@ import msgspec
 
 from . import conf, protocol
 from .backends.base import Attempt
-from .connection import Connection, Document, public
+from .connection import Connection, public
+from .document import Document
 from .exceptions import (
     ActionRejected,
     LimitReached,

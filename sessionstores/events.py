@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from .keys import StoreKey
-from .signals import (
+from .event_bus import (
     Attendance,
     Change,
     Disconnection,
@@ -22,6 +21,7 @@ from .signals import (
     Removal,
     Revocation,
 )
+from .keys import StoreKey
 
 # Larger patches stay here: the other processes read the record instead.
 MAX_OPERATIONS_BYTES = 65_536

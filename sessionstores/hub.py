@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import conf, events, heartbeat, presence, protocol, removals, signals
+from . import conf, event_bus, events, heartbeat, presence, protocol, removals
 from .apart import Apart
 from .backends import get_backend
 from .backends.base import Standing
@@ -100,7 +100,7 @@ class Hub:
             connection.joined = False
             await presence.joined(connection.backend, [connection.key])
         elif connection.resumed:
-            signals.outlet.publish(signals.Note(connection.key, "resumed"))
+            event_bus.outlet.publish(event_bus.Note(connection.key, "resumed"))
 
     async def renew(self, connection: Connection) -> None:
         """Lease again, after the connection's client id or documents changed."""
@@ -188,18 +188,18 @@ class Hub:
             hubs.pop(self.process, None)
 
     def _deliver(self, event: events.Delivery) -> None:
-        if isinstance(event, signals.Removal):
+        if isinstance(event, event_bus.Removal):
             self._remove(event)
-        elif isinstance(event, signals.Message):
+        elif isinstance(event, event_bus.Message):
             frame = protocol.message(msgspec.json.encode(event.data))
             for connection in self._of(event.key):
                 connection.outbox.post(frame)
-        elif isinstance(event, signals.Disconnection):
+        elif isinstance(event, event_bus.Disconnection):
             for connection in self._of(event.key):
                 connection.close(Close.DISCONNECTED, protocol.end("disconnected"))
-        elif isinstance(event, signals.Revocation):
+        elif isinstance(event, event_bus.Revocation):
             self._check_soon(self._of(event.key))
-        elif isinstance(event, signals.Attendance):
+        elif isinstance(event, event_bus.Attendance):
             self._roster.look(event.key.session)
         else:
             for connection in tuple(self.following.get(event.key, ())):
@@ -214,7 +214,7 @@ class Hub:
             if key.is_session or connection.key == key
         ]
 
-    def _remove(self, event: signals.Removal) -> None:
+    def _remove(self, event: event_bus.Removal) -> None:
         for connection in tuple(self.following.get(event.key, ())):
             if event.reason == "lost":
                 connection.refresh(connection.documents[event.key])
@@ -226,7 +226,7 @@ class Hub:
         if missing:
             found = await removals.reasons(get_backend(blocking=False), missing)
             for key, reason in found.items():
-                self._remove(signals.Removal(key, reason))
+                self._remove(event_bus.Removal(key, reason))
 
     def _check_soon(self, connections: list[Connection]) -> None:
         check = self.loop.create_task(self._check(connections))
@@ -261,7 +261,7 @@ class Hub:
         _by_loop[self.loop] = self
         self._beating = self.loop.create_task(self._beat())
         await self._channel.open()
-        signals.serving()
+        event_bus.serving()
 
     def _rename(self, process: str) -> None:
         # Leases follow with the next heartbeat.

@@ -18,9 +18,9 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from .signals import Event, Note, Removal, outlet, patches
+from .counters import counters
+from .event_bus import Event, Note, Removal, outlet, patches
 from .stats import Stats
-from .tries import counters
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

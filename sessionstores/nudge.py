@@ -23,8 +23,8 @@ from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from .channel import LAYER_SECONDS, reaches_others
+from .event_bus import Event, Note, outlet
 from .hub import hubs
-from .signals import Event, Note, outlet
 
 logger = logging.getLogger("sessionstores.admin")
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from django.dispatch import Signal
 
-from . import signals
+from . import event_bus, signals
 from .backends.base import Backend, Lease
 from .exceptions import SessionStoresError
 from .keys import StoreKey
@@ -116,7 +116,7 @@ async def tell(
         logger.info("%s: who is present is told at the next beat: %s", session, error)
         return
     if followers:
-        signals.outlet.publish(signals.Attendance(key, followers))
+        event_bus.outlet.publish(event_bus.Attendance(key, followers))
 
 
 async def joined(backend: Backend, keys: Collection[StoreKey]) -> None:
@@ -133,7 +133,7 @@ async def _send(
     backend: Backend, signal: Signal, kind: str, keys: Collection[StoreKey]
 ) -> None:
     for key in keys:
-        signals.outlet.publish(signals.Note(key, kind))
+        event_bus.outlet.publish(event_bus.Note(key, kind))
         if signal.receivers:
             await signals.emit(
                 signal,

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from . import alerts, codec, conf, signals
+from . import alerts, codec, conf, event_bus, signals
 from .backends.base import Attempt, Backend, Committed, Record, Removed, Stale
 from .exceptions import StateCorrupt
 from .keys import StoreKey
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=State)
 class Applied(NamedTuple):
     """A commit that went through, and the record as it is now."""
 
-    change: signals.Change
+    change: event_bus.Change
     record: Record
 
 
@@ -57,7 +57,7 @@ async def open_record(
     codec.check_size(states, conf.get().max_state_bytes)
     opened = await backend.open(key, states)
     if opened.created:
-        signals.created()
+        event_bus.created()
     if opened.lost or (opened.created and lost):
         gone = Removed(key, None, await backend.followers(key))
         await tell_lost(backend, [gone])
@@ -161,7 +161,7 @@ async def commit(
     answer = await backend.commit(base, rev, states, attempt)
     if not isinstance(answer, Committed):
         return answer
-    change = signals.Change(
+    change = event_bus.Change(
         base.key,
         str(base.rev),
         str(rev),
@@ -173,7 +173,7 @@ async def commit(
         edit,
         action,
     )
-    signals.outlet.publish(change)
+    event_bus.outlet.publish(change)
     if size > alerts.BUDGET_PER_PARTICIPANT or size >= alerts.NEAR_LIMIT * limit:
         await alerts.weigh(base.key, size, limit, blocking=backend.blocking)
     if signals.store_changed.receivers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from . import codec, conf, signals
+from . import codec, conf, event_bus, signals
 from .backends.base import Backend, Record, Removed
 from .exceptions import StateCorrupt, UnknownState
 from .keys import StoreKey
@@ -25,7 +25,9 @@ async def tell_removed(
         await _leave_word(backend, removals, reason)
     count = 0
     for removed in removals:
-        signals.outlet.publish(signals.Removal(removed.key, reason, removed.followers))
+        event_bus.outlet.publish(
+            event_bus.Removal(removed.key, reason, removed.followers)
+        )
         if removed.key.is_session:
             continue
         count += 1

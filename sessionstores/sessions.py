@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from . import codec, signals
+from . import codec, event_bus, signals
 from .backends.base import Backend, Record, SessionInfo
 from .exceptions import LimitReached, StateCorrupt, UnknownSession
 from .keys import StoreKey, generate_code
@@ -33,7 +33,7 @@ async def create(backend: Backend, *, label: str, keep: float) -> str:
     for _ in range(CODE_TRIES):
         code = generate_code()
         if await backend.create_session(code, label=label, keep=keep):
-            signals.created()
+            event_bus.created()
             return code
     raise LimitReached(f"{CODE_TRIES} random codes in a row were taken.")
 
@@ -68,19 +68,19 @@ async def end(backend: Backend, code: str) -> int:
 
 async def revoke(backend: Backend, key: StoreKey) -> None:
     """Void the tokens issued until now."""
-    signals.outlet.publish(signals.Revocation(key, await backend.revoke(key)))
+    event_bus.outlet.publish(event_bus.Revocation(key, await backend.revoke(key)))
 
 
 async def send(backend: Backend, key: StoreKey, data: Any) -> None:
     """Send a message to tabs; TypeError if it is not JSON."""
     msgspec.json.encode(data)
-    signals.outlet.publish(signals.Message(key, data, await backend.followers(key)))
+    event_bus.outlet.publish(event_bus.Message(key, data, await backend.followers(key)))
 
 
 async def disconnect(backend: Backend, key: StoreKey) -> None:
     """Close tabs; their tokens stay good."""
-    signals.outlet.publish(signals.Disconnection(key, await backend.followers(key)))
-    signals.outlet.publish(signals.Note(key, "disconnected"))
+    event_bus.outlet.publish(event_bus.Disconnection(key, await backend.followers(key)))
+    event_bus.outlet.publish(event_bus.Note(key, "disconnected"))
 
 
 async def extend(backend: Backend, code: str, seconds: float) -> bool:
@@ -136,13 +136,13 @@ async def reset(backend: Backend, key: StoreKey) -> bool:
         rev = record.rev.reincarnated()
         answer = await commit(backend, record, rev, states, sender=State, reset=True)
         if isinstance(answer, Applied):
-            signals.outlet.publish(signals.Note(key, "reset"))
+            event_bus.outlet.publish(event_bus.Note(key, "reset"))
             return True
         await tries.again()
 
 
 def _note(code: str, kind: str, text: str = "") -> None:
-    signals.outlet.publish(signals.Note(StoreKey.of_session(code), kind, text))
+    event_bus.outlet.publish(event_bus.Note(StoreKey.of_session(code), kind, text))
 
 
 def unknown(code: str) -> UnknownSession:

@@ -20,10 +20,10 @@ from . import alerts, conf, lastsweep, leaks, series
 from .alerts import BUDGET_PER_PARTICIPANT
 from .alerts import Leak as Leak
 from .backends.base import Backend, Server, SessionSummary
+from .counters import counters
 from .lastsweep import LastSweep
 from .leaks import Sample as Sample
 from .summaries import read_summaries
-from .tries import counters
 
 if sys.platform != "win32":
     import resource

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
-from . import conf, presence, signals
+from . import conf, event_bus, presence
 from .backends.base import Backend, Removed
 from .exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from .keys import StoreKey, check_code, check_participant
@@ -197,7 +197,7 @@ class _Pass:
         finally:
             if taken:
                 key = StoreKey.of_session(code)
-                signals.outlet.publish(signals.Note(key, "swept", count=taken))
+                event_bus.outlet.publish(event_bus.Note(key, "swept", count=taken))
 
     async def _tell(self, removed: Sequence[Removed]) -> None:
         lost = [final for final in removed if final.states is None]

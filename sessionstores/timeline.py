@@ -16,9 +16,9 @@ from typing import Any
 from . import conf
 from .backends import get_backend
 from .backends.base import MAX_EVENTS, Backend
+from .event_bus import Change, Event, Message, Note, Removal
 from .exceptions import SessionStoresError, StoreUnavailable
 from .keys import StoreKey
-from .signals import Change, Event, Message, Note, Removal
 
 logger = logging.getLogger("sessionstores.delivery")
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from . import alerts, codec, conf, signals
+from . import alerts, codec, conf, event_bus
 from .backends.base import Attempt, Backend, Record, Stale, Unchanged
+from .counters import counters
 from .exceptions import (
     ActionRejected,
     InvalidArguments,
@@ -25,7 +26,7 @@ from .keys import StoreKey
 from .records import Applied, commit, open_record, settle
 from .revs import Rev
 from .state import Action, State
-from .tries import Tries, counters
+from .tries import Tries
 
 S = TypeVar("S", bound=State)
 
@@ -38,7 +39,7 @@ class Outcome(NamedTuple):
 
     base: Rev
     rev: Rev
-    change: signals.Change | None = None
+    change: event_bus.Change | None = None
     result: Any = None
     repeated: bool = False
 

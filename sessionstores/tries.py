@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 
-from . import signals
+from . import event_bus
 from .backends.base import Backend
+from .counters import counters
 from .exceptions import Conflict
 from .keys import StoreKey
 
@@ -15,27 +15,6 @@ from .keys import StoreKey
 MIN_TRIES = 16
 MIN_SECONDS = 2.0
 MAX_PAUSE = 0.05
-
-
-@dataclass(slots=True)
-class Counters:
-    """What this process has done since it started.
-
-    `dispatches`: calls, which took `seconds` together; of these, actions refused
-    `rejected` and `failures` raised anything else; `tries`: runs of their actions,
-    more than one to a dispatch when others come first; `conflicts`: commits that
-    another came before. Without a lock, so that two threads at once may count as one.
-    """
-
-    dispatches: int = 0
-    tries: int = 0
-    conflicts: int = 0
-    rejected: int = 0
-    failures: int = 0
-    seconds: float = 0.0
-
-
-counters = Counters()
 
 
 class Tries:
@@ -55,7 +34,7 @@ class Tries:
     async def again(self) -> None:
         """Wait a little, differently each time; raise `Conflict` when it is enough."""
         counters.conflicts += 1
-        signals.outlet.publish(signals.Note(self.key, "conflict"))
+        event_bus.outlet.publish(event_bus.Note(self.key, "conflict"))
         spent = time.monotonic() - self.started
         if self.count >= MIN_TRIES and spent >= MIN_SECONDS:
             raise Conflict(

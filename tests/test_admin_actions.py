@@ -10,7 +10,7 @@ import pytest
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.test import Client
 
-from sessionstores import UnknownSession, signals, stores
+from sessionstores import UnknownSession, event_bus, stores
 from sessionstores.admin import LiveSessionAdmin
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
@@ -42,11 +42,11 @@ def log() -> list[tuple[str, str, int]]:
 def events_of(call: Any) -> list[Any]:
     """Return what `call` publishes."""
     seen: list[Any] = []
-    signals.outlet.subscribers.append(seen.append)
+    event_bus.outlet.subscribers.append(seen.append)
     try:
         call()
     finally:
-        signals.outlet.subscribers.remove(seen.append)
+        event_bus.outlet.subscribers.remove(seen.append)
     return seen
 
 
@@ -130,7 +130,7 @@ def test_a_message_reaches_those_who_were_chosen(client: Client) -> None:
             text=text,
         )
 
-    messages = [each for each in events_of(send) if isinstance(each, signals.Message)]
+    messages = [each for each in events_of(send) if isinstance(each, event_bus.Message)]
     assert [str(each.key) for each in messages] == ["K7Q2ZD:alice", "K7Q2ZD:bob"]
     assert messages[0].data == {"announcement": text}
     assert log() == [
@@ -153,7 +153,7 @@ def test_a_site_may_send_messages_in_a_form_of_its_own(
     sent = events_of(
         lambda: act(client, "session_act", CODE, action="message", text="hi")
     )
-    data = [each.data for each in sent if isinstance(each, signals.Message)]
+    data = [each.data for each in sent if isinstance(each, event_bus.Message)]
     assert data == [["news", "hi"]]
 
 
@@ -164,7 +164,7 @@ def test_participants_are_disconnected_reset_and_removed(client: Client) -> None
         act(client, "participants_act", CODE, action="disconnect", chosen=["alice"])
 
     kinds = [type(each) for each in events_of(disconnect)]
-    assert signals.Disconnection in kinds
+    assert event_bus.Disconnection in kinds
     act(client, "participants_act", CODE, action="reset", chosen=["bob"])
     assert stores.get(Board, CODE, "bob").state.notes == ""
     assert stores.get(Board, CODE, "carol").state.notes == "secret of carol"

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from sessionstores import State, StoreKey, field, signals, stores
+from sessionstores import State, StoreKey, event_bus, field, stores
 from sessionstores.admin.audit import VIEWED
 from sessionstores.admin.redaction import MASK
 from sessionstores.backends import get_backend
@@ -59,20 +59,20 @@ def save(client: Client, state: Any, base: str, place: tuple[str, ...] = EDIT) -
 
 
 def test_what_is_saved_is_stored_told_and_logged(client: Client) -> None:
-    changes: list[signals.Event | signals.Note] = []
-    signals.outlet.subscribers.append(changes.append)
+    changes: list[event_bus.Event | event_bus.Note] = []
+    event_bus.outlet.subscribers.append(changes.append)
     try:
         state, base = form(client)
         state["deck"] = ["joker"]
         response = save(client, state, base)
     finally:
-        signals.outlet.subscribers.remove(changes.append)
+        event_bus.outlet.subscribers.remove(changes.append)
     assert response["Location"] == page("participant", *ALICE)
     assert board().state.deck == ["joker"]
     change, note = changes
-    assert isinstance(change, signals.Change)
+    assert isinstance(change, event_bus.Change)
     assert change.base == base
-    assert isinstance(note, signals.Note)
+    assert isinstance(note, event_bus.Note)
     assert (note.key, note.kind, note.text) == (StoreKey(*ALICE), "edited", "board")
     entry = LogEntry.objects.latest("pk")
     assert entry.object_repr == "K7Q2ZD:alice"

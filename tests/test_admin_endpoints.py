@@ -9,10 +9,10 @@ import pytest
 from django.test import Client, override_settings
 from prometheus_client.parser import text_string_to_metric_families
 
-from sessionstores import ActionRejected, metrics, signals, stores
+from sessionstores import ActionRejected, event_bus, metrics, stores
 from sessionstores.admin import endpoints
+from sessionstores.counters import counters
 from sessionstores.keys import StoreKey
-from sessionstores.tries import counters
 from tests.staff import CODE, fill, page, signed_in
 from tests.test_admin_session import connect
 from tests.workshop.states import Agenda, Board
@@ -90,7 +90,7 @@ def test_metrics_are_what_prometheus_reads_and_name_nobody() -> None:
     with pytest.raises(ZeroDivisionError):
         stores.get(Board, CODE, "alice").dispatch(_fail)
     stores.cleanup_participant(CODE, "bob")
-    signals.outlet.publish(signals.Note(StoreKey(CODE, "alice"), "resumed"))
+    event_bus.outlet.publish(event_bus.Note(StoreKey(CODE, "alice"), "resumed"))
     response = client.get(page("metrics"))
     after = families(response)
     assert response["Content-Type"].startswith("text/plain")
@@ -126,18 +126,18 @@ def _fail(board: Board) -> None:
 
 
 def test_patches_are_counted_with_their_bytes() -> None:
-    changes: list[signals.Event | signals.Note] = []
+    changes: list[event_bus.Event | event_bus.Note] = []
     fill("alice")
-    signals.outlet.subscribers.append(changes.append)
+    event_bus.outlet.subscribers.append(changes.append)
     try:
         stores.get(Agenda, CODE).dispatch(Agenda.advance)
     finally:
-        signals.outlet.subscribers.remove(changes.append)
-    before = (signals.patches.count, signals.patches.bytes)
-    (change,) = (each for each in changes if isinstance(each, signals.Change))
+        event_bus.outlet.subscribers.remove(changes.append)
+    before = (event_bus.patches.count, event_bus.patches.bytes)
+    (change,) = (each for each in changes if isinstance(each, event_bus.Change))
     size = len(change.operations)
     assert len(change.operations) == size
-    assert (signals.patches.count, signals.patches.bytes) == (
+    assert (event_bus.patches.count, event_bus.patches.bytes) == (
         before[0] + 1,
         before[1] + size,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from django.apps import apps
 from django.core.checks.registry import registry
 
-from sessionstores.signals import outlet
+from sessionstores.event_bus import outlet
 from sessionstores.state import get_state
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 
 from sessionstores import broadcast as module
-from sessionstores import events, signals
+from sessionstores import event_bus, events
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
 from sessionstores.channel import MESSAGE_TYPE, counters
@@ -296,7 +296,7 @@ async def test_many_threads_share_one_publisher(remote: Remote) -> None:
         )
 
     def publish(number: int) -> None:
-        module.broadcast(signals.Message(ALICE, number, frozenset([FAR])))
+        module.broadcast(event_bus.Message(ALICE, number, frozenset([FAR])))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(publish, range(100)))
@@ -340,21 +340,21 @@ async def test_without_a_layer_other_processes_are_left_to_their_heartbeat(
 @pytest.mark.parametrize(
     "event",
     [
-        signals.Removal(ALICE, "idle"),
-        signals.Message(StoreKey.of_session(CODE), {"a": ["ü", None, 1.5]}),
-        signals.Revocation(ALICE),
-        signals.Attendance(StoreKey.of_session(CODE)),
-        signals.Disconnection(ALICE),
+        event_bus.Removal(ALICE, "idle"),
+        event_bus.Message(StoreKey.of_session(CODE), {"a": ["ü", None, 1.5]}),
+        event_bus.Revocation(ALICE),
+        event_bus.Attendance(StoreKey.of_session(CODE)),
+        event_bus.Disconnection(ALICE),
     ],
 )
-def test_an_event_survives_the_journey(event: signals.Hint) -> None:
+def test_an_event_survives_the_journey(event: event_bus.Hint) -> None:
     again: Any = events.decode(events.encode(event))
     assert type(again) is type(event)
     assert vars(again) == vars(event)
 
 
 def test_a_change_survives_the_journey() -> None:
-    change = signals.Change(
+    change = event_bus.Change(
         ALICE,
         "7f3a.1-00000001",
         "7f3a.2-00000002",
@@ -368,7 +368,7 @@ def test_a_change_survives_the_journey() -> None:
 
 
 def test_a_reset_travels_without_operations() -> None:
-    change = signals.Change(
+    change = event_bus.Change(
         ALICE, "7f3a.1-00000001", "8f3a.1-00000002", {}, {"board": None}, reset=True
     )
     again: Any = events.decode(events.encode(change))
@@ -380,7 +380,7 @@ async def test_what_is_for_the_timeline_only_goes_to_no_tab_and_no_process(
     alice: Socket, layer: Recorder
 ) -> None:
     await far_follower("alice", SESSION)
-    signals.outlet.publish(signals.Note(ALICE, "joined"))
+    event_bus.outlet.publish(event_bus.Note(ALICE, "joined"))
     await note("x")
     await alice.expect("patch")
     await until(lambda: layer.sent)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores import codec, portable, signals
+from sessionstores import codec, event_bus, portable
 from sessionstores.exceptions import StateCorrupt
 from sessionstores.keys import StoreKey
 from sessionstores.state import State, field, registry
@@ -128,7 +128,7 @@ def test_an_edit_gives_the_operations_that_the_stored_forms_give(
     before, after = codec.encode(old), codec.encode(new)
     unchanged = codec.load(Table, before)[1]
     slow, quick = (
-        signals.Change(
+        event_bus.Change(
             StoreKey("K7Q2ZD", "alice"),
             "7f3a.1-9f3ac21b",
             "7f3a.2-9f3ac21b",

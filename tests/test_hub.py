@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 
-from sessionstores import channel, events, signals
+from sessionstores import channel, event_bus, events, signals
 from sessionstores import hub as module
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
@@ -137,12 +137,12 @@ async def test_a_layer_that_is_down_is_tried_again_until_it_works(
     await hub.pulse()
     followers = await get_backend(blocking=False).followers(ALICE)
     assert hub.process in followers
-    await layer.send(hub.process, message(signals.Message(ALICE, "back")))
+    await layer.send(hub.process, message(event_bus.Message(ALICE, "back")))
     await alice.expect("ping")
     await alice.expect("message", data="back")
 
 
-def message(event: signals.Event) -> dict[str, str]:
+def message(event: event_bus.Event) -> dict[str, str]:
     return {"type": MESSAGE_TYPE, "body": events.encode(event)}
 
 
@@ -169,7 +169,7 @@ async def test_a_layer_message_of_another_version_is_counted_and_ignored(
     layer: Any = channel_layers["default"]
     unknown = counters.unknown
     await layer.send(current_hub().process, odd)
-    await layer.send(current_hub().process, message(signals.Message(ALICE, 1)))
+    await layer.send(current_hub().process, message(event_bus.Message(ALICE, 1)))
     await alice.expect("message", data=1)
     assert counters.unknown == unknown + 1
 
@@ -591,9 +591,9 @@ async def test_a_message_reaches_whom_it_is_for(tab: Opener) -> None:
 async def test_a_lost_record_costs_a_snapshot_and_no_end(tab: Opener) -> None:
     alice, bob = await tab("alice"), await tab("bob")
     await get_backend(blocking=False).delete(ALICE)
-    current_hub().deliver(signals.Removal(ALICE, "lost"))
+    current_hub().deliver(event_bus.Removal(ALICE, "lost"))
     await alice.expect("snapshot", doc="me", reset=True)
-    current_hub().deliver(signals.Removal(StoreKey.of_session(CODE), "lost"))
+    current_hub().deliver(event_bus.Removal(StoreKey.of_session(CODE), "lost"))
     await alice.expect("snapshot", doc="session", reset=False)
     await bob.expect("snapshot", doc="session", reset=False)
 
@@ -603,7 +603,7 @@ async def test_an_event_from_another_thread_is_delivered_in_the_loop(
 ) -> None:
     alice = await tab("alice")
     hub = current_hub()
-    event = signals.Message(ALICE, "hi")
+    event = event_bus.Message(ALICE, "hi")
     thread = threading.Thread(target=hub.deliver, args=(event,))
     thread.start()
     await alice.expect("message", data="hi")
@@ -616,7 +616,7 @@ def test_a_hub_whose_loop_was_closed_is_forgotten() -> None:
     hub.process = "specific.gone!x"
     hubs[hub.process] = hub
     loop.close()
-    hub.deliver(signals.Message(ALICE, "hi"))
+    hub.deliver(event_bus.Message(ALICE, "hi"))
     assert hub.process not in hubs
 
 
@@ -628,9 +628,9 @@ async def test_a_delivery_that_breaks_does_not_stop_the_listener(
     layer: Any = channel_layers["default"]
     with monkeypatch.context() as fault:
         fault.setattr(hub, "following", None)
-        await layer.send(hub.process, message(signals.Message(ALICE, 1)))
+        await layer.send(hub.process, message(event_bus.Message(ALICE, 1)))
         await until(lambda: "Delivery of Message failed" in caplog.text)
-    await layer.send(hub.process, message(signals.Message(ALICE, 2)))
+    await layer.send(hub.process, message(event_bus.Message(ALICE, 2)))
     await alice.expect("message", data=2)
 
 
@@ -723,7 +723,7 @@ async def test_a_hub_that_is_cancelled_while_it_starts_still_listens(
     alice = await second
     await until(lambda: current_hub().process.startswith("specific."))
     name = current_hub().process
-    await layer.send(name, message(signals.Message(ALICE, "heard")))
+    await layer.send(name, message(event_bus.Message(ALICE, "heard")))
     await alice.expect("message", data="heard")
 
 

@@ -16,15 +16,11 @@ from django.views import View
 
 from sessionstores import participants
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.decorators import ParticipantRequiredMixin, participant_required
+from sessionstores.joining import ajoin, join
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
-from sessionstores.participants import (
-    Participant,
-    ParticipantRequiredMixin,
-    ajoin,
-    join,
-    participant_required,
-)
+from sessionstores.participants import Participant
 
 pytestmark = [
     pytest.mark.urls(__name__),

@@ -14,6 +14,7 @@ from django.core import signing
 from django.test import RequestFactory
 
 from sessionstores import nudge, stores
+from sessionstores.event_bus import Note, outlet
 from sessionstores.keys import StoreKey
 from sessionstores.nudge import (
     FORBIDDEN,
@@ -24,7 +25,6 @@ from sessionstores.nudge import (
     allowed_user,
     make_staff_token,
 )
-from sessionstores.signals import Note, outlet
 from tests.sockets import CODE, PATIENCE, until
 from tests.staff import member
 from tests.workshop.states import Board

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 
-from sessionstores import presence, signals
+from sessionstores import event_bus, presence, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease, run
 from sessionstores.exceptions import InvalidKey, StoreUnavailable
@@ -34,12 +34,12 @@ def lease(
 
 
 @pytest.fixture
-def published() -> Iterator[list[signals.Event]]:
-    events: list[signals.Event] = []
-    before = list(signals.outlet.subscribers)
-    signals.outlet.subscribers[:] = [events.append]
+def published() -> Iterator[list[event_bus.Event]]:
+    events: list[event_bus.Event] = []
+    before = list(event_bus.outlet.subscribers)
+    event_bus.outlet.subscribers[:] = [events.append]
     yield events
-    signals.outlet.subscribers[:] = before
+    event_bus.outlet.subscribers[:] = before
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ async def test_an_outage_is_not_an_empty_room(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_joins_and_leaves_are_signalled_and_noted(
-    published: list[signals.Event], received: list[tuple[str, str, str]]
+    published: list[event_bus.Event], received: list[tuple[str, str, str]]
 ) -> None:
     backend = get_backend(blocking=False)
     await presence.joined(backend, [ALICE, BOB])
@@ -165,12 +165,12 @@ async def test_joins_and_leaves_are_signalled_and_noted(
     assert noted == [(ALICE, "joined"), (BOB, "joined"), (ALICE, "left")]
 
 
-def is_note(event: signals.Event) -> bool:
-    return isinstance(event, signals.Note)
+def is_note(event: event_bus.Event) -> bool:
+    return isinstance(event, event_bus.Note)
 
 
 async def test_those_who_follow_the_session_are_told_to_look_again(
-    published: list[signals.Event],
+    published: list[event_bus.Event],
 ) -> None:
     backend = get_backend(blocking=False)
     await presence.tell(backend, CODE)
@@ -178,13 +178,13 @@ async def test_those_who_follow_the_session_are_told_to_look_again(
     await backend.lease([lease("1"), lease("2", process="near")])
     await presence.tell(backend, CODE, besides=frozenset({"near"}))
     (event,) = published
-    assert isinstance(event, signals.Attendance)
+    assert isinstance(event, event_bus.Attendance)
     assert event.key == StoreKey.of_session(CODE)
     assert event.followers == {"far"}
 
 
 async def test_without_the_cache_nobody_is_told_and_nothing_raised(
-    published: list[signals.Event], monkeypatch: pytest.MonkeyPatch
+    published: list[event_bus.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = get_backend(blocking=False)
     await backend.lease([lease("1")])
@@ -195,7 +195,7 @@ async def test_without_the_cache_nobody_is_told_and_nothing_raised(
 
 async def test_of_many_who_reap_one_tells_of_each_leave(
     settings: Any,
-    published: list[signals.Event],
+    published: list[event_bus.Event],
     received: list[tuple[str, str, str]],
 ) -> None:
     settings.SESSIONSTORES = {"PRESENCE_LEASE": 0.01}
@@ -207,7 +207,7 @@ async def test_of_many_who_reap_one_tells_of_each_leave(
     found = await asyncio.gather(*(presence.reap(backend, [CODE]) for _ in range(10)))
     assert sorted(key for keys in found for key in keys) == [ALICE, BOB]
     assert sorted(received) == [("left", CODE, "alice"), ("left", CODE, "bob")]
-    told = [event for event in published if isinstance(event, signals.Attendance)]
+    told = [event for event in published if isinstance(event, event_bus.Attendance)]
     assert [event.followers for event in told] == [{"far"}] * len(told)
     assert told
 

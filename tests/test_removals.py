@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sessionstores import removals, signals
+from sessionstores import event_bus, removals, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Removed, run
 from sessionstores.keys import StoreKey
@@ -25,19 +25,19 @@ def told() -> Iterator[list[Any]]:
     """What tabs and receivers are told, in order."""
     seen: list[Any] = []
 
-    def publish(event: signals.Event) -> None:
-        assert isinstance(event, signals.Removal)
+    def publish(event: event_bus.Event) -> None:
+        assert isinstance(event, event_bus.Removal)
         seen.append((str(event.key), event.reason, event.followers))
 
     def receive(participant: str, reason: str, states: Any, **kwargs: Any) -> None:
         seen.append((participant, reason, states))
 
-    before = list(signals.outlet.subscribers)
-    signals.outlet.subscribers[:] = [publish]
+    before = list(event_bus.outlet.subscribers)
+    event_bus.outlet.subscribers[:] = [publish]
     signals.participant_removed.connect(receive)
     yield seen
     signals.participant_removed.disconnect(receive)
-    signals.outlet.subscribers[:] = before
+    event_bus.outlet.subscribers[:] = before
 
 
 def test_tabs_are_told_before_receivers_who_may_take_their_time(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from sessionstores import event_bus
 from sessionstores import roster as module
-from sessionstores import signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
 from sessionstores.exceptions import StoreUnavailable
@@ -75,12 +75,12 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 @pytest.fixture
-def published() -> Iterator[list[signals.Event]]:
-    events: list[signals.Event] = []
-    before = list(signals.outlet.subscribers)
-    signals.outlet.subscribers[:] = [events.append]
+def published() -> Iterator[list[event_bus.Event]]:
+    events: list[event_bus.Event] = []
+    before = list(event_bus.outlet.subscribers)
+    event_bus.outlet.subscribers[:] = [events.append]
     yield events
-    signals.outlet.subscribers[:] = before
+    event_bus.outlet.subscribers[:] = before
 
 
 def failing(kind: type[Exception]) -> Callable[..., Any]:
@@ -277,7 +277,7 @@ async def test_a_look_that_breaks_is_logged_and_the_next_one_comes(
 
 
 async def test_changes_of_many_tabs_are_leased_and_told_together(
-    roster: Roster, published: list[signals.Event], monkeypatch: pytest.MonkeyPatch
+    roster: Roster, published: list[event_bus.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far = Lease("far", StoreKey(CODE, "far"), "far", "c", frozenset({SESSION}))
     await get_backend(blocking=False).lease([far])
@@ -300,7 +300,7 @@ async def test_changes_of_many_tabs_are_leased_and_told_together(
     await until(lambda: tabs[0].shown["p0"] == (b'{"n":49}',))
     assert batches == [20]
     (event,) = published
-    assert isinstance(event, signals.Attendance)
+    assert isinstance(event, event_bus.Attendance)
     assert event.followers == {"far"}
     await roster.close()
 
@@ -339,7 +339,7 @@ async def test_with_its_last_tab_a_session_is_looked_at_no_more(
 
 
 async def test_who_does_not_come_back_is_reaped_when_the_grace_is_over(
-    roster: Roster, settings: Any, published: list[signals.Event]
+    roster: Roster, settings: Any, published: list[event_bus.Event]
 ) -> None:
     settings.SESSIONSTORES = {"LEAVE_GRACE": 0.05}
     backend = get_backend(blocking=False)
@@ -350,13 +350,13 @@ async def test_who_does_not_come_back_is_reaped_when_the_grace_is_over(
     await backend.release(alice.lease(), grace=0.05)
     roster.reap_later(CODE)
     await until(lambda: set(bob.shown) == {"bob"})
-    left = [event.key for event in published if isinstance(event, signals.Note)]
+    left = [event.key for event in published if isinstance(event, event_bus.Note)]
     assert left == [alice.key]
     await roster.close()
 
 
 async def test_a_leave_is_told_of_even_if_no_tab_is_left_here(
-    roster: Roster, settings: Any, published: list[signals.Event]
+    roster: Roster, settings: Any, published: list[event_bus.Event]
 ) -> None:
     settings.SESSIONSTORES = {"LEAVE_GRACE": 0.05}
     far = Lease("far", StoreKey(CODE, "far"), "far", "c", frozenset({SESSION}))
@@ -370,9 +370,9 @@ async def test_a_leave_is_told_of_even_if_no_tab_is_left_here(
     published.clear()
     await until(lambda: len(published) == 2)
     told, noted = published
-    assert isinstance(told, signals.Attendance)
+    assert isinstance(told, event_bus.Attendance)
     assert told.followers == {"far"}
-    assert isinstance(noted, signals.Note)
+    assert isinstance(noted, event_bus.Note)
     assert (noted.key, noted.kind) == (alice.key, "left")
 
 

@@ -11,13 +11,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 
-from sessionstores import (
-    InvalidKey,
-    SessionLocked,
-    State,
-    UnknownSession,
-    signals,
-)
+from sessionstores import InvalidKey, SessionLocked, State, UnknownSession, event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease, Record, SessionInfo, Stale, run
 from sessionstores.keys import StoreKey
@@ -33,20 +27,20 @@ OWN = StoreKey.of_session(CODE)
 
 
 @pytest.fixture
-def events() -> Iterator[list[signals.Event]]:
+def events() -> Iterator[list[event_bus.Event]]:
     """Everything that is published during a test."""
-    seen: list[signals.Event] = []
-    signals.outlet.subscribers.append(seen.append)
+    seen: list[event_bus.Event] = []
+    event_bus.outlet.subscribers.append(seen.append)
     yield seen
-    signals.outlet.subscribers.remove(seen.append)
+    event_bus.outlet.subscribers.remove(seen.append)
 
 
-def notes(events: list[signals.Event]) -> list[tuple[str, str, str]]:
+def notes(events: list[event_bus.Event]) -> list[tuple[str, str, str]]:
     """Return what the timeline is told, without what it derives itself."""
     return [
         (str(event.key), event.kind, event.text)
         for event in events
-        if isinstance(event, signals.Note)
+        if isinstance(event, event_bus.Note)
     ]
 
 
@@ -60,7 +54,7 @@ def info(code: str = CODE) -> SessionInfo:
 
 
 def test_locked_session_refuses_newcomers_until_it_is_unlocked(
-    events: list[signals.Event],
+    events: list[event_bus.Event],
 ) -> None:
     board = stores.get(Board, CODE, "alice")
     board.snapshot()
@@ -82,7 +76,7 @@ def test_locked_session_refuses_newcomers_until_it_is_unlocked(
 
 
 def test_session_is_kept_as_long_as_the_longest_extension_says(
-    events: list[signals.Event],
+    events: list[event_bus.Event],
 ) -> None:
     code = stores.create_session(keep=60)
     assert stores.extend(code, 3_600) is True
@@ -124,7 +118,7 @@ def test_session_can_be_kept_for_a_century() -> None:
     ],
 )
 def test_session_that_is_not_there_is_unknown(
-    call: Callable[[], object], events: list[signals.Event]
+    call: Callable[[], object], events: list[event_bus.Event]
 ) -> None:
     with pytest.raises(UnknownSession, match="no session K7Q2ZD"):
         call()
@@ -139,13 +133,15 @@ def test_session_that_is_not_there_is_unknown(
 # Disconnecting
 
 
-def test_disconnection_is_told_to_those_who_follow(events: list[signals.Event]) -> None:
+def test_disconnection_is_told_to_those_who_follow(
+    events: list[event_bus.Event],
+) -> None:
     stores.get(Board, CODE, "alice").snapshot()
     lease = Lease("c1", ALICE, "web-1", "tab", frozenset(["alice", "*"]))
     run(get_backend(blocking=True).lease([lease]))
     stores.disconnect(CODE, "alice")
     stores.disconnect(CODE)
-    told = [event for event in events if isinstance(event, signals.Disconnection)]
+    told = [event for event in events if isinstance(event, event_bus.Disconnection)]
     assert [(str(event.key), event.followers) for event in told] == [
         ("K7Q2ZD:alice", {"web-1"}),
         ("K7Q2ZD:*", {"web-1"}),
@@ -159,7 +155,7 @@ def test_disconnection_is_told_to_those_who_follow(events: list[signals.Event]) 
 
 
 def test_reset_makes_all_states_fresh_in_a_new_incarnation(
-    events: list[signals.Event],
+    events: list[event_bus.Event],
 ) -> None:
     board, agenda = stores.get(Board, CODE, "alice"), stores.get(Agenda, CODE)
     board.dispatch(Board.note, "mine")
@@ -173,13 +169,13 @@ def test_reset_makes_all_states_fresh_in_a_new_incarnation(
     change = next(
         event
         for event in reversed(events)
-        if isinstance(event, signals.Change) and event.key == ALICE
+        if isinstance(event, event_bus.Change) and event.key == ALICE
     )
     assert (change.reset, change.base, change.rev) == (True, before, after.rev)
     assert ("K7Q2ZD:alice", "reset", "") in notes(events)
 
 
-def test_reset_of_nobody_creates_nobody(events: list[signals.Event]) -> None:
+def test_reset_of_nobody_creates_nobody(events: list[event_bus.Event]) -> None:
     assert stores.reset(CODE, "alice") is False
     assert stores.sessions() == []
     assert notes(events) == []
@@ -253,7 +249,7 @@ async def test_every_method_refuses_an_event_loop() -> None:
             call()
 
 
-async def test_every_method_has_a_twin(events: list[signals.Event]) -> None:
+async def test_every_method_has_a_twin(events: list[event_bus.Event]) -> None:
     code = await stores.acreate_session()
     board = stores.get(Board, code, "alice")
     await board.adispatch(Board.note, "mine")

@@ -26,14 +26,7 @@ from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
 from sessionstores.revs import Rev
-from sessionstores.state import (
-    State,
-    action,
-    field,
-    get_action,
-    injected,
-    registry,
-)
+from sessionstores.state import State, action, field, get_action, injected, registry
 from tests.workshop.states import Agenda, Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")

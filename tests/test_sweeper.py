@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sessionstores import codec, lastsweep, series, signals, sweeper
+from sessionstores import codec, event_bus, lastsweep, series, signals, sweeper
 from sessionstores.backends.base import Backend, Lease, run
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import InvalidKey, StateCorrupt, StoreUnavailable
@@ -664,17 +664,17 @@ def test_pass_ends_with_a_sample(sweep: Sweeper, backend: LocMemBackend) -> None
 def test_timeline_is_told_how_many_were_swept(
     sweep: Sweeper, backend: LocMemBackend, clock: Clock
 ) -> None:
-    notes: list[signals.Note] = []
+    notes: list[event_bus.Note] = []
 
-    def keep(event: signals.Event) -> None:
-        if isinstance(event, signals.Note) and event.kind == "swept":
+    def keep(event: event_bus.Event) -> None:
+        if isinstance(event, event_bus.Note) and event.kind == "swept":
             notes.append(event)
 
     fill(backend, CODE, 5)
     clock.advance(IDLE)
-    signals.outlet.subscribers.append(keep)
+    event_bus.outlet.subscribers.append(keep)
     try:
         sweep(pace=Pace(2))
     finally:
-        signals.outlet.subscribers.remove(keep)
+        event_bus.outlet.subscribers.remove(keep)
     assert [(note.key, note.count) for note in notes] == [(OWN, 5)]

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from sessionstores import broadcast, signals
+from sessionstores import broadcast, event_bus
 from sessionstores import timeline as module
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import MAX_EVENTS, run
+from sessionstores.event_bus import Attendance, Change, Message, Note, Removal
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.hub import hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
-from sessionstores.signals import Attendance, Change, Message, Note, Removal
 from sessionstores.timeline import Timeline, timeline, write_timeline
 from tests.caches import SHARED, cache_on
 from tests.workshop.states import Board
@@ -394,7 +394,7 @@ async def test_what_fails_is_logged_and_reaches_nobody(
 def test_a_timeline_that_fails_fails_no_commit(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(event: signals.Event) -> bool:
+    def fail(event: event_bus.Event) -> bool:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(timeline, "_take", fail)

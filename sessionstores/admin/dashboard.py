@@ -28,12 +28,7 @@ from django.utils.translation import gettext as _
 
 from ..exceptions import InsideTransaction, InvalidKey, StateCorrupt, StoreUnavailable
 from ..models import LiveSession
-from .actions import (
-    act_on_participants,
-    act_on_session,
-    act_on_sessions,
-    sweep_now,
-)
+from .actions import act_on_participants, act_on_session, act_on_sessions, sweep_now
 from .audit import SITE
 from .edit import edit
 from .endpoints import bears_token, metrics, stats_json

@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
-from .. import codec, conf, signals
+from .. import codec, conf, event_bus
 from ..backends import get_backend
 from ..backends.base import Record, run
 from ..exceptions import (
@@ -87,7 +87,7 @@ def edit(frame: Frame, code: str, id: str, name: str) -> HttpResponse:
         messages.info(frame.request, _("Nothing was different, so nothing changed."))
     else:
         log(frame.user_id, [name_of(key)], f"Edited the state {name}: {base} to {rev}.")
-        signals.outlet.publish(signals.Note(key, "edited", name))
+        event_bus.outlet.publish(event_bus.Note(key, "edited", name))
         messages.success(frame.request, _("Saved. Every open tab shows it at once."))
     return HttpResponseRedirect(frame.url("participant", *key))
 

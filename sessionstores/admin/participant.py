@@ -16,12 +16,7 @@ from django.utils.translation import pgettext
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, Lease, ParticipantInfo, Record, run
-from ..exceptions import (
-    InsideTransaction,
-    StateCorrupt,
-    StoreUnavailable,
-    UnknownState,
-)
+from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable, UnknownState
 from ..keys import SESSION, StoreKey, cache_key
 from ..presence import attendees
 from ..state import get_state, states_in

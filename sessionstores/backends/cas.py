@@ -24,11 +24,11 @@ from .encoding import (
     record_of,
     successor,
 )
-from .followers import NOBODY
-from .index import ended
+from .errors import TRIES, contended, ended, is_another, untold
 from .overview import Overview
-from .primitive import TRIES, Versioned, contended, is_another, untold
+from .primitive import Versioned
 from .values import (
+    NOBODY,
     QUARANTINE,
     Attempt,
     Committed,

@@ -11,7 +11,7 @@ import msgspec
 from ..exceptions import StateCorrupt
 from ..keys import SESSION, StoreKey
 from ..revs import History, Rev
-from .values import CLIENT_MEMORY, Attempt, ClientEntry, Lease, Record
+from .values import Attempt, ClientEntry, Lease, Record, merged
 
 _CODE = re.compile(rb"[A-Z0-9]{6}")
 _ID = re.compile(rb"[a-zA-Z0-9_-]{1,64}")
@@ -194,19 +194,6 @@ def successor(
         states,
         merged(base.clients, attempt, now),
     )
-
-
-def merged(
-    clients: Mapping[str, ClientEntry], attempt: Attempt | None, now: float
-) -> dict[str, ClientEntry]:
-    """Return what a record remembers of clients after a commit at `now`."""
-    since = now - CLIENT_MEMORY
-    kept = {id: entry for id, entry in clients.items() if entry.at > since}
-    if attempt is not None:
-        known = kept.get(attempt.client)
-        last = max(attempt.id, known.last) if known else attempt.id
-        kept[attempt.client] = ClientEntry(last, dict(attempt.rejected), now)
-    return kept
 
 
 def decode_connections(value: bytes) -> list[Connection]:

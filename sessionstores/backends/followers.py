@@ -9,9 +9,7 @@ from .. import conf
 from ..keys import SESSION, StoreKey, cache_key
 from .encoding import decode_followers, encode
 from .primitive import FOLLOWERS, Primitive
-from .values import EVERYONE, Lease
-
-NOBODY: frozenset[str] = frozenset()
+from .values import EVERYONE, NOBODY, Lease
 
 
 class Followers(Primitive):

@@ -13,9 +13,6 @@ from typing import NamedTuple
 
 from .. import conf
 from ..exceptions import (
-    LimitReached,
-    SessionEnded,
-    SessionLocked,
     StateCorrupt,
     StoreUnavailable,
 )
@@ -36,7 +33,16 @@ from .encoding import (
     with_line,
     without_lines,
 )
-from .primitive import ABSENT, TRIES, Versioned, contended
+from .errors import (
+    TRIES,
+    check_participants,
+    check_sessions,
+    contended,
+    ended,
+    locked,
+    too_many_sessions,
+)
+from .primitive import ABSENT, Versioned
 from .values import Opened
 
 
@@ -240,42 +246,3 @@ class Index(Connections):
         with suppress(StateCorrupt):
             if found is not None and decode_head(key, found.value).rev == rev:
                 await self._drop(self._record(key), found.token)
-
-
-def ended(session: str) -> SessionEnded:
-    """Return the error for a session under a tombstone."""
-    return SessionEnded(
-        f"Session {session} was ended; its code stays closed for TOKEN_MAX_AGE. Start "
-        "a new session."
-    )
-
-
-def locked(key: StoreKey) -> SessionLocked:
-    """Return the error for a newcomer to a locked session."""
-    return SessionLocked(
-        f"Session {key.session} takes no newcomers, so {key.participant} cannot join. "
-        "Unlock it first."
-    )
-
-
-def check_participants(session: str, count: int, limit: int) -> None:
-    """Raise `LimitReached` if a session with `count` participants takes no more."""
-    if count >= limit:
-        raise LimitReached(
-            f"Session {session} has {count} participants, all that MAX_PARTICIPANTS "
-            "allows. Remove some, or raise it in SESSIONSTORES."
-        )
-
-
-def check_sessions(session: str, count: int) -> None:
-    """Raise `LimitReached` if `count` sessions, this one included, are too many."""
-    if count > conf.get().max_sessions:
-        raise too_many_sessions(session)
-
-
-def too_many_sessions(session: str) -> LimitReached:
-    """Return the error for a session that would be one too many."""
-    return LimitReached(
-        f"Session {session} would be one more than the {conf.get().max_sessions} that "
-        "MAX_SESSIONS allows. End some, or raise it in SESSIONSTORES."
-    )

@@ -14,11 +14,9 @@ import msgspec
 from .. import conf
 from ..exceptions import StoreUnavailable
 from ..keys import SESSION, StoreKey, cache_key, shared_key
-from ..revs import Rev
-from .base import Backend, Record
+from .base import Backend
+from .errors import TRIES, contended, unavailable
 
-# Somebody gets through at each try, so this many in vain mean that the cache is sick.
-TRIES = 64
 _EAGER_TRIES = 3
 _MAX_PAUSE = 0.05
 
@@ -186,35 +184,3 @@ class Primitive(Backend):
     def _buckets(self) -> list[str]:
         prefix = conf.get().key_prefix
         return [shared_key(prefix, "reg", str(n)) for n in range(BUCKETS)]
-
-
-def contended(key: object) -> StoreUnavailable:
-    """Return the error for a key that changed at every one of our tries."""
-    return StoreUnavailable(
-        f"{key} changed at each of {TRIES} tries to write it. Nothing was written; try "
-        "again when there is less going on."
-    )
-
-
-def is_another(record: Record, base: Record, rev: Rev) -> bool:
-    """Tell whether a record has begun anew, neither on `base` nor with `rev`.
-
-    Whatever was committed in between has left no trace.
-    """
-    return record.rev.incarnation not in (base.rev.incarnation, rev.incarnation)
-
-
-def untold(rev: Rev, found: Record) -> StoreUnavailable:
-    """Return the error for a commit that may be in what `found` no longer tells of."""
-    return StoreUnavailable(
-        f"Whether the commit of {rev} to {found.key} is in cannot be told: the record "
-        f"is at {found.rev}, past its memory. Read it before you try again."
-    )
-
-
-def unavailable(error: Exception) -> StoreUnavailable:
-    """Return the error for a cache that did not answer, or answered that it cannot."""
-    return StoreUnavailable(
-        f"The cache did not answer ({type(error).__name__}: {error}). What was being "
-        "written may or may not be in; read before you try again."
-    )

@@ -22,9 +22,15 @@ from .. import conf
 from ..exceptions import SessionStoresError, StoreUnavailable
 from ..keys import StoreKey, cache_key
 from ..revs import Rev
-from .encoding import merged
-from .index import check_participants, ended, locked
-from .primitive import TRIES, contended, is_another, untold
+from .errors import (
+    TRIES,
+    check_participants,
+    contended,
+    ended,
+    is_another,
+    locked,
+    untold,
+)
 from .recent import Recent
 from .redis_commands import SOON
 from .redis_places import place_of
@@ -50,6 +56,7 @@ from .values import (
     Removed,
     Stale,
     Unchanged,
+    merged,
 )
 
 logger = logging.getLogger("sessionstores.backends")

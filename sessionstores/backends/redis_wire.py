@@ -12,9 +12,9 @@ import msgspec
 from ..exceptions import StateCorrupt
 from ..keys import StoreKey
 from ..revs import History, Rev
-from .followers import NOBODY
 from .values import (
     ACTIVITY_MINUTES,
+    NOBODY,
     Attempt,
     ClientEntry,
     Lease,

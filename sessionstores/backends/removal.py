@@ -9,10 +9,9 @@ from contextlib import suppress
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from .encoding import decode, decode_head, has_line, ids_in, without_lines
-from .followers import NOBODY
 from .index import Index, Place
 from .primitive import ABSENT, Versioned
-from .values import Removed
+from .values import NOBODY, Removed
 
 # So much later, what is being created or removed agrees with the index again.
 LOOK_AGAIN = 0.01

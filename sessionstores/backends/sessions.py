@@ -22,8 +22,9 @@ from .encoding import (
     has_line,
     ids_in,
 )
+from .errors import TRIES, contended
 from .notes import decode_notes, events_in, with_notes
-from .primitive import ABSENT, TRIES, contended
+from .primitive import ABSENT
 from .removal import Removal, is_idle
 from .values import ParticipantInfo, Removed, SessionInfo
 

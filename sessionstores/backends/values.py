@@ -235,3 +235,19 @@ class Finding(NamedTuple):
     level: Literal["ok", "warning", "error"]
     text: str
     hint: str = ""
+
+
+NOBODY: frozenset[str] = frozenset()
+
+
+def merged(
+    clients: Mapping[str, ClientEntry], attempt: Attempt | None, now: float
+) -> dict[str, ClientEntry]:
+    """Return what a record remembers of clients after a commit at `now`."""
+    since = now - CLIENT_MEMORY
+    kept = {id: entry for id, entry in clients.items() if entry.at > since}
+    if attempt is not None:
+        known = kept.get(attempt.client)
+        last = max(attempt.id, known.last) if known else attempt.id
+        kept[attempt.client] = ClientEntry(last, dict(attempt.rejected), now)
+    return kept

@@ -12,13 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from sessionstores.backends import cas
-from sessionstores.backends.base import (
-    Attempt,
-    Committed,
-    Record,
-    Stale,
-    run,
-)
+from sessionstores.backends.base import Attempt, Committed, Record, Stale, run
 from sessionstores.backends.encoding import codes_in, ids_in
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.backends.primitive import Versioned

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from channels.layers import channel_layers, get_channel_layer
 
-from sessionstores import broadcast, channel, events, heartbeat, signals
+from sessionstores import broadcast, channel, event_bus, events, heartbeat
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
 from sessionstores.channel import MESSAGE_TYPE, counters
@@ -253,7 +253,7 @@ def tabs(settings: Any) -> Callable[[str, int], AbstractAsyncContextManager[Sock
 async def heard(alice: Socket, data: str) -> None:
     """Have another process send messages until one arrives at the tab."""
     far: Any = channel_layers.make_backend("default")
-    message = events.encode(signals.Message(ALICE, data))
+    message = events.encode(event_bus.Message(ALICE, data))
 
     async def send() -> None:
         while True:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sessionstores import broadcast, signals
+from sessionstores import broadcast, event_bus, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import MAX_META_BYTES, Lease, run
 from sessionstores.channel import counters
@@ -184,7 +184,7 @@ async def test_who_is_removed_or_sent_away_has_left_at_once(
         await stores.aend_session(CODE)
     else:
         followers = await get_backend(blocking=False).followers(ALICE)
-        signals.outlet.publish(signals.Disconnection(ALICE, followers))
+        event_bus.outlet.publish(event_bus.Disconnection(ALICE, followers))
     await alice.expect("end", reason=way, retry=False)
     code = await alice.closed()
     assert code == (Close.DISCONNECTED if way == "disconnected" else Close.ENDED)
@@ -203,7 +203,7 @@ async def test_a_disconnection_of_a_session_closes_the_tabs_of_all(
     tabs = [await tab("alice"), await tab("bob")]
     key = StoreKey.of_session(CODE)
     followers = await get_backend(blocking=False).followers(key)
-    signals.outlet.publish(signals.Disconnection(key, followers))
+    event_bus.outlet.publish(event_bus.Disconnection(key, followers))
     for socket in tabs:
         await socket.expect("end", reason="disconnected", retry=False)
         assert await socket.closed() == Close.DISCONNECTED
