@@ -18,10 +18,7 @@ from urllib.parse import urlparse
 from channels.consumer import AsyncConsumer
 from channels.security.websocket import AllowedHostsOriginValidator
 
-from . import (
-    conf,
-    protocol,
-)
+from . import conf, protocol
 from .backends import get_backend
 from .connection import Connection, public
 from .dispatch import Bucket, Dispatcher

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from . import conf
 from .alerts import Leak, oversized
 from .backends.base import Server, SessionSummary
+from .humanize import size, span
 from .keys import StoreKey
 from .lastsweep import LastSweep
-from .units import size, span
 
 # Growth is steady if it goes on over all these parts of the series, by so much each,
 # and in all; less than so many bytes are nobody's worry.

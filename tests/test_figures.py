@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import translation
 
-from sessionstores.figures import number_text, percent_text, size_text
+from sessionstores.humanize import number_text, percent_text, size_text
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,10 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.keys import cache_key
 from sessionstores.lastsweep import Sweep, last_sweep
-from sessionstores.management import terminal
+from sessionstores.management import output
+from sessionstores.management.arguments import positive, positive_seconds, seconds_in
 from sessionstores.management.commands.sweepstores import Command
-from sessionstores.management.terminal import positive, positive_seconds, seconds_in
-from sessionstores.management.wording import in_words
+from sessionstores.management.output import in_words
 from sessionstores.manager import stores
 from tests.caches import SHARED, cache_on
 from tests.databases import database
@@ -278,9 +278,9 @@ def test_cache_in_the_memory_of_another_process_is_said_to_be_out_of_sight(
     (line,) = errors.splitlines()
     assert "in the memory of the process that serves the site" in line
     assert "AUTO_SWEEP" in line
-    for arguments in ("--dry-run", "--loop"):
+    for option in ("--dry-run", "--loop"):
         with pytest.raises(CommandError, match="AUTO_SWEEP") as caught:
-            here(arguments)
+            here(option)
         assert caught.value.returncode == 3
 
 
@@ -356,7 +356,7 @@ def test_long_pass_shows_a_bar_on_a_terminal_and_takes_it_away(
     # A clock by which each look at it comes half a second after the one before.
     ticks = count(step=0.5)
     clock = SimpleNamespace(monotonic=lambda: next(ticks))
-    monkeypatch.setattr(terminal, "time", clock)
+    monkeypatch.setattr(output, "time", clock)
     fill(CODE, 4)
     ours, theirs = pty.openpty()
     with open(theirs, "w") as screen:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessionstores.units import size, span
+from sessionstores.humanize import size, span
 
 
 @pytest.mark.parametrize(

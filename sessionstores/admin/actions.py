@@ -22,7 +22,7 @@ from ..exceptions import (
     StoreUnavailable,
     UnknownSession,
 )
-from ..figures import number_text, size_text
+from ..humanize import number_text, size_text
 from ..keys import StoreKey
 from ..manager import stores
 from ..summaries import read_summaries

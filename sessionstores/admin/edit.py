@@ -23,7 +23,7 @@ from ..exceptions import (
     StoreUnavailable,
     UnknownState,
 )
-from ..figures import size_text
+from ..humanize import size_text
 from ..keys import StoreKey
 from ..manager import stores
 from ..patch import diff

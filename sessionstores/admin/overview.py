@@ -16,7 +16,7 @@ from ..autosweep import FREQUENCY, JITTER, autosweep, is_wanted
 from ..backends import get_backend
 from ..backends.base import Lease, SessionSummary, run
 from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
-from ..figures import number_text, percent_text, size_text
+from ..humanize import number_text, percent_text, size_text
 from ..manager import stores
 from ..presence import attendees
 from ..series import SAMPLE_SECONDS

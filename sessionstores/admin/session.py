@@ -14,7 +14,7 @@ from ..alerts import BUDGET_PER_PARTICIPANT
 from ..backends import get_backend
 from ..backends.base import Backend, ParticipantInfo, SessionInfo, run
 from ..exceptions import InsideTransaction, StoreUnavailable
-from ..figures import number_text, size_text
+from ..humanize import number_text, size_text
 from ..keys import SESSION, StoreKey
 from ..presence import Attendee, attendees
 from . import chart

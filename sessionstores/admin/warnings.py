@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..alerts import Leak
-from ..figures import number_text, size_text
+from ..humanize import number_text, size_text
 
 _SPANS = (86_400, 3_600, 60)
 

@@ -12,10 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from .. import conf
-from ..exceptions import (
-    StateCorrupt,
-    StoreUnavailable,
-)
+from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..revs import Rev
 from .connections import Connections

@@ -21,7 +21,8 @@ from ...backends.base import Backend, Finding, run
 from ...channel import LAYER_SECONDS, reaches_others
 from ...checks import TAG, usable_conf
 from ...exceptions import StoreUnavailable
-from ..terminal import for_readers, while_read
+from ..arguments import for_readers
+from ..interrupts import while_read
 
 # From good to bad; the last two are trouble.
 LEVELS = ("ok", "note", "warning", "error")

@@ -23,18 +23,9 @@ from ...lastsweep import Sweep
 from ...stats import gather
 from ...sweeper import Pace, sweep
 from ...timeline import timeline
-from ..terminal import (
-    USAGE,
-    Bar,
-    Interrupt,
-    chosen,
-    one_line,
-    positive,
-    positive_seconds,
-    seconds_in,
-    while_read,
-)
-from ..wording import Listing, in_words
+from ..arguments import USAGE, chosen, one_line, positive, positive_seconds, seconds_in
+from ..interrupts import Interrupt, while_read
+from ..output import Bar, Listing, in_words
 
 # Exit codes, beside that for usage and Django's own for a command that failed.
 FAILED, INVISIBLE, LEAKING = 1, 3, 4

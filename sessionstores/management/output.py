@@ -1,14 +1,15 @@
-"""What a sweep did, in words: a line for each session or record, and one for all."""
+"""Output of the commands: a sweep in words, a list by session, a progress bar."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 from django.core.management.base import OutputWrapper
 
+from ..humanize import size, span
 from ..keys import StoreKey
 from ..lastsweep import Sweep
-from ..units import size, span
 
 # What a record is listed as, by the figure that it counts in.
 _LISTED = {
@@ -78,3 +79,32 @@ class Listing:
             self._out.write(f"{self._session}  {told}, {size(self._taken)}")
         self._counts.clear()
         self._taken = 0
+
+
+class Bar:
+    """Shows on a terminal how far a pass is that takes longer than a second."""
+
+    WIDTH = 20
+
+    def __init__(self, out: OutputWrapper, verbosity: int) -> None:
+        self._out = out
+        self._next = time.monotonic() + 1 if verbosity and out.isatty() else None
+        self._shown = False
+
+    def show(self, done: Sweep) -> None:
+        """Draw it anew, ten times a second at most."""
+        now = time.monotonic()
+        if self._next is None or now < self._next or done.finished:
+            return
+        self._next, self._shown = now + 0.1, True
+        share = done.visited / done.due if done.due else 0
+        filled = "#" * round(share * self.WIDTH)
+        text = f"[{filled:{self.WIDTH}}] {share:4.0%}, {done.participants:,} removed"
+        self._out.write(f"\r{text}", ending="")
+        self._out.flush()
+
+    def clear(self) -> None:
+        """Leave the line empty."""
+        if self._shown:
+            self._out.write("\r\x1b[K", ending="")
+            self._out.flush()
