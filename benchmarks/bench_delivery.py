@@ -19,7 +19,7 @@ django.setup()
 
 from benchmarks.states import Board  # noqa: E402
 from sessionstores import Participant, event_bus, stores  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab  # noqa: E402
 
 ROUNDS = 7

@@ -17,7 +17,7 @@ django.setup()
 from django.core.cache.backends.locmem import LocMemCache  # noqa: E402
 
 from sessionstores import State, action, event_bus, field, stores  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 
 ROUNDS = 7
 CALLS = 2_000

@@ -29,7 +29,7 @@ from django.test import override_settings  # noqa: E402
 
 from benchmarks.states import Board  # noqa: E402
 from sessionstores import Participant, event_bus, stores  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab  # noqa: E402
 from tests.servers import Valkey  # noqa: E402
 

@@ -24,7 +24,7 @@ from .joining import ajoin, join
 from .keys import StoreKey
 from .manager import stores
 from .participants import Participant
-from .state import State, action, field, injected
+from .state.declaration import State, action, field, injected
 from .store import Snapshot, Store
 
 __version__ = "0.1.0.dev0"

@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 from . import conf
 from .backends import problem
 from .middleware import ParticipantMiddleware
-from .state import registry
+from .state.declaration import registry
 
 TAG = "sessionstores"
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from . import codec, protocol
+from . import protocol
 from .backends.base import MAX_META_BYTES, Backend, Lease, Record
 from .document import Document
 from .event_bus import Change
@@ -21,9 +21,10 @@ from .keys import StoreKey
 from .outbox import Outbox
 from .protocol import BadFrame, Close
 from .records import open_document
-from .revs import Rev
 from .roster import NOBODY, View
-from .state import states_in
+from .state import codec
+from .state.declaration import states_in
+from .state.revisions import Rev
 from .tokens import Claims
 
 logger = logging.getLogger("sessionstores.delivery")

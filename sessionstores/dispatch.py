@@ -21,7 +21,7 @@ from .exceptions import (
     StoreUnavailable,
 )
 from .participants import Participant
-from .state import State, get_action, get_state
+from .state.declaration import State, get_action, get_state
 from .tokens import Claims
 from .transactions import Outcome, perform
 

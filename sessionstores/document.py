@@ -5,7 +5,7 @@ from __future__ import annotations
 from .event_bus import Change
 from .events import RemoteChange
 from .keys import StoreKey
-from .revs import Rev
+from .state.revisions import Rev
 
 
 class Document:

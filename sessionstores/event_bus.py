@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from . import codec
 from .keys import StoreKey
-from .patch import Operation, diff
-from .state import State
+from .state import codec
+from .state.declaration import State
+from .state.patch import Operation, diff
 
 logger = logging.getLogger("sessionstores")
 

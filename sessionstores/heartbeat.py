@@ -11,7 +11,7 @@ from .connection import Connection
 from .exceptions import InvalidToken, SessionEnded
 from .keys import StoreKey
 from .protocol import Close
-from .revs import Rev
+from .state.revisions import Rev
 from .tokens import Claims, check_claims, make_token
 
 # A tab that owes a pong for so many heartbeats is given up.

@@ -26,9 +26,9 @@ from .connection import Connection
 from .exceptions import StoreUnavailable
 from .keys import StoreKey
 from .protocol import Close
-from .revs import Rev
 from .roster import Roster
 from .series import sample
+from .state.revisions import Rev
 from .timeline import write_timeline
 
 logger = logging.getLogger("sessionstores.delivery")

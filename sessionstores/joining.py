@@ -12,7 +12,7 @@ from .exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
 from .keys import check_code, check_participant
 from .participants import DEFAULT_ROLE, Participant
 from .records import open_record
-from .state import states_in
+from .state.declaration import states_in
 from .throttling import Guesses
 from .tokens import Claims, check_role, check_standing
 from .visitors import Visitor

@@ -15,7 +15,7 @@ from .backends.base import run
 from .exceptions import InvalidKey
 from .keys import SESSION, StoreKey, check_code, check_participant
 from .presence import Attendee, attendance
-from .state import State, get_state
+from .state.declaration import State, get_state
 from .stats import Stats, gather
 from .store import Store
 from .sweeper import Pace, Sweep, sweep

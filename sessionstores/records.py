@@ -9,13 +9,14 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from . import alerts, codec, conf, event_bus, signals
+from . import alerts, conf, event_bus, signals
 from .backends.base import Attempt, Backend, Committed, Record, Removed, Stale
 from .exceptions import StateCorrupt
 from .keys import StoreKey
 from .removals import tell_lost
-from .revs import Rev
-from .state import State, states_in
+from .state import codec
+from .state.declaration import State, states_in
+from .state.revisions import Rev
 from .tries import Tries
 
 logger = logging.getLogger("sessionstores.store")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from . import alerts, codec, conf, event_bus
+from . import alerts, conf, event_bus
 from .backends.base import Attempt, Backend, Record, Stale, Unchanged
 from .counters import counters
 from .exceptions import (
@@ -24,8 +24,9 @@ from .exceptions import (
 )
 from .keys import StoreKey
 from .records import Applied, commit, open_record, settle
-from .revs import Rev
-from .state import Action, State
+from .state import codec
+from .state.declaration import Action, State
+from .state.revisions import Rev
 from .tries import Tries
 
 S = TypeVar("S", bound=State)

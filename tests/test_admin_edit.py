@@ -16,7 +16,7 @@ from sessionstores.admin.audit import VIEWED
 from sessionstores.admin.redaction import MASK
 from sessionstores.backends import get_backend
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.state import registry
+from sessionstores.state.declaration import registry
 from tests.staff import ALL, CODE, fill, page, signed_in
 from tests.test_admin_overview import text_of
 from tests.workshop.states import Agenda, Board

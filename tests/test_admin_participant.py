@@ -13,7 +13,7 @@ from sessionstores import State, StoreKey, stores
 from sessionstores.admin.audit import VIEWED
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.state import registry
+from sessionstores.state.declaration import registry
 from tests.staff import ALL, CODE, fill, page, signed_in
 from tests.test_admin_overview import text_of
 from tests.test_admin_session import connect, row_of

@@ -11,7 +11,7 @@ from django.apps import apps
 from django.core.checks.registry import registry
 
 from sessionstores.event_bus import outlet
-from sessionstores.state import get_state
+from sessionstores.state.declaration import get_state
 
 ROOT = Path(__file__).parent.parent
 

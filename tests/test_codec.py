@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores import codec, portable
 from sessionstores.exceptions import StateCorrupt, StateTooLarge
-from sessionstores.state import State, field, registry
+from sessionstores.state import codec, json_rules
+from sessionstores.state.declaration import State, field, registry
 
 
 class Colour(enum.Enum):
@@ -112,7 +112,7 @@ def test_stored_form_is_the_version_and_the_json() -> None:
 TEXT = st.text(max_size=12)
 NUMBER = st.integers(-(2**53) + 1, 2**53 - 1)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-KEY = TEXT.filter(lambda key: key not in portable.REFUSED_NAMES)
+KEY = TEXT.filter(lambda key: key not in json_rules.REFUSED_NAMES)
 CARD = st.builds(Card, TEXT, FINITE, st.lists(st.builds(Card, TEXT, FINITE)))
 BOARD = st.builds(
     Board,
@@ -165,7 +165,7 @@ def test_what_is_stored_holds_no_flaw_whatever_an_action_left(value: Any) -> Non
         data = codec.encode(Open(value))
     except StateCorrupt:
         return
-    assert portable.flaw(codec.plain(data)) is None
+    assert json_rules.flaw(codec.plain(data)) is None
     assert codec.is_current(Open, data, codec.decode(Open, data))
 
 
@@ -505,4 +505,4 @@ def test_msgspec_errors_are_told_with_their_place() -> None:
     ):
         with pytest.raises(msgspec.ValidationError) as caught:
             msgspec.convert(body, Outer)
-        assert portable.explain(caught.value) == told
+        assert json_rules.explain(caught.value) == told

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores import codec, event_bus, portable
+from sessionstores import event_bus
 from sessionstores.exceptions import StateCorrupt
 from sessionstores.keys import StoreKey
-from sessionstores.state import State, field, registry
+from sessionstores.state import codec, json_rules
+from sessionstores.state.declaration import State, field, registry
 
 
 class Card(msgspec.Struct, omit_defaults=True):
@@ -100,7 +101,7 @@ def test_what_does_not_fit_is_refused_or_stored_as_json_has_it(
     try:
         stored, settled = codec.dump(table)
     except StateCorrupt:
-        assert expected is None or portable.flaw(table)
+        assert expected is None or json_rules.flaw(table)
         return
     assert stored == expected
     assert repr(codec.plain_of(settled)) == repr(codec.plain(stored))

@@ -22,8 +22,8 @@ from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
 from sessionstores.protocol import Close
-from sessionstores.revs import History, Rev
-from sessionstores.state import State, action, registry
+from sessionstores.state.declaration import State, action, registry
+from sessionstores.state.revisions import History, Rev
 from sessionstores.tokens import Claims, make_token
 from tests.workshop.states import Agenda, Board
 

@@ -6,7 +6,7 @@ from sessionstores.admin.isolation import Probe, probe
 from sessionstores.backends.base import EVERYONE, Lease, ParticipantInfo
 from sessionstores.hub import current_hub
 from sessionstores.keys import SESSION, StoreKey
-from sessionstores.revs import Rev
+from sessionstores.state.revisions import Rev
 from tests.sockets import CODE, Socket
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessionstores.patch import PatchError, apply, diff
+from sessionstores.state.patch import PatchError, apply, diff
 
 VECTORS = Path(__file__).parent / "vectors" / "json-patch"
 NAMES = st.sampled_from(["a", "b", "", "~", "/", "~1/", "0", "-", "é", "🂡"]) | st.text(

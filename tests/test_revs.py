@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores.revs import RING_LENGTH, History, Rev
+from sessionstores.state.revisions import RING_LENGTH, History, Rev
 
 revs = st.builds(
     Rev,

@@ -18,7 +18,7 @@ from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.records import commit
 from sessionstores.sessions import LONGEST_KEEP
-from sessionstores.state import registry
+from sessionstores.state.declaration import registry
 from tests.workshop.states import Agenda, Board
 
 CODE = "K7Q2ZD"

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores import actions
 from sessionstores.exceptions import InvalidArguments, UnknownAction, UnknownState
-from sessionstores.state import (
+from sessionstores.state import actions
+from sessionstores.state.declaration import (
     Declaration,
     State,
     action,

@@ -14,7 +14,6 @@ from sessionstores import (
     InvalidArguments,
     StateCorrupt,
     StateTooLarge,
-    codec,
     records,
     signals,
     transactions,
@@ -25,8 +24,16 @@ from sessionstores.backends.base import Attempt, Record, Stale, run
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
-from sessionstores.revs import Rev
-from sessionstores.state import State, action, field, get_action, injected, registry
+from sessionstores.state import codec
+from sessionstores.state.declaration import (
+    State,
+    action,
+    field,
+    get_action,
+    injected,
+    registry,
+)
+from sessionstores.state.revisions import Rev
 from tests.workshop.states import Agenda, Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from sessionstores import codec, event_bus, lastsweep, series, signals, sweeper
+from sessionstores import event_bus, lastsweep, series, signals, sweeper
 from sessionstores.backends.base import Backend, Lease, run
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.lastsweep import Sweep, last_sweep
+from sessionstores.state import codec
 from sessionstores.sweeper import Pace
 from tests.backends.contract import Clock
 from tests.workshop.states import Board

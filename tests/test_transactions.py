@@ -13,7 +13,7 @@ from sessionstores.exceptions import OutcomeUnknown, StateCorrupt, StoreUnavaila
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
-from sessionstores.state import get_action
+from sessionstores.state.declaration import get_action
 from tests.workshop.states import Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")

@@ -16,7 +16,7 @@ from ..exceptions import InvalidArguments, UnknownAction, UnknownState
 from ..keys import StoreKey
 from ..manager import stores
 from ..participants import Participant
-from ..state import Action, Scope, State, get_action, get_state, states_in
+from ..state.declaration import Action, Scope, State, get_action, get_state, states_in
 
 Text = str | Promise
 Target = Literal["sessions", "participants"]

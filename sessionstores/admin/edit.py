@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
-from .. import codec, conf, event_bus
+from .. import conf, event_bus
 from ..backends import get_backend
 from ..backends.base import Record, run
 from ..exceptions import (
@@ -26,8 +26,9 @@ from ..exceptions import (
 from ..humanize import size_text
 from ..keys import StoreKey
 from ..manager import stores
-from ..patch import diff
-from ..state import State, get_state
+from ..state import codec
+from ..state.declaration import State, get_state
+from ..state.patch import diff
 from .audit import log, log_view
 from .frame import Frame
 from .participant import name_of

@@ -19,7 +19,7 @@ from ..backends.base import Backend, Lease, ParticipantInfo, Record, run
 from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable, UnknownState
 from ..keys import SESSION, StoreKey, cache_key
 from ..presence import attendees
-from ..state import get_state, states_in
+from ..state.declaration import get_state, states_in
 from . import tree
 from .actions import choices
 from .audit import log, log_view

@@ -18,7 +18,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from ..keys import StoreKey
-from ..revs import Rev
+from ..state.revisions import Rev
 from .base_connections import Connectivity
 from .values import (
     ACTIVITY_MINUTES,

@@ -12,7 +12,7 @@ from typing import Any
 from .. import conf
 from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
-from ..revs import History, Rev
+from ..state.revisions import History, Rev
 from .encoding import (
     About,
     Stored,

@@ -10,7 +10,7 @@ import msgspec
 
 from ..exceptions import StateCorrupt
 from ..keys import SESSION, StoreKey
-from ..revs import History, Rev
+from ..state.revisions import History, Rev
 from .values import Attempt, ClientEntry, Lease, Record, merged
 
 _CODE = re.compile(rb"[A-Z0-9]{6}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import conf
 from ..exceptions import LimitReached, SessionEnded, SessionLocked, StoreUnavailable
 from ..keys import StoreKey
-from ..revs import Rev
+from ..state.revisions import Rev
 from .base import Record
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .. import conf
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
-from ..revs import Rev
+from ..state.revisions import Rev
 from .connections import Connections
 from .encoding import (
     About,

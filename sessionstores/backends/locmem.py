@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from django.core.cache.backends.locmem import LocMemCache
 
 from ..keys import StoreKey
-from ..revs import History
+from ..state.revisions import History
 from .cas import CasBackend
 from .encoding import Stored
 from .primitive import Versioned

@@ -21,7 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from .. import conf
 from ..exceptions import SessionStoresError, StoreUnavailable
 from ..keys import StoreKey, cache_key
-from ..revs import Rev
+from ..state.revisions import Rev
 from .errors import (
     TRIES,
     check_participants,

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from .. import conf
 from ..exceptions import StoreUnavailable
-from ..revs import Rev
+from ..state.revisions import Rev
 from .errors import TRIES, contended, too_many_sessions
 from .redis_server import RedisServer
 from .redis_wire import packed

@@ -10,7 +10,7 @@ import msgspec
 from .. import conf
 from ..exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
-from ..revs import Rev
+from ..state.revisions import Rev
 from .encoding import keys_of_records
 from .recent import Recent
 from .redis_connections import RedisConnections

@@ -11,7 +11,7 @@ import msgspec
 
 from ..exceptions import StateCorrupt
 from ..keys import StoreKey
-from ..revs import History, Rev
+from ..state.revisions import History, Rev
 from .values import (
     ACTIVITY_MINUTES,
     NOBODY,

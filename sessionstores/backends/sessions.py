@@ -9,7 +9,7 @@ from typing import Any
 from .. import conf
 from ..exceptions import SessionEnded, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
-from ..revs import Rev
+from ..state.revisions import Rev
 from .encoding import (
     About,
     Head,

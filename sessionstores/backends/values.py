@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ..keys import StoreKey
-from ..revs import History, Rev
+from ..state.revisions import History, Rev
 
 # Ids of a client are remembered this long after its last action; clients themselves
 # give up on an unanswered action after half of it.

@@ -29,8 +29,8 @@ from sessionstores.exceptions import (
     StoreUnavailable,
 )
 from sessionstores.keys import SESSION, StoreKey
-from sessionstores.revs import RING_LENGTH
 from sessionstores.sessions import LONGEST_KEEP
+from sessionstores.state.revisions import RING_LENGTH
 
 from .contract_connections import ConnectionsContract
 from .contract_overview import OverviewContract

@@ -24,7 +24,7 @@ from sessionstores.exceptions import (
     StoreUnavailable,
 )
 from sessionstores.keys import StoreKey
-from sessionstores.revs import RING_LENGTH
+from sessionstores.state.revisions import RING_LENGTH
 
 from .contract import (
     ALICE,

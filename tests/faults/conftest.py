@@ -11,7 +11,7 @@ import pytest
 
 from sessionstores import event_bus
 from sessionstores.keys import CODE_ALPHABET, CODE_LENGTH
-from sessionstores.state import registry
+from sessionstores.state.declaration import registry
 
 from .counts import FULL, Row, table
 from .writers import Ledger, Roll, Writer

@@ -13,7 +13,7 @@ import pytest
 
 from sessionstores.exceptions import Conflict, StoreUnavailable
 from sessionstores.manager import stores
-from sessionstores.revs import Rev
+from sessionstores.state.revisions import Rev
 from sessionstores.store import Store
 from tests.servers import Valkey
 

@@ -27,7 +27,7 @@ from django.db import connections
 from sessionstores import event_bus
 from sessionstores.exceptions import Conflict
 from sessionstores.manager import stores
-from sessionstores.state import State, field, registry
+from sessionstores.state.declaration import State, field, registry
 from sessionstores.store import Store
 
 PATIENCE = 240.0

@@ -23,7 +23,7 @@ from sessionstores import broadcast
 from sessionstores.backends import get_backend
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
-from sessionstores.state import State, action, field, registry
+from sessionstores.state.declaration import State, action, field, registry
 from tests.sockets import until
 
 from .tab import Tab, settle

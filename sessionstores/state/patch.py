@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypedDict
 
-from .alignment import Row, align, encode, same, trim
+from .list_diff import Row, align, encode, same, trim
 
 Json = Any
 Operation = TypedDict(

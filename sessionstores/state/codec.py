@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from .exceptions import StateCorrupt, StateTooLarge
-from .portable import explain, flaw, is_suspect, types_in
-from .state import State
+from ..exceptions import StateCorrupt, StateTooLarge
+from .declaration import State
+from .json_rules import explain, flaw, is_suspect, types_in
 
 S = TypeVar("S", bound=State)
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, overload
 import msgspec
 from msgspec import field as field
 
+from ..exceptions import UnknownAction, UnknownState
 from .actions import (
     Action,
     action,
@@ -20,8 +21,7 @@ from .actions import (
     refuse_unportable,
     register_injectable,
 )
-from .exceptions import UnknownAction, UnknownState
-from .portable import REFUSED_NAMES
+from .json_rules import REFUSED_NAMES
 
 __all__ = [
     "Action",

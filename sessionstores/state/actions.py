@@ -20,8 +20,8 @@ from typing import (
 
 import msgspec
 
-from .exceptions import InvalidArguments
-from .portable import REFUSED_NAMES, explain, flaw, is_suspect, types_in
+from ..exceptions import InvalidArguments
+from .json_rules import REFUSED_NAMES, explain, flaw, is_suspect, types_in
 
 if sys.version_info >= (3, 14):
     import annotationlib
