@@ -22,7 +22,7 @@ from django.urls import set_script_prefix
 from sessionstores import conf
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.backends.cas import CasBackend
+from sessionstores.backends.cas.backend import CasBackend
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import (
     InvalidKey,

@@ -18,9 +18,9 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from .. import conf
 from ..exceptions import StoreUnavailable
-from .cas import CasBackend
+from .cas.backend import CasBackend
+from .cas.key_value import Versioned
 from .database_pool import T, Work, perform, pool, refuse_transaction
-from .primitive import Versioned
 from .server_clock import ServerClock
 from .values import Finding
 

@@ -13,9 +13,9 @@ from django.core.cache.backends.locmem import LocMemCache
 
 from ..keys import StoreKey
 from ..state.revisions import History
-from .cas import CasBackend
-from .encoding import Stored
-from .primitive import Versioned
+from .cas.backend import CasBackend
+from .cas.key_value import Versioned
+from .cas.serializers import Stored
 from .values import Record
 
 # Decoded records kept at hand: decoding one is 2.1 µs of a read's 4.8.

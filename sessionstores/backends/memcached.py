@@ -19,9 +19,9 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
 from .. import conf
 from ..exceptions import SessionStoresError, StateTooLarge, StoreUnavailable
 from . import values
-from .cas import CasBackend
+from .cas.backend import CasBackend
+from .cas.key_value import Versioned
 from .memcached_servers import Line, Server, addresses, servers
-from .primitive import Versioned
 from .values import Finding
 
 T = TypeVar("T")

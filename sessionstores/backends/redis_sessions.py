@@ -11,7 +11,7 @@ from .. import conf
 from ..exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..state.revisions import Rev
-from .encoding import keys_of_records
+from .cas.serializers import keys_of_records
 from .recent import Recent
 from .redis_connections import RedisConnections
 from .redis_wire import (

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessionstores.backends import cas
 from sessionstores.backends.base import Attempt, Committed, Record, Stale, run
-from sessionstores.backends.encoding import codes_in, ids_in
+from sessionstores.backends.cas import backend
+from sessionstores.backends.cas.key_value import Versioned
+from sessionstores.backends.cas.serializers import codes_in, ids_in
 from sessionstores.backends.locmem import LocMemBackend
-from sessionstores.backends.primitive import Versioned
 from sessionstores.exceptions import (
     LimitReached,
     SessionEnded,
@@ -372,7 +372,7 @@ def test_a_commit_that_waited_long_for_its_answer_waits_no_longer(
     plain: LocMemBackend, stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = run(plain.open(ALICE, BOARD)).record
-    monkeypatch.setattr(cas, "SOON", -1)
+    monkeypatch.setattr(backend, "SOON", -1)
     lose_reply(stepwise, applied=True)
     with pytest.raises(StoreUnavailable, match="may or may not be in"):
         run(stepwise.commit(base, base.rev.next(), MORE))

@@ -11,7 +11,7 @@ import pytest
 from sessionstores import signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
-from sessionstores.backends.cas import CasBackend
+from sessionstores.backends.cas.backend import CasBackend
 from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import StoreKey, cache_key
 from sessionstores.manager import stores

@@ -11,11 +11,11 @@ from zlib import crc32
 
 import msgspec
 
-from .. import conf
-from ..exceptions import StoreUnavailable
-from ..keys import SESSION, StoreKey, cache_key, shared_key
-from .base import Backend
-from .errors import TRIES, contended, unavailable
+from ... import conf
+from ...exceptions import StoreUnavailable
+from ...keys import SESSION, StoreKey, cache_key, shared_key
+from ..base import Backend
+from ..errors import TRIES, contended, unavailable
 
 _EAGER_TRIES = 3
 _MAX_PAUSE = 0.05

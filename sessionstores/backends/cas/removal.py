@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from ..exceptions import StateCorrupt, StoreUnavailable
-from ..keys import StoreKey
-from .encoding import decode, decode_head, has_line, ids_in, without_lines
+from ...exceptions import StateCorrupt, StoreUnavailable
+from ...keys import StoreKey
+from ..values import NOBODY, Removed
 from .index import Index, Place
-from .primitive import ABSENT, Versioned
-from .values import NOBODY, Removed
+from .key_value import ABSENT, Versioned
+from .serializers import decode, decode_head, has_line, ids_in, without_lines
 
 # So much later, what is being created or removed agrees with the index again.
 LOOK_AGAIN = 0.01

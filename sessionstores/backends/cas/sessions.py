@@ -6,11 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .. import conf
-from ..exceptions import SessionEnded, StateCorrupt, StoreUnavailable
-from ..keys import StoreKey
-from ..state.revisions import Rev
-from .encoding import (
+from ... import conf
+from ...exceptions import SessionEnded, StateCorrupt, StoreUnavailable
+from ...keys import StoreKey
+from ...state.revisions import Rev
+from ..errors import TRIES, contended
+from ..values import ParticipantInfo, Removed, SessionInfo
+from .activity import decode_notes, events_in, with_notes
+from .key_value import ABSENT
+from .removal import Removal, is_idle
+from .serializers import (
     About,
     Head,
     codes_in,
@@ -22,11 +27,6 @@ from .encoding import (
     has_line,
     ids_in,
 )
-from .errors import TRIES, contended
-from .notes import decode_notes, events_in, with_notes
-from .primitive import ABSENT
-from .removal import Removal, is_idle
-from .values import ParticipantInfo, Removed, SessionInfo
 
 # Notes last so long though nobody uses the session: it may be kept, and asked for.
 NOTES = 86_400.0

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from ..exceptions import StateCorrupt
-from ..keys import SESSION, StoreKey
-from ..state.revisions import History, Rev
-from .values import Attempt, ClientEntry, Lease, Record, merged
+from ...exceptions import StateCorrupt
+from ...keys import SESSION, StoreKey
+from ...state.revisions import History, Rev
+from ..values import Attempt, ClientEntry, Lease, Record, merged
 
 _CODE = re.compile(rb"[A-Z0-9]{6}")
 _ID = re.compile(rb"[a-zA-Z0-9_-]{1,64}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import conf
-from ..keys import SESSION, StoreKey
-from .encoding import decode_revocations, encode
+from ... import conf
+from ...keys import SESSION, StoreKey
+from ..values import Standing, Value
 from .followers import Followers
-from .primitive import ABSENT
-from .values import Standing, Value
+from .key_value import ABSENT
+from .serializers import decode_revocations, encode
 
 
 class Revocations(Followers):

@@ -9,25 +9,12 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
-from .. import conf
-from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
-from ..keys import StoreKey
-from ..state.revisions import History, Rev
-from .encoding import (
-    About,
-    Stored,
-    decode,
-    decode_head,
-    encode,
-    fresh,
-    has_line,
-    record_of,
-    successor,
-)
-from .errors import TRIES, contended, ended, is_another, untold
-from .overview import Overview
-from .primitive import Versioned
-from .values import (
+from ... import conf
+from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+from ...keys import StoreKey
+from ...state.revisions import History, Rev
+from ..errors import TRIES, contended, ended, is_another, untold
+from ..values import (
     NOBODY,
     QUARANTINE,
     Attempt,
@@ -38,6 +25,19 @@ from .values import (
     Stale,
     Unchanged,
 )
+from .key_value import Versioned
+from .serializers import (
+    About,
+    Stored,
+    decode,
+    decode_head,
+    encode,
+    fresh,
+    has_line,
+    record_of,
+    successor,
+)
+from .summaries import Overview
 
 logger = logging.getLogger("sessionstores.backends")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 
-from .. import conf
-from ..keys import SESSION, StoreKey, cache_key
-from .encoding import decode_followers, encode
-from .primitive import FOLLOWERS, Primitive
-from .values import EVERYONE, NOBODY, Lease
+from ... import conf
+from ...keys import SESSION, StoreKey, cache_key
+from ..values import EVERYONE, NOBODY, Lease
+from .key_value import FOLLOWERS, Primitive
+from .serializers import decode_followers, encode
 
 
 class Followers(Primitive):

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
-from .. import conf
-from ..exceptions import StateCorrupt, StoreUnavailable
-from ..keys import StoreKey
-from .encoding import (
+from ... import conf
+from ...exceptions import StateCorrupt, StoreUnavailable
+from ...keys import StoreKey
+from ..values import Lease
+from .key_value import ABSENT
+from .revocations import Revocations
+from .serializers import (
     Connection,
     decode_connections,
     encode,
@@ -23,9 +26,6 @@ from .encoding import (
     with_line,
     without_lines,
 )
-from .primitive import ABSENT
-from .revocations import Revocations
-from .values import Lease
 
 
 class Connections(Revocations):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from .. import conf
-from ..exceptions import StateCorrupt
-from ..keys import SESSION, StoreKey
-from .encoding import (
+from ... import conf
+from ...exceptions import StateCorrupt
+from ...keys import SESSION, StoreKey
+from ..values import SessionSummary
+from .activity import activity, decode_notes
+from .key_value import ABSENT, Versioned
+from .serializers import (
     About,
     Connection,
     Head,
@@ -19,10 +22,7 @@ from .encoding import (
     ids_in,
     keys_of_records,
 )
-from .notes import activity, decode_notes
-from .primitive import ABSENT, Versioned
 from .sessions import Sessions
-from .values import SessionSummary
 
 # A record that no index knows is a stray if that is so for so many seconds.
 STRAYED = 0.25

@@ -11,12 +11,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from .. import conf
-from ..exceptions import StateCorrupt, StoreUnavailable
-from ..keys import StoreKey
-from ..state.revisions import Rev
-from .connections import Connections
-from .encoding import (
+from ... import conf
+from ...exceptions import StateCorrupt, StoreUnavailable
+from ...keys import StoreKey
+from ...state.revisions import Rev
+from ..errors import (
+    TRIES,
+    check_participants,
+    check_sessions,
+    contended,
+    ended,
+    locked,
+    too_many_sessions,
+)
+from ..values import Opened
+from .key_value import ABSENT, Versioned
+from .leases import Connections
+from .serializers import (
     About,
     Head,
     Stored,
@@ -30,17 +41,6 @@ from .encoding import (
     with_line,
     without_lines,
 )
-from .errors import (
-    TRIES,
-    check_participants,
-    check_sessions,
-    contended,
-    ended,
-    locked,
-    too_many_sessions,
-)
-from .primitive import ABSENT, Versioned
-from .values import Opened
 
 
 class Place(NamedTuple):
