@@ -9,9 +9,9 @@ import pytest
 import redis
 from pytest_django import Settings
 
-from sessionstores.backends.redis import RedisBackend
-from sessionstores.backends.redis_commands import Script, made, script
-from sessionstores.backends.redis_places import Place
+from sessionstores.backends.redis.backend import RedisBackend
+from sessionstores.backends.redis.location import Place
+from sessionstores.backends.redis.scripts import Script, made, script
 from tests.servers import ValkeyCluster
 
 from .contract import BackendContract, Clock
@@ -128,6 +128,6 @@ class TestCluster(RedisContract):
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # As the others that the contract does not mean.
-        name = "sessionstores.backends.redis_cluster.ANSWER_SECONDS"
+        name = "sessionstores.backends.redis.cluster.ANSWER_SECONDS"
         monkeypatch.setattr(name, 10.0)
         settings.SESSIONSTORES = {"REDIS": {"cluster": cluster.nodes[0].url}}

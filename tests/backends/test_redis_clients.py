@@ -17,16 +17,16 @@ from redis.asyncio import SSLConnection as AsyncSSLConnection
 from redis.connection import SSLConnection
 from redis.exceptions import ResponseError
 
-from sessionstores.backends import redis_clients as module
-from sessionstores.backends.redis_batches import BATCH, FLYING, Batches
-from sessionstores.backends.redis_clients import (
+from sessionstores.backends.redis import client as module
+from sessionstores.backends.redis.batches import BATCH, FLYING, Batches
+from sessionstores.backends.redis.client import (
     LOOP_CONNECTIONS,
     LoopClient,
     LoopClients,
     blocking_client,
     sender_to,
 )
-from sessionstores.backends.redis_places import ANSWER_SECONDS, Place, node_of
+from sessionstores.backends.redis.location import ANSWER_SECONDS, Place, node_of
 from tests.demo_process import until
 from tests.servers import Server, Valkey, free_port
 

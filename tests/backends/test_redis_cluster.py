@@ -14,10 +14,10 @@ from pytest_django import Settings
 from redis.crc import key_slot
 
 from sessionstores.backends.base import run
-from sessionstores.backends.redis import RedisBackend
-from sessionstores.backends.redis_clients import LoopClients, sender
-from sessionstores.backends.redis_cluster import SLOTS, Slots, slot_of
-from sessionstores.backends.redis_places import Address, Place
+from sessionstores.backends.redis.backend import RedisBackend
+from sessionstores.backends.redis.client import LoopClients, sender
+from sessionstores.backends.redis.cluster import SLOTS, Slots, slot_of
+from sessionstores.backends.redis.location import Address, Place
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.demo_process import until

@@ -12,10 +12,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from sessionstores.backends import redis_exchange as module
-from sessionstores.backends.redis_clients import sender_to
-from sessionstores.backends.redis_exchange import Exchange
-from sessionstores.backends.redis_places import ANSWER_SECONDS, Place
+from sessionstores.backends.redis import sync_pool as module
+from sessionstores.backends.redis.client import sender_to
+from sessionstores.backends.redis.location import ANSWER_SECONDS, Place
+from sessionstores.backends.redis.sync_pool import Exchange
 from tests.servers import Valkey, free_port
 
 from .contract import in_threads

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from sessionstores.backends import problem
-from sessionstores.backends.redis_places import (
+from sessionstores.backends.redis.location import (
     Place,
     name_of,
     node_of,

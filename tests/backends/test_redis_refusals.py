@@ -13,8 +13,8 @@ import pytest
 from pytest_django import Settings
 
 from sessionstores.backends.base import Committed, Stale, run
-from sessionstores.backends.redis import RedisBackend
-from sessionstores.backends.redis_exchange import word_of
+from sessionstores.backends.redis.backend import RedisBackend
+from sessionstores.backends.redis.sync_pool import word_of
 from sessionstores.exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.demo_process import until

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from sessionstores.backends.base import run
-from sessionstores.backends.redis_sessions import REMOVED_AT_ONCE
+from sessionstores.backends.redis.sessions import REMOVED_AT_ONCE
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
 
@@ -158,7 +158,7 @@ def test_who_joins_while_it_is_put_off_until_its_keep_is_not_forgotten(
 def test_of_more_than_fit_into_an_answer_those_due_longest_are_told(
     backend: Counting, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessionstores.backends.redis_registry.WINDOW", 3)
+    monkeypatch.setattr("sessionstores.backends.redis.registry.WINDOW", 3)
     for number in (5, 4, 3, 2, 1):
         run(backend.open(StoreKey(f"S{number:05d}", "alice"), BOARD))
         clock.advance(1)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sessionstores.backends.redis_clients import LoopClients
-from sessionstores.backends.redis_places import ANSWER_SECONDS, Place
-from sessionstores.backends.redis_stream import Line
+from sessionstores.backends.redis.async_connection import Line
+from sessionstores.backends.redis.client import LoopClients
+from sessionstores.backends.redis.location import ANSWER_SECONDS, Place
 from tests.demo_process import until
 from tests.servers import Valkey
 

@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from .. import conf
-from ..exceptions import StoreUnavailable
-from ..keys import StoreKey
-from .redis_registry import RedisRegistry
-from .redis_wire import (
+from ... import conf
+from ...exceptions import StoreUnavailable
+from ...keys import StoreKey
+from ..values import Lease, Standing
+from .registry import RedisRegistry
+from .serializers import (
     by_session,
     followers_in,
     in_chunks,
@@ -18,7 +19,6 @@ from .redis_wire import (
     lost_revocations,
     parts_of,
 )
-from .values import Lease, Standing
 
 # So many at a time, that no script holds the server up for long.
 LEASED_AT_ONCE = 100

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..exceptions import StateCorrupt, StoreUnavailable
-from .redis_places import ANSWER_SECONDS
+from ...exceptions import StateCorrupt, StoreUnavailable
+from .location import ANSWER_SECONDS
 
 _CREDENTIALS = (
     "Give the right username and password in the URL of CACHES, or in "

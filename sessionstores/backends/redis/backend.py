@@ -18,11 +18,11 @@ from typing import Any, ClassVar
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import conf
-from ..exceptions import SessionStoresError, StoreUnavailable
-from ..keys import StoreKey, cache_key
-from ..state.revisions import Rev
-from .errors import (
+from ... import conf
+from ...exceptions import SessionStoresError, StoreUnavailable
+from ...keys import StoreKey, cache_key
+from ...state.revisions import Rev
+from ..errors import (
     TRIES,
     check_participants,
     contended,
@@ -31,11 +31,21 @@ from .errors import (
     locked,
     untold,
 )
-from .recent import Recent
-from .redis_commands import SOON
-from .redis_places import place_of
-from .redis_sessions import RedisSessions
-from .redis_wire import (
+from ..recent import Recent
+from ..values import (
+    QUARANTINE,
+    Attempt,
+    Committed,
+    Opened,
+    Record,
+    Removed,
+    Stale,
+    Unchanged,
+    merged,
+)
+from .location import place_of
+from .scripts import SOON
+from .serializers import (
     Head,
     by_session,
     corrupt,
@@ -47,17 +57,7 @@ from .redis_wire import (
     removed_of,
     unpacked,
 )
-from .values import (
-    QUARANTINE,
-    Attempt,
-    Committed,
-    Opened,
-    Record,
-    Removed,
-    Stale,
-    Unchanged,
-    merged,
-)
+from .sessions import RedisSessions
 
 logger = logging.getLogger("sessionstores.backends")
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from .. import conf
-from ..exceptions import StoreUnavailable
-from ..state.revisions import Rev
-from .errors import TRIES, contended, too_many_sessions
-from .redis_server import RedisServer
-from .redis_wire import packed
+from ... import conf
+from ...exceptions import StoreUnavailable
+from ...state.revisions import Rev
+from ..errors import TRIES, contended, too_many_sessions
+from .serializers import packed
+from .server import RedisServer
 
 # Codes that one command returns, so that it is a matter of milliseconds.
 WINDOW = 20_000

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .redis_exchange import (
+from .location import ANSWER_SECONDS, Address
+from .sync_pool import (
     LOST,
     REFUSALS,
     Exchange,
@@ -23,7 +24,6 @@ from .redis_exchange import (
     or_raise,
     redirect_of,
 )
-from .redis_places import ANSWER_SECONDS, Address
 
 SLOTS = 16_384
 # A slot that has moved takes one, one that is on the move another; more are a loop.

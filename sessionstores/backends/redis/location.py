@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import conf
+from ... import conf
 
 # A command has this long for its answer.
 ANSWER_SECONDS = 1.0

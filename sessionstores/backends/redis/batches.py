@@ -8,7 +8,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 
-from .redis_places import ANSWER_SECONDS
+from .location import ANSWER_SECONDS
 
 # Commands that go out in one write, and writes that wait for their answers at a time.
 BATCH = 256

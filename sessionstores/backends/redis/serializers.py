@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from ..exceptions import StateCorrupt
-from ..keys import StoreKey
-from ..state.revisions import History, Rev
-from .values import (
+from ...exceptions import StateCorrupt
+from ...keys import StoreKey
+from ...state.revisions import History, Rev
+from ..values import (
     ACTIVITY_MINUTES,
     NOBODY,
     Attempt,

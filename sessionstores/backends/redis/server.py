@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from .. import conf
-from ..keys import shared_key
-from .recent import Recent
-from .redis_commands import RedisCommands
-from .redis_report import info_of, report, server_of
-from .values import Finding, Server, Value
+from ... import conf
+from ...keys import shared_key
+from ..recent import Recent
+from ..values import Finding, Server, Value
+from .report import info_of, report, server_of
+from .scripts import RedisCommands
 
 # A round trip to a server nearby takes a tenth of that.
 SLOW_MS = 10

@@ -7,14 +7,15 @@ from typing import Any
 
 import msgspec
 
-from .. import conf
-from ..exceptions import LimitReached, StateCorrupt, StoreUnavailable
-from ..keys import StoreKey
-from ..state.revisions import Rev
-from .cas.serializers import keys_of_records
-from .recent import Recent
-from .redis_connections import RedisConnections
-from .redis_wire import (
+from ... import conf
+from ...exceptions import LimitReached, StateCorrupt, StoreUnavailable
+from ...keys import StoreKey
+from ...state.revisions import Rev
+from ..cas.serializers import keys_of_records
+from ..recent import Recent
+from ..values import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
+from .leases import RedisConnections
+from .serializers import (
     TIME,
     activity_of,
     by_session,
@@ -24,7 +25,6 @@ from .redis_wire import (
     packed,
     removed_of,
 )
-from .values import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
 
 # So many at a time, that no script holds the server up for long.
 REMOVED_AT_ONCE = 100

@@ -21,11 +21,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from .redis_batches import Batches
-from .redis_cluster import Cluster, LoopCluster, Slots
-from .redis_exchange import POOL_SECONDS, Exchange
-from .redis_places import ANSWER_SECONDS, Address, Place, node_of, seed_of
-from .redis_stream import CAN_STREAM, Stream, shut
+from .async_connection import CAN_STREAM, Stream, shut
+from .batches import Batches
+from .cluster import Cluster, LoopCluster, Slots
+from .location import ANSWER_SECONDS, Address, Place, node_of, seed_of
+from .sync_pool import POOL_SECONDS, Exchange
 
 # Connections of one process for synchronous callers; of one loop for what its
 # coroutines do not send through the one that they share.

@@ -25,8 +25,8 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from .redis_exchange import DEMOTED, word_of
-from .redis_places import ANSWER_SECONDS
+from .location import ANSWER_SECONDS
+from .sync_pool import DEMOTED, word_of
 
 try:
     from hiredis import Reader, pack_command

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .. import conf
-from ..exceptions import StoreUnavailable
-from ..keys import StoreKey, cache_key, shared_key
-from .base import Backend
-from .redis_clients import LoopClients, sender
-from .redis_cluster import first_key
-from .redis_exchange import word_of
-from .redis_places import name_of, place_of
-from .redis_refusals import WAYS_OUT, lost, refused, silent, wrong_type
+from ... import conf
+from ...exceptions import StoreUnavailable
+from ...keys import StoreKey, cache_key, shared_key
+from ..base import Backend
+from .client import LoopClients, sender
+from .cluster import first_key
+from .errors import WAYS_OUT, lost, refused, silent, wrong_type
+from .location import name_of, place_of
+from .sync_pool import word_of
 
 # A command is sent again only if it failed so soon that the second fits the deadline.
 SOON = 0.3
