@@ -20,7 +20,7 @@ from typing import Any, ClassVar, TypeVar
 from ..keys import StoreKey
 from ..state.revisions import Rev
 from .base_connections import Connectivity
-from .values import (
+from .types import (
     ACTIVITY_MINUTES,
     CLIENT_MEMORY,
     EVERYONE,

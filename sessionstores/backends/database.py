@@ -20,9 +20,9 @@ from .. import conf
 from ..exceptions import StoreUnavailable
 from .cas.backend import CasBackend
 from .cas.key_value import Versioned
+from .clock import ServerClock
 from .database_pool import T, Work, perform, pool, refuse_transaction
-from .server_clock import ServerClock
-from .values import Finding
+from .types import Finding
 
 # Keys that one statement asks for: some databases take no more than 999 parameters.
 CHUNK = 500

@@ -16,7 +16,7 @@ from ..state.revisions import History
 from .cas.backend import CasBackend
 from .cas.key_value import Versioned
 from .cas.serializers import Stored
-from .values import Record
+from .types import Record
 
 # Decoded records kept at hand: decoding one is 2.1 µs of a read's 4.8.
 MEMORY = 64

@@ -18,11 +18,11 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
 
 from .. import conf
 from ..exceptions import SessionStoresError, StateTooLarge, StoreUnavailable
-from . import values
+from . import types
 from .cas.backend import CasBackend
 from .cas.key_value import Versioned
-from .memcached_servers import Line, Server, addresses, servers
-from .values import Finding
+from .memcached_pool import Line, Server, addresses, servers
+from .types import Finding
 
 T = TypeVar("T")
 
@@ -154,7 +154,7 @@ class MemcachedBackend(CasBackend):
             findings += report(f"memcached at {server}", told, took)
         return findings
 
-    async def server(self) -> values.Server | None:
+    async def server(self) -> types.Server | None:
         """See `Backend.server`."""
         told = [await self._ask(server, stats, repeat=True) for server in self._servers]
         used, limit, evicted = (
@@ -163,7 +163,7 @@ class MemcachedBackend(CasBackend):
         )
         version = told[0]["version"].decode()
         # It always evicts what was used longest ago; there is nothing to choose.
-        return values.Server(f"memcached {version}", used, limit, evicted, None)
+        return types.Server(f"memcached {version}", used, limit, evicted, None)
 
     async def clear(self) -> None:
         """Empty the servers whole: what others keep there goes too."""

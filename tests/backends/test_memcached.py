@@ -23,9 +23,9 @@ from pytest_django import Settings
 from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import Backend, Committed, Record, Stale, run
 from sessionstores.backends.cas.key_value import Versioned
+from sessionstores.backends.clock import ServerClock
 from sessionstores.backends.memcached import MAX_VALUE, MemcachedBackend, expiry
-from sessionstores.backends.memcached_servers import MAX_IDLE, Line, Server
-from sessionstores.backends.server_clock import ServerClock
+from sessionstores.backends.memcached_pool import MAX_IDLE, Line, Server
 from sessionstores.exceptions import StateTooLarge, StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.servers import Memcached

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..values import ACTIVITY_MINUTES, MAX_EVENTS
+from ..types import ACTIVITY_MINUTES, MAX_EVENTS
 
 QUIET = (0,) * ACTIVITY_MINUTES
 

@@ -14,7 +14,7 @@ from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import History, Rev
 from ..errors import TRIES, contended, ended, is_another, untold
-from ..values import (
+from ..types import (
     NOBODY,
     QUARANTINE,
     Attempt,

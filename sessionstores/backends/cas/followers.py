@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ... import conf
 from ...keys import SESSION, StoreKey, cache_key
-from ..values import EVERYONE, NOBODY, Lease
+from ..types import EVERYONE, NOBODY, Lease
 from .key_value import FOLLOWERS, Primitive
 from .serializers import decode_followers, encode
 

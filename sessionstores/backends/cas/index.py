@@ -24,7 +24,7 @@ from ..errors import (
     locked,
     too_many_sessions,
 )
-from ..values import Opened
+from ..types import Opened
 from .key_value import ABSENT, Versioned
 from .leases import Connections
 from .serializers import (

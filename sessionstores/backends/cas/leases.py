@@ -14,7 +14,7 @@ from contextlib import suppress
 from ... import conf
 from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
-from ..values import Lease
+from ..types import Lease
 from .key_value import ABSENT
 from .revocations import Revocations
 from .serializers import (

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
-from ..values import NOBODY, Removed
+from ..types import NOBODY, Removed
 from .index import Index, Place
 from .key_value import ABSENT, Versioned
 from .serializers import decode, decode_head, has_line, ids_in, without_lines

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ... import conf
 from ...keys import SESSION, StoreKey
-from ..values import Standing, Value
+from ..types import Standing, Value
 from .followers import Followers
 from .key_value import ABSENT
 from .serializers import decode_revocations, encode

@@ -11,7 +11,7 @@ import msgspec
 from ...exceptions import StateCorrupt
 from ...keys import SESSION, StoreKey
 from ...state.revisions import History, Rev
-from ..values import Attempt, ClientEntry, Lease, Record, merged
+from ..types import Attempt, ClientEntry, Lease, Record, merged
 
 _CODE = re.compile(rb"[A-Z0-9]{6}")
 _ID = re.compile(rb"[a-zA-Z0-9_-]{1,64}")

@@ -11,7 +11,7 @@ from ...exceptions import SessionEnded, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..errors import TRIES, contended
-from ..values import ParticipantInfo, Removed, SessionInfo
+from ..types import ParticipantInfo, Removed, SessionInfo
 from .activity import decode_notes, events_in, with_notes
 from .key_value import ABSENT
 from .removal import Removal, is_idle

@@ -8,7 +8,7 @@ from contextlib import suppress
 from ... import conf
 from ...exceptions import StateCorrupt
 from ...keys import SESSION, StoreKey
-from ..values import SessionSummary
+from ..types import SessionSummary
 from .activity import activity, decode_notes
 from .key_value import ABSENT, Versioned
 from .serializers import (

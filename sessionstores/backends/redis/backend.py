@@ -31,8 +31,8 @@ from ..errors import (
     locked,
     untold,
 )
-from ..recent import Recent
-from ..values import (
+from ..record_cache import Recent
+from ..types import (
     QUARANTINE,
     Attempt,
     Committed,

@@ -9,7 +9,7 @@ from typing import Any
 from ... import conf
 from ...exceptions import StoreUnavailable
 from ...keys import StoreKey
-from ..values import Lease, Standing
+from ..types import Lease, Standing
 from .registry import RedisRegistry
 from .serializers import (
     by_session,

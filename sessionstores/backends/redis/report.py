@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..values import Finding, Server
+from ..types import Finding, Server
 
 # Hashes, scripts that write after asking for the time, and UNLINK.
 OLDEST = (6, 2)

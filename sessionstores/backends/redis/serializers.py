@@ -12,7 +12,7 @@ import msgspec
 from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ...state.revisions import History, Rev
-from ..values import (
+from ..types import (
     ACTIVITY_MINUTES,
     NOBODY,
     Attempt,

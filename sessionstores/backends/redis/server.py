@@ -9,8 +9,8 @@ from typing import Any
 
 from ... import conf
 from ...keys import shared_key
-from ..recent import Recent
-from ..values import Finding, Server, Value
+from ..record_cache import Recent
+from ..types import Finding, Server, Value
 from .report import info_of, report, server_of
 from .scripts import RedisCommands
 

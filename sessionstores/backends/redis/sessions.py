@@ -12,8 +12,8 @@ from ...exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..cas.serializers import keys_of_records
-from ..recent import Recent
-from ..values import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
+from ..record_cache import Recent
+from ..types import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
 from .leases import RedisConnections
 from .serializers import (
     TIME,

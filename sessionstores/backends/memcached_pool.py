@@ -25,7 +25,7 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
     MemcacheUnexpectedCloseError,
 )
 
-from .server_clock import ServerClock
+from .clock import ServerClock
 
 T = TypeVar("T")
 Address: TypeAlias = tuple[str, int] | str

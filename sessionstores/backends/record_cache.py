@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 
 from ..keys import StoreKey
-from .values import Record
+from .types import Record
 
 MAX_BYTES = 16_777_216
 # What a record takes beside its states.
