@@ -20,7 +20,7 @@ from . import conf, event_bus
 from .backends import get_backend
 from .backends.base import Backend, run
 from .exceptions import StoreUnavailable
-from .lastsweep import last_sweep
+from .monitoring.sweeps import last_sweep
 from .sweeper import Pace, sweep
 
 logger = logging.getLogger("sessionstores.sweeper")

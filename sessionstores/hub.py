@@ -25,9 +25,9 @@ from .channel import Channel, end
 from .connection import Connection
 from .exceptions import StoreUnavailable
 from .keys import StoreKey
+from .monitoring.history import sample
 from .protocol import Close
 from .roster import Roster
-from .series import sample
 from .state.revisions import Rev
 from .timeline import write_timeline
 

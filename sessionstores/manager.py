@@ -14,9 +14,9 @@ from .backends import get_backend
 from .backends.base import run
 from .exceptions import InvalidKey
 from .keys import SESSION, StoreKey, check_code, check_participant
+from .monitoring.stats import Stats, gather
 from .presence import Attendee, attendance
 from .state.declaration import State, get_state
-from .stats import Stats, gather
 from .store import Store
 from .sweeper import Pace, Sweep, sweep
 

@@ -9,10 +9,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from . import alerts, conf, event_bus, signals
+from . import conf, event_bus, signals
 from .backends.base import Attempt, Backend, Committed, Record, Removed, Stale
 from .exceptions import StateCorrupt
 from .keys import StoreKey
+from .monitoring import alerts
 from .removals import tell_lost
 from .state import codec
 from .state.declaration import State, states_in

@@ -12,11 +12,11 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 from django.utils.asyncio import async_unsafe
 
-from . import alerts
 from .backends import get_backend
 from .backends.base import Backend, Record, run
 from .exceptions import Conflict
 from .keys import StoreKey
+from .monitoring import alerts
 from .records import Applied, commit, open_record, settle
 from .state import codec
 from .state.declaration import State

@@ -20,11 +20,11 @@ from . import conf, event_bus, presence
 from .backends.base import Backend, Removed
 from .exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from .keys import StoreKey, check_code, check_participant
-from .lastsweep import LastSweep, Sweep, SweepLog, decode_last_sweep, last_sweep
+from .monitoring.history import sample
+from .monitoring.summaries import read_summaries
+from .monitoring.sweeps import LastSweep, Sweep, SweepLog, decode_last_sweep, last_sweep
 from .pace import Pace
 from .removals import tell_lost, tell_removed
-from .series import sample
-from .summaries import read_summaries
 
 __all__ = ["LastSweep", "Pace", "Sweep", "decode_last_sweep", "last_sweep", "sweep"]
 

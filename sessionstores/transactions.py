@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from . import alerts, conf, event_bus
+from . import conf, event_bus
 from .backends.base import Attempt, Backend, Record, Stale, Unchanged
-from .counters import counters
 from .exceptions import (
     ActionRejected,
     InvalidArguments,
@@ -23,6 +22,8 @@ from .exceptions import (
     StoreUnavailable,
 )
 from .keys import StoreKey
+from .monitoring import alerts
+from .monitoring.counters import counters
 from .records import Applied, commit, open_record, settle
 from .state import codec
 from .state.declaration import Action, State

@@ -7,9 +7,9 @@ import time
 
 from . import event_bus
 from .backends.base import Backend
-from .counters import counters
 from .exceptions import Conflict
 from .keys import StoreKey
+from .monitoring.counters import counters
 
 # A dispatch gives up when both are used up.
 MIN_TRIES = 16

@@ -9,10 +9,11 @@ import pytest
 from django.test import Client, override_settings
 from prometheus_client.parser import text_string_to_metric_families
 
-from sessionstores import ActionRejected, event_bus, metrics, stores
+from sessionstores import ActionRejected, event_bus, stores
 from sessionstores.admin import endpoints
-from sessionstores.counters import counters
 from sessionstores.keys import StoreKey
+from sessionstores.monitoring import prometheus
+from sessionstores.monitoring.counters import counters
 from tests.staff import CODE, fill, page, signed_in
 from tests.test_admin_session import connect
 from tests.workshop.states import Agenda, Board
@@ -150,4 +151,4 @@ def test_without_the_package_metrics_say_what_to_install(
     response = signed_in("view_dashboard").get(page("metrics"))
     assert response.status_code == 501
     assert "django-sessionstores[metrics]" in response.content.decode()
-    assert metrics.CONTENT_TYPE.startswith("text/plain")
+    assert prometheus.CONTENT_TYPE.startswith("text/plain")

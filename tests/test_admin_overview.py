@@ -17,8 +17,8 @@ from sessionstores.admin.overview import CROWD
 from sessionstores.autosweep import autosweep
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server
-from sessionstores.lastsweep import LastSweep, Sweep
-from sessionstores.stats import Leak, Sample
+from sessionstores.monitoring.stats import Leak, Sample
+from sessionstores.monitoring.sweeps import LastSweep, Sweep
 from tests.staff import ALL, CODE, connect, fill, page, signed_in
 from tests.trips import trips_of
 from tests.workshop.states import Board
@@ -217,7 +217,7 @@ def test_the_fragment_is_unchanged_until_something_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What a process takes grows by a page of memory now and then.
-    monkeypatch.setattr("sessionstores.stats.resident", lambda: 80_000_000)
+    monkeypatch.setattr("sessionstores.monitoring.stats.resident", lambda: 80_000_000)
     fill("alice")
     client = signed_in(*ALL)
     address = page("live")

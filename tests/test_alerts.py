@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from sessionstores import ActionRejected, alerts, signals
-from sessionstores.alerts import BUDGET_PER_PARTICIPANT, Leak, told, warn
+from sessionstores import ActionRejected, signals
 from sessionstores.backends.base import run
 from sessionstores.manager import stores
+from sessionstores.monitoring import alerts
+from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Leak, told, warn
 from tests.workshop.states import Agenda, Board
 
 from .sockets import CODE, Socket
@@ -59,7 +60,10 @@ def test_a_record_at_four_fifths_of_its_limit_is_warned_of_at_the_write(
         assert warnings == []
         board().dispatch(Board.note, "x" * 750)
         (record,) = caplog.records
-        assert (record.name, record.levelno) == ("sessionstores.stats", logging.WARNING)
+        assert (record.name, record.levelno) == (
+            "sessionstores.monitoring.stats",
+            logging.WARNING,
+        )
         assert record.getMessage().startswith("near_limit: K7Q2ZD:alice has ")
         board().dispatch(Board.note, "x" * 760)
         board("bob").dispatch(Board.note, "x" * 750)

@@ -22,9 +22,9 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import Value, run
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.lastsweep import NAME as LAST_SWEEP
-from sessionstores.lastsweep import LastSweep, Sweep, last_sweep
 from sessionstores.manager import stores
+from sessionstores.monitoring.sweeps import NAME as LAST_SWEEP
+from sessionstores.monitoring.sweeps import LastSweep, Sweep, last_sweep
 from tests.sockets import Socket
 from tests.workshop.states import Agenda, Board
 

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from sessionstores import conf, leaks
-from sessionstores.alerts import BUDGET_PER_PARTICIPANT, Leak
+from sessionstores import conf
 from sessionstores.backends.base import Server, SessionSummary
-from sessionstores.lastsweep import LastSweep, Sweep
-from sessionstores.leaks import Evictions, Sample, of_records, of_site, rose
+from sessionstores.monitoring import health
+from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Leak
+from sessionstores.monitoring.health import Evictions, Sample, of_records, of_site, rose
+from sessionstores.monitoring.sweeps import LastSweep, Sweep
 
 NOW = 1_000_000.0
 MB = 2**20
@@ -196,5 +197,5 @@ def test_evictions_count_as_long_ago_until_they_rise() -> None:
     assert rose(NOW + 90, server(evicted=0), later) == Evictions(0, NOW + 60)
     for silent in (None, server(evicted=None)):
         assert rose(NOW + 90, silent, later) is later
-    old = Evictions(41, NOW - leaks.EVICTING_SECONDS - 1)
+    old = Evictions(41, NOW - health.EVICTING_SECONDS - 1)
     assert found(server=server(evicted=41), evictions=old) == []

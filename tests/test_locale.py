@@ -21,12 +21,12 @@ import sessionstores
 from sessionstores import StoreKey, conf, stores
 from sessionstores.admin.deeds import deeds, runnable
 from sessionstores.admin.happenings import KINDS
-from sessionstores.alerts import Leak, slow, told
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.lastsweep import LastSweep, Sweep
-from sessionstores.leaks import Evictions, of_records
+from sessionstores.monitoring.alerts import Leak, slow, told
+from sessionstores.monitoring.health import Evictions, of_records
+from sessionstores.monitoring.sweeps import LastSweep, Sweep
 from tests.staff import ALL, CODE, fill, page, signed_in
 from tests.test_admin_overview import text_of
 from tests.test_admin_session import connect

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from sessionstores import alerts, series, signals
+from sessionstores import signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server, run
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
-from sessionstores.leaks import Sample
 from sessionstores.manager import stores
-from sessionstores.series import (
+from sessionstores.monitoring import alerts, history
+from sessionstores.monitoring.health import Sample
+from sessionstores.monitoring.history import (
     KEPT,
     NAME,
     SAMPLE_SECONDS,
@@ -112,7 +113,7 @@ def test_a_process_asks_no_more_until_the_slot_is_over(
         patch.setattr(site.backend, "values", refuse)
         assert run(sample(site.backend)) is False
         now = time.monotonic()
-        patch.setattr(series, "time", SimpleNamespace(monotonic=lambda: now + 31))
+        patch.setattr(history, "time", SimpleNamespace(monotonic=lambda: now + 31))
         with pytest.raises(AssertionError):
             run(sample(site.backend))
 
@@ -229,5 +230,5 @@ async def test_a_heartbeat_takes_the_sample() -> None:
 def test_a_sweep_takes_the_sample() -> None:
     stores.sweep()
     backend = get_backend(blocking=True)
-    data = run(backend.value(series.NAME)).data
+    data = run(backend.value(history.NAME)).data
     assert len(decode_series(data, run(backend.now())).samples) == 1

@@ -16,13 +16,13 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from sessionstores import alerts, stats
-from sessionstores.alerts import BUDGET_PER_PARTICIPANT
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.exceptions import ActionRejected
 from sessionstores.manager import stores
-from sessionstores.stats import plain, resident
+from sessionstores.monitoring import alerts, stats
+from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT
+from sessionstores.monitoring.stats import plain, resident
 from tests.trips import trips_of
 from tests.workshop.states import Agenda, Board
 

@@ -20,7 +20,6 @@ from django.core.management.base import CommandError
 from django.test import override_settings
 from pymemcache.client.base import Client
 
-from sessionstores.alerts import Leak, told
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server, run
 from sessionstores.keys import cache_key
@@ -34,8 +33,9 @@ from sessionstores.management.commands.storestats import (
     table,
 )
 from sessionstores.manager import stores
-from sessionstores.series import sample
-from sessionstores.stats import Stats
+from sessionstores.monitoring.alerts import Leak, told
+from sessionstores.monitoring.history import sample
+from sessionstores.monitoring.stats import Stats
 from tests.caches import SHARED, cache_on
 from tests.faults.sites import Site, on_database, on_memcached, on_redis
 from tests.servers import PATIENCE, Valkey, free_port

@@ -12,7 +12,7 @@ from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import StateCorrupt
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.summaries import read_summaries
+from sessionstores.monitoring.summaries import read_summaries
 
 from .sockets import Socket
 from .workshop.states import Board

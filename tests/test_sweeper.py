@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from sessionstores import event_bus, lastsweep, series, signals, sweeper
+from sessionstores import event_bus, signals, sweeper
 from sessionstores.backends.base import Backend, Lease, run
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
-from sessionstores.lastsweep import Sweep, last_sweep
+from sessionstores.monitoring import history, sweeps
+from sessionstores.monitoring.sweeps import Sweep, last_sweep
 from sessionstores.state import codec
 from sessionstores.sweeper import Pace
 from tests.backends.contract import Clock
@@ -609,7 +610,7 @@ def test_last_sweep_says_when_by_whom_and_what(
 def test_quiet_passes_write_now_and_then_only(
     backend: LocMemBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lastsweep.time, "monotonic", clock)
+    monkeypatch.setattr(sweeps.time, "monotonic", clock)
     fill(backend, CODE, 1)
     for _ in range(60):
         run(sweeper.sweep(backend))
@@ -657,8 +658,8 @@ def test_pass_ends_with_a_sample(sweep: Sweeper, backend: LocMemBackend) -> None
     fill(backend, CODE, 2)
     sweep()
     at = run(backend.now())
-    held = run(backend.value(series.NAME))
-    (sample,) = series.decode_series(held.data, at).samples
+    held = run(backend.value(history.NAME))
+    (sample,) = history.decode_series(held.data, at).samples
     assert (sample.sessions, sample.participants) == (1, 2)
 
 

@@ -35,12 +35,12 @@ from django.utils import timezone
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.keys import cache_key
-from sessionstores.lastsweep import Sweep, last_sweep
 from sessionstores.management import output
 from sessionstores.management.arguments import positive, positive_seconds, seconds_in
 from sessionstores.management.commands.sweepstores import Command
 from sessionstores.management.output import in_words
 from sessionstores.manager import stores
+from sessionstores.monitoring.sweeps import Sweep, last_sweep
 from tests.caches import SHARED, cache_on
 from tests.databases import database
 from tests.faults.sites import Site, on_database, on_memcached, on_redis

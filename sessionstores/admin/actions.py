@@ -25,7 +25,7 @@ from ..exceptions import (
 from ..humanize import number_text, size_text
 from ..keys import StoreKey
 from ..manager import stores
-from ..summaries import read_summaries
+from ..monitoring.summaries import read_summaries
 from .audit import SITE, log
 from .deeds import RUN, Deed, Inputs, Target, deeds, find, names, runnable
 from .frame import Frame

@@ -15,11 +15,11 @@ from django.utils.crypto import constant_time_compare
 from .. import conf
 from ..exceptions import InsideTransaction, StoreUnavailable
 from ..manager import stores
-from ..stats import Stats, plain
+from ..monitoring.stats import Stats, plain
 
 exposition: Callable[[Stats], bytes] | None
 try:
-    from ..metrics import CONTENT_TYPE, exposition
+    from ..monitoring.prometheus import CONTENT_TYPE, exposition
 except ImportError:
     exposition = None
 

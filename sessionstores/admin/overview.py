@@ -18,9 +18,9 @@ from ..backends.base import Lease, SessionSummary, run
 from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from ..humanize import number_text, percent_text, size_text
 from ..manager import stores
+from ..monitoring.history import SAMPLE_SECONDS
+from ..monitoring.stats import Leak, Sample, Stats
 from ..presence import attendees
-from ..series import SAMPLE_SECONDS
-from ..stats import Leak, Sample, Stats
 from . import chart
 from .actions import choices
 from .frame import Frame, outage

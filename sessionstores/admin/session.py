@@ -10,12 +10,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import conf
-from ..alerts import BUDGET_PER_PARTICIPANT
 from ..backends import get_backend
 from ..backends.base import Backend, ParticipantInfo, SessionInfo, run
 from ..exceptions import InsideTransaction, StoreUnavailable
 from ..humanize import number_text, size_text
 from ..keys import SESSION, StoreKey
+from ..monitoring.alerts import BUDGET_PER_PARTICIPANT
 from ..presence import Attendee, attendees
 from . import chart
 from .actions import choices, choices_of_session

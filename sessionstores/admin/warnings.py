@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..alerts import Leak
 from ..humanize import number_text, size_text
+from ..monitoring.alerts import Leak
 
 _SPANS = (86_400, 3_600, 60)
 

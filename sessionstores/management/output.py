@@ -9,7 +9,7 @@ from django.core.management.base import OutputWrapper
 
 from ..humanize import size, span
 from ..keys import StoreKey
-from ..lastsweep import Sweep
+from ..monitoring.sweeps import Sweep
 
 # What a record is listed as, by the figure that it counts in.
 _LISTED = {

@@ -16,8 +16,8 @@ from ...backends.base import Backend, SessionSummary, run
 from ...exceptions import StoreUnavailable
 from ...humanize import size, span
 from ...keys import SESSION
-from ...series import KEPT
-from ...stats import Stats, gather, plain
+from ...monitoring.history import KEPT
+from ...monitoring.stats import Stats, gather, plain
 from ..arguments import chosen, for_readers, positive, positive_seconds
 from ..interrupts import Interrupt, while_read
 

@@ -19,8 +19,8 @@ from ...autosweep import FREQUENCY
 from ...backends.base import Backend, run
 from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ...keys import check_code, check_participant
-from ...lastsweep import Sweep
-from ...stats import gather
+from ...monitoring.stats import gather
+from ...monitoring.sweeps import Sweep
 from ...sweeper import Pace, sweep
 from ...timeline import timeline
 from ..arguments import USAGE, chosen, one_line, positive, positive_seconds, seconds_in

@@ -16,14 +16,15 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from . import alerts, conf, lastsweep, leaks, series
+from .. import conf
+from ..backends.base import Backend, Server, SessionSummary
+from . import alerts, health, history, sweeps
 from .alerts import BUDGET_PER_PARTICIPANT
 from .alerts import Leak as Leak
-from .backends.base import Backend, Server, SessionSummary
 from .counters import counters
-from .lastsweep import LastSweep
-from .leaks import Sample as Sample
+from .health import Sample as Sample
 from .summaries import read_summaries
+from .sweeps import LastSweep
 
 if sys.platform != "win32":
     import resource
@@ -90,19 +91,19 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
     asked for if it is not `CACHE`. Raises `StoreUnavailable`.
     """
     at = await backend.now()
-    values = await backend.values((series.NAME, lastsweep.NAME))
+    values = await backend.values((history.NAME, sweeps.NAME))
     summaries, unreadable = await read_summaries(backend)
     server = await backend.server()
-    hour = series.decode_series(values[series.NAME].data, at)
-    last = lastsweep.decode_last_sweep(values[lastsweep.NAME].data)
-    totals = series.take(at, summaries, server)
-    site = leaks.of_site(
+    hour = history.decode_series(values[history.NAME].data, at)
+    last = sweeps.decode_last_sweep(values[sweeps.NAME].data)
+    totals = history.take(at, summaries, server)
+    site = health.of_site(
         at,
         summaries,
         hour.samples,
         last_sweep=last,
         server=server,
-        evictions=leaks.rose(at, server, hour.evictions),
+        evictions=health.rose(at, server, hour.evictions),
     )
     slow = (leak for leak in alerts.told.recent() if leak.code == "slow")
     return Stats(
@@ -119,7 +120,7 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
         this_process(stores),
         server,
         last,
-        (*site, *leaks.of_records(summaries), *slow),
+        (*site, *health.of_records(summaries), *slow),
         hour.samples,
         tuple(summaries),
         {code: str(error) for code, error in unreadable.items()},

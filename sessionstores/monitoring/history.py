@@ -10,11 +10,12 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import alerts, conf, lastsweep, leaks
+from .. import conf
+from ..backends.base import Backend, Server, SessionSummary
+from ..exceptions import StateCorrupt, StoreUnavailable
+from . import alerts, health, sweeps
 from .alerts import Leak
-from .backends.base import Backend, Server, SessionSummary
-from .exceptions import StateCorrupt, StoreUnavailable
-from .leaks import Evictions, Sample
+from .health import Evictions, Sample
 from .summaries import read_summaries
 
 logger = logging.getLogger("sessionstores.stats")
@@ -89,7 +90,7 @@ async def sample(backend: Backend) -> bool:
 
 
 async def _sample(backend: Backend) -> bool:
-    values = await backend.values((NAME, lastsweep.NAME))
+    values = await backend.values((NAME, sweeps.NAME))
     at = await backend.now()
     held = values[NAME]
     series = decode_series(held.data, at)
@@ -99,13 +100,13 @@ async def _sample(backend: Backend) -> bool:
         return False
     summaries, _ = await read_summaries(backend)
     server = await backend.server()
-    evictions = leaks.rose(at, server, series.evictions)
+    evictions = health.rose(at, server, series.evictions)
     samples = (*series.samples, take(at, summaries, server))
-    found = leaks.of_site(
+    found = health.of_site(
         at,
         summaries,
         samples,
-        last_sweep=lastsweep.decode_last_sweep(values[lastsweep.NAME].data),
+        last_sweep=sweeps.decode_last_sweep(values[sweeps.NAME].data),
         server=server,
         evictions=evictions,
     )

@@ -18,8 +18,8 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ..event_bus import Event, Note, Removal, outlet, patches
 from .counters import counters
-from .event_bus import Event, Note, Removal, outlet, patches
 from .stats import Stats
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

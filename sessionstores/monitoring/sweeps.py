@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import conf
-from .backends.base import Backend, Value
-from .exceptions import StoreUnavailable
+from .. import conf
+from ..backends.base import Backend, Value
+from ..exceptions import StoreUnavailable
 
 logger = logging.getLogger("sessionstores.sweeper")
 

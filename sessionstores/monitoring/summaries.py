@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .backends.base import (
+from ..backends.base import (
     ACTIVITY_MINUTES,
     Backend,
     ParticipantInfo,
     SessionInfo,
     SessionSummary,
 )
-from .exceptions import StateCorrupt
-from .keys import SESSION
+from ..exceptions import StateCorrupt
+from ..keys import SESSION
 
 
 class Summaries(NamedTuple):

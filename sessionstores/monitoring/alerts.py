@@ -10,9 +10,9 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
-from . import conf, signals
-from .backends.base import Backend
-from .keys import StoreKey
+from .. import conf, signals
+from ..backends.base import Backend
+from ..keys import StoreKey
 
 logger = logging.getLogger("sessionstores.stats")
 

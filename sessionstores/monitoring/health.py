@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from . import conf
+from .. import conf
+from ..backends.base import Server, SessionSummary
+from ..humanize import size, span
+from ..keys import StoreKey
 from .alerts import Leak, oversized
-from .backends.base import Server, SessionSummary
-from .humanize import size, span
-from .keys import StoreKey
-from .lastsweep import LastSweep
+from .sweeps import LastSweep
 
 # Growth is steady if it goes on over all these parts of the series, by so much each,
 # and in all; less than so many bytes are nobody's worry.
