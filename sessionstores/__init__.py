@@ -25,7 +25,7 @@ from .keys import StoreKey
 from .manager import stores
 from .participants import Participant
 from .state.declaration import State, action, field, injected
-from .store import Snapshot, Store
+from .store.store import Snapshot, Store
 
 __version__ = "0.1.0.dev0"
 

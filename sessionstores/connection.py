@@ -20,11 +20,11 @@ from .exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from .keys import StoreKey
 from .outbox import Outbox
 from .protocol import BadFrame, Close
-from .records import open_document
 from .roster import NOBODY, View
 from .state import codec
 from .state.declaration import states_in
 from .state.revisions import Rev
+from .store.records import open_document
 from .tokens import Claims
 
 logger = logging.getLogger("sessionstores.delivery")

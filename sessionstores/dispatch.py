@@ -22,8 +22,8 @@ from .exceptions import (
 )
 from .participants import Participant
 from .state.declaration import State, get_action, get_state
+from .store.transactions import Outcome, perform
 from .tokens import Claims
-from .transactions import Outcome, perform
 
 logger = logging.getLogger("sessionstores.delivery")
 

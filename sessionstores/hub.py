@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import conf, event_bus, events, heartbeat, presence, protocol, removals
+from . import conf, event_bus, events, heartbeat, presence, protocol
 from .apart import Apart
 from .backends import get_backend
 from .backends.base import Standing
@@ -29,6 +29,7 @@ from .monitoring.history import sample
 from .protocol import Close
 from .roster import Roster
 from .state.revisions import Rev
+from .store import removals
 from .timeline import write_timeline
 
 logger = logging.getLogger("sessionstores.delivery")

@@ -11,8 +11,8 @@ from .backends.base import Backend, run
 from .exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
 from .keys import check_code, check_participant
 from .participants import DEFAULT_ROLE, Participant
-from .records import open_record
 from .state.declaration import states_in
+from .store.records import open_record
 from .throttling import Guesses
 from .tokens import Claims, check_role, check_standing
 from .visitors import Visitor

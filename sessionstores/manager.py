@@ -17,7 +17,7 @@ from .keys import SESSION, StoreKey, check_code, check_participant
 from .monitoring.stats import Stats, gather
 from .presence import Attendee, attendance
 from .state.declaration import State, get_state
-from .store import Store
+from .store.store import Store
 from .sweeper import Pace, Sweep, sweep
 
 S = TypeVar("S", bound=State)

@@ -13,9 +13,9 @@ from . import tokens
 from .backends import get_backend
 from .backends.base import Backend, run
 from .keys import StoreKey, check_code, check_participant
-from .records import open_document
 from .state import codec
 from .state.declaration import Scope, register_injectable, states_in
+from .store.records import open_document
 from .tokens import LINK_SALT, check_role, make_token
 from .visitors import LINK_PARAMETER
 

@@ -13,11 +13,11 @@ from . import event_bus, signals
 from .backends.base import Backend, Record, SessionInfo
 from .exceptions import LimitReached, StateCorrupt, UnknownSession
 from .keys import StoreKey, generate_code
-from .records import Applied, commit, open_document
-from .removals import tell_removed
 from .state import codec
 from .state.declaration import State, states_in
-from .tries import Tries
+from .store.records import Applied, commit, open_document
+from .store.removals import tell_removed
+from .store.retry import Tries
 
 # 31**6 codes: a hundred misses in a row mean that something else is wrong.
 CODE_TRIES = 100

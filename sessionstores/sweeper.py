@@ -24,7 +24,7 @@ from .monitoring.history import sample
 from .monitoring.summaries import read_summaries
 from .monitoring.sweeps import LastSweep, Sweep, SweepLog, decode_last_sweep, last_sweep
 from .pace import Pace
-from .removals import tell_lost, tell_removed
+from .store.removals import tell_lost, tell_removed
 
 __all__ = ["LastSweep", "Pace", "Sweep", "decode_last_sweep", "last_sweep", "sweep"]
 

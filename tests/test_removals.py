@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from sessionstores import event_bus, removals, signals
+from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Removed, run
 from sessionstores.keys import StoreKey
-from sessionstores.removals import tell_lost, tell_removed
+from sessionstores.store import removals
+from sessionstores.store.removals import tell_lost, tell_removed
 from tests.workshop.states import Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")

@@ -16,9 +16,9 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease, Record, SessionInfo, Stale, run
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.records import commit
 from sessionstores.sessions import LONGEST_KEEP
 from sessionstores.state.declaration import registry
+from sessionstores.store.records import commit
 from tests.workshop.states import Agenda, Board
 
 CODE = "K7Q2ZD"

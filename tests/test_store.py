@@ -14,11 +14,8 @@ from sessionstores import (
     InvalidArguments,
     StateCorrupt,
     StateTooLarge,
-    records,
     signals,
-    transactions,
 )
-from sessionstores import tries as tries_module
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Attempt, Record, Stale, run
 from sessionstores.keys import StoreKey
@@ -34,6 +31,8 @@ from sessionstores.state.declaration import (
     registry,
 )
 from sessionstores.state.revisions import Rev
+from sessionstores.store import records, transactions
+from sessionstores.store import retry as tries_module
 from tests.workshop.states import Agenda, Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")

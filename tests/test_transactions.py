@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sessionstores import ActionRejected, Conflict, signals, transactions
+from sessionstores import ActionRejected, Conflict, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Attempt, Backend, Record, run
 from sessionstores.exceptions import OutcomeUnknown, StateCorrupt, StoreUnavailable
@@ -14,6 +14,7 @@ from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants import Participant
 from sessionstores.state.declaration import get_action
+from sessionstores.store import transactions
 from tests.workshop.states import Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")
@@ -166,7 +167,7 @@ def test_a_record_that_is_corrupt_at_every_try_ends_in_a_conflict(
         spoil(backend)
         return await commit(*args, **kwargs)
 
-    monkeypatch.setattr("sessionstores.tries.MIN_SECONDS", 0.01)
+    monkeypatch.setattr("sessionstores.store.retry.MIN_SECONDS", 0.01)
     monkeypatch.setattr(backend, "commit", corrupt)
     with pytest.raises(Conflict, match="others committed first"):
         board.dispatch(add)

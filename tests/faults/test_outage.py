@@ -14,7 +14,7 @@ import pytest
 from sessionstores.exceptions import Conflict, StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.state.revisions import Rev
-from sessionstores.store import Store
+from sessionstores.store.store import Store
 from tests.servers import Valkey
 
 from . import writers

@@ -28,7 +28,7 @@ from sessionstores import event_bus
 from sessionstores.exceptions import Conflict
 from sessionstores.manager import stores
 from sessionstores.state.declaration import State, field, registry
-from sessionstores.store import Store
+from sessionstores.store.store import Store
 
 PATIENCE = 240.0
 PAGE = 1_000

@@ -12,23 +12,23 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from . import conf, event_bus
-from .backends.base import Attempt, Backend, Record, Stale, Unchanged
-from .exceptions import (
+from .. import conf, event_bus
+from ..backends.base import Attempt, Backend, Record, Stale, Unchanged
+from ..exceptions import (
     ActionRejected,
     InvalidArguments,
     OutcomeUnknown,
     StateCorrupt,
     StoreUnavailable,
 )
-from .keys import StoreKey
-from .monitoring import alerts
-from .monitoring.counters import counters
+from ..keys import StoreKey
+from ..monitoring import alerts
+from ..monitoring.counters import counters
+from ..state import codec
+from ..state.declaration import Action, State
+from ..state.revisions import Rev
 from .records import Applied, commit, open_record, settle
-from .state import codec
-from .state.declaration import Action, State
-from .state.revisions import Rev
-from .tries import Tries
+from .retry import Tries
 
 S = TypeVar("S", bound=State)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import time
 
-from . import event_bus
-from .backends.base import Backend
-from .exceptions import Conflict
-from .keys import StoreKey
-from .monitoring.counters import counters
+from .. import event_bus
+from ..backends.base import Backend
+from ..exceptions import Conflict
+from ..keys import StoreKey
+from ..monitoring.counters import counters
 
 # A dispatch gives up when both are used up.
 MIN_TRIES = 16

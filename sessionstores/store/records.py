@@ -9,16 +9,16 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from . import conf, event_bus, signals
-from .backends.base import Attempt, Backend, Committed, Record, Removed, Stale
-from .exceptions import StateCorrupt
-from .keys import StoreKey
-from .monitoring import alerts
+from .. import conf, event_bus, signals
+from ..backends.base import Attempt, Backend, Committed, Record, Removed, Stale
+from ..exceptions import StateCorrupt
+from ..keys import StoreKey
+from ..monitoring import alerts
+from ..state import codec
+from ..state.declaration import State, states_in
+from ..state.revisions import Rev
 from .removals import tell_lost
-from .state import codec
-from .state.declaration import State, states_in
-from .state.revisions import Rev
-from .tries import Tries
+from .retry import Tries
 
 logger = logging.getLogger("sessionstores.store")
 

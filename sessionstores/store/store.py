@@ -12,16 +12,16 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 from django.utils.asyncio import async_unsafe
 
-from .backends import get_backend
-from .backends.base import Backend, Record, run
-from .exceptions import Conflict
-from .keys import StoreKey
-from .monitoring import alerts
+from ..backends import get_backend
+from ..backends.base import Backend, Record, run
+from ..exceptions import Conflict
+from ..keys import StoreKey
+from ..monitoring import alerts
+from ..state import codec
+from ..state.declaration import State
 from .records import Applied, commit, open_record, settle
-from .state import codec
-from .state.declaration import State
+from .retry import Tries
 from .transactions import transact
-from .tries import Tries
 
 S = TypeVar("S", bound=State)
 P = ParamSpec("P")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from . import conf, event_bus, signals
-from .backends.base import Backend, Record, Removed
-from .exceptions import StateCorrupt, UnknownState
-from .keys import StoreKey
-from .state import codec
-from .state.declaration import State, get_state
+from .. import conf, event_bus, signals
+from ..backends.base import Backend, Record, Removed
+from ..exceptions import StateCorrupt, UnknownState
+from ..keys import StoreKey
+from ..state import codec
+from ..state.declaration import State, get_state
 
 # Those who notice the same loss do so within this time, in seconds; who missed the hint
 # of a removal does so at a heartbeat, of which one may be late.
