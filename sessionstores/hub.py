@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import conf, event_bus, events, heartbeat, presence, protocol
+from . import conf, event_bus, events, heartbeat, protocol
 from .apart import Apart
 from .backends import get_backend
 from .backends.base import Standing
@@ -28,6 +28,7 @@ from .keys import StoreKey
 from .monitoring.history import sample
 from .protocol import Close
 from .roster import Roster
+from .sessions import presence
 from .state.revisions import Rev
 from .store import removals
 from .timeline import write_timeline

@@ -12,13 +12,14 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol
 
-from . import conf, presence, protocol
+from . import conf, protocol
 from .apart import Apart
 from .backends import get_backend
 from .backends.base import Lease
 from .channel import end
 from .exceptions import StoreUnavailable
 from .keys import StoreKey
+from .sessions import presence
 
 logger = logging.getLogger("sessionstores.presence")
 

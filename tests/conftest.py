@@ -13,11 +13,11 @@ import pytest
 from channels.layers import channel_layers
 from django.test import override_settings
 
-from sessionstores.autosweep import autosweep
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.monitoring.alerts import told
 from sessionstores.monitoring.history import taken_until
+from sessionstores.sessions.autosweep import autosweep
 from sessionstores.timeline import timeline
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 

@@ -14,11 +14,11 @@ from django.test import AsyncClient, override_settings
 
 from sessionstores import StoreUnavailable, stores
 from sessionstores.admin.overview import CROWD
-from sessionstores.autosweep import autosweep
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server
 from sessionstores.monitoring.stats import Leak, Sample
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
+from sessionstores.sessions.autosweep import autosweep
 from tests.staff import ALL, CODE, connect, fill, page, signed_in
 from tests.trips import trips_of
 from tests.workshop.states import Board

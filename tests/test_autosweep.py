@@ -17,7 +17,6 @@ import msgspec
 import pytest
 
 from sessionstores import signals
-from sessionstores.autosweep import autosweep, draw_interval, is_wanted
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Value, run
 from sessionstores.backends.locmem import LocMemBackend
@@ -25,6 +24,7 @@ from sessionstores.exceptions import StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.monitoring.sweeps import NAME as LAST_SWEEP
 from sessionstores.monitoring.sweeps import LastSweep, Sweep, last_sweep
+from sessionstores.sessions.autosweep import autosweep, draw_interval, is_wanted
 from tests.sockets import Socket
 from tests.workshop.states import Agenda, Board
 
@@ -233,7 +233,7 @@ def test_outage_and_failure_are_logged_and_the_next_pass_comes(
         return await due(self, **options)
 
     monkeypatch.setattr(LocMemBackend, "due_sessions", failing)
-    with caplog.at_level(logging.WARNING, "sessionstores.sweeper"):
+    with caplog.at_level(logging.WARNING, "sessionstores.sessions.sweeper"):
         stores.get(Board, CODE, "alice").snapshot()
         until(lambda: removed, "a removal")
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
@@ -269,7 +269,7 @@ def test_connections_of_receivers_are_closed_after_each_pass(
 ) -> None:
     closed: list[str] = []
     monkeypatch.setattr(
-        "sessionstores.autosweep.close_old_connections",
+        "sessionstores.sessions.autosweep.close_old_connections",
         lambda: closed.append(threading.current_thread().name),
     )
     stores.get(Board, CODE, "alice").snapshot()

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 
-from sessionstores import event_bus, presence, signals
+from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease, run
 from sessionstores.exceptions import InvalidKey, StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
-from sessionstores.presence import Attendee, attendees, metas_of
+from sessionstores.sessions import presence
+from sessionstores.sessions.presence import Attendee, attendees, metas_of
 
 from .sockets import CODE
 

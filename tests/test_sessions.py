@@ -16,7 +16,7 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease, Record, SessionInfo, Stale, run
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.sessions import LONGEST_KEEP
+from sessionstores.sessions.lifecycle import LONGEST_KEEP
 from sessionstores.state.declaration import registry
 from sessionstores.store.records import commit
 from tests.workshop.states import Agenda, Board
@@ -227,7 +227,7 @@ def test_reset_wins_over_a_writer_who_comes_first(
             overtaken.append(answer)
         return answer
 
-    monkeypatch.setattr("sessionstores.sessions.commit", overtake)
+    monkeypatch.setattr("sessionstores.sessions.lifecycle.commit", overtake)
     assert stores.reset(CODE, "alice") is True
     assert len(overtaken) == 1
     assert board.state == Board()

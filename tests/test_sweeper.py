@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from sessionstores import event_bus, signals, sweeper
+from sessionstores import event_bus, signals
 from sessionstores.backends.base import Backend, Lease, run
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.monitoring import history, sweeps
 from sessionstores.monitoring.sweeps import Sweep, last_sweep
+from sessionstores.sessions import sweeper
+from sessionstores.sessions.sweeper import Pace
 from sessionstores.state import codec
-from sessionstores.sweeper import Pace
 from tests.backends.contract import Clock
 from tests.workshop.states import Board
 

@@ -12,7 +12,6 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
-from ..autosweep import FREQUENCY, JITTER, autosweep, is_wanted
 from ..backends import get_backend
 from ..backends.base import Lease, SessionSummary, run
 from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
@@ -20,7 +19,8 @@ from ..humanize import number_text, percent_text, size_text
 from ..manager import stores
 from ..monitoring.history import SAMPLE_SECONDS
 from ..monitoring.stats import Leak, Sample, Stats
-from ..presence import attendees
+from ..sessions.autosweep import FREQUENCY, JITTER, autosweep, is_wanted
+from ..sessions.presence import attendees
 from . import chart
 from .actions import choices
 from .frame import Frame, outage

@@ -18,7 +18,7 @@ from ..backends import get_backend
 from ..backends.base import Backend, Lease, ParticipantInfo, Record, run
 from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable, UnknownState
 from ..keys import SESSION, StoreKey, cache_key
-from ..presence import attendees
+from ..sessions.presence import attendees
 from ..state.declaration import get_state, states_in
 from . import tree
 from .actions import choices

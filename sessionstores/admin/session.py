@@ -16,7 +16,7 @@ from ..exceptions import InsideTransaction, StoreUnavailable
 from ..humanize import number_text, size_text
 from ..keys import SESSION, StoreKey
 from ..monitoring.alerts import BUDGET_PER_PARTICIPANT
-from ..presence import Attendee, attendees
+from ..sessions.presence import Attendee, attendees
 from . import chart
 from .actions import choices, choices_of_session
 from .audit import entries

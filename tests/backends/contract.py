@@ -29,7 +29,7 @@ from sessionstores.exceptions import (
     StoreUnavailable,
 )
 from sessionstores.keys import SESSION, StoreKey
-from sessionstores.sessions import LONGEST_KEEP
+from sessionstores.sessions.lifecycle import LONGEST_KEEP
 from sessionstores.state.revisions import RING_LENGTH
 
 from .contract_connections import ConnectionsContract

@@ -15,13 +15,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
 
 from ... import conf
-from ...autosweep import FREQUENCY
 from ...backends.base import Backend, run
 from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ...keys import check_code, check_participant
 from ...monitoring.stats import gather
 from ...monitoring.sweeps import Sweep
-from ...sweeper import Pace, sweep
+from ...sessions.autosweep import FREQUENCY
+from ...sessions.sweeper import Pace, sweep
 from ...timeline import timeline
 from ..arguments import USAGE, chosen, one_line, positive, positive_seconds, seconds_in
 from ..interrupts import Interrupt, while_read

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from django.dispatch import Signal
 
-from . import event_bus, signals
-from .backends.base import Backend, Lease
-from .exceptions import SessionStoresError
-from .keys import StoreKey
+from .. import event_bus, signals
+from ..backends.base import Backend, Lease
+from ..exceptions import SessionStoresError
+from ..keys import StoreKey
 
 logger = logging.getLogger("sessionstores.presence")
 

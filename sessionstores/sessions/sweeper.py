@@ -16,15 +16,22 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
-from . import conf, event_bus, presence
-from .backends.base import Backend, Removed
-from .exceptions import InvalidKey, StateCorrupt, StoreUnavailable
-from .keys import StoreKey, check_code, check_participant
-from .monitoring.history import sample
-from .monitoring.summaries import read_summaries
-from .monitoring.sweeps import LastSweep, Sweep, SweepLog, decode_last_sweep, last_sweep
+from .. import conf, event_bus
+from ..backends.base import Backend, Removed
+from ..exceptions import InvalidKey, StateCorrupt, StoreUnavailable
+from ..keys import StoreKey, check_code, check_participant
+from ..monitoring.history import sample
+from ..monitoring.summaries import read_summaries
+from ..monitoring.sweeps import (
+    LastSweep,
+    Sweep,
+    SweepLog,
+    decode_last_sweep,
+    last_sweep,
+)
+from ..store.removals import tell_lost, tell_removed
+from . import presence
 from .pace import Pace
-from .store.removals import tell_lost, tell_removed
 
 __all__ = ["LastSweep", "Pace", "Sweep", "decode_last_sweep", "last_sweep", "sweep"]
 

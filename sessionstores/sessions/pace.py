@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from .backends.base import Backend
+from ..backends.base import Backend
 
 
 @dataclass

@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from . import event_bus, signals
-from .backends.base import Backend, Record, SessionInfo
-from .exceptions import LimitReached, StateCorrupt, UnknownSession
-from .keys import StoreKey, generate_code
-from .state import codec
-from .state.declaration import State, states_in
-from .store.records import Applied, commit, open_document
-from .store.removals import tell_removed
-from .store.retry import Tries
+from .. import event_bus, signals
+from ..backends.base import Backend, Record, SessionInfo
+from ..exceptions import LimitReached, StateCorrupt, UnknownSession
+from ..keys import StoreKey, generate_code
+from ..state import codec
+from ..state.declaration import State, states_in
+from ..store.records import Applied, commit, open_document
+from ..store.removals import tell_removed
+from ..store.retry import Tries
 
 # 31**6 codes: a hundred misses in a row mean that something else is wrong.
 CODE_TRIES = 100

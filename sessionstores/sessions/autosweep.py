@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 from django.db import close_old_connections
 
-from . import conf, event_bus
-from .backends import get_backend
-from .backends.base import Backend, run
-from .exceptions import StoreUnavailable
-from .monitoring.sweeps import last_sweep
+from .. import conf, event_bus
+from ..backends import get_backend
+from ..backends.base import Backend, run
+from ..exceptions import StoreUnavailable
+from ..monitoring.sweeps import last_sweep
 from .sweeper import Pace, sweep
 
 logger = logging.getLogger("sessionstores.sweeper")
