@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .decorators import ParticipantRequiredMixin, participant_required
 from .exceptions import (
     ActionRejected,
     Conflict,
@@ -20,10 +19,11 @@ from .exceptions import (
     UnknownSession,
     UnknownState,
 )
-from .joining import ajoin, join
 from .keys import StoreKey
 from .manager import stores
-from .participants import Participant
+from .participants.decorators import ParticipantRequiredMixin, participant_required
+from .participants.joining import ajoin, join
+from .participants.participant import Participant
 from .state.declaration import State, action, field, injected
 from .store.store import Snapshot, Store
 

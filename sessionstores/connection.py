@@ -19,13 +19,13 @@ from .events import RemoteChange
 from .exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from .keys import StoreKey
 from .outbox import Outbox
+from .participants.tokens import Claims
 from .protocol import BadFrame, Close
 from .roster import NOBODY, View
 from .state import codec
 from .state.declaration import states_in
 from .state.revisions import Rev
 from .store.records import open_document
-from .tokens import Claims
 
 logger = logging.getLogger("sessionstores.delivery")
 

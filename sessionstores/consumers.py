@@ -31,8 +31,8 @@ from .exceptions import (
     StoreUnavailable,
 )
 from .hub import Hub, current_hub
+from .participants.tokens import check_claims, check_standing, read_token
 from .protocol import BadFrame, Close, Hello
-from .tokens import check_claims, check_standing, read_token
 
 logger = logging.getLogger("sessionstores.delivery")
 

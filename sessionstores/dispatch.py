@@ -20,10 +20,10 @@ from .exceptions import (
     SessionStoresError,
     StoreUnavailable,
 )
-from .participants import Participant
+from .participants.participant import Participant
+from .participants.tokens import Claims
 from .state.declaration import State, get_action, get_state
 from .store.transactions import Outcome, perform
-from .tokens import Claims
 
 logger = logging.getLogger("sessionstores.delivery")
 

@@ -10,9 +10,9 @@ from .backends.base import Standing
 from .connection import Connection
 from .exceptions import InvalidToken, SessionEnded
 from .keys import StoreKey
+from .participants.tokens import Claims, check_claims, make_token
 from .protocol import Close
 from .state.revisions import Rev
-from .tokens import Claims, check_claims, make_token
 
 # A tab that owes a pong for so many heartbeats is given up.
 PATIENCE = 2.5

@@ -8,7 +8,7 @@ from django.urls import path
 
 from .consumers import StoreConsumer
 from .nudge import STAFF_PATH, StaffConsumer
-from .participants import WEBSOCKET_PATH
+from .participants.participant import WEBSOCKET_PATH
 
 _tabs: Any = StoreConsumer.as_asgi()
 _staff: Any = StaffConsumer.as_asgi()

@@ -12,7 +12,7 @@ from typing import Any
 from channels.testing import WebsocketCommunicator
 
 from sessionstores.consumers import StoreConsumer
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 
 CODE = "K7Q2ZD"
 ORIGIN = (b"origin", b"http://testserver")

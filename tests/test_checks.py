@@ -14,7 +14,7 @@ from django.test import override_settings
 
 import sessionstores
 from sessionstores.middleware import ParticipantMiddleware
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from sessionstores.state.declaration import State, action, registry
 from tests.checking import found, ids, run
 

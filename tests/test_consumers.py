@@ -20,11 +20,11 @@ from sessionstores.exceptions import StoreUnavailable
 from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
+from sessionstores.participants.tokens import Claims, make_token
 from sessionstores.protocol import Close
 from sessionstores.state.declaration import State, action, registry
 from sessionstores.state.revisions import History, Rev
-from sessionstores.tokens import Claims, make_token
 from tests.workshop.states import Agenda, Board
 
 from .sockets import CODE, ORIGIN, Opener, Socket, opening_tabs, token, until

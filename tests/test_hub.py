@@ -21,9 +21,9 @@ from sessionstores.exceptions import StoreUnavailable
 from sessionstores.hub import Hub, current_hub, hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
+from sessionstores.participants.tokens import Claims, make_token, read_token
 from sessionstores.protocol import Close
-from sessionstores.tokens import Claims, make_token, read_token
 from tests.workshop.states import Agenda, Board
 
 from .sockets import CODE, Opener, Socket, opening_tabs, until

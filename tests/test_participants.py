@@ -32,13 +32,13 @@ from sessionstores.exceptions import (
     SessionLocked,
     UnknownSession,
 )
-from sessionstores.joining import ajoin, aresolve, join, resolve
 from sessionstores.keys import StoreKey, generate_code
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.joining import ajoin, aresolve, join, resolve
+from sessionstores.participants.participant import Participant
+from sessionstores.participants.throttling import GUESS_WINDOW, MAX_GUESSES, Guesses
+from sessionstores.participants.tokens import LINK_SALT, Claims, make_token, read_token
 from sessionstores.state.declaration import State, action, field, get_action, registry
-from sessionstores.throttling import GUESS_WINDOW, MAX_GUESSES, Guesses
-from sessionstores.tokens import LINK_SALT, Claims, make_token, read_token
 from tests.workshop.states import Agenda, Board
 
 CACHED = "django.contrib.sessions.backends.cache"

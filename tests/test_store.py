@@ -20,7 +20,7 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import Attempt, Record, Stale, run
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from sessionstores.state import codec
 from sessionstores.state.declaration import (
     State,

@@ -24,7 +24,7 @@ from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.hub import hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from sessionstores.timeline import Timeline, timeline, write_timeline
 from tests.caches import SHARED, cache_on
 from tests.workshop.states import Board

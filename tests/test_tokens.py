@@ -15,14 +15,14 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores import tokens
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Backend, Standing, run
 from sessionstores.exceptions import InvalidKey, InvalidToken, SessionEnded
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
-from sessionstores.tokens import (
+from sessionstores.participants import tokens
+from sessionstores.participants.participant import Participant
+from sessionstores.participants.tokens import (
     LINK_SALT,
     MAX_TOKEN_LENGTH,
     TOKEN_SALT,

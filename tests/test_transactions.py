@@ -12,7 +12,7 @@ from sessionstores.backends.base import Attempt, Backend, Record, run
 from sessionstores.exceptions import OutcomeUnknown, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from sessionstores.state.declaration import get_action
 from sessionstores.store import transactions
 from tests.workshop.states import Board

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext_lazy
 from ..exceptions import InvalidArguments, UnknownAction, UnknownState
 from ..keys import StoreKey
 from ..manager import stores
-from ..participants import Participant
+from ..participants.participant import Participant
 from ..state.declaration import Action, Scope, State, get_action, get_state, states_in
 
 Text = str | Promise

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from sessionstores import broadcast
 from sessionstores.backends import get_backend
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from sessionstores.state.declaration import State, action, field, registry
 from tests.sockets import until
 

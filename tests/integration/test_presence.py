@@ -17,7 +17,7 @@ from sessionstores.exceptions import StoreUnavailable
 from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from sessionstores.protocol import Close
 from tests.faults.sites import on_redis
 from tests.servers import Valkey

@@ -11,7 +11,7 @@ import pytest
 
 from sessionstores.exceptions import ActionRejected
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from sessionstores.state.declaration import State, action, field, registry
 from tests.sockets import until
 

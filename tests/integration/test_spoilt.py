@@ -14,7 +14,7 @@ from sessionstores.backends.base import Lease, run
 from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from tests.faults.sites import on_redis
 from tests.servers import Valkey
 from tests.sockets import CODE, Frame, Opener, Socket, opening_tabs, until

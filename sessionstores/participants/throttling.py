@@ -9,8 +9,8 @@ import msgspec
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
-from .backends.base import Backend
-from .exceptions import LimitReached
+from ..backends.base import Backend
+from ..exceptions import LimitReached
 
 # Failed joins that one address may make within the window, in seconds.
 MAX_GUESSES = 10

@@ -8,9 +8,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
-from . import conf
-from .exceptions import InvalidToken
-from .keys import generate_participant
+from .. import conf
+from ..exceptions import InvalidToken
+from ..keys import generate_participant
 from .tokens import LINK_SALT, Claims, parse_claims, read_token
 
 LINK_PARAMETER = "participant"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
-from . import conf, tokens
-from .backends import get_backend
-from .backends.base import Backend, run
-from .exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
-from .keys import check_code, check_participant
-from .participants import DEFAULT_ROLE, Participant
-from .state.declaration import states_in
-from .store.records import open_record
+from .. import conf
+from ..backends import get_backend
+from ..backends.base import Backend, run
+from ..exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
+from ..keys import check_code, check_participant
+from ..state.declaration import states_in
+from ..store.records import open_record
+from . import tokens
+from .participant import DEFAULT_ROLE, Participant
+from .requests import Visitor
 from .throttling import Guesses
 from .tokens import Claims, check_role, check_standing
-from .visitors import Visitor
 
 
 @async_unsafe("Inside an event loop: await ajoin() instead.")

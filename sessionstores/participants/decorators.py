@@ -10,7 +10,7 @@ from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
 
-from .participants import Participant
+from .participant import Participant
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -9,15 +9,15 @@ from urllib.parse import urlsplit, urlunsplit
 from django.urls import get_script_prefix
 from django.utils.asyncio import async_unsafe
 
+from ..backends import get_backend
+from ..backends.base import Backend, run
+from ..keys import StoreKey, check_code, check_participant
+from ..state import codec
+from ..state.declaration import Scope, register_injectable, states_in
+from ..store.records import open_document
 from . import tokens
-from .backends import get_backend
-from .backends.base import Backend, run
-from .keys import StoreKey, check_code, check_participant
-from .state import codec
-from .state.declaration import Scope, register_injectable, states_in
-from .store.records import open_document
+from .requests import LINK_PARAMETER
 from .tokens import LINK_SALT, check_role, make_token
-from .visitors import LINK_PARAMETER
 
 DEFAULT_ROLE = "participant"
 WEBSOCKET_PATH = "ws/sessionstores/"

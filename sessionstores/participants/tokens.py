@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 from django.core import signing
 
-from .backends import get_backend
-from .backends.base import Backend, Standing, run
-from .exceptions import (
+from ..backends import get_backend
+from ..backends.base import Backend, Standing, run
+from ..exceptions import (
     InsideTransaction,
     InvalidKey,
     InvalidToken,
     SessionEnded,
     StoreUnavailable,
 )
-from .keys import StoreKey, check_code, check_participant
+from ..keys import StoreKey, check_code, check_participant
 
 # A token opens a connection; a link opens pages and stands in URLs, which get logged
 # and shared. Neither passes for the other.
