@@ -16,6 +16,6 @@ class SessionStoresConfig(AppConfig):
 
     def ready(self) -> None:
         """Import what registers itself, then every app's `states`."""
-        from . import broadcast, checks, deployment  # noqa: F401
+        from . import checks, deployment  # noqa: F401
 
         autodiscover_modules("states")

@@ -17,8 +17,8 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.monitoring.alerts import told
 from sessionstores.monitoring.history import taken_until
+from sessionstores.realtime.timeline import timeline
 from sessionstores.sessions.autosweep import autosweep
-from sessionstores.timeline import timeline
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 
 T = TypeVar("T", bound=Server)

@@ -66,7 +66,7 @@ def test_app_has_a_name_that_people_read() -> None:
 
 def test_delivery_hears_of_commits_once() -> None:
     names = [subscriber.__module__ for subscriber in outlet.subscribers]
-    assert names.count("sessionstores.broadcast") == 1
+    assert names.count("sessionstores.realtime.publisher") == 1
 
 
 def test_checks_are_registered() -> None:

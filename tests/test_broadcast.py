@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 
-from sessionstores import broadcast as module
-from sessionstores import event_bus, events
+from sessionstores import event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
-from sessionstores.channel import MESSAGE_TYPE, counters
-from sessionstores.hub import Hub, hubs
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
+from sessionstores.realtime import publisher as module
+from sessionstores.realtime import serializers
+from sessionstores.realtime.channel_layer import MESSAGE_TYPE, counters
+from sessionstores.realtime.hub import Hub, hubs
 from tests.workshop.states import Board
 
 from .sockets import CODE, Socket, until
@@ -140,9 +141,9 @@ async def test_every_event_reaches_tabs_through_the_layer(alice: Socket) -> None
 async def test_a_large_change_travels_without_its_operations(
     alice: Socket, layer: Recorder
 ) -> None:
-    await note("x" * (events.MAX_OPERATIONS_BYTES + 1))
+    await note("x" * (serializers.MAX_OPERATIONS_BYTES + 1))
     frame = await alice.expect("snapshot", doc="me", reset=False)
-    assert len(frame["states"]["board"]["notes"]) > events.MAX_OPERATIONS_BYTES
+    assert len(frame["states"]["board"]["notes"]) > serializers.MAX_OPERATIONS_BYTES
     assert len(layer.sent[-1][1]["body"]) < 1_000
 
 
@@ -348,7 +349,7 @@ async def test_without_a_layer_other_processes_are_left_to_their_heartbeat(
     ],
 )
 def test_an_event_survives_the_journey(event: event_bus.Hint) -> None:
-    again: Any = events.decode(events.encode(event))
+    again: Any = serializers.decode(serializers.encode(event))
     assert type(again) is type(event)
     assert vars(again) == vars(event)
 
@@ -362,7 +363,7 @@ def test_a_change_survives_the_journey() -> None:
         {"board": b'1:{"notes":"x"}'},
         source="c",
     )
-    again: Any = events.decode(events.encode(change))
+    again: Any = serializers.decode(serializers.encode(change))
     for name in ("key", "base", "rev", "operations", "source", "reset"):
         assert getattr(again, name) == getattr(change, name)
 
@@ -371,7 +372,7 @@ def test_a_reset_travels_without_operations() -> None:
     change = event_bus.Change(
         ALICE, "7f3a.1-00000001", "8f3a.1-00000002", {}, {"board": None}, reset=True
     )
-    again: Any = events.decode(events.encode(change))
+    again: Any = serializers.decode(serializers.encode(change))
     assert again.reset
     assert again.operations is None
 

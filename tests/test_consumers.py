@@ -11,18 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from sessionstores import connection, consumers, dispatch
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
-from sessionstores.consumers import StoreConsumer
-from sessionstores.events import RemoteChange
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
 from sessionstores.participants.tokens import Claims, make_token
-from sessionstores.protocol import Close
+from sessionstores.realtime import connection, consumers, dispatcher
+from sessionstores.realtime.consumers import StoreConsumer
+from sessionstores.realtime.hub import current_hub, hubs
+from sessionstores.realtime.protocol import Close
+from sessionstores.realtime.serializers import RemoteChange
 from sessionstores.state.declaration import State, action, registry
 from sessionstores.state.revisions import History, Rev
 from tests.workshop.states import Agenda, Board
@@ -882,7 +882,7 @@ async def test_the_refusals_that_a_commit_carries_are_bounded(
     tab: Opener, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.SESSIONSTORES = {"RATE_LIMIT": None}
-    monkeypatch.setattr(dispatch, "MAX_REFUSALS", 3)
+    monkeypatch.setattr(dispatcher, "MAX_REFUSALS", 3)
     alice = await tab(client="c1")
     for id in range(1, 6):
         await alice.act(id, "board.move", card="joker", pile="keep")
@@ -1158,7 +1158,7 @@ async def test_an_action_that_ends_its_own_session_is_still_carried_out(
     tab: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice = await tab("alice")
-    run = dispatch.perform
+    run = dispatcher.perform
 
     async def ends(*args: Any, **kwargs: Any) -> Any:
         outcome = await run(*args, **kwargs)
@@ -1166,7 +1166,7 @@ async def test_an_action_that_ends_its_own_session_is_still_carried_out(
         await asyncio.sleep(0)
         return outcome
 
-    monkeypatch.setattr(dispatch, "perform", ends)
+    monkeypatch.setattr(dispatcher, "perform", ends)
     await alice.say(type="action", id=1, state="board", action="clear", args={})
     await alice.expect("end", reason="cleanup")
     assert await alice.closed() == Close.ENDED

@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 
-from sessionstores import channel, event_bus, events, signals
-from sessionstores import hub as module
+from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.channel import MESSAGE_TYPE, counters
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.hub import Hub, current_hub, hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
 from sessionstores.participants.tokens import Claims, make_token, read_token
-from sessionstores.protocol import Close
+from sessionstores.realtime import channel_layer, serializers
+from sessionstores.realtime import hub as module
+from sessionstores.realtime.channel_layer import MESSAGE_TYPE, counters
+from sessionstores.realtime.hub import Hub, current_hub, hubs
+from sessionstores.realtime.protocol import Close
 from tests.workshop.states import Agenda, Board
 
 from .sockets import CODE, Opener, Socket, opening_tabs, until
@@ -123,7 +124,7 @@ class Broken(InMemoryChannelLayer):
 async def test_a_layer_that_is_down_is_tried_again_until_it_works(
     tab: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(channel, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(channel_layer, "FIRST_PAUSE", 0.001)
     layer = Broken()
     channel_layers.set("default", layer)
     alice = await tab("alice")
@@ -143,7 +144,7 @@ async def test_a_layer_that_is_down_is_tried_again_until_it_works(
 
 
 def message(event: event_bus.Event) -> dict[str, str]:
-    return {"type": MESSAGE_TYPE, "body": events.encode(event)}
+    return {"type": MESSAGE_TYPE, "body": serializers.encode(event)}
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sessionstores.admin.isolation import Probe, probe
 from sessionstores.backends.base import EVERYONE, Lease, ParticipantInfo
-from sessionstores.hub import current_hub
 from sessionstores.keys import SESSION, StoreKey
+from sessionstores.realtime.hub import current_hub
 from sessionstores.state.revisions import Rev
 from tests.sockets import CODE, Socket
 

@@ -13,10 +13,11 @@ from django.contrib.auth.models import User
 from django.core import signing
 from django.test import RequestFactory
 
-from sessionstores import nudge, stores
+from sessionstores import stores
 from sessionstores.event_bus import Note, outlet
 from sessionstores.keys import StoreKey
-from sessionstores.nudge import (
+from sessionstores.realtime import staff as nudging
+from sessionstores.realtime.staff import (
     FORBIDDEN,
     GROUP,
     HELLO_TIMEOUT,
@@ -38,15 +39,15 @@ QUIET = 0.2
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nudge, "NUDGE_SECONDS", 0.05)
-    monkeypatch.setattr(nudge, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(staff, "NUDGE_SECONDS", 0.05)
+    monkeypatch.setattr(staff, "SETTLE_SECONDS", 0.0)
 
 
 @pytest.fixture
 def staff(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """Who counts as staff, by primary key."""
     allowed = {"1": True}
-    monkeypatch.setattr(nudge, "allowed_user", lambda pk, mark: allowed.get(pk, False))
+    monkeypatch.setattr(staff, "allowed_user", lambda pk, mark: allowed.get(pk, False))
     return allowed
 
 
@@ -91,7 +92,7 @@ async def pages() -> AsyncIterator[list[StaffPage]]:
     yield opened
     for each in opened:
         await each.communicator.disconnect()
-    await until(lambda: not nudge._watching, "the pages to be gone")
+    await until(lambda: not nudging._watching, "the pages to be gone")
 
 
 @pytest.mark.usefixtures("staff")
@@ -118,7 +119,7 @@ async def test_many_changes_are_few_nudges(pages: list[StaffPage]) -> None:
 async def test_where_very_much_changes_every_page_looks_again(
     pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nudge, "MAX_CODES", 1)
+    monkeypatch.setattr(staff, "MAX_CODES", 1)
     pages.append(await StaffPage().listen(OTHER))
     for code in (CODE, "BBBBBB"):
         outlet.publish(Note(StoreKey(code, "alice"), "changed"))
@@ -130,7 +131,7 @@ async def test_what_comes_within_a_second_waits_until_it_is_over(
     pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages.append(await StaffPage().listen())
-    (consumer,) = nudge._watching
+    (consumer,) = nudging._watching
     outlet.publish(Note(StoreKey(CODE, "alice"), "changed"))
     assert await pages[0].said() == {"type": "changed"}
     monkeypatch.setattr(consumer, "_next", consumer.loop.time() + 3_600)
@@ -148,7 +149,7 @@ async def test_another_process_reaches_them_through_the_layer(
     pages.append(await StaffPage().listen(CODE))
     layer = get_channel_layer()
     assert layer is not None
-    message = {"type": "nudge", "codes": [CODE], "origin": nudge.ORIGIN}
+    message = {"type": "nudge", "codes": [CODE], "origin": nudging.ORIGIN}
     await layer.group_send(GROUP, message)
     assert await pages[0].silent()
     await layer.group_send(GROUP, {**message, "origin": "another"})
@@ -167,13 +168,13 @@ async def test_this_process_tells_the_others_through_the_layer(
                 raise OSError("The layer is away.")
 
     pages.append(await StaffPage().listen())
-    monkeypatch.setattr(nudge, "get_channel_layer", Layer)
-    monkeypatch.setattr(nudge, "reaches_others", lambda layer: True)
+    monkeypatch.setattr(staff, "get_channel_layer", Layer)
+    monkeypatch.setattr(staff, "reaches_others", lambda layer: True)
     for _ in range(2):
         outlet.publish(Note(StoreKey(CODE, "alice"), "joined"))
         assert await pages[0].said() == {"type": "changed"}
     await until(lambda: len(told) == 2)
-    expected = {"type": "nudge", "codes": [CODE], "origin": nudge.ORIGIN}
+    expected = {"type": "nudge", "codes": [CODE], "origin": nudging.ORIGIN}
     assert told == [(GROUP, expected)] * 2
     monkeypatch.undo()
 
@@ -197,7 +198,7 @@ async def test_what_is_no_token_closes_the_socket(text: str) -> None:
     one = StaffPage()
     await one.open(text)
     assert await one.closed() == FORBIDDEN
-    assert not nudge._watching
+    assert not nudging._watching
 
 
 @pytest.mark.usefixtures("staff")
@@ -205,7 +206,7 @@ async def test_a_token_is_good_for_a_short_while_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = token()
-    monkeypatch.setattr(nudge, "TOKEN_SECONDS", -1)
+    monkeypatch.setattr(staff, "TOKEN_SECONDS", -1)
     one = StaffPage()
     await one.open(json.dumps({"token": old}))
     assert await one.closed() == FORBIDDEN
@@ -221,16 +222,16 @@ async def test_who_may_not_look_is_refused() -> None:
 async def test_who_may_no_longer_look_is_let_go(
     staff: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nudge, "HELLO_SECONDS", 0.01)
-    monkeypatch.setattr(nudge, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr(staff, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(staff, "RECHECK_SECONDS", 0.01)
     one = await StaffPage().listen()
     staff["1"] = False
     assert await one.closed() == FORBIDDEN
-    assert not nudge._watching
+    assert not nudging._watching
 
 
 async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nudge, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(staff, "HELLO_SECONDS", 0.01)
     one = StaffPage()
     accepted, _ = await one.communicator.connect(PATIENCE)
     assert accepted
@@ -238,9 +239,11 @@ async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_where_no_loop_serves_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    (nudger,) = (each for each in outlet.subscribers if isinstance(each, nudge._Nudger))
+    (nudger,) = (
+        each for each in outlet.subscribers if isinstance(each, nudging._Nudger)
+    )
     # Another test's, which may have ended in the midst of it.
-    monkeypatch.setattr(nudge, "hubs", {})
+    monkeypatch.setattr(staff, "hubs", {})
     monkeypatch.setattr(nudger, "_planned", None)
     monkeypatch.setattr(nudger, "_codes", set())
     stores.get(Board, CODE, "alice").dispatch(Board.note, "x")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sessionstores import outbox as module
-from sessionstores.outbox import Outbox
+from sessionstores.realtime import outbox as module
+from sessionstores.realtime.outbox import Outbox
 
 from .sockets import until
 

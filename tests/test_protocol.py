@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores import protocol
-from sessionstores.protocol import BadFrame, Close, parse
+from sessionstores.realtime import protocol
+from sessionstores.realtime.protocol import BadFrame, Close, parse
 
 REV = "7f3a.45-9f3ac21b"
 

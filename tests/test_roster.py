@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from sessionstores import event_bus
-from sessionstores import roster as module
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
-from sessionstores.roster import NOBODY, Roster, View
+from sessionstores.realtime import roster as module
+from sessionstores.realtime.roster import NOBODY, Roster, View
 
 from .sockets import CODE, until
 

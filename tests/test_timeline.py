@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from sessionstores import broadcast, event_bus
-from sessionstores import timeline as module
+from sessionstores import event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import MAX_EVENTS, run
 from sessionstores.event_bus import Attendance, Change, Message, Note, Removal
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
-from sessionstores.hub import hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
-from sessionstores.timeline import Timeline, timeline, write_timeline
+from sessionstores.realtime import publisher
+from sessionstores.realtime import timeline as module
+from sessionstores.realtime.hub import hubs
+from sessionstores.realtime.timeline import Timeline, timeline, write_timeline
 from tests.caches import SHARED, cache_on
 from tests.workshop.states import Board
 
@@ -79,9 +80,9 @@ def cache() -> Cache:
 @pytest.fixture
 def _publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the thread write that others keep away; end it with the test."""
-    monkeypatch.setattr(timeline, "due", broadcast.see_to_timeline)
+    monkeypatch.setattr(timeline, "due", publisher.see_to_timeline)
     yield
-    broadcast._publisher.close()
+    publisher._publisher.close()
 
 
 def change(key: StoreKey = ALICE, action: str = "Board.move") -> Change:
@@ -310,7 +311,7 @@ def test_a_process_that_ends_writes_what_waits() -> None:
     stores.get(Board, CODE, "alice").dispatch(Board.note, "x")
     stores.send(CODE, {"text": "five minutes"}, "alice")
     assert events_of(CODE) == []
-    broadcast._publisher.close()
+    publisher._publisher.close()
     assert told(events_of(CODE)) == [
         ("changed", "alice", "board.note", 1),
         ("message", "alice", "", 1),

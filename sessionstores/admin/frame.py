@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 
 from .. import conf
 from ..models import LiveSession
-from ..nudge import STAFF_PATH, make_staff_token
+from ..realtime.staff import STAFF_PATH, make_staff_token
 
 TEMPLATES = "sessionstores/admin"
 APP = "sessionstores"

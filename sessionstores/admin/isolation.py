@@ -10,9 +10,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..backends.base import EVERYONE, Lease, ParticipantInfo
-from ..connection import Connection
-from ..hub import hubs
 from ..keys import SESSION, StoreKey
+from ..realtime.connection import Connection
+from ..realtime.hub import hubs
 
 
 class Probe(NamedTuple):

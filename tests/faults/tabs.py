@@ -18,7 +18,7 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import Record, Unchanged
 from sessionstores.keys import StoreKey, generate_code
 from sessionstores.participants.participant import Participant
-from sessionstores.protocol import SUBPROTOCOL
+from sessionstores.realtime.protocol import SUBPROTOCOL
 from sessionstores.state import codec
 from tests.integration.tab import Tab, is_past
 

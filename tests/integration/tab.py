@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessionstores.consumers import StoreConsumer
+from sessionstores.realtime.consumers import StoreConsumer
 from sessionstores.state.patch import apply
 from sessionstores.state.revisions import Rev
 from tests.sockets import ORIGIN, PATIENCE, until

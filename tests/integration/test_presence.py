@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from sessionstores import broadcast, event_bus, signals
+from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import MAX_META_BYTES, Lease, run
-from sessionstores.channel import counters
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
-from sessionstores.protocol import Close
+from sessionstores.realtime import publisher
+from sessionstores.realtime.channel_layer import counters
+from sessionstores.realtime.hub import current_hub, hubs
+from sessionstores.realtime.protocol import Close
 from tests.faults.sites import on_redis
 from tests.servers import Valkey
 from tests.sockets import CODE, Opener, Socket, opening_tabs, token, until
@@ -35,7 +36,7 @@ def cache(request: pytest.FixtureRequest, settings: Any) -> Iterator[None]:
         run(get_backend(blocking=True).clear())
     yield
     # It has connections to this server.
-    broadcast._publisher.close()
+    publisher._publisher.close()
     assert not hubs
 
 

@@ -20,9 +20,9 @@ from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ...keys import check_code, check_participant
 from ...monitoring.stats import gather
 from ...monitoring.sweeps import Sweep
+from ...realtime.timeline import timeline
 from ...sessions.autosweep import FREQUENCY
 from ...sessions.sweeper import Pace, sweep
-from ...timeline import timeline
 from ..arguments import USAGE, chosen, one_line, positive, positive_seconds, seconds_in
 from ..interrupts import Interrupt, while_read
 from ..output import Bar, Listing, in_words

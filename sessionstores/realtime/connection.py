@@ -11,21 +11,21 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from ..backends.base import MAX_META_BYTES, Backend, Lease, Record
+from ..event_bus import Change
+from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+from ..keys import StoreKey
+from ..participants.tokens import Claims
+from ..state import codec
+from ..state.declaration import states_in
+from ..state.revisions import Rev
+from ..store.records import open_document
 from . import protocol
-from .backends.base import MAX_META_BYTES, Backend, Lease, Record
 from .document import Document
-from .event_bus import Change
-from .events import RemoteChange
-from .exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
-from .keys import StoreKey
 from .outbox import Outbox
-from .participants.tokens import Claims
 from .protocol import BadFrame, Close
 from .roster import NOBODY, View
-from .state import codec
-from .state.declaration import states_in
-from .state.revisions import Rev
-from .store.records import open_document
+from .serializers import RemoteChange
 
 logger = logging.getLogger("sessionstores.delivery")
 

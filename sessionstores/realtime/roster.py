@@ -12,14 +12,15 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol
 
-from . import conf, protocol
-from .apart import Apart
-from .backends import get_backend
-from .backends.base import Lease
-from .channel import end
-from .exceptions import StoreUnavailable
-from .keys import StoreKey
-from .sessions import presence
+from .. import conf
+from ..backends import get_backend
+from ..backends.base import Lease
+from ..exceptions import StoreUnavailable
+from ..keys import StoreKey
+from ..sessions import presence
+from . import protocol
+from .bulkhead import Apart
+from .channel_layer import end
 
 logger = logging.getLogger("sessionstores.presence")
 

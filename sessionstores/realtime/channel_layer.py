@@ -13,7 +13,7 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
-from . import events
+from . import serializers
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -66,7 +66,7 @@ class Channel:
     def __init__(
         self,
         taken: Callable[[str], None],
-        deliver: Callable[[events.Delivery], None],
+        deliver: Callable[[serializers.Delivery], None],
     ) -> None:
         self._taken = taken
         self._deliver = deliver
@@ -114,7 +114,7 @@ class Channel:
         self._unheard = True
         try:
             async with asyncio.timeout(LAYER_SECONDS):
-                message = {"type": MESSAGE_TYPE, "body": events.PROBE}
+                message = {"type": MESSAGE_TYPE, "body": serializers.PROBE}
                 await self._layer.send(self._name, message)
         except ChannelFull:
             counters.full += 1
@@ -178,13 +178,13 @@ class Channel:
         try:
             if message["type"] != MESSAGE_TYPE:
                 raise ValueError(message["type"])
-            event = events.decode(message["body"])
+            event = serializers.decode(message["body"])
         except (KeyError, TypeError, ValueError):
             # Another version's, in a rolling deploy: what it says shows in the heads.
             counters.received += 1
             counters.unknown += 1
             return
-        if isinstance(event, events.Probe):
+        if isinstance(event, serializers.Probe):
             return
         counters.received += 1
         try:

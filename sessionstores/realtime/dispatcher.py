@@ -9,21 +9,22 @@ from typing import Any
 
 import msgspec
 
-from . import conf, protocol
-from .backends.base import Attempt
-from .connection import Connection, public
-from .document import Document
-from .exceptions import (
+from .. import conf
+from ..backends.base import Attempt
+from ..exceptions import (
     ActionRejected,
     LimitReached,
     OutcomeUnknown,
     SessionStoresError,
     StoreUnavailable,
 )
-from .participants.participant import Participant
-from .participants.tokens import Claims
-from .state.declaration import State, get_action, get_state
-from .store.transactions import Outcome, perform
+from ..participants.participant import Participant
+from ..participants.tokens import Claims
+from ..state.declaration import State, get_action, get_state
+from ..store.transactions import Outcome, perform
+from . import protocol
+from .connection import Connection, public
+from .document import Document
 
 logger = logging.getLogger("sessionstores.delivery")
 

@@ -22,8 +22,8 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from .channel import LAYER_SECONDS, reaches_others
-from .event_bus import Event, Note, outlet
+from ..event_bus import Event, Note, outlet
+from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs
 
 logger = logging.getLogger("sessionstores.admin")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from .exceptions import SessionStoresError, StoreUnavailable
+from ..exceptions import SessionStoresError, StoreUnavailable
 
 logger = logging.getLogger("sessionstores.delivery")
 

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import conf
-from .backends import get_backend
-from .backends.base import MAX_EVENTS, Backend
-from .event_bus import Change, Event, Message, Note, Removal
-from .exceptions import SessionStoresError, StoreUnavailable
-from .keys import StoreKey
+from .. import conf
+from ..backends import get_backend
+from ..backends.base import MAX_EVENTS, Backend
+from ..event_bus import Change, Event, Message, Note, Removal
+from ..exceptions import SessionStoresError, StoreUnavailable
+from ..keys import StoreKey
 
 logger = logging.getLogger("sessionstores.delivery")
 

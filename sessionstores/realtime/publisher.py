@@ -17,10 +17,11 @@ from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from django.db import connections
 
-from . import conf, events
-from .backends.base import run
-from .channel import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
-from .event_bus import Event, Note, outlet
+from .. import conf
+from ..backends.base import run
+from ..event_bus import Event, Note, outlet
+from . import serializers
+from .channel_layer import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
 from .hub import hubs
 from .timeline import timeline, write_timeline
 
@@ -58,7 +59,7 @@ def broadcast(event: Event) -> None:
     if layer is None or (loop is None and not reaches_others(layer)):
         counters.dropped += len(others)
         return
-    parcel = tuple(others), events.encode(event)
+    parcel = tuple(others), serializers.encode(event)
     if loop is None:
         _publisher.publish(parcel)
     else:

@@ -17,20 +17,21 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from . import conf, event_bus, events, heartbeat, protocol
-from .apart import Apart
-from .backends import get_backend
-from .backends.base import Standing
-from .channel import Channel, end
+from .. import conf, event_bus
+from ..backends import get_backend
+from ..backends.base import Standing
+from ..exceptions import StoreUnavailable
+from ..keys import StoreKey
+from ..monitoring.history import sample
+from ..sessions import presence
+from ..state.revisions import Rev
+from ..store import removals
+from . import heartbeat, protocol, serializers
+from .bulkhead import Apart
+from .channel_layer import Channel, end
 from .connection import Connection
-from .exceptions import StoreUnavailable
-from .keys import StoreKey
-from .monitoring.history import sample
 from .protocol import Close
 from .roster import Roster
-from .sessions import presence
-from .state.revisions import Rev
-from .store import removals
 from .timeline import write_timeline
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -174,7 +175,7 @@ class Hub:
             if connection.id not in self.connections:
                 await self._release(connection)
 
-    def deliver(self, event: events.Delivery) -> None:
+    def deliver(self, event: serializers.Delivery) -> None:
         """Hand an event to the connections that it concerns; from any thread."""
         try:
             running: Any = asyncio.get_running_loop()
@@ -189,7 +190,7 @@ class Hub:
             # The loop was closed under its connections.
             hubs.pop(self.process, None)
 
-    def _deliver(self, event: events.Delivery) -> None:
+    def _deliver(self, event: serializers.Delivery) -> None:
         if isinstance(event, event_bus.Removal):
             self._remove(event)
         elif isinstance(event, event_bus.Message):

@@ -18,11 +18,9 @@ from urllib.parse import urlparse
 from channels.consumer import AsyncConsumer
 from channels.security.websocket import AllowedHostsOriginValidator
 
-from . import conf, protocol
-from .backends import get_backend
-from .connection import Connection, public
-from .dispatch import Bucket, Dispatcher
-from .exceptions import (
+from .. import conf
+from ..backends import get_backend
+from ..exceptions import (
     InvalidToken,
     LimitReached,
     SessionEnded,
@@ -30,8 +28,11 @@ from .exceptions import (
     SessionStoresError,
     StoreUnavailable,
 )
+from ..participants.tokens import check_claims, check_standing, read_token
+from . import protocol
+from .connection import Connection, public
+from .dispatcher import Bucket, Dispatcher
 from .hub import Hub, current_hub
-from .participants.tokens import check_claims, check_standing, read_token
 from .protocol import BadFrame, Close, Hello
 
 logger = logging.getLogger("sessionstores.delivery")

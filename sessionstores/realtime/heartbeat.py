@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from . import conf, protocol
-from .backends.base import Standing
+from .. import conf
+from ..backends.base import Standing
+from ..exceptions import InvalidToken, SessionEnded
+from ..keys import StoreKey
+from ..participants.tokens import Claims, check_claims, make_token
+from ..state.revisions import Rev
+from . import protocol
 from .connection import Connection
-from .exceptions import InvalidToken, SessionEnded
-from .keys import StoreKey
-from .participants.tokens import Claims, check_claims, make_token
 from .protocol import Close
-from .state.revisions import Rev
 
 # A tab that owes a pong for so many heartbeats is given up.
 PATIENCE = 2.5

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from .state.json_rules import MAX_DEPTH, MAX_INTEGER
+from ..state.json_rules import MAX_DEPTH, MAX_INTEGER
 
 SUBPROTOCOL = "sessionstores.v1"
 MAX_FRAME_BYTES = 65_536

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .event_bus import Change
-from .events import RemoteChange
-from .keys import StoreKey
-from .state.revisions import Rev
+from ..event_bus import Change
+from ..keys import StoreKey
+from ..state.revisions import Rev
+from .serializers import RemoteChange
 
 
 class Document:

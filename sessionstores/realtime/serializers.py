@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from .event_bus import (
+from ..event_bus import (
     Attendance,
     Change,
     Disconnection,
@@ -21,7 +21,7 @@ from .event_bus import (
     Removal,
     Revocation,
 )
-from .keys import StoreKey
+from ..keys import StoreKey
 
 # Larger patches stay here: the other processes read the record instead.
 MAX_OPERATIONS_BYTES = 65_536
