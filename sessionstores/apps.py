@@ -16,6 +16,6 @@ class SessionStoresConfig(AppConfig):
 
     def ready(self) -> None:
         """Import what registers itself, then every app's `states`."""
-        from . import checks, deployment  # noqa: F401
+        from .checks import deployment, settings  # noqa: F401
 
         autodiscover_modules("states")

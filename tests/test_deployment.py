@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 
-from sessionstores import deployment
+from sessionstores.checks import deployment
 from tests.checking import found, ids
 
 ROOT = Path(__file__).parent.parent

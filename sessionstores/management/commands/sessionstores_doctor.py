@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand
 
 from ...backends import get_backend, problem
 from ...backends.base import Backend, Finding, run
-from ...checks import TAG, usable_conf
+from ...checks.settings import TAG, usable_conf
 from ...exceptions import StoreUnavailable
 from ...realtime.channel_layer import LAYER_SECONDS, reaches_others
 from ..arguments import for_readers

@@ -13,10 +13,10 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from . import conf
-from .backends import problem
-from .middleware import ParticipantMiddleware
-from .state.declaration import registry
+from .. import conf
+from ..backends import problem
+from ..middleware import ParticipantMiddleware
+from ..state.declaration import registry
 
 TAG = "sessionstores"
 

@@ -15,10 +15,10 @@ from django.core.checks import CheckMessage, Warning, register
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from . import conf
-from .backends import get_backend, places_redis, problem
-from .backends.database import database_of
-from .checks import TAG, Apps, usable_conf
+from .. import conf
+from ..backends import get_backend, places_redis, problem
+from ..backends.database import database_of
+from .settings import TAG, Apps, usable_conf
 
 DATABASE = "django.core.cache.backends.db.DatabaseCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
