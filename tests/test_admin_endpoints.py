@@ -10,7 +10,7 @@ from django.test import Client, override_settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from sessionstores import ActionRejected, event_bus, stores
-from sessionstores.admin import endpoints
+from sessionstores.admin.views import stats
 from sessionstores.keys import StoreKey
 from sessionstores.monitoring import prometheus
 from sessionstores.monitoring.counters import counters
@@ -147,7 +147,7 @@ def test_patches_are_counted_with_their_bytes() -> None:
 def test_without_the_package_metrics_say_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(endpoints, "exposition", None)
+    monkeypatch.setattr(stats, "exposition", None)
     response = signed_in("view_dashboard").get(page("metrics"))
     assert response.status_code == 501
     assert "django-sessionstores[metrics]" in response.content.decode()

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, override_settings
 
 from sessionstores import StoreUnavailable, stores
-from sessionstores.admin.overview import CROWD
+from sessionstores.admin.views.overview import CROWD
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Server
 from sessionstores.monitoring.stats import Leak, Sample

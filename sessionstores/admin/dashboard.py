@@ -28,14 +28,19 @@ from django.utils.translation import gettext as _
 
 from ..exceptions import InsideTransaction, InvalidKey, StateCorrupt, StoreUnavailable
 from ..models import LiveSession
-from .actions import act_on_participants, act_on_session, act_on_sessions, sweep_now
 from .audit import SITE
-from .edit import edit
-from .endpoints import bears_token, metrics, stats_json
 from .frame import Frame, outage, rights_of
-from .overview import overview, overview_live
-from .participant import download, export, participant, participant_live
-from .session import history, session, session_live
+from .views.edit import edit
+from .views.operate import (
+    act_on_participants,
+    act_on_session,
+    act_on_sessions,
+    sweep_now,
+)
+from .views.overview import overview, overview_live
+from .views.participant import download, export, participant, participant_live
+from .views.session import history, session, session_live
+from .views.stats import bears_token, metrics, stats_json
 
 # Codes and ids, as keys.py has them; "*" is the session's own record.
 CODE = r"(?P<code>[A-Z0-9]{6})"

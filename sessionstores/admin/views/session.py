@@ -9,21 +9,21 @@ from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .. import conf
-from ..backends import get_backend
-from ..backends.base import Backend, ParticipantInfo, SessionInfo, run
-from ..exceptions import InsideTransaction, StoreUnavailable
-from ..humanize import number_text, size_text
-from ..keys import SESSION, StoreKey
-from ..monitoring.alerts import BUDGET_PER_PARTICIPANT
-from ..sessions.presence import Attendee, attendees
-from . import chart
-from .actions import choices, choices_of_session
-from .audit import entries
-from .frame import Frame, outage
-from .happenings import ATTENDANCE, Happening, describe
-from .isolation import probe
-from .listing import Column, Filter, Layout, Listing
+from ... import conf
+from ...backends import get_backend
+from ...backends.base import Backend, ParticipantInfo, SessionInfo, run
+from ...exceptions import InsideTransaction, StoreUnavailable
+from ...humanize import number_text, size_text
+from ...keys import SESSION, StoreKey
+from ...monitoring.alerts import BUDGET_PER_PARTICIPANT
+from ...sessions.presence import Attendee, attendees
+from .. import chart
+from ..audit import entries
+from ..frame import Frame, outage
+from ..happenings import ATTENDANCE, Happening, describe
+from ..isolation import probe
+from ..listing import Column, Filter, Layout, Listing
+from .operate import choices, choices_of_session
 
 PRESENCE = {
     "online": gettext_lazy("Online"),

@@ -11,22 +11,22 @@ from django.http import HttpResponse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import conf
-from ..backends import get_backend
-from ..backends.base import Lease, SessionSummary, run
-from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
-from ..humanize import number_text, percent_text, size_text
-from ..manager import stores
-from ..monitoring.history import SAMPLE_SECONDS
-from ..monitoring.stats import Leak, Sample, Stats
-from ..sessions.autosweep import FREQUENCY, JITTER, autosweep, is_wanted
-from ..sessions.presence import attendees
-from . import chart
-from .actions import choices
-from .frame import Frame, outage
-from .listing import Column, Filter, Layout, Listing
+from ... import conf
+from ...backends import get_backend
+from ...backends.base import Lease, SessionSummary, run
+from ...exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
+from ...humanize import number_text, percent_text, size_text
+from ...manager import stores
+from ...monitoring.history import SAMPLE_SECONDS
+from ...monitoring.stats import Leak, Sample, Stats
+from ...sessions.autosweep import FREQUENCY, JITTER, autosweep, is_wanted
+from ...sessions.presence import attendees
+from .. import chart
+from ..frame import Frame, outage
+from ..listing import Column, Filter, Layout, Listing
+from ..warnings import words_for
+from .operate import choices
 from .session import shown_in
-from .warnings import words_for
 
 LEAKS = {
     "near_limit": _("Near its limit"),

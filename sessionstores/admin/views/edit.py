@@ -11,10 +11,10 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
-from .. import conf, event_bus
-from ..backends import get_backend
-from ..backends.base import Record, run
-from ..exceptions import (
+from ... import conf, event_bus
+from ...backends import get_backend
+from ...backends.base import Record, run
+from ...exceptions import (
     Conflict,
     InsideTransaction,
     SessionStoresError,
@@ -23,16 +23,16 @@ from ..exceptions import (
     StoreUnavailable,
     UnknownState,
 )
-from ..humanize import size_text
-from ..keys import StoreKey
-from ..manager import stores
-from ..state import codec
-from ..state.declaration import State, get_state
-from ..state.patch import diff
-from .audit import log, log_view
-from .frame import Frame
+from ...humanize import size_text
+from ...keys import StoreKey
+from ...manager import stores
+from ...state import codec
+from ...state.declaration import State, get_state
+from ...state.patch import diff
+from ..audit import log, log_view
+from ..frame import Frame
+from ..redaction import MASK, Redacted, disclose, redact, restore
 from .participant import name_of
-from .redaction import MASK, Redacted, disclose, redact, restore
 from .session import gone
 
 # Of what differs, so many places are named.

@@ -12,14 +12,14 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
 
-from .. import conf
-from ..exceptions import InsideTransaction, StoreUnavailable
-from ..manager import stores
-from ..monitoring.stats import Stats, plain
+from ... import conf
+from ...exceptions import InsideTransaction, StoreUnavailable
+from ...manager import stores
+from ...monitoring.stats import Stats, plain
 
 exposition: Callable[[Stats], bytes] | None
 try:
-    from ..monitoring.prometheus import CONTENT_TYPE, exposition
+    from ...monitoring.prometheus import CONTENT_TYPE, exposition
 except ImportError:
     exposition = None
 

@@ -13,18 +13,23 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from .. import conf
-from ..backends import get_backend
-from ..backends.base import Backend, Lease, ParticipantInfo, Record, run
-from ..exceptions import InsideTransaction, StateCorrupt, StoreUnavailable, UnknownState
-from ..keys import SESSION, StoreKey, cache_key
-from ..sessions.presence import attendees
-from ..state.declaration import get_state, states_in
-from . import tree
-from .actions import choices
-from .audit import log, log_view
-from .frame import Frame, outage
-from .redaction import disclose
+from ... import conf
+from ...backends import get_backend
+from ...backends.base import Backend, Lease, ParticipantInfo, Record, run
+from ...exceptions import (
+    InsideTransaction,
+    StateCorrupt,
+    StoreUnavailable,
+    UnknownState,
+)
+from ...keys import SESSION, StoreKey, cache_key
+from ...sessions.presence import attendees
+from ...state.declaration import get_state, states_in
+from .. import tree
+from ..audit import log, log_view
+from ..frame import Frame, outage
+from ..redaction import disclose
+from .operate import choices
 from .session import Person, gone, places
 
 # Of one state; the rest is a download.

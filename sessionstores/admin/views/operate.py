@@ -10,10 +10,10 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from .. import signals
-from ..backends import get_backend
-from ..backends.base import run
-from ..exceptions import (
+from ... import signals
+from ...backends import get_backend
+from ...backends.base import run
+from ...exceptions import (
     Conflict,
     InvalidKey,
     SessionEnded,
@@ -22,13 +22,13 @@ from ..exceptions import (
     StoreUnavailable,
     UnknownSession,
 )
-from ..humanize import number_text, size_text
-from ..keys import StoreKey
-from ..manager import stores
-from ..monitoring.summaries import read_summaries
-from .audit import SITE, log
-from .deeds import RUN, Deed, Inputs, Target, deeds, find, names, runnable
-from .frame import Frame
+from ...humanize import number_text, size_text
+from ...keys import StoreKey
+from ...manager import stores
+from ...monitoring.summaries import read_summaries
+from ..audit import SITE, log
+from ..deeds import RUN, Deed, Inputs, Target, deeds, find, names, runnable
+from ..frame import Frame
 
 # Shown on the page that asks; the rest are counted.
 MAX_SHOWN = 24
