@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 
-from sessionstores.admin.chart import HEIGHT, WIDTH, Point, bar, line, sparkline
+from sessionstores.admin.components.chart import (
+    HEIGHT,
+    WIDTH,
+    Point,
+    bar,
+    line,
+    sparkline,
+)
 
 
 def test_a_sparkline_has_a_bar_for_each_minute_in_which_something_happened() -> None:

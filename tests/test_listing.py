@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import QueryDict
 
-from sessionstores.admin.listing import Column, Filter, Layout, Listing
+from sessionstores.admin.components.table import Column, Filter, Layout, Listing
 
 Row = tuple[str, int]
 

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessionstores.admin.components.tree import draw
 from sessionstores.admin.redaction import redact
-from sessionstores.admin.tree import draw
 
 TAGS = re.compile(r"</?(div|ul|li|details( open)?|summary|span( class=\"[\w-]+\")?"
                   r"( title=\"[^\"<>]*\")?)>")  # fmt: skip

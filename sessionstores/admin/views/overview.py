@@ -21,9 +21,9 @@ from ...monitoring.history import SAMPLE_SECONDS
 from ...monitoring.stats import Leak, Sample, Stats
 from ...sessions.autosweep import FREQUENCY, JITTER, autosweep, is_wanted
 from ...sessions.presence import attendees
-from .. import chart
+from ..components import chart
+from ..components.table import Column, Filter, Layout, Listing
 from ..frame import Frame, outage
-from ..listing import Column, Filter, Layout, Listing
 from ..warnings import words_for
 from .operate import choices
 from .session import shown_in

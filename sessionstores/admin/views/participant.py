@@ -25,8 +25,8 @@ from ...exceptions import (
 from ...keys import SESSION, StoreKey, cache_key
 from ...sessions.presence import attendees
 from ...state.declaration import get_state, states_in
-from .. import tree
 from ..audit import log, log_view
+from ..components import tree
 from ..frame import Frame, outage
 from ..redaction import disclose
 from .operate import choices

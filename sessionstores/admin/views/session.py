@@ -17,12 +17,12 @@ from ...humanize import number_text, size_text
 from ...keys import SESSION, StoreKey
 from ...monitoring.alerts import BUDGET_PER_PARTICIPANT
 from ...sessions.presence import Attendee, attendees
-from .. import chart
 from ..audit import entries
+from ..components import chart
+from ..components.table import Column, Filter, Layout, Listing
 from ..frame import Frame, outage
 from ..happenings import ATTENDANCE, Happening, describe
 from ..isolation import probe
-from ..listing import Column, Filter, Layout, Listing
 from .operate import choices, choices_of_session
 
 PRESENCE = {

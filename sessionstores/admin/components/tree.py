@@ -10,7 +10,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
-from .redaction import MASK
+from ..redaction import MASK
 
 # What fits on a line is not unfolded.
 LINE = 72
