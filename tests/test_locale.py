@@ -19,8 +19,8 @@ from django.utils.translation.template import templatize
 
 import sessionstores
 from sessionstores import StoreKey, conf, stores
-from sessionstores.admin.deeds import deeds, runnable
-from sessionstores.admin.happenings import KINDS
+from sessionstores.admin.operations import deeds, runnable
+from sessionstores.admin.timeline import KINDS
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.exceptions import StoreUnavailable

@@ -30,7 +30,7 @@ from ...state import codec
 from ...state.declaration import State, get_state
 from ...state.patch import diff
 from ..audit import log, log_view
-from ..frame import Frame
+from ..page import Frame
 from ..redaction import MASK, Redacted, disclose, redact, restore
 from .participant import name_of
 from .session import gone

@@ -27,8 +27,8 @@ from ...keys import StoreKey
 from ...manager import stores
 from ...monitoring.summaries import read_summaries
 from ..audit import SITE, log
-from ..deeds import RUN, Deed, Inputs, Target, deeds, find, names, runnable
-from ..frame import Frame
+from ..operations import RUN, Deed, Inputs, Target, deeds, find, names, runnable
+from ..page import Frame
 
 # Shown on the page that asks; the rest are counted.
 MAX_SHOWN = 24

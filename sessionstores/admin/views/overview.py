@@ -21,10 +21,10 @@ from ...monitoring.history import SAMPLE_SECONDS
 from ...monitoring.stats import Leak, Sample, Stats
 from ...sessions.autosweep import FREQUENCY, JITTER, autosweep, is_wanted
 from ...sessions.presence import attendees
+from ..alert_texts import words_for
 from ..components import chart
 from ..components.table import Column, Filter, Layout, Listing
-from ..frame import Frame, outage
-from ..warnings import words_for
+from ..page import Frame, outage
 from .operate import choices
 from .session import shown_in
 

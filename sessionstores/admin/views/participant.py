@@ -27,7 +27,7 @@ from ...sessions.presence import attendees
 from ...state.declaration import get_state, states_in
 from ..audit import log, log_view
 from ..components import tree
-from ..frame import Frame, outage
+from ..page import Frame, outage
 from ..redaction import disclose
 from .operate import choices
 from .session import Person, gone, places

@@ -20,9 +20,9 @@ from ...sessions.presence import Attendee, attendees
 from ..audit import entries
 from ..components import chart
 from ..components.table import Column, Filter, Layout, Listing
-from ..frame import Frame, outage
-from ..happenings import ATTENDANCE, Happening, describe
 from ..isolation import probe
+from ..page import Frame, outage
+from ..timeline import ATTENDANCE, Happening, describe
 from .operate import choices, choices_of_session
 
 PRESENCE = {

@@ -29,7 +29,7 @@ from django.utils.translation import gettext as _
 from ..exceptions import InsideTransaction, InvalidKey, StateCorrupt, StoreUnavailable
 from ..models import LiveSession
 from .audit import SITE
-from .frame import Frame, outage, rights_of
+from .page import Frame, outage, rights_of
 from .views.edit import edit
 from .views.operate import (
     act_on_participants,
