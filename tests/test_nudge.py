@@ -243,7 +243,7 @@ def test_where_no_loop_serves_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -
         each for each in outlet.subscribers if isinstance(each, nudging._Nudger)
     )
     # Another test's, which may have ended in the midst of it.
-    monkeypatch.setattr(staff, "hubs", {})
+    monkeypatch.setattr(nudging, "hubs", {})
     monkeypatch.setattr(nudger, "_planned", None)
     monkeypatch.setattr(nudger, "_codes", set())
     stores.get(Board, CODE, "alice").dispatch(Board.note, "x")
