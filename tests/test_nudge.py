@@ -39,15 +39,17 @@ QUIET = 0.2
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staff, "NUDGE_SECONDS", 0.05)
-    monkeypatch.setattr(staff, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(nudging, "NUDGE_SECONDS", 0.05)
+    monkeypatch.setattr(nudging, "SETTLE_SECONDS", 0.0)
 
 
 @pytest.fixture
 def staff(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """Who counts as staff, by primary key."""
     allowed = {"1": True}
-    monkeypatch.setattr(staff, "allowed_user", lambda pk, mark: allowed.get(pk, False))
+    monkeypatch.setattr(
+        nudging, "allowed_user", lambda pk, mark: allowed.get(pk, False)
+    )
     return allowed
 
 
@@ -119,7 +121,7 @@ async def test_many_changes_are_few_nudges(pages: list[StaffPage]) -> None:
 async def test_where_very_much_changes_every_page_looks_again(
     pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staff, "MAX_CODES", 1)
+    monkeypatch.setattr(nudging, "MAX_CODES", 1)
     pages.append(await StaffPage().listen(OTHER))
     for code in (CODE, "BBBBBB"):
         outlet.publish(Note(StoreKey(code, "alice"), "changed"))
@@ -168,8 +170,8 @@ async def test_this_process_tells_the_others_through_the_layer(
                 raise OSError("The layer is away.")
 
     pages.append(await StaffPage().listen())
-    monkeypatch.setattr(staff, "get_channel_layer", Layer)
-    monkeypatch.setattr(staff, "reaches_others", lambda layer: True)
+    monkeypatch.setattr(nudging, "get_channel_layer", Layer)
+    monkeypatch.setattr(nudging, "reaches_others", lambda layer: True)
     for _ in range(2):
         outlet.publish(Note(StoreKey(CODE, "alice"), "joined"))
         assert await pages[0].said() == {"type": "changed"}
@@ -206,7 +208,7 @@ async def test_a_token_is_good_for_a_short_while_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = token()
-    monkeypatch.setattr(staff, "TOKEN_SECONDS", -1)
+    monkeypatch.setattr(nudging, "TOKEN_SECONDS", -1)
     one = StaffPage()
     await one.open(json.dumps({"token": old}))
     assert await one.closed() == FORBIDDEN
@@ -222,8 +224,8 @@ async def test_who_may_not_look_is_refused() -> None:
 async def test_who_may_no_longer_look_is_let_go(
     staff: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staff, "HELLO_SECONDS", 0.01)
-    monkeypatch.setattr(staff, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr(nudging, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(nudging, "RECHECK_SECONDS", 0.01)
     one = await StaffPage().listen()
     staff["1"] = False
     assert await one.closed() == FORBIDDEN
@@ -231,7 +233,7 @@ async def test_who_may_no_longer_look_is_let_go(
 
 
 async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staff, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(nudging, "HELLO_SECONDS", 0.01)
     one = StaffPage()
     accepted, _ = await one.communicator.connect(PATIENCE)
     assert accepted

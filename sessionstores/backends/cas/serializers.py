@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from ...exceptions import StateCorrupt
-from ...keys import SESSION, StoreKey
+from ...keys import StoreKey
 from ...state.revisions import History, Rev
 from ..types import Attempt, ClientEntry, Lease, Record, merged
 
@@ -276,12 +276,3 @@ def codes_in(index: bytes) -> list[str]:
 def ids_in(index: bytes) -> list[str]:
     """Return the participant ids in an index; what can be none is left out."""
     return [line.decode() for line in index.splitlines() if _ID.fullmatch(line)]
-
-
-def keys_of_records(prefix: str, names: Iterable[str]) -> list[StoreKey]:
-    """Return whose records these cache keys are; what is no record's is left out."""
-    pattern = re.compile(
-        re.escape(prefix) + r":\{([A-Z0-9]{6})\}:(?:s:|p:([a-zA-Z0-9_-]{1,64}))"
-    )
-    matches = filter(None, map(pattern.fullmatch, names))
-    return [StoreKey(match[1], match[2] or SESSION) for match in matches]

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ... import conf
 from ...exceptions import StateCorrupt
-from ...keys import SESSION, StoreKey
+from ...keys import SESSION, StoreKey, keys_of_records
 from ..types import SessionSummary
 from .activity import activity, decode_notes
 from .key_value import ABSENT, Versioned
@@ -20,7 +20,6 @@ from .serializers import (
     decode_time,
     has_line,
     ids_in,
-    keys_of_records,
 )
 from .sessions import Sessions
 

@@ -9,9 +9,8 @@ import msgspec
 
 from ... import conf
 from ...exceptions import LimitReached, StateCorrupt, StoreUnavailable
-from ...keys import StoreKey
+from ...keys import StoreKey, keys_of_records
 from ...state.revisions import Rev
-from ..cas.serializers import keys_of_records
 from ..record_cache import Recent
 from ..types import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
 from .leases import RedisConnections
