@@ -45,7 +45,7 @@ test: $(VENV)/.dev
 # One after the other: they measure how long an outage lasts.
 faults: $(VENV)/.dev
 	SESSIONSTORES_FAULTS=full $(BIN)/python -m pytest --randomly-dont-reorganize \
-		-o faulthandler_timeout=900 $(or $(ARGS),tests/faults tests/backends)
+		-o faulthandler_timeout=900 $(or $(ARGS),tests/faults tests/backends tests/contract)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ TESTS = Path(__file__).parent
 BROWSER_TESTS = TESTS / "browser"
 # Files with few tests that take long: begun last, they would keep one process busy
 # while the others have nothing left to do.
-LONG = ("browser", "faults", "test_demo", "test_sweepstores", "integration")
+LONG = ("browser", "faults", "project", "management/test_sweepstores", "integration")
 # A CI run must not pass by skipping.
 IN_CI = os.environ.get("CI") == "true"
 

@@ -31,10 +31,7 @@ from sessionstores.backends.database_pool import THREADS, close_connections, poo
 from sessionstores.exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey, cache_key
 from tests.conftest import started
-from tests.databases import SQLITE_OPTIONS, Router, database
-from tests.servers import PATIENCE, Postgres
-
-from .contract import (
+from tests.contract.contract import (
     ALICE,
     BOARD,
     BOB,
@@ -45,6 +42,8 @@ from .contract import (
     in_threads,
     lease,
 )
+from tests.databases import SQLITE_OPTIONS, Router, database
+from tests.servers import PATIENCE, Postgres
 
 FULL = os.environ.get("SESSIONSTORES_FAULTS") == "full"
 

@@ -28,9 +28,7 @@ from sessionstores.backends.memcached import MAX_VALUE, MemcachedBackend, expiry
 from sessionstores.backends.memcached_pool import MAX_IDLE, Line, Server
 from sessionstores.exceptions import StateTooLarge, StoreUnavailable
 from sessionstores.keys import StoreKey
-from tests.servers import Memcached
-
-from .contract import (
+from tests.contract.contract import (
     ALICE,
     BOARD,
     CODE,
@@ -40,6 +38,7 @@ from .contract import (
     in_threads,
     lease,
 )
+from tests.servers import Memcached
 
 FULL = os.environ.get("SESSIONSTORES_FAULTS") == "full"
 MANY = 50
