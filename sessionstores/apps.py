@@ -17,5 +17,7 @@ class SessionStoresConfig(AppConfig):
     def ready(self) -> None:
         """Import what registers itself, then every app's `states`."""
         from .checks import deployment, settings  # noqa: F401
+        from .realtime import publisher  # noqa: F401
+        from .sessions import autosweep  # noqa: F401
 
         autodiscover_modules("states")
