@@ -27,7 +27,10 @@ _NEVER = {
 # what its backend needs beside Django: the package and our extra of that name.
 _BACKENDS = {
     "django.core.cache.backends.locmem.LocMemCache": ("locmem.LocMemBackend", None),
-    "django.core.cache.backends.redis.RedisCache": ("redis.backend.RedisBackend", "redis"),
+    "django.core.cache.backends.redis.RedisCache": (
+        "redis.backend.RedisBackend",
+        "redis",
+    ),
     "django_redis.cache.RedisCache": ("redis.backend.RedisBackend", "redis"),
     "django.core.cache.backends.memcached.BaseMemcachedCache": (
         "memcached.MemcachedBackend",
