@@ -68,7 +68,7 @@ async def deliver(code: str) -> float:
     tab = Tab(Participant(code, "alice").token())
     await tab.connect()
     tab.heard = heard
-    event_bus.outlet.subscribers.insert(0, note)
+    event_bus.bus.subscribers.insert(0, note)
     board = stores.get(Board, code, "alice")
     for turn in range(TURNS):
         await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
@@ -76,7 +76,7 @@ async def deliver(code: str) -> float:
         tab.inbox.clear()
         if not turn % 100:
             tab.say({"type": "pong", "visible": True})
-    event_bus.outlet.subscribers.remove(note)
+    event_bus.bus.subscribers.remove(note)
     await tab.drop()
     return spent / TURNS
 

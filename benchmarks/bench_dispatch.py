@@ -86,7 +86,7 @@ def main() -> None:
         cache.set("board", BOARD_1K)
         cards = stores.get(Cards, stores.create_session(), "alice")
         assert cards.state
-        event_bus.outlet.subscribers.append(diff)
+        event_bus.bus.subscribers.append(diff)
         medians = interleaved(
             ROUNDS,
             floor=lambda: get_and_set(cache),

@@ -202,11 +202,11 @@ async def commit(pipe: Connection, url: str) -> float:
     spent = 0.0
     with over_redis(url), registry.isolated(Board):
         board = stores.get(Board, CODE, "alice")
-        event_bus.outlet.subscribers.insert(0, note)
+        event_bus.bus.subscribers.insert(0, note)
         for turn in range(TURNS):
             await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
             spent += await asyncio.to_thread(pipe.recv) - committed
-        event_bus.outlet.subscribers.remove(note)
+        event_bus.bus.subscribers.remove(note)
     pipe.send("enough")
     return spent / TURNS
 

@@ -144,7 +144,7 @@ Event = Hint | Note
 
 
 @dataclass(frozen=True)
-class Outlet:
+class EventBus:
     """Where the lower layers leave events, and delivery subscribes to them."""
 
     subscribers: list[Callable[[Event], None]] = field(default_factory=list)
@@ -161,7 +161,7 @@ class Outlet:
                 logger.exception("Delivery of %s failed", type(event).__name__)
 
 
-outlet = Outlet()
+bus = EventBus()
 
 
 # Called after this process has created a record or a session.

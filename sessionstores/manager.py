@@ -16,7 +16,7 @@ from .keys import SESSION, StoreKey, check_code, check_participant
 from .monitoring.stats import Stats, gather
 from .sessions import lifecycle
 from .sessions.presence import Attendee, attendance
-from .sessions.sweeper import Pace, Sweep, sweep
+from .sessions.sweeper import Sweep, SweepLimits, sweep
 from .state.declaration import State, get_state
 from .store.store import Store
 
@@ -262,7 +262,7 @@ class StoreManager:
                 participant=participant,
                 dry_run=dry_run,
                 orphans=orphans,
-                pace=Pace(batch_size, pause, max_seconds),
+                pace=SweepLimits(batch_size, pause, max_seconds),
                 progress=progress,
             )
         )
@@ -288,7 +288,7 @@ class StoreManager:
             participant=participant,
             dry_run=dry_run,
             orphans=orphans,
-            pace=Pace(batch_size, pause, max_seconds),
+            pace=SweepLimits(batch_size, pause, max_seconds),
             progress=progress,
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from django.apps import apps
 from django.core.checks.registry import registry
 
-from sessionstores.event_bus import outlet
+from sessionstores.event_bus import bus
 from sessionstores.state.declaration import get_state
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +65,7 @@ def test_app_has_a_name_that_people_read() -> None:
 
 
 def test_delivery_hears_of_commits_once() -> None:
-    names = [subscriber.__module__ for subscriber in outlet.subscribers]
+    names = [subscriber.__module__ for subscriber in bus.subscribers]
     assert names.count("sessionstores.realtime.publisher") == 1
 
 

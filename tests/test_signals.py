@@ -116,11 +116,11 @@ def test_a_subscriber_that_fails_is_logged_and_the_next_one_is_told(
     def fail(event: event_bus.Event) -> None:
         raise RuntimeError("no delivery today")
 
-    event_bus.outlet.subscribers[:0] = [fail, told.append]
+    event_bus.bus.subscribers[:0] = [fail, told.append]
     try:
         stores.get(Board, "K7Q2ZD", "alice").dispatch(Board.note, "kept")
     finally:
-        del event_bus.outlet.subscribers[:2]
+        del event_bus.bus.subscribers[:2]
     assert [type(event) for event in told] == [event_bus.Change]
     assert "no delivery today" in caplog.text
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..humanize import number_text, size_text
-from ..monitoring.alerts import Leak
+from ..monitoring.alerts import Alert
 
 _SPANS = (86_400, 3_600, 60)
 
@@ -20,7 +20,7 @@ class Words(NamedTuple):
     hint: str
 
 
-def words_for(leak: Leak) -> Words:
+def words_for(leak: Alert) -> Words:
     """Return a warning's words; those that it brings if it has no figures."""
     say = _WORDS.get(leak.code)
     if say is None or not leak.values:

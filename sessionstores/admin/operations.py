@@ -34,7 +34,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Deed:
+class Operation:
     """Something that can be done to one or many; `run` says whether it was.
 
     `question` and `done` are to be filled with `count`. `grave` is what cannot be
@@ -105,7 +105,7 @@ def _act(cls: type[State], action: Action, key: StoreKey, inputs: Inputs) -> boo
 
 
 _SESSIONS = (
-    Deed(
+    Operation(
         "message",
         _("Send a message"),
         ngettext_lazy(
@@ -121,7 +121,7 @@ _SESSIONS = (
         _send,
         field="text",
     ),
-    Deed(
+    Operation(
         "extend",
         _("Extend"),
         ngettext_lazy(
@@ -139,7 +139,7 @@ _SESSIONS = (
         _extend,
         field="minutes",
     ),
-    Deed(
+    Operation(
         "lock",
         _("Lock"),
         ngettext_lazy("Lock %(count)s session?", "Lock %(count)s sessions?", "count"),
@@ -150,7 +150,7 @@ _SESSIONS = (
         "Locked the session.",
         _lock,
     ),
-    Deed(
+    Operation(
         "unlock",
         _("Unlock"),
         ngettext_lazy(
@@ -163,7 +163,7 @@ _SESSIONS = (
         "Unlocked the session.",
         _unlock,
     ),
-    Deed(
+    Operation(
         "disconnect",
         _("Disconnect everybody"),
         ngettext_lazy(
@@ -180,7 +180,7 @@ _SESSIONS = (
         "Disconnected everybody.",
         _disconnect,
     ),
-    Deed(
+    Operation(
         "end",
         _("End session"),
         ngettext_lazy("End %(count)s session?", "End %(count)s sessions?", "count"),
@@ -197,7 +197,7 @@ _SESSIONS = (
 )
 
 _PARTICIPANTS = (
-    Deed(
+    Operation(
         "message",
         _("Send a message"),
         ngettext_lazy(
@@ -213,7 +213,7 @@ _PARTICIPANTS = (
         _send,
         field="text",
     ),
-    Deed(
+    Operation(
         "disconnect",
         _("Disconnect"),
         ngettext_lazy(
@@ -230,7 +230,7 @@ _PARTICIPANTS = (
         "Disconnected.",
         _disconnect,
     ),
-    Deed(
+    Operation(
         "reset",
         _("Reset"),
         ngettext_lazy(
@@ -244,7 +244,7 @@ _PARTICIPANTS = (
         _reset,
         grave=True,
     ),
-    Deed(
+    Operation(
         "remove",
         _("Remove"),
         ngettext_lazy(
@@ -265,12 +265,12 @@ _PARTICIPANTS = (
 )
 
 
-def deeds(target: Target) -> tuple[Deed, ...]:
+def deeds(target: Target) -> tuple[Operation, ...]:
     """Return what can be done whatever a site's states are."""
     return _SESSIONS if target == "sessions" else _PARTICIPANTS
 
 
-def runnable(target: Target) -> list[Deed]:
+def runnable(target: Target) -> list[Operation]:
     """Return what the declared states offer: their actions that need no argument.
 
     So an app's own `advance` or `clear` is at hand without a line of code for it.
@@ -284,7 +284,7 @@ def runnable(target: Target) -> list[Deed]:
     ]
 
 
-def find(name: str, target: Target) -> Deed | None:
+def find(name: str, target: Target) -> Operation | None:
     """Return the deed of that name; None if there is none for such a target."""
     for deed in deeds(target):
         if deed.name == name:
@@ -316,7 +316,7 @@ def _runs_alone(action: Action, scope: Scope) -> bool:
     return True
 
 
-def _deed_of(cls: type[State], action: Action, target: Target) -> Deed:
+def _deed_of(cls: type[State], action: Action, target: Target) -> Operation:
     name = f"{cls.__sessionstores__.name}.{action.name}"
     what = (action.function.__doc__ or "").strip().partition("\n")[0]
     questions: dict[Target, Any] = {
@@ -331,7 +331,7 @@ def _deed_of(cls: type[State], action: Action, target: Target) -> Deed:
             "count",
         ),
     }
-    return Deed(
+    return Operation(
         f"{RUN}{name}",
         name,
         questions[target],

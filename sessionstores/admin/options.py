@@ -29,7 +29,7 @@ from django.utils.translation import gettext as _
 from ..exceptions import InsideTransaction, InvalidKey, StateCorrupt, StoreUnavailable
 from ..models import LiveSession
 from .audit import SITE
-from .page import Frame, outage, rights_of
+from .page import AdminPage, outage, rights_of
 from .views.edit import edit
 from .views.operate import (
     act_on_participants,
@@ -160,7 +160,7 @@ class LiveSessionAdmin(_ModelAdmin):
                 and (rights.manage or not manage)
             ):
                 raise PermissionDenied
-            frame = Frame(self.admin_site, request, rights, self.announcement)
+            frame = AdminPage(self.admin_site, request, rights, self.announcement)
             if request.method in methods:
                 return answer(frame, view, arguments)
             if request.method in READ:
@@ -201,7 +201,7 @@ class LiveSessionAdmin(_ModelAdmin):
         return outside_transactions(either)
 
 
-def answer(frame: Frame, view: View, arguments: dict[str, str]) -> HttpResponseBase:
+def answer(frame: AdminPage, view: View, arguments: dict[str, str]) -> HttpResponseBase:
     """Return what `view` does; where the cache fails it, a page that says so.
 
     With status 200: the admin around it works, and what is shown is the answer.
@@ -230,7 +230,7 @@ def repeatable(request: HttpRequest) -> list[tuple[str, Any]] | None:
     ]
 
 
-def lead_back(frame: Frame, code: str | None) -> HttpResponse:
+def lead_back(frame: AdminPage, code: str | None) -> HttpResponse:
     """Lead from an address that takes forms to the page that has them.
 
     Who was signed out when they sent one comes here once they have signed in.
@@ -240,7 +240,7 @@ def lead_back(frame: Frame, code: str | None) -> HttpResponse:
     return HttpResponseRedirect(url)
 
 
-def logged(frame: Frame, name: str) -> HttpResponse:
+def logged(frame: AdminPage, name: str) -> HttpResponse:
     """Lead from an entry of the admin's log to the page of what it is about."""
     code, _colon, id = unquote(name).partition(":")
     if code == SITE:

@@ -63,7 +63,7 @@ def page_url(site_name: str, name: str, *args: str) -> str:
 
 
 @dataclass(frozen=True)
-class Frame:
+class AdminPage:
     """A request to one of our pages, and the admin site that it belongs to."""
 
     site: AdminSite

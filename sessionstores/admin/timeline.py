@@ -36,7 +36,7 @@ REASONS: dict[str, Promise] = {
 MAX_TEXT = 80
 
 
-class Happening(NamedTuple):
+class TimelineEntry(NamedTuple):
     """An event: when, what (a key of `KINDS`, or new to us), whose, and in words.
 
     `who` is "" if it was the whole session's.
@@ -51,14 +51,14 @@ class Happening(NamedTuple):
     times: int
 
 
-def describe(events: Iterable[Mapping[str, Any]]) -> list[Happening]:
+def describe(events: Iterable[Mapping[str, Any]]) -> list[TimelineEntry]:
     """Put events into words, the latest first."""
     told = [_describe(event) for event in events]
     told.sort(key=lambda happening: happening.at, reverse=True)
     return told
 
 
-def _describe(event: Mapping[str, Any]) -> Happening:
+def _describe(event: Mapping[str, Any]) -> TimelineEntry:
     kind = str(event.get("kind", ""))
     # What a newer process has written is shown as it is.
     shape, word = KINDS.get(kind, ("·", kind))
@@ -68,7 +68,7 @@ def _describe(event: Mapping[str, Any]) -> Happening:
         text = str(REASONS.get(text, text))
     if len(text) > MAX_TEXT:
         text = f"{text[: MAX_TEXT - 1]}…"
-    return Happening(
+    return TimelineEntry(
         float(event.get("at", 0)),
         kind,
         "" if who == "*" else who,

@@ -15,7 +15,7 @@ from ..keys import StoreKey
 from ..state.revisions import History
 from .cas.backend import CasBackend
 from .cas.key_value import Versioned
-from .cas.serializers import Stored
+from .cas.serializers import StoredRecord
 from .types import Record
 
 # Decoded records kept at hand: decoding one is 2.1 µs of a read's 4.8.
@@ -122,7 +122,11 @@ class LocMemBackend(CasBackend):
         return super()._decoded(key, found)
 
     def _shown(
-        self, key: StoreKey, stored: Stored, token: Any, history: History | None = None
+        self,
+        key: StoreKey,
+        stored: StoredRecord,
+        token: Any,
+        history: History | None = None,
     ) -> Record:
         record = super()._shown(key, stored, token, history)
         if len(self._latest) >= MEMORY:

@@ -43,14 +43,14 @@ MAX_IDLE = 64
 _CLOSED = (ConnectionError, MemcacheUnexpectedCloseError)
 
 
-class Line(NamedTuple):
+class ReplyLine(NamedTuple):
     """A connection to a server, and which run of it is at the other end."""
 
     client: Any
     boot: tuple[int, int]
 
 
-class Server:
+class MemcachedServer:
     """One memcached, with the connections and threads that reach it.
 
     Any thread may call it, and so may a forked child, which starts with none of both.
@@ -71,7 +71,7 @@ class Server:
 
     def _start_afresh(self) -> None:
         self._process = os.getpid()
-        self._idle: deque[Line] = deque()
+        self._idle: deque[ReplyLine] = deque()
         self._threads = ThreadPoolExecutor(THREADS, "sessionstores-memcached")
 
     def _check_process(self) -> None:
@@ -89,7 +89,7 @@ class Server:
     def _patience(self) -> float:
         return SILENT_TIMEOUT if self._silent else TIMEOUT
 
-    def call(self, command: Callable[[Line], T], *, repeat: bool = False) -> T:
+    def call(self, command: Callable[[ReplyLine], T], *, repeat: bool = False) -> T:
         """Do `command` on a connection that nobody else uses meanwhile.
 
         With `repeat`, once more on a new one if a kept one turns out to be closed, as
@@ -107,7 +107,7 @@ class Server:
                 raise
         return self._do(command, None)
 
-    def _do(self, command: Callable[[Line], T], line: Line | None) -> T:
+    def _do(self, command: Callable[[ReplyLine], T], line: ReplyLine | None) -> T:
         try:
             if line is None:
                 line = self._dial()
@@ -131,16 +131,18 @@ class Server:
             line.client.close()
         return result
 
-    def _dial(self) -> Line:
+    def _dial(self) -> ReplyLine:
         patience = self._patience
         client = Client(
             self.address, connect_timeout=patience, timeout=patience, no_delay=True
         )
         told = client.stats()
         # `time` and `uptime` tick as one, so this is when it started.
-        return Line(client, (told[b"pid"], told[b"time"] - told[b"uptime"]))
+        return ReplyLine(client, (told[b"pid"], told[b"time"] - told[b"uptime"]))
 
-    async def acall(self, command: Callable[[Line], T], *, repeat: bool = False) -> T:
+    async def acall(
+        self, command: Callable[[ReplyLine], T], *, repeat: bool = False
+    ) -> T:
         """Do `call` in one of the server's threads."""
         self._check_process()
         future = asyncio.get_running_loop().run_in_executor(
@@ -188,16 +190,16 @@ def _address(place: object) -> Address:
     return host, port
 
 
-_known: dict[str, Sequence[Server]] = {}
+_known: dict[str, Sequence[MemcachedServer]] = {}
 
 
-def servers(alias: str) -> Sequence[Server]:
+def servers(alias: str) -> Sequence[MemcachedServer]:
     """Return the servers of a cache; both flavours of the backend share them."""
     known = _known.get(alias)
     if known is None:
         # One clock for all, since a session goes by that of whichever answers first.
         clock = ServerClock()
-        made = tuple(Server(address, clock) for address in addresses(alias))
+        made = tuple(MemcachedServer(address, clock) for address in addresses(alias))
         known = _known.setdefault(alias, made)
     return known
 

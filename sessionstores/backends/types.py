@@ -203,7 +203,7 @@ class SessionSummary(NamedTuple):
     activity: tuple[int, ...]
 
 
-class Server(NamedTuple):
+class ServerInfo(NamedTuple):
     """What a cache server says of itself; None where that is unknown or unlimited.
 
     `name` is product and version ("Valkey 9.1.2"); `used` and `limit` are in bytes;

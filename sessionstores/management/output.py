@@ -52,7 +52,7 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'s' * (count != 1)}"
 
 
-class Listing:
+class SweepListing:
     """Prints a line for each session from verbosity 2 on, for each key from 3 on."""
 
     def __init__(self, out: OutputWrapper, verbosity: int) -> None:

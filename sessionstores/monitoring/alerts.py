@@ -27,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Leak(NamedTuple):
+class Alert(NamedTuple):
     """Something that costs memory or time beyond measure, and what to do about it.
 
     `key` says whose: "K7Q2ZD:alice", a session code, or "" for the site as a whole.
@@ -50,13 +50,13 @@ class Leak(NamedTuple):
     values: Mapping[str, float | str | None] = MappingProxyType({})
 
 
-class Told:
+class RecentAlerts:
     """The warnings that this process has given in the last `IDLE_TIMEOUT` or so."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # Oldest first.
-        self._leaks: dict[tuple[str, str], tuple[float, Leak]] = {}
+        self._leaks: dict[tuple[str, str], tuple[float, Alert]] = {}
 
     def knows(self, code: str, key: str) -> bool:
         """Tell whether such a warning has been given lately."""
@@ -65,7 +65,7 @@ class Told:
             return False
         return time.monotonic() - given[0] < conf.get().idle_timeout
 
-    def remember(self, leak: Leak) -> bool:
+    def remember(self, leak: Alert) -> bool:
         """Take note of a warning; False if the same has been given lately."""
         place = leak.code, leak.key
         with self._lock:
@@ -78,7 +78,7 @@ class Told:
             self._leaks[place] = time.monotonic(), leak
         return True
 
-    def recent(self) -> list[Leak]:
+    def recent(self) -> list[Alert]:
         """Return the warnings of the last `IDLE_TIMEOUT`, oldest first."""
         since = time.monotonic() - conf.get().idle_timeout
         with self._lock:
@@ -90,10 +90,10 @@ class Told:
             self._leaks.clear()
 
 
-told = Told()
+told = RecentAlerts()
 
 
-async def warn(leak: Leak, *, blocking: bool) -> bool:
+async def warn(leak: Alert, *, blocking: bool) -> bool:
     """Log a warning and send `store_warning`, unless that was done lately.
 
     Returns whether it was done now.
@@ -104,7 +104,7 @@ async def warn(leak: Leak, *, blocking: bool) -> bool:
     await signals.emit(
         signals.store_warning,
         blocking=blocking,
-        sender=Leak,
+        sender=Alert,
         warning=leak.code,
         key=leak.key,
         text=leak.text,
@@ -113,10 +113,10 @@ async def warn(leak: Leak, *, blocking: bool) -> bool:
     return True
 
 
-def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Leak]:
+def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Alert]:
     """Say what there is to say about the bytes of one record."""
     if size >= NEAR_LIMIT * limit:
-        yield Leak(
+        yield Alert(
             "near_limit",
             f"{key} has {size} of the {limit} bytes that MAX_STATE_BYTES allows.",
             "Past them, changes are refused (StateTooLarge). Store less, or raise it.",
@@ -124,7 +124,7 @@ def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Leak]:
             {"size": size, "limit": limit},
         )
     if size > BUDGET_PER_PARTICIPANT and not key.is_session:
-        yield Leak(
+        yield Alert(
             "over_budget",
             f"{key} has {size} bytes; 10 MB for 50 participants make "
             f"{BUDGET_PER_PARTICIPANT} for each.",
@@ -134,7 +134,9 @@ def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Leak]:
         )
 
 
-async def weigh(key: StoreKey, size: int, limit: int, *, blocking: bool) -> None:
+async def warn_if_large(
+    key: StoreKey, size: int, limit: int, *, blocking: bool
+) -> None:
     """Warn of a record that a commit has just made large."""
     for leak in oversized(key, size, limit):
         await warn(leak, blocking=blocking)
@@ -148,7 +150,7 @@ async def slow(
     if told.knows("slow", str(key)):
         return
     limit = conf.get().slow_operation_ms
-    leak = Leak(
+    leak = Alert(
         "slow",
         f"{key}: {operation} took {seconds * 1000:.0f} ms; SLOW_OPERATION_MS is "
         f"{limit:g}.",
@@ -160,7 +162,7 @@ async def slow(
     await warn(leak, blocking=blocking)
 
 
-def clocked(
+def warn_if_slow(
     operation: str,
 ) -> Callable[
     [Callable[Concatenate[Backend, StoreKey, P], Awaitable[R]]],

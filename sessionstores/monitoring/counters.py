@@ -1,4 +1,4 @@
-"""Counters of this process: dispatches, tries, conflicts, rejections and failures."""
+"""Counters of dispatches in this process: tries, conflicts, rejections, failures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Counters:
+class DispatchCounters:
     """What this process has done since it started.
 
     `dispatches`: calls, which took `seconds` together; of these, actions refused
@@ -23,4 +23,4 @@ class Counters:
     seconds: float = 0.0
 
 
-counters = Counters()
+counters = DispatchCounters()

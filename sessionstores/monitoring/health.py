@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from .. import conf
-from ..backends.base import Server, SessionSummary
+from ..backends.base import ServerInfo, SessionSummary
 from ..humanize import size, span
 from ..keys import StoreKey
-from .alerts import Leak, oversized
+from .alerts import Alert, oversized
 from .sweeps import LastSweep
 
 # Growth is steady if it goes on over all these parts of the series, by so much each,
@@ -45,7 +45,7 @@ class Evictions(NamedTuple):
     rose_at: float
 
 
-def of_records(summaries: Sequence[SessionSummary]) -> Iterator[Leak]:
+def of_records(summaries: Sequence[SessionSummary]) -> Iterator[Alert]:
     """Warn of each session's largest record."""
     limit = conf.get().max_state_bytes
     for summary in summaries:
@@ -59,9 +59,9 @@ def of_site(
     samples: Sequence[Sample],
     *,
     last_sweep: LastSweep | None,
-    server: Server | None,
+    server: ServerInfo | None,
     evictions: Evictions | None,
-) -> Iterator[Leak]:
+) -> Iterator[Alert]:
     """Warn of what concerns the site as a whole, each thing once."""
     yield from _unswept(at, summaries, last_sweep)
     yield from _orphans(summaries)
@@ -73,7 +73,7 @@ def of_site(
 
 def _unswept(
     at: float, summaries: Sequence[SessionSummary], last_sweep: LastSweep | None
-) -> Iterator[Leak]:
+) -> Iterator[Alert]:
     since = at - 2 * conf.get().idle_timeout
     # A session without participants stays as long as it was to be kept; of one whose
     # record is gone, nobody knows since when.
@@ -96,7 +96,7 @@ def _unswept(
     swept = "nobody has swept yet"
     if last_sweep is not None:
         swept = f"the last sweep was {span(at - last_sweep.at)} ago"
-    yield Leak(
+    yield Alert(
         "unswept",
         f"{what}; {swept}.",
         "Run manage.py sweepstores often enough, or where the cache is local to a "
@@ -111,11 +111,11 @@ def _unswept(
     )
 
 
-def _orphans(summaries: Sequence[SessionSummary]) -> Iterator[Leak]:
+def _orphans(summaries: Sequence[SessionSummary]) -> Iterator[Alert]:
     lost = sum(summary.lost for summary in summaries)
     if lost:
         entries = "entries have no records" if lost > 1 else "entry has no record"
-        yield Leak(
+        yield Alert(
             "orphans",
             f"{lost} index {entries} any more: expired before a sweep, thrown out by "
             "the server, or deleted by hand.",
@@ -126,7 +126,7 @@ def _orphans(summaries: Sequence[SessionSummary]) -> Iterator[Leak]:
         )
 
 
-def _growing(samples: Sequence[Sample]) -> Iterator[Leak]:
+def _growing(samples: Sequence[Sample]) -> Iterator[Alert]:
     if len(samples) <= PARTS or samples[-1].bytes < LEAST_BYTES:
         return
     minutes = (samples[-1].at - samples[0].at) / 60
@@ -137,7 +137,7 @@ def _growing(samples: Sequence[Sample]) -> Iterator[Leak]:
     pauses = any(b < a * EACH_PART for a, b in pairwise(bounds))
     if pauses or bounds[-1] < bounds[0] * IN_ALL:
         return
-    yield Leak(
+    yield Alert(
         "growing",
         f"State has grown for {minutes:.0f} minutes without a pause, from "
         f"{size(bounds[0])} to {size(bounds[-1])} for each participant.",
@@ -148,11 +148,11 @@ def _growing(samples: Sequence[Sample]) -> Iterator[Leak]:
     )
 
 
-def _full(server: Server) -> Iterator[Leak]:
+def _full(server: ServerInfo) -> Iterator[Alert]:
     if server.used is None or not server.limit:
         return
     if server.used >= NEARLY_FULL * server.limit:
-        yield Leak(
+        yield Alert(
             "evicting",
             f"{server.name} uses {size(server.used)} of {size(server.limit)}: soon it "
             "throws out state, or refuses changes.",
@@ -162,12 +162,14 @@ def _full(server: Server) -> Iterator[Leak]:
         )
 
 
-def _evicting(at: float, server: Server, evictions: Evictions | None) -> Iterator[Leak]:
+def _evicting(
+    at: float, server: ServerInfo, evictions: Evictions | None
+) -> Iterator[Alert]:
     known = rose(at, server, evictions)
     if known is None or not at - known.rose_at < EVICTING_SECONDS:
         return
     policy = f" (its policy is {server.policy})" if server.policy else ""
-    yield Leak(
+    yield Alert(
         "evicting",
         f"{server.name} has thrown out {known.total} entries for want of memory, the "
         f"last of them in the last {span(at - known.rose_at + 60)}{policy}; state may "
@@ -184,7 +186,9 @@ def _evicting(at: float, server: Server, evictions: Evictions | None) -> Iterato
     )
 
 
-def rose(at: float, server: Server | None, known: Evictions | None) -> Evictions | None:
+def rose(
+    at: float, server: ServerInfo | None, known: Evictions | None
+) -> Evictions | None:
     """Return what is known of evictions once the server has been asked again.
 
     The first time, nobody can tell when they were, so they count as long ago.

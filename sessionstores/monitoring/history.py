@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from .. import conf
-from ..backends.base import Backend, Server, SessionSummary
+from ..backends.base import Backend, ServerInfo, SessionSummary
 from ..exceptions import StateCorrupt, StoreUnavailable
 from . import alerts, health, sweeps
-from .alerts import Leak
+from .alerts import Alert
 from .health import Evictions, Sample
 from .summaries import read_summaries
 
@@ -59,7 +59,7 @@ def decode_series(data: bytes | None, now: float) -> Series:
 
 
 def take(
-    at: float, summaries: Sequence[SessionSummary], server: Server | None
+    at: float, summaries: Sequence[SessionSummary], server: ServerInfo | None
 ) -> Sample:
     """Return the totals."""
     return Sample(
@@ -121,6 +121,6 @@ async def _sample(backend: Backend) -> bool:
     return True
 
 
-async def _warn(found: Sequence[Leak], backend: Backend) -> None:
+async def _warn(found: Sequence[Alert], backend: Backend) -> None:
     for leak in found:
         await alerts.warn(leak, blocking=backend.blocking)

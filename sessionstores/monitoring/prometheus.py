@@ -18,7 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ..event_bus import Event, Note, Removal, outlet, patches
+from ..event_bus import Event, Note, Removal, bus, patches
 from .counters import counters
 from .stats import Stats
 
@@ -124,4 +124,4 @@ def _count(event: Event | Note) -> None:
         _resumed["ok"] += event.count
 
 
-outlet.subscribers.append(_count)
+bus.subscribers.append(_count)

@@ -17,10 +17,10 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from .. import conf
-from ..backends.base import Backend, Server, SessionSummary
+from ..backends.base import Backend, ServerInfo, SessionSummary
 from . import alerts, health, history, sweeps
 from .alerts import BUDGET_PER_PARTICIPANT
-from .alerts import Leak as Leak
+from .alerts import Alert as Alert
 from .counters import counters
 from .health import Sample as Sample
 from .summaries import read_summaries
@@ -76,9 +76,9 @@ class Stats(msgspec.Struct, frozen=True):
     bytes: int
     budget: int
     process: Process
-    server: Server | None
+    server: ServerInfo | None
     last_sweep: LastSweep | None
-    leaks: tuple[Leak, ...]
+    leaks: tuple[Alert, ...]
     series: tuple[Sample, ...]
     summaries: tuple[SessionSummary, ...]
     unreadable: dict[str, str] = {}

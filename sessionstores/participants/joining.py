@@ -14,8 +14,8 @@ from ..state.declaration import states_in
 from ..store.records import open_record
 from . import tokens
 from .participant import DEFAULT_ROLE, Participant
-from .requests import Visitor
-from .throttling import Guesses
+from .requests import RequestIdentity
+from .throttling import GuessThrottle
 from .tokens import Claims, check_role, check_standing
 
 
@@ -84,7 +84,7 @@ async def _join(
         check_participant(participant)
     if role is not None:
         check_role(role)
-    visitor = Visitor(request, blocking=backend.blocking)
+    visitor = RequestIdentity(request, blocking=backend.blocking)
     visitor.require_session()
     link = visitor.link(code) if participant is None else None
     if link is not None and not await _counts(backend, link):
@@ -113,7 +113,7 @@ async def _join(
 
 
 async def _keep(
-    backend: Backend, visitor: Visitor, kept: Claims | None, joined: Participant
+    backend: Backend, visitor: RequestIdentity, kept: Claims | None, joined: Participant
 ) -> None:
     """Write down who joined, if that is new or half way to its end."""
     claims = await tokens.issue(backend, joined.session, joined.id, joined.role)
@@ -131,7 +131,7 @@ async def _admit(backend: Backend, code: str, stranger: HttpRequest | None) -> N
         if not await _exists(backend, code):
             raise _unknown(code)
         return
-    guesses = Guesses(backend, stranger)
+    guesses = GuessThrottle(backend, stranger)
     await guesses.check()
     if not await _exists(backend, code):
         await guesses.count()
@@ -174,7 +174,7 @@ async def aresolve(request: HttpRequest, code: object) -> Participant | None:
 async def _resolve(
     backend: Backend, request: HttpRequest, code: object
 ) -> Participant | None:
-    visitor = Visitor(request, blocking=backend.blocking)
+    visitor = RequestIdentity(request, blocking=backend.blocking)
     # A bad link never falls back to another identity: its visitor would act as one.
     if visitor.has_link:
         claims = visitor.link(code)

@@ -16,7 +16,7 @@ from .tokens import LINK_SALT, Claims, parse_claims, read_token
 LINK_PARAMETER = "participant"
 
 
-class Visitor:
+class RequestIdentity:
     """What a request says about who sent it: link, Django session and user.
 
     Django's session and user are reached by their sync or their async methods,

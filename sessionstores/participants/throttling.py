@@ -22,7 +22,7 @@ GUESS_WINDOW = 60.0
 _COUNT_TRIES = 16
 
 
-class Guesses:
+class GuessThrottle:
     """The failed joins of one address within the last minute, in all processes."""
 
     def __init__(self, backend: Backend, request: HttpRequest) -> None:

@@ -13,7 +13,7 @@ logger = logging.getLogger("sessionstores.delivery")
 T = TypeVar("T")
 
 
-class Apart:
+class Bulkhead:
     """Does one thing for many sessions; `what` says of a session that it failed.
 
     When it fails for all together, those that it fails for are found by halves. From

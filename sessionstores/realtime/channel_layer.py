@@ -25,7 +25,7 @@ MAX_PAUSE = 5.0
 
 
 @dataclass(slots=True)
-class Counters:
+class LayerCounters:
     """What delivery did in this process; hints that were lost cost a heartbeat.
 
     Events are counted once for each process that they go to. `sent`: the layer took
@@ -49,7 +49,7 @@ class Counters:
     silent: int = 0
 
 
-counters = Counters()
+counters = LayerCounters()
 
 
 def reaches_others(layer: Any) -> bool:
@@ -184,7 +184,7 @@ class Channel:
             counters.received += 1
             counters.unknown += 1
             return
-        if isinstance(event, serializers.Probe):
+        if isinstance(event, serializers.LayerProbe):
             return
         counters.received += 1
         try:

@@ -24,7 +24,7 @@ from . import protocol
 from .document import Document
 from .outbox import Outbox
 from .protocol import BadFrame, Close
-from .roster import NOBODY, View
+from .roster import NOBODY, RosterView
 from .serializers import RemoteChange
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -68,7 +68,7 @@ class Connection:
         self,
         backend: Backend,
         claims: Claims,
-        hello: protocol.Hello,
+        hello: protocol.HelloFrame,
         send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
         self.id = secrets.token_hex(8)
@@ -127,7 +127,7 @@ class Connection:
         changed, self.meta = meta != self.meta, meta
         return changed
 
-    def attend(self, view: View) -> None:
+    def attend(self, view: RosterView) -> None:
         """Show who is present, when the tab can take it.
 
         The first view that a tab is shown has its own participant in it.

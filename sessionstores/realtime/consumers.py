@@ -33,7 +33,7 @@ from . import protocol
 from .connection import Connection, public
 from .dispatcher import Bucket, Dispatcher
 from .hub import Hub, current_hub
-from .protocol import BadFrame, Close, Hello
+from .protocol import BadFrame, Close, HelloFrame
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -146,13 +146,13 @@ class StoreConsumer(AsyncConsumer):
                 "This origin may not connect; see ALLOWED_HOSTS.",
             )
 
-    async def _hello(self) -> Hello:
+    async def _hello(self) -> HelloFrame:
         try:
             async with asyncio.timeout(self.hello_seconds):
                 while True:
                     try:
                         frame = await self._frame()
-                        if isinstance(frame, Hello):
+                        if isinstance(frame, HelloFrame):
                             return frame
                         raise BadFrame("bad_frame", "The first frame is hello.")
                     except BadFrame as bad:
@@ -162,7 +162,7 @@ class StoreConsumer(AsyncConsumer):
                 Close.HELLO_TIMEOUT, "hello_timeout", "No hello came in time."
             ) from None
 
-    async def _welcome(self, hello: Hello) -> Connection:
+    async def _welcome(self, hello: HelloFrame) -> Connection:
         """Lease first, then snapshots: what is committed between reaches the tab."""
         settings = conf.get()
         backend = get_backend(blocking=False)
@@ -240,12 +240,12 @@ class StoreConsumer(AsyncConsumer):
             except BadFrame as bad:
                 await self._complain(bad, connection.outbox.reply)
                 continue
-            if isinstance(frame, protocol.Action):
+            if isinstance(frame, protocol.ActionFrame):
                 await dispatcher.take(frame)
-            elif isinstance(frame, protocol.Pong):
+            elif isinstance(frame, protocol.PongFrame):
                 if connection.outbox.pong():
                     dispatcher.confirm()
-            elif isinstance(frame, protocol.Bye):
+            elif isinstance(frame, protocol.ByeFrame):
                 connection.close(Close.NORMAL)
             else:
                 try:
@@ -257,12 +257,12 @@ class StoreConsumer(AsyncConsumer):
                 await asyncio.sleep(0)
 
     async def _take(self, connection: Connection, frame: protocol.Frame) -> None:
-        if isinstance(frame, protocol.Sync):
+        if isinstance(frame, protocol.SyncFrame):
             if not await connection.sync(frame.doc, frame.rev):
                 raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")
-        elif isinstance(frame, protocol.Token):
+        elif isinstance(frame, protocol.TokenFrame):
             await self._renew(connection, frame.token)
-        elif isinstance(frame, protocol.SetMeta):
+        elif isinstance(frame, protocol.MetaFrame):
             if connection.show(frame.data):
                 self._hub.show(connection)
         else:

@@ -74,7 +74,7 @@ class Dispatcher:
         self._refused: dict[tuple[str, Document], dict[int, str]] = {}
         self._heard: list[tuple[tuple[str, Document], int]] = []
 
-    async def take(self, frame: protocol.Action) -> None:
+    async def take(self, frame: protocol.ActionFrame) -> None:
         """Run an action and answer it; nothing that it raises gets past the answer."""
         connection = self._connection
         connection.busy = True
@@ -113,7 +113,7 @@ class Dispatcher:
             (place, id) for place, ids in self._refused.items() for id in ids if calm
         ]
 
-    async def _slow_down(self, bucket: Bucket, frame: protocol.Action) -> None:
+    async def _slow_down(self, bucket: Bucket, frame: protocol.ActionFrame) -> None:
         if frame.client is None:
             raise LimitReached(
                 f"More than {bucket.rate:g} actions a second; wait a little."
@@ -123,7 +123,7 @@ class Dispatcher:
         bucket.take()
 
     async def _run(
-        self, frame: protocol.Action, cls: type[State], document: Document
+        self, frame: protocol.ActionFrame, cls: type[State], document: Document
     ) -> Outcome:
         connection = self._connection
         claims = connection.claims
@@ -149,7 +149,7 @@ class Dispatcher:
             source=connection.id,
         )
 
-    def _numbered(self, frame: protocol.Action, document: Document) -> str:
+    def _numbered(self, frame: protocol.ActionFrame, document: Document) -> str:
         """Return the name under which the record counts this client's ids."""
         client = frame.client or self._connection.client
         if not document.key.is_session:
@@ -158,7 +158,7 @@ class Dispatcher:
         return f"{self._connection.key.participant}/{client}"
 
     def _refuse(
-        self, frame: protocol.Action, document: Document | None, error: Exception
+        self, frame: protocol.ActionFrame, document: Document | None, error: Exception
     ) -> str:
         code, message = "internal", "The server failed; nothing was changed."
         if isinstance(error, SessionStoresError):
@@ -179,7 +179,7 @@ class Dispatcher:
         return protocol.reject(frame.id, code, message)
 
     def _acknowledge(
-        self, frame: protocol.Action, document: Document, outcome: Outcome
+        self, frame: protocol.ActionFrame, document: Document, outcome: Outcome
     ) -> str:
         base = str(outcome.base)
         if document.forks(base, outcome.rev):
@@ -194,7 +194,7 @@ class Dispatcher:
             None if outcome.repeated else self._encode(frame, outcome.result),
         )
 
-    def _encode(self, frame: protocol.Action, result: Any) -> bytes:
+    def _encode(self, frame: protocol.ActionFrame, result: Any) -> bytes:
         if result is None:
             return b"null"
         try:

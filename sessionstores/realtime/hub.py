@@ -27,7 +27,7 @@ from ..sessions import presence
 from ..state.revisions import Rev
 from ..store import removals
 from . import heartbeat, protocol, serializers
-from .bulkhead import Apart
+from .bulkhead import Bulkhead
 from .channel_layer import Channel, end
 from .connection import Connection
 from .protocol import Close
@@ -75,9 +75,9 @@ class Hub:
         self._lock = asyncio.Lock()
         # See `Backend.run_name`.
         self._run = ""
-        self._leasing = Apart("the leases of its tabs cannot be renewed")
-        self._standing = Apart("whether its tokens count cannot be told")
-        self._heading = Apart("its tabs are told no heads")
+        self._leasing = Bulkhead("the leases of its tabs cannot be renewed")
+        self._standing = Bulkhead("whether its tokens count cannot be told")
+        self._heading = Bulkhead("its tabs are told no heads")
         self._channel = Channel(self._rename, self._deliver)
         self._roster = Roster(self._lease)
 
@@ -103,7 +103,7 @@ class Hub:
             connection.joined = False
             await presence.joined(connection.backend, [connection.key])
         elif connection.resumed:
-            event_bus.outlet.publish(event_bus.Note(connection.key, "resumed"))
+            event_bus.bus.publish(event_bus.Note(connection.key, "resumed"))
 
     async def renew(self, connection: Connection) -> None:
         """Lease again, after the connection's client id or documents changed."""

@@ -49,11 +49,11 @@ class Close(IntEnum):
     TOO_MANY_CONNECTIONS = 4204  # of the participant: some may be of a dead process
 
 
-class Hello(Struct, frozen=True, tag_field="type", tag="hello"):
+class HelloFrame(Struct, frozen=True, tag_field="type", tag="hello"):
     """The first frame: who, under which client id, and what the tab has already.
 
     `runs`: by document, what the last snapshot of it said of the server's run. `meta`
-    as in `SetMeta`.
+    as in `MetaFrame`.
     """
 
     token: TokenText
@@ -63,7 +63,7 @@ class Hello(Struct, frozen=True, tag_field="type", tag="hello"):
     meta: dict[str, Any] = {}
 
 
-class Action(Struct, frozen=True, tag_field="type", tag="action"):
+class ActionFrame(Struct, frozen=True, tag_field="type", tag="action"):
     """Run an action; `client` is given when it was first sent under another id."""
 
     id: Id
@@ -73,36 +73,38 @@ class Action(Struct, frozen=True, tag_field="type", tag="action"):
     client: ClientId | None = None
 
 
-class Sync(Struct, frozen=True, tag_field="type", tag="sync"):
+class SyncFrame(Struct, frozen=True, tag_field="type", tag="sync"):
     """Send a snapshot of `doc`; `rev` is what the tab has."""
 
     doc: Name
     rev: RevText | None = None
 
 
-class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
+class PongFrame(Struct, frozen=True, tag_field="type", tag="pong"):
     """The answer to a ping: all that was sent before it has arrived."""
 
     visible: bool = True
 
 
-class Token(Struct, frozen=True, tag_field="type", tag="token"):
+class TokenFrame(Struct, frozen=True, tag_field="type", tag="token"):
     """A newer token for the same participant."""
 
     token: TokenText
 
 
-class SetMeta(Struct, frozen=True, tag_field="type", tag="meta"):
+class MetaFrame(Struct, frozen=True, tag_field="type", tag="meta"):
     """What the tab shows of itself to the others in the session from now on."""
 
     data: dict[str, Any]
 
 
-class Bye(Struct, frozen=True, tag_field="type", tag="bye"):
+class ByeFrame(Struct, frozen=True, tag_field="type", tag="bye"):
     """The participant leaves, for good as far as this tab goes."""
 
 
-Frame = Hello | Action | Sync | Pong | Token | SetMeta | Bye
+Frame = (
+    HelloFrame | ActionFrame | SyncFrame | PongFrame | TokenFrame | MetaFrame | ByeFrame
+)
 
 # A tab takes all but `bad_meta` for the answer to its oldest action.
 BadCode = Literal[

@@ -19,7 +19,7 @@ from django.db import connections
 
 from .. import conf
 from ..backends.base import run
-from ..event_bus import Event, Note, outlet
+from ..event_bus import Event, Note, bus
 from . import serializers
 from .channel_layer import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
 from .hub import hubs
@@ -63,7 +63,7 @@ def broadcast(event: Event) -> None:
     if loop is None:
         _publisher.publish(parcel)
     else:
-        _courier(loop).take(parcel)
+        _loop_publisher(loop).take(parcel)
 
 
 def see_to_timeline() -> None:
@@ -72,7 +72,7 @@ def see_to_timeline() -> None:
         _publisher.write_soon()
 
 
-class _Courier:
+class _LoopPublisher:
     """Sends a loop's parcels one after the other, so that they stay in order."""
 
     def __init__(self) -> None:
@@ -142,17 +142,19 @@ class _Courier:
             )
 
 
-_couriers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Courier] = WeakKeyDictionary()
+_couriers: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPublisher] = (
+    WeakKeyDictionary()
+)
 
 
-def _courier(loop: asyncio.AbstractEventLoop) -> _Courier:
+def _loop_publisher(loop: asyncio.AbstractEventLoop) -> _LoopPublisher:
     courier = _couriers.get(loop)
     if courier is None:
-        courier = _couriers[loop] = _Courier()
+        courier = _couriers[loop] = _LoopPublisher()
     return courier
 
 
-class _Publisher:
+class _ThreadPublisher:
     """The thread whose event loop sends what code without a loop has to say.
 
     It writes the timeline, too, while this process has no tabs. It starts with the
@@ -204,7 +206,7 @@ class _Publisher:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._due = asyncio.Event()
-        self._courier = _Courier()
+        self._courier = _LoopPublisher()
         self._thread = threading.Thread(
             target=self._run,
             args=(self._loop, self._stop, self._due),
@@ -242,7 +244,7 @@ async def _write_until(stop: asyncio.Event, due: asyncio.Event) -> None:
             await write_timeline()
 
 
-_publisher = _Publisher()
+_publisher = _ThreadPublisher()
 atexit.register(_publisher.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -252,4 +254,4 @@ if hasattr(os, "register_at_fork"):
     )
 
 timeline.due = see_to_timeline
-outlet.subscribers.extend((broadcast, timeline.take))
+bus.subscribers.extend((broadcast, timeline.take))

@@ -19,7 +19,7 @@ from ..exceptions import StoreUnavailable
 from ..keys import StoreKey
 from ..sessions import presence
 from . import protocol
-from .bulkhead import Apart
+from .bulkhead import Bulkhead
 from .channel_layer import end
 
 logger = logging.getLogger("sessionstores.presence")
@@ -30,7 +30,7 @@ LOOK_SECONDS = 0.25
 _numbers = itertools.count()
 
 
-class View:
+class RosterView:
     """Who was present at one look, and what their connections showed. Immutable."""
 
     __slots__ = ("_frame", "metas", "number")
@@ -42,7 +42,7 @@ class View:
         # number, since views that hold each other would never be freed.
         self._frame = (-1, "")
 
-    def frame(self, before: View) -> str:
+    def frame(self, before: RosterView) -> str:
         """Return the frame that leads a tab from what it was shown to this view."""
         if self._frame[0] != before.number:
             known = before.metas
@@ -55,7 +55,7 @@ class View:
 
 
 # What a tab has been shown before it is shown anything.
-NOBODY = View({})
+NOBODY = RosterView({})
 
 
 class Tab(Protocol):
@@ -65,7 +65,7 @@ class Tab(Protocol):
     def key(self) -> StoreKey:
         """Whose tab it is."""
 
-    def attend(self, view: View) -> None:
+    def attend(self, view: RosterView) -> None:
         """Show who is present; nothing happens if the tab was shown this view."""
 
 
@@ -89,7 +89,7 @@ class _Room:
     def __init__(self, code: str) -> None:
         self.code = code
         self.tabs: set[Tab] = set()
-        self.view: View | None = None
+        self.view: RosterView | None = None
         # Looks are numbered, so that none is taken for newer than one begun after it.
         self.looks = self.shown = 0
         # Tabs whose leases are to be entered anew, and whether others are to be told.
@@ -117,7 +117,7 @@ class _Room:
         self.shown = look
         metas = presence.metas_of(leases)
         if self.view is None or self.view.metas != metas:
-            self.view = View(metas)
+            self.view = RosterView(metas)
         for tab in self.tabs:
             tab.attend(self.view)
 
@@ -132,8 +132,8 @@ class Roster:
         self._due: set[tuple[str, int]] = set()
         self._looking: set[asyncio.Task[None]] = set()
         self._reaping: set[asyncio.Task[None]] = set()
-        self._reaps = Apart("who left is not noticed")
-        self._looks = Apart("who is present is not seen")
+        self._reaps = Bulkhead("who left is not noticed")
+        self._looks = Bulkhead("who is present is not seen")
         # The name of this process, which need not be told what it tells others.
         self.process = ""
 

@@ -76,7 +76,7 @@ class _Disconnection(Struct, tag_field="kind", tag="disconnection"):
     participant: str
 
 
-class Probe(Struct, frozen=True, tag_field="kind", tag="probe"):
+class LayerProbe(Struct, frozen=True, tag_field="kind", tag="probe"):
     """What a process sends to itself, to learn whether its channel still delivers."""
 
 
@@ -87,13 +87,13 @@ _Wire = (
     | _Revocation
     | _Attendance
     | _Disconnection
-    | Probe
+    | LayerProbe
 )
 _decode = msgspec.json.Decoder(_Wire).decode
 
 Delivery = Hint | RemoteChange
 
-PROBE = msgspec.json.encode(Probe()).decode()
+PROBE = msgspec.json.encode(LayerProbe()).decode()
 
 
 def encode(event: Hint) -> str:
@@ -124,10 +124,10 @@ def encode(event: Hint) -> str:
     return msgspec.json.encode(wire).decode()
 
 
-def decode(text: str) -> Delivery | Probe:
+def decode(text: str) -> Delivery | LayerProbe:
     """Return the event; raise ValueError for what this version does not know."""
     wire: _Wire = _decode(text)
-    if isinstance(wire, RemoteChange | Probe):
+    if isinstance(wire, RemoteChange | LayerProbe):
         return wire
     key = StoreKey(wire.session, wire.participant)
     if isinstance(wire, _Removal):

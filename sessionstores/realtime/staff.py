@@ -22,7 +22,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from ..event_bus import Event, Note, outlet
+from ..event_bus import Event, Note, bus
 from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs
 
@@ -265,4 +265,4 @@ def _serving() -> asyncio.AbstractEventLoop | None:
     return None
 
 
-outlet.subscribers.append(_Nudger())
+bus.subscribers.append(_Nudger())

@@ -21,7 +21,7 @@ from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..exceptions import StoreUnavailable
 from ..monitoring.sweeps import last_sweep
-from .sweeper import Pace, sweep
+from .sweeper import SweepLimits, sweep
 
 logger = logging.getLogger("sessionstores.sweeper")
 
@@ -45,14 +45,14 @@ def draw_interval() -> float:
 
 
 @dataclass
-class _UntilStopped(Pace):
+class _UntilStopped(SweepLimits):
     """Ends a pass with the batch in which its thread is told to stop."""
 
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_over(self) -> bool:
-        """See `Pace.is_over`."""
+        """See `SweepLimits.is_over`."""
         return self.stop.is_set()
 
 

@@ -17,7 +17,7 @@ from ..state import codec
 from ..state.declaration import State, states_in
 from ..store.records import Applied, commit, open_document
 from ..store.removals import tell_removed
-from ..store.retry import Tries
+from ..store.retry import CommitRetry
 
 # 31**6 codes: a hundred misses in a row mean that something else is wrong.
 CODE_TRIES = 100
@@ -69,19 +69,19 @@ async def end(backend: Backend, code: str) -> int:
 
 async def revoke(backend: Backend, key: StoreKey) -> None:
     """Void the tokens issued until now."""
-    event_bus.outlet.publish(event_bus.Revocation(key, await backend.revoke(key)))
+    event_bus.bus.publish(event_bus.Revocation(key, await backend.revoke(key)))
 
 
 async def send(backend: Backend, key: StoreKey, data: Any) -> None:
     """Send a message to tabs; TypeError if it is not JSON."""
     msgspec.json.encode(data)
-    event_bus.outlet.publish(event_bus.Message(key, data, await backend.followers(key)))
+    event_bus.bus.publish(event_bus.Message(key, data, await backend.followers(key)))
 
 
 async def disconnect(backend: Backend, key: StoreKey) -> None:
     """Close tabs; their tokens stay good."""
-    event_bus.outlet.publish(event_bus.Disconnection(key, await backend.followers(key)))
-    event_bus.outlet.publish(event_bus.Note(key, "disconnected"))
+    event_bus.bus.publish(event_bus.Disconnection(key, await backend.followers(key)))
+    event_bus.bus.publish(event_bus.Note(key, "disconnected"))
 
 
 async def extend(backend: Backend, code: str, seconds: float) -> bool:
@@ -124,7 +124,7 @@ async def reset(backend: Backend, key: StoreKey) -> bool:
     fresh = {
         cls.__sessionstores__.name: codec.encode(codec.fresh(cls)) for cls in classes
     }
-    tries = Tries(backend, key)
+    tries = CommitRetry(backend, key)
     while True:
         try:
             record = await backend.read(key, touch=False)
@@ -137,13 +137,13 @@ async def reset(backend: Backend, key: StoreKey) -> bool:
         rev = record.rev.reincarnated()
         answer = await commit(backend, record, rev, states, sender=State, reset=True)
         if isinstance(answer, Applied):
-            event_bus.outlet.publish(event_bus.Note(key, "reset"))
+            event_bus.bus.publish(event_bus.Note(key, "reset"))
             return True
         await tries.again()
 
 
 def _note(code: str, kind: str, text: str = "") -> None:
-    event_bus.outlet.publish(event_bus.Note(StoreKey.of_session(code), kind, text))
+    event_bus.bus.publish(event_bus.Note(StoreKey.of_session(code), kind, text))
 
 
 def unknown(code: str) -> UnknownSession:

@@ -9,7 +9,7 @@ from ..backends.base import Backend
 
 
 @dataclass
-class Pace:
+class SweepLimits:
     """How fast a pass goes, and when it stops before its end.
 
     Rests `pause` seconds after each `batch_size` participants (or sessions without

@@ -116,7 +116,7 @@ async def tell(
         logger.info("%s: who is present is told at the next beat: %s", session, error)
         return
     if followers:
-        event_bus.outlet.publish(event_bus.Attendance(key, followers))
+        event_bus.bus.publish(event_bus.Attendance(key, followers))
 
 
 async def joined(backend: Backend, keys: Collection[StoreKey]) -> None:
@@ -133,7 +133,7 @@ async def _send(
     backend: Backend, signal: Signal, kind: str, keys: Collection[StoreKey]
 ) -> None:
     for key in keys:
-        event_bus.outlet.publish(event_bus.Note(key, kind))
+        event_bus.bus.publish(event_bus.Note(key, kind))
         if signal.receivers:
             await signals.emit(
                 signal,

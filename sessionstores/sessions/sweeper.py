@@ -31,9 +31,16 @@ from ..monitoring.sweeps import (
 )
 from ..store.removals import tell_lost, tell_removed
 from . import presence
-from .pace import Pace
+from .pace import SweepLimits
 
-__all__ = ["LastSweep", "Pace", "Sweep", "decode_last_sweep", "last_sweep", "sweep"]
+__all__ = [
+    "LastSweep",
+    "Sweep",
+    "SweepLimits",
+    "decode_last_sweep",
+    "last_sweep",
+    "sweep",
+]
 
 logger = logging.getLogger("sessionstores.sweeper")
 
@@ -50,7 +57,7 @@ async def sweep(
     participant: str | None = None,
     dry_run: bool = False,
     orphans: bool | Literal["only"] | None = None,
-    pace: Pace | None = None,
+    pace: SweepLimits | None = None,
     progress: Callable[[Sweep], None] | None = None,
     counted: Callable[[StoreKey, str, int], None] | None = None,
     failed: Callable[[str, StateCorrupt], None] | None = None,
@@ -79,7 +86,7 @@ async def sweep(
         session,
         participant,
         dry_run,
-        pace or Pace(),
+        pace or SweepLimits(),
         progress,
         counted,
         failed or log_failure,
@@ -121,7 +128,7 @@ class _Pass:
     session: str | None
     participant: str | None
     dry_run: bool
-    pace: Pace
+    pace: SweepLimits
     progress: Callable[[Sweep], None] | None
     counted: Callable[[StoreKey, str, int], None] | None
     failed: Callable[[str, StateCorrupt], None]
@@ -204,7 +211,7 @@ class _Pass:
         finally:
             if taken:
                 key = StoreKey.of_session(code)
-                event_bus.outlet.publish(event_bus.Note(key, "swept", count=taken))
+                event_bus.bus.publish(event_bus.Note(key, "swept", count=taken))
 
     async def _tell(self, removed: Sequence[Removed]) -> None:
         lost = [final for final in removed if final.states is None]

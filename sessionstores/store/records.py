@@ -18,7 +18,7 @@ from ..state import codec
 from ..state.declaration import State, states_in
 from ..state.revisions import Rev
 from .removals import tell_lost
-from .retry import Tries
+from .retry import CommitRetry
 
 logger = logging.getLogger("sessionstores.store")
 
@@ -80,7 +80,7 @@ async def settle(
     their place in a new incarnation. Raises `StateCorrupt` for newer data.
     """
     classes = tuple(classes)
-    tries = Tries(backend, record.key)
+    tries = CommitRetry(backend, record.key)
     while True:
         changed, corrupt = _put_right(record, classes)
         if not changed:
@@ -128,7 +128,7 @@ def _put_right(
     return changed, corrupt
 
 
-@alerts.clocked("opening")
+@alerts.warn_if_slow("opening")
 async def open_document(
     backend: Backend, key: StoreKey, *, lost: bool = False
 ) -> Record:
@@ -175,9 +175,9 @@ async def commit(
         edit,
         action,
     )
-    event_bus.outlet.publish(change)
+    event_bus.bus.publish(change)
     if size > alerts.BUDGET_PER_PARTICIPANT or size >= alerts.NEAR_LIMIT * limit:
-        await alerts.weigh(base.key, size, limit, blocking=backend.blocking)
+        await alerts.warn_if_large(base.key, size, limit, blocking=backend.blocking)
     if signals.store_changed.receivers:
         await signals.emit(
             signals.store_changed,

@@ -26,9 +26,7 @@ async def tell_removed(
         await _leave_word(backend, removals, reason)
     count = 0
     for removed in removals:
-        event_bus.outlet.publish(
-            event_bus.Removal(removed.key, reason, removed.followers)
-        )
+        event_bus.bus.publish(event_bus.Removal(removed.key, reason, removed.followers))
         if removed.key.is_session:
             continue
         count += 1

@@ -17,7 +17,7 @@ MIN_SECONDS = 2.0
 MAX_PAUSE = 0.05
 
 
-class Tries:
+class CommitRetry:
     """Counts the tries of one optimistic commit, and waits between them.
 
     `started`: when the first was, by `time.monotonic`, if not now.
@@ -34,7 +34,7 @@ class Tries:
     async def again(self) -> None:
         """Wait a little, differently each time; raise `Conflict` when it is enough."""
         counters.conflicts += 1
-        event_bus.outlet.publish(event_bus.Note(self.key, "conflict"))
+        event_bus.bus.publish(event_bus.Note(self.key, "conflict"))
         spent = time.monotonic() - self.started
         if self.count >= MIN_TRIES and spent >= MIN_SECONDS:
             raise Conflict(

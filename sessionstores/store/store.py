@@ -20,7 +20,7 @@ from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State
 from .records import Applied, commit, open_record, settle
-from .retry import Tries
+from .retry import CommitRetry
 from .transactions import transact
 
 S = TypeVar("S", bound=State)
@@ -35,7 +35,7 @@ class Snapshot(NamedTuple, Generic[S]):
     rev: str
 
 
-@alerts.clocked("snapshot")
+@alerts.warn_if_slow("snapshot")
 async def _snapshot(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S]:
     record = await open_record(backend, key, (cls,))
     record = await settle(backend, record, (cls,))
@@ -43,7 +43,7 @@ async def _snapshot(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S
     return Snapshot(state, str(record.rev))
 
 
-@alerts.clocked("peek")
+@alerts.warn_if_slow("peek")
 async def _peek(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S] | None:
     record = await backend.read(key, touch=False)
     if not isinstance(record, Record):
@@ -54,7 +54,7 @@ async def _peek(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S] | 
     return Snapshot(codec.decode(cls, stored), str(record.rev))
 
 
-@alerts.clocked("replace")
+@alerts.warn_if_slow("replace")
 async def _replace(
     backend: Backend, key: StoreKey, cls: type[S], state: S, base: str
 ) -> str:
@@ -81,10 +81,10 @@ async def _replace(
     )
 
 
-@alerts.clocked("delete")
+@alerts.warn_if_slow("delete")
 async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
     name = cls.__sessionstores__.name
-    tries = Tries(backend, key)
+    tries = CommitRetry(backend, key)
     record = await backend.read(key)
     while isinstance(record, Record) and name in record.states:
         answer = await commit(

@@ -28,7 +28,7 @@ from ..state import codec
 from ..state.declaration import Action, State
 from ..state.revisions import Rev
 from .records import Applied, commit, open_record, settle
-from .retry import Tries
+from .retry import CommitRetry
 
 S = TypeVar("S", bound=State)
 
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
     repeated: bool = False
 
 
-class Call(msgspec.Struct, frozen=True, gc=False):
+class Invocation(msgspec.Struct, frozen=True, gc=False):
     """What is to be run, and for whom; see `transact`."""
 
     cls: type[State]
@@ -119,7 +119,7 @@ async def transact(
     Raises what `function` does, `Conflict`, `StateTooLarge`, `StateCorrupt`, and
     `StoreUnavailable`, which is `OutcomeUnknown` if it was the commit that failed.
     """
-    call = Call(cls, function, args, kwargs, injected, actor, attempt, source)
+    call = Invocation(cls, function, args, kwargs, injected, actor, attempt, source)
     started = time.monotonic()
     counters.dispatches += 1
     try:
@@ -139,11 +139,11 @@ async def transact(
 
 
 async def _transact(
-    started: float, backend: Backend, key: StoreKey, call: Call
+    started: float, backend: Backend, key: StoreKey, call: Invocation
 ) -> Outcome:
     recalled = backend.recall(key)
     record = recalled or await open_record(backend, key, (call.cls,))
-    tries: Tries | None = None
+    tries: CommitRetry | None = None
     while True:
         counters.tries += 1
         try:
@@ -175,7 +175,7 @@ async def _transact(
             # Others may have committed on top by the time that a lost reply is made up
             # for: the operations lead to our own rev only.
             return Outcome(record.rev, rev, answer.change, ran.result)
-        tries = tries or Tries(backend, key, started)
+        tries = tries or CommitRetry(backend, key, started)
         await tries.again()
         record = answer.record or await open_record(backend, key, (call.cls,))
         recalled = None
@@ -200,7 +200,9 @@ async def _newer(
     return answer or await open_record(backend, recalled.key, (cls,))
 
 
-async def _filled_in(backend: Backend, record: Record, call: Call) -> Mapping[str, Any]:
+async def _filled_in(
+    backend: Backend, record: Record, call: Invocation
+) -> Mapping[str, Any]:
     """Return a call's keyword arguments with those that the server fills in."""
     if call.attempt is not None and _answered(record, call.attempt):
         return call.kwargs
@@ -208,7 +210,9 @@ async def _filled_in(backend: Backend, record: Record, call: Call) -> Mapping[st
     return {**filled, **call.kwargs}
 
 
-def _run(record: Record, call: Call, kwargs: Mapping[str, Any]) -> Outcome | Ran | None:
+def _run(
+    record: Record, call: Invocation, kwargs: Mapping[str, Any]
+) -> Outcome | Ran | None:
     """Run a call once, on what `record` holds, and commit nothing.
 
     `Outcome` if there is nothing to commit; None if the state has to be put right
@@ -234,7 +238,7 @@ def _run(record: Record, call: Call, kwargs: Mapping[str, Any]) -> Outcome | Ran
 
 
 async def _commit(
-    backend: Backend, record: Record, rev: Rev, call: Call, ran: Ran
+    backend: Backend, record: Record, rev: Rev, call: Invocation, ran: Ran
 ) -> Applied | Stale:
     """Commit what a call did; `Stale` if that is known not to be in."""
     attempt = call.attempt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sessionstores.admin.isolation import Probe, probe
+from sessionstores.admin.isolation import IsolationProbe, probe
 from sessionstores.backends.base import EVERYONE, Lease, ParticipantInfo
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.realtime.hub import current_hub
@@ -18,7 +18,7 @@ def lease(id: str, *follows: str, code: str = CODE) -> Lease:
     return Lease(f"{id}-1", StoreKey(code, id), "web", "c", frozenset(follows))
 
 
-def goods(probes: list[Probe]) -> list[bool]:
+def goods(probes: list[IsolationProbe]) -> list[bool]:
     return [each.good for each in probes]
 
 

@@ -24,7 +24,7 @@ from sessionstores.admin.timeline import KINDS
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.monitoring.alerts import Leak, slow, told
+from sessionstores.monitoring.alerts import Alert, slow, told
 from sessionstores.monitoring.health import Evictions, of_records
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 from tests.admin.views.test_overview import text_of
@@ -185,7 +185,7 @@ def texts_of(response: Any) -> set[str]:
     return {re.sub(r"\s+", " ", unescape(piece)).strip() for piece in pieces} - {""}
 
 
-def leaks_of_all_kinds() -> list[Leak]:
+def leaks_of_all_kinds() -> list[Alert]:
     """Return each warning that there is, as it really comes about."""
     last = LastSweep(at=NOW - 3_600, by="cron", sweep=Sweep())
     forgotten = summary(oldest=NOW - 840)

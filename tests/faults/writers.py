@@ -150,7 +150,7 @@ class Tally:
         self.tries = 0
         self.conflicts = 0
         self.links: list[Link] = []
-        event_bus.outlet.subscribers.append(self._link)
+        event_bus.bus.subscribers.append(self._link)
 
     def _link(self, event: event_bus.Event) -> None:
         if isinstance(event, event_bus.Change):

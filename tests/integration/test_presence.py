@@ -185,7 +185,7 @@ async def test_who_is_removed_or_sent_away_has_left_at_once(
         await stores.aend_session(CODE)
     else:
         followers = await get_backend(blocking=False).followers(ALICE)
-        event_bus.outlet.publish(event_bus.Disconnection(ALICE, followers))
+        event_bus.bus.publish(event_bus.Disconnection(ALICE, followers))
     await alice.expect("end", reason=way, retry=False)
     code = await alice.closed()
     assert code == (Close.DISCONNECTED if way == "disconnected" else Close.ENDED)
@@ -204,7 +204,7 @@ async def test_a_disconnection_of_a_session_closes_the_tabs_of_all(
     tabs = [await tab("alice"), await tab("bob")]
     key = StoreKey.of_session(CODE)
     followers = await get_backend(blocking=False).followers(key)
-    event_bus.outlet.publish(event_bus.Disconnection(key, followers))
+    event_bus.bus.publish(event_bus.Disconnection(key, followers))
     for socket in tabs:
         await socket.expect("end", reason="disconnected", retry=False)
         assert await socket.closed() == Close.DISCONNECTED

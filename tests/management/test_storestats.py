@@ -21,7 +21,7 @@ from django.test import override_settings
 from pymemcache.client.base import Client
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Server, run
+from sessionstores.backends.base import ServerInfo, run
 from sessionstores.keys import cache_key
 from sessionstores.management.commands.storestats import (
     BLOCKS,
@@ -33,7 +33,7 @@ from sessionstores.management.commands.storestats import (
     table,
 )
 from sessionstores.manager import stores
-from sessionstores.monitoring.alerts import Leak, told
+from sessionstores.monitoring.alerts import Alert, told
 from sessionstores.monitoring.history import sample
 from sessionstores.monitoring.stats import Stats
 from tests.caches import SHARED, cache_on
@@ -358,7 +358,7 @@ def test_a_server_says_what_it_says_of_itself() -> None:
     assert shown["server"] == (
         "Valkey 9.1.2, 10 MB used, limit 100 MB, 7 evicted, noeviction"
     )
-    silent = Server("memcached 1.6.18", None, None, None, None)
+    silent = ServerInfo("memcached 1.6.18", None, None, None, None)
     assert dict(overview(as_of(server=silent)))["server"] == (
         "memcached 1.6.18, no limit"
     )
@@ -418,5 +418,5 @@ def test_a_terminal_is_cleared_between_two_looks() -> None:
 
 
 def test_a_leak_is_shown_with_what_to_do() -> None:
-    told.remember(Leak("slow", "It is slow.", "Make it fast.", ""))
+    told.remember(Alert("slow", "It is slow.", "Make it fast.", ""))
     assert printed()[-2:] == ["slow: It is slow.", "Make it fast."]

@@ -15,11 +15,11 @@ from sessionstores import ActionRejected, signals
 from sessionstores.backends.base import run
 from sessionstores.manager import stores
 from sessionstores.monitoring import alerts
-from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Leak, told, warn
+from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert, told, warn
 from tests.sockets import CODE, Socket
 from tests.workshop.states import Agenda, Board
 
-LEAK = Leak("slow", "It is slow.", "Make it fast.", "K7Q2ZD:alice")
+LEAK = Alert("slow", "It is slow.", "Make it fast.", "K7Q2ZD:alice")
 NEVER_SLOW = 10**9
 
 
@@ -31,7 +31,7 @@ def warnings() -> Iterator[list[tuple[str, str]]]:
     def receive(
         sender: object, warning: str, key: str, text: str, hint: str, **kwargs: Any
     ) -> None:
-        assert sender is Leak
+        assert sender is Alert
         assert text
         assert hint
         seen.append((warning, key))

@@ -6,9 +6,9 @@ import pytest
 from django.test import override_settings
 
 from sessionstores import conf
-from sessionstores.backends.base import Server, SessionSummary
+from sessionstores.backends.base import ServerInfo, SessionSummary
 from sessionstores.monitoring import health
-from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Leak
+from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert
 from sessionstores.monitoring.health import Evictions, Sample, of_records, of_site, rose
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 
@@ -37,9 +37,9 @@ def summary(**values: Any) -> SessionSummary:
     return healthy._replace(**values)
 
 
-def server(**values: Any) -> Server:
+def server(**values: Any) -> ServerInfo:
     """Return a healthy server, but for `values`."""
-    healthy = Server("Valkey 9.1.2", 10 * MB, 100 * MB, 0, "noeviction")
+    healthy = ServerInfo("Valkey 9.1.2", 10 * MB, 100 * MB, 0, "noeviction")
     return healthy._replace(**values)
 
 
@@ -57,9 +57,9 @@ def found(
     *summaries: SessionSummary,
     series: list[Sample] | None = None,
     last_sweep: LastSweep | None = None,
-    server: Server | None = None,
+    server: ServerInfo | None = None,
     evictions: Evictions | None = None,
-) -> list[Leak]:
+) -> list[Alert]:
     return list(
         of_site(
             NOW,

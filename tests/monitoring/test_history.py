@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from sessionstores import signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Server, run
+from sessionstores.backends.base import ServerInfo, run
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.manager import stores
@@ -185,8 +185,8 @@ def test_evictions_are_noticed_when_they_rise(
 ) -> None:
     evicted = 40
 
-    async def server() -> Server:
-        return Server("Valkey 9.1.2", 1_000, None, evicted, "allkeys-lru")
+    async def server() -> ServerInfo:
+        return ServerInfo("Valkey 9.1.2", 1_000, None, evicted, "allkeys-lru")
 
     monkeypatch.setattr(LocMemBackend, "server", lambda backend: server())
     assert site.sample()

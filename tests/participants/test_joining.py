@@ -36,7 +36,11 @@ from sessionstores.keys import StoreKey, generate_code
 from sessionstores.manager import stores
 from sessionstores.participants.joining import ajoin, aresolve, join, resolve
 from sessionstores.participants.participant import Participant
-from sessionstores.participants.throttling import GUESS_WINDOW, MAX_GUESSES, Guesses
+from sessionstores.participants.throttling import (
+    GUESS_WINDOW,
+    MAX_GUESSES,
+    GuessThrottle,
+)
 from sessionstores.participants.tokens import LINK_SALT, Claims, make_token, read_token
 from sessionstores.state.declaration import State, action, field, get_action, registry
 from tests.workshop.states import Agenda, Board
@@ -661,7 +665,7 @@ async def test_guesses_at_once_learn_no_more_than_guesses_in_turn() -> None:
     """Fifty lookups are under way before the first failure is counted."""
     backend = get_backend(blocking=False)
     request = Browser().request()
-    crowd = [Guesses(backend, request) for _ in range(50)]
+    crowd = [GuessThrottle(backend, request) for _ in range(50)]
     for guesses in crowd:
         await guesses.check()
     told = 0
@@ -684,7 +688,7 @@ def test_guess_that_cannot_be_counted_is_refused() -> None:
 
     backend = Crowded("default", blocking=True)
     with pytest.raises(LimitReached):
-        run(Guesses(backend, Browser().request()).count())
+        run(GuessThrottle(backend, Browser().request()).count())
 
 
 # What a page needs

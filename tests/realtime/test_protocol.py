@@ -36,12 +36,12 @@ def test_hello_carries_token_client_and_what_the_tab_has() -> None:
     frame = parse(
         f'{{"type":"hello","token":"t","client":"c8f2","have":{{"me":"{REV}"}}}}'
     )
-    assert frame == protocol.Hello("t", "c8f2", {"me": REV})
+    assert frame == protocol.HelloFrame("t", "c8f2", {"me": REV})
 
 
 def test_an_action_keeps_its_arguments_as_they_were_sent() -> None:
     frame = parse(action('{"card": "ace"}', client='"c8f2"'))
-    assert isinstance(frame, protocol.Action)
+    assert isinstance(frame, protocol.ActionFrame)
     assert (frame.id, frame.state, frame.action) == (18, "board", "move")
     assert frame.client == "c8f2"
     assert bytes(frame.args) == b'{"card": "ace"}'
@@ -50,14 +50,17 @@ def test_an_action_keeps_its_arguments_as_they_were_sent() -> None:
 @pytest.mark.parametrize(
     ("text", "frame"),
     [
-        (f'{{"type":"sync","doc":"me","rev":"{REV}"}}', protocol.Sync("me", REV)),
-        ('{"type":"sync","doc":"me"}', protocol.Sync("me")),
-        ('{"type":"pong","visible":false}', protocol.Pong(visible=False)),
-        ('{"type":"pong"}', protocol.Pong()),
-        ('{"type":"token","token":"t"}', protocol.Token("t")),
-        ('{"type":"bye","because":["unknown fields","are ignored"]}', protocol.Bye()),
-        ('{"rev":null,"doc":"me","type":"sync"}', protocol.Sync("me")),
-        ('{"type":"meta","data":{"name":"Al"}}', protocol.SetMeta({"name": "Al"})),
+        (f'{{"type":"sync","doc":"me","rev":"{REV}"}}', protocol.SyncFrame("me", REV)),
+        ('{"type":"sync","doc":"me"}', protocol.SyncFrame("me")),
+        ('{"type":"pong","visible":false}', protocol.PongFrame(visible=False)),
+        ('{"type":"pong"}', protocol.PongFrame()),
+        ('{"type":"token","token":"t"}', protocol.TokenFrame("t")),
+        (
+            '{"type":"bye","because":["unknown fields","are ignored"]}',
+            protocol.ByeFrame(),
+        ),
+        ('{"rev":null,"doc":"me","type":"sync"}', protocol.SyncFrame("me")),
+        ('{"type":"meta","data":{"name":"Al"}}', protocol.MetaFrame({"name": "Al"})),
     ],
 )
 def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
@@ -147,7 +150,7 @@ def test_a_meta_that_is_too_large_for_a_frame_is_not_taken_for_an_action() -> No
 
 def test_hello_may_bring_what_the_tab_shows_of_itself() -> None:
     frame = parse('{"type":"hello","token":"t","client":"c","meta":{"name":"Al"}}')
-    assert frame == protocol.Hello("t", "c", meta={"name": "Al"})
+    assert frame == protocol.HelloFrame("t", "c", meta={"name": "Al"})
 
 
 def test_the_largest_integers_pass() -> None:
@@ -227,7 +230,7 @@ def test_what_passes_as_an_argument_is_portable_json(value: Any) -> None:
         frame = parse(action(text))
     except BadFrame:
         return
-    assert isinstance(frame, protocol.Action)
+    assert isinstance(frame, protocol.ActionFrame)
     again = msgspec.json.decode(frame.args)
     assert again == value
 

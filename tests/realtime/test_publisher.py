@@ -380,7 +380,7 @@ async def test_what_is_for_the_timeline_only_goes_to_no_tab_and_no_process(
     alice: Socket, layer: Recorder
 ) -> None:
     await far_follower("alice", SESSION)
-    event_bus.outlet.publish(event_bus.Note(ALICE, "joined"))
+    event_bus.bus.publish(event_bus.Note(ALICE, "joined"))
     await note("x")
     await alice.expect("patch")
     await until(lambda: layer.sent)

@@ -15,7 +15,7 @@ from sessionstores.backends.base import Lease
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.realtime import roster as module
-from sessionstores.realtime.roster import NOBODY, Roster, View
+from sessionstores.realtime.roster import NOBODY, Roster, RosterView
 from tests.sockets import CODE, until
 
 
@@ -24,10 +24,10 @@ class Tab:
 
     def __init__(self, participant: str, session: str = CODE) -> None:
         self.key = StoreKey(session, participant)
-        self.views: list[View] = []
+        self.views: list[RosterView] = []
         self.meta = b""
 
-    def attend(self, view: View) -> None:
+    def attend(self, view: RosterView) -> None:
         if view not in self.views[-1:]:
             self.views.append(view)
 
@@ -76,10 +76,10 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 @pytest.fixture
 def published() -> Iterator[list[event_bus.Event]]:
     events: list[event_bus.Event] = []
-    before = list(event_bus.outlet.subscribers)
-    event_bus.outlet.subscribers[:] = [events.append]
+    before = list(event_bus.bus.subscribers)
+    event_bus.bus.subscribers[:] = [events.append]
     yield events
-    event_bus.outlet.subscribers[:] = before
+    event_bus.bus.subscribers[:] = before
 
 
 def failing(kind: type[Exception]) -> Callable[..., Any]:
@@ -93,8 +93,8 @@ def failing(kind: type[Exception]) -> Callable[..., Any]:
 
 
 def test_a_frame_leads_from_what_was_shown_to_what_is() -> None:
-    before = View({"alice": (b"",), "bob": (b"",), "carol": (b"",)})
-    after = View({"alice": (b"",), "bob": (b'{"n":1}', b""), "dan": (b"",)})
+    before = RosterView({"alice": (b"",), "bob": (b"",), "carol": (b"",)})
+    after = RosterView({"alice": (b"",), "bob": (b'{"n":1}', b""), "dan": (b"",)})
     assert json.loads(after.frame(before)) == {
         "type": "presence",
         "joined": {"bob": [{"n": 1}, {}], "dan": [{}]},
@@ -108,12 +108,12 @@ def test_a_frame_leads_from_what_was_shown_to_what_is() -> None:
 
 
 def test_all_tabs_that_were_shown_the_same_share_a_frame() -> None:
-    before, after = View({}), View({"alice": (b"",)})
+    before, after = RosterView({}), RosterView({"alice": (b"",)})
     assert after.frame(before) is after.frame(before)
 
 
 def test_views_do_not_keep_older_ones() -> None:
-    before, after = View({}), View({"alice": (b"",)})
+    before, after = RosterView({}), RosterView({"alice": (b"",)})
     after.frame(before)
     assert before not in gc.get_referents(after)
 

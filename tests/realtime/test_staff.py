@@ -14,7 +14,7 @@ from django.core import signing
 from django.test import RequestFactory
 
 from sessionstores import stores
-from sessionstores.event_bus import Note, outlet
+from sessionstores.event_bus import Note, bus
 from sessionstores.keys import StoreKey
 from sessionstores.realtime import staff as nudging
 from sessionstores.realtime.staff import (
@@ -112,7 +112,7 @@ async def test_many_changes_are_few_nudges(pages: list[StaffPage]) -> None:
     pages.append(await StaffPage().listen())
     for _burst in range(3):
         for _ in range(100):
-            outlet.publish(Note(StoreKey(CODE, "alice"), "changed"))
+            bus.publish(Note(StoreKey(CODE, "alice"), "changed"))
         assert await pages[0].said() == {"type": "changed"}
     assert await pages[0].silent()
 
@@ -124,7 +124,7 @@ async def test_where_very_much_changes_every_page_looks_again(
     monkeypatch.setattr(nudging, "MAX_CODES", 1)
     pages.append(await StaffPage().listen(OTHER))
     for code in (CODE, "BBBBBB"):
-        outlet.publish(Note(StoreKey(code, "alice"), "changed"))
+        bus.publish(Note(StoreKey(code, "alice"), "changed"))
     assert await pages[0].said() == {"type": "changed"}
 
 
@@ -134,10 +134,10 @@ async def test_what_comes_within_a_second_waits_until_it_is_over(
 ) -> None:
     pages.append(await StaffPage().listen())
     (consumer,) = nudging._watching
-    outlet.publish(Note(StoreKey(CODE, "alice"), "changed"))
+    bus.publish(Note(StoreKey(CODE, "alice"), "changed"))
     assert await pages[0].said() == {"type": "changed"}
     monkeypatch.setattr(consumer, "_next", consumer.loop.time() + 3_600)
-    outlet.publish(Note(StoreKey(CODE, "alice"), "changed"))
+    bus.publish(Note(StoreKey(CODE, "alice"), "changed"))
     await until(lambda: consumer._timer is not None)
     assert await pages[0].silent()
     assert consumer._timer
@@ -173,7 +173,7 @@ async def test_this_process_tells_the_others_through_the_layer(
     monkeypatch.setattr(nudging, "get_channel_layer", Layer)
     monkeypatch.setattr(nudging, "reaches_others", lambda layer: True)
     for _ in range(2):
-        outlet.publish(Note(StoreKey(CODE, "alice"), "joined"))
+        bus.publish(Note(StoreKey(CODE, "alice"), "joined"))
         assert await pages[0].said() == {"type": "changed"}
     await until(lambda: len(told) == 2)
     expected = {"type": "nudge", "codes": [CODE], "origin": nudging.ORIGIN}
@@ -241,9 +241,7 @@ async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_where_no_loop_serves_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    (nudger,) = (
-        each for each in outlet.subscribers if isinstance(each, nudging._Nudger)
-    )
+    (nudger,) = (each for each in bus.subscribers if isinstance(each, nudging._Nudger))
     # Another test's, which may have ended in the midst of it.
     monkeypatch.setattr(nudging, "hubs", {})
     monkeypatch.setattr(nudger, "_planned", None)

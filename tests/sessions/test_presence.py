@@ -36,10 +36,10 @@ def lease(
 @pytest.fixture
 def published() -> Iterator[list[event_bus.Event]]:
     events: list[event_bus.Event] = []
-    before = list(event_bus.outlet.subscribers)
-    event_bus.outlet.subscribers[:] = [events.append]
+    before = list(event_bus.bus.subscribers)
+    event_bus.bus.subscribers[:] = [events.append]
     yield events
-    event_bus.outlet.subscribers[:] = before
+    event_bus.bus.subscribers[:] = before
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sessionstores.keys import StoreKey
 from sessionstores.monitoring import history, sweeps
 from sessionstores.monitoring.sweeps import Sweep, last_sweep
 from sessionstores.sessions import sweeper
-from sessionstores.sessions.sweeper import Pace
+from sessionstores.sessions.sweeper import SweepLimits
 from sessionstores.state import codec
 from tests.contract.contract import Clock
 from tests.workshop.states import Board
@@ -194,7 +194,7 @@ def test_what_makes_no_sense_is_refused(
 )
 def test_impossible_pace_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Pace(**options)
+        SweepLimits(**options)
 
 
 # How it goes
@@ -215,7 +215,7 @@ def test_large_session_goes_in_batches_with_a_pause_after_each(
         pauses.append(seconds)
 
     monkeypatch.setattr(LocMemBackend, "pause", pause)
-    done = sweep(pace=Pace(10, pause=0.5), progress=shown.append)
+    done = sweep(pace=SweepLimits(10, pause=0.5), progress=shown.append)
     assert done.participants == 25
     assert [each.participants for each in shown] == [10, 20, 25, 25]
     assert pauses.count(0.5) == 2
@@ -229,10 +229,10 @@ def test_pass_ends_with_the_batch_in_which_its_time_is_over(
     fill(backend, CODE, 25)
     fill(backend, "ELSE23", 5)
     clock.advance(IDLE)
-    done = sweep(pace=Pace(10, max_seconds=0))
+    done = sweep(pace=SweepLimits(10, max_seconds=0))
     assert (done.participants, done.finished) == (5, False)
     assert (done.visited, done.due) == (1, 2)
-    done = sweep(pace=Pace(10, max_seconds=0))
+    done = sweep(pace=SweepLimits(10, max_seconds=0))
     assert (done.participants, done.visited, done.finished) == (10, 0, False)
     last = run(last_sweep(backend))
     assert last is not None
@@ -325,7 +325,7 @@ def test_outage_in_the_middle_is_raised_and_what_went_before_has_been_told(
 
     monkeypatch.setattr(backend, "evict_idle", failing)
     with pytest.raises(StoreUnavailable):
-        run(sweeper.sweep(backend, pace=Pace(2)))
+        run(sweeper.sweep(backend, pace=SweepLimits(2)))
     assert len(removed) == 2
     assert run(backend.participant_count()) == 2
 
@@ -441,7 +441,7 @@ def test_two_sweepers_side_by_side_report_each_removal_once(
     def one() -> None:
         flavour = LocMemBackend("swept", blocking=True, clock=clock)
         start.wait(10)
-        done.append(run(sweeper.sweep(flavour, pace=Pace(3))))
+        done.append(run(sweeper.sweep(flavour, pace=SweepLimits(3))))
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     for thread in threads:
@@ -462,7 +462,7 @@ async def test_event_loop_has_its_turn_after_each_batch(
     fill(backend, CODE, 20)
     clock.advance(IDLE)
     flavour = LocMemBackend("swept", blocking=False, clock=clock)
-    sweeping = asyncio.create_task(sweeper.sweep(flavour, pace=Pace(5)))
+    sweeping = asyncio.create_task(sweeper.sweep(flavour, pace=SweepLimits(5)))
     turns = 0
     while not sweeping.done():
         await asyncio.sleep(0)
@@ -564,7 +564,7 @@ def test_look_ends_with_its_time(sweep: Sweeper, backend: LocMemBackend) -> None
     for code in (CODE, "ELSE23"):
         fill(backend, code, 3)
         forget(backend, StoreKey(code, "p1"))
-    done = sweep(orphans=True, pace=Pace(max_seconds=0))
+    done = sweep(orphans=True, pace=SweepLimits(max_seconds=0))
     assert (done.readmitted, done.due, done.finished) == (1, 0, False)
 
 
@@ -675,9 +675,9 @@ def test_timeline_is_told_how_many_were_swept(
 
     fill(backend, CODE, 5)
     clock.advance(IDLE)
-    event_bus.outlet.subscribers.append(keep)
+    event_bus.bus.subscribers.append(keep)
     try:
-        sweep(pace=Pace(2))
+        sweep(pace=SweepLimits(2))
     finally:
-        event_bus.outlet.subscribers.remove(keep)
+        event_bus.bus.subscribers.remove(keep)
     assert [(note.key, note.count) for note in notes] == [(OWN, 5)]

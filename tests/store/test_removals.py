@@ -33,12 +33,12 @@ def told() -> Iterator[list[Any]]:
     def receive(participant: str, reason: str, states: Any, **kwargs: Any) -> None:
         seen.append((participant, reason, states))
 
-    before = list(event_bus.outlet.subscribers)
-    event_bus.outlet.subscribers[:] = [publish]
+    before = list(event_bus.bus.subscribers)
+    event_bus.bus.subscribers[:] = [publish]
     signals.participant_removed.connect(receive)
     yield seen
     signals.participant_removed.disconnect(receive)
-    event_bus.outlet.subscribers[:] = before
+    event_bus.bus.subscribers[:] = before
 
 
 def test_tabs_are_told_before_receivers_who_may_take_their_time(

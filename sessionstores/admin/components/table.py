@@ -61,7 +61,7 @@ class Link(NamedTuple):
     number: int | None = None
 
 
-class Head(NamedTuple):
+class ColumnHead(NamedTuple):
     """The head of a column; `sort` is what `aria-sort` says, `url` "": not sortable."""
 
     name: str
@@ -71,7 +71,7 @@ class Head(NamedTuple):
     numeric: bool
 
 
-class Listing(Generic[T]):
+class Table(Generic[T]):
     """One page of `rows`, as the parameters q, show, o, p and n ask for.
 
     Parameters that mean nothing here count as absent: an old bookmark still opens.
@@ -105,7 +105,7 @@ class Listing(Generic[T]):
         self.last = begin + len(self.rows)
         self.narrowed = bool(self.query or self.show)
 
-    def heads(self) -> list[Head]:
+    def heads(self) -> list[ColumnHead]:
         """Return the heads of the columns, with the links that sort by them."""
         heads = []
         for column in self._layout.columns:
@@ -120,7 +120,9 @@ class Listing(Generic[T]):
                     self.order, "none"
                 )
             heads.append(
-                Head(column.name, column.title, url, sort, column.kind == "number")
+                ColumnHead(
+                    column.name, column.title, url, sort, column.kind == "number"
+                )
             )
         return heads
 

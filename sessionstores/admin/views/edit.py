@@ -30,7 +30,7 @@ from ...state import codec
 from ...state.declaration import State, get_state
 from ...state.patch import diff
 from ..audit import log, log_view
-from ..page import Frame
+from ..page import AdminPage
 from ..redaction import MASK, Redacted, disclose, redact, restore
 from .participant import name_of
 from .session import gone
@@ -42,7 +42,7 @@ MAX_VALUE = 80
 MAX_INDENTED = 65_536
 
 
-class Difference(NamedTuple):
+class FieldChange(NamedTuple):
     """A place where two versions differ: what is there in the one and in the other."""
 
     path: str
@@ -55,7 +55,7 @@ class _Invalid(Exception):
     """What was written is no such state; the message says where and why."""
 
 
-def edit(frame: Frame, code: str, id: str, name: str) -> HttpResponse:
+def edit(frame: AdminPage, code: str, id: str, name: str) -> HttpResponse:
     """Show a state as text, and put what comes back in its place.
 
     Only if the record is still at the rev that was shown; else both are shown.
@@ -88,7 +88,7 @@ def edit(frame: Frame, code: str, id: str, name: str) -> HttpResponse:
         messages.info(frame.request, _("Nothing was different, so nothing changed."))
     else:
         log(frame.user_id, [name_of(key)], f"Edited the state {name}: {base} to {rev}.")
-        event_bus.outlet.publish(event_bus.Note(key, "edited", name))
+        event_bus.bus.publish(event_bus.Note(key, "edited", name))
         messages.success(frame.request, _("Saved. Every open tab shows it at once."))
     return HttpResponseRedirect(frame.url("participant", *key))
 
@@ -198,12 +198,12 @@ def _read(key: StoreKey, cls: type[State]) -> tuple[Record, Redacted] | None:
         raise Http404(_("It cannot be read.")) from None
 
 
-def _gone(frame: Frame, key: StoreKey) -> HttpResponse:
+def _gone(frame: AdminPage, key: StoreKey) -> HttpResponse:
     found = gone(frame, get_backend(blocking=True), key.session)
     return frame.render("gone", title=str(key), status=404, **found)
 
 
-def _begin(frame: Frame, key: StoreKey, cls: type[State]) -> HttpResponse:
+def _begin(frame: AdminPage, key: StoreKey, cls: type[State]) -> HttpResponse:
     found = _read(key, cls)
     if found is None:
         return _gone(frame, key)
@@ -213,7 +213,7 @@ def _begin(frame: Frame, key: StoreKey, cls: type[State]) -> HttpResponse:
 
 
 def _form(
-    frame: Frame,
+    frame: AdminPage,
     key: StoreKey,
     cls: type[State],
     text: str,
@@ -238,7 +238,7 @@ def _form(
 
 
 def _conflict(
-    frame: Frame,
+    frame: AdminPage,
     record: Record,
     cls: type[State],
     text: str,
@@ -261,7 +261,7 @@ def _conflict(
         complaint=_said_of_strays(strays) if strays else "",
         stored=_laid_out(shown.data),
         differences=[
-            Difference(
+            FieldChange(
                 each["path"],
                 each["op"],
                 _short(_at(shown.data, each["path"])) if each["op"] != "add" else "",

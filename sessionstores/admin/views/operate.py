@@ -27,8 +27,8 @@ from ...keys import StoreKey
 from ...manager import stores
 from ...monitoring.summaries import read_summaries
 from ..audit import SITE, log
-from ..operations import RUN, Deed, Inputs, Target, deeds, find, names, runnable
-from ..page import Frame
+from ..operations import RUN, Inputs, Operation, Target, deeds, find, names, runnable
+from ..page import AdminPage
 
 # Shown on the page that asks; the rest are counted.
 MAX_SHOWN = 24
@@ -77,22 +77,22 @@ def own_choices(target: Target) -> list[Choice]:
     return [Choice(deed.name, deed.title, own=True) for deed in runnable(target)]
 
 
-def act_on_sessions(frame: Frame) -> HttpResponse:
+def act_on_sessions(frame: AdminPage) -> HttpResponse:
     """Ask about, then do something to the sessions `chosen`."""
     return _act(frame, "sessions", frame.url("changelist"), None)
 
 
-def act_on_session(frame: Frame, code: str) -> HttpResponse:
+def act_on_session(frame: AdminPage, code: str) -> HttpResponse:
     """Ask about, then do something to one session."""
     return _act(frame, "sessions", frame.url("session", code), code)
 
 
-def act_on_participants(frame: Frame, code: str) -> HttpResponse:
+def act_on_participants(frame: AdminPage, code: str) -> HttpResponse:
     """Ask about, then do something to the participants `chosen` of a session."""
     return _act(frame, "participants", frame.url("session", code), code)
 
 
-def _act(frame: Frame, target: Target, back: str, code: str | None) -> HttpResponse:
+def _act(frame: AdminPage, target: Target, back: str, code: str | None) -> HttpResponse:
     post = frame.request.POST
     deed = find(post.get("action", ""), target)
     keys = _chosen(post.getlist("chosen"), target, code)
@@ -159,7 +159,7 @@ def _subjects(target: Target, keys: Sequence[StoreKey]) -> list[Subject]:
     ]
 
 
-def _inputs(frame: Frame, deed: Deed) -> tuple[Inputs, str]:
+def _inputs(frame: AdminPage, deed: Operation) -> tuple[Inputs, str]:
     post = frame.request.POST
     announcement = frame.announcement
     if deed.field == "minutes" and "minutes" in post:
@@ -185,13 +185,13 @@ def _inputs(frame: Frame, deed: Deed) -> tuple[Inputs, str]:
     return Inputs(announcement=announcement), "" if complete else _ask(deed)
 
 
-def _ask(deed: Deed) -> str:
+def _ask(deed: Operation) -> str:
     return _("How many minutes?") if deed.field == "minutes" else _("Which words?")
 
 
 def _confirm(
-    frame: Frame,
-    deed: Deed,
+    frame: AdminPage,
+    deed: Operation,
     subjects: list[Subject],
     back: str,
     wanted: int,
@@ -228,7 +228,7 @@ def _confirm(
     )
 
 
-def _question(deed: Deed, subjects: Sequence[Subject]) -> str:
+def _question(deed: Operation, subjects: Sequence[Subject]) -> str:
     """Return what is asked: by name if it is about one, else with their number."""
     if len(subjects) > 1:
         named = {"count": len(subjects), "name": deed.title}
@@ -242,7 +242,7 @@ def _question(deed: Deed, subjects: Sequence[Subject]) -> str:
 
 
 def _perform(
-    frame: Frame, deed: Deed, subjects: Sequence[Subject], inputs: Inputs
+    frame: AdminPage, deed: Operation, subjects: Sequence[Subject], inputs: Inputs
 ) -> None:
     done, failures = [], []
     for each in subjects:
@@ -286,7 +286,7 @@ def _failure(key: StoreKey, error: SessionStoresError) -> str:
     return str(error)
 
 
-def sweep_now(frame: Frame) -> HttpResponse:
+def sweep_now(frame: AdminPage) -> HttpResponse:
     """Ask about, then make a pass of the sweeper in this process."""
     back = frame.url("changelist")
     if "confirm" not in frame.request.POST:

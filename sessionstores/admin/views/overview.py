@@ -18,13 +18,13 @@ from ...exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from ...humanize import number_text, percent_text, size_text
 from ...manager import stores
 from ...monitoring.history import SAMPLE_SECONDS
-from ...monitoring.stats import Leak, Sample, Stats
+from ...monitoring.stats import Alert, Sample, Stats
 from ...sessions.autosweep import FREQUENCY, JITTER, autosweep, is_wanted
 from ...sessions.presence import attendees
 from ..alert_texts import words_for
 from ..components import chart
-from ..components.table import Column, Filter, Layout, Listing
-from ..page import Frame, outage
+from ..components.table import Column, Filter, Layout, Table
+from ..page import AdminPage, outage
 from .operate import choices
 from .session import shown_in
 
@@ -46,12 +46,12 @@ MAX_LEAKS = 6
 CROWD = 100
 
 
-class Row(NamedTuple):
+class SessionRow(NamedTuple):
     """A session as a row: its figures, its share of the memory, what is wrong."""
 
     summary: SessionSummary
     average: float
-    leaks: tuple[Leak, ...]
+    leaks: tuple[Alert, ...]
     spark: str = ""
     step: str = ""
     url: str = ""
@@ -62,7 +62,7 @@ class Row(NamedTuple):
         return self.summary.code
 
 
-LAYOUT: Layout[Row] = Layout(
+LAYOUT: Layout[SessionRow] = Layout(
     columns=(
         Column("code", _("Code"), lambda row: row.code),
         Column("label", _("Name"), lambda row: row.summary.label.casefold()),
@@ -102,7 +102,7 @@ class Ability(NamedTuple):
     text: str
 
 
-def overview(frame: Frame) -> HttpResponse:
+def overview(frame: AdminPage) -> HttpResponse:
     """Show all sessions, or why that is not possible now."""
     return frame.live(
         "overview",
@@ -116,16 +116,16 @@ def overview(frame: Frame) -> HttpResponse:
     )
 
 
-def overview_live(frame: Frame) -> HttpResponse:
+def overview_live(frame: AdminPage) -> HttpResponse:
     """Return the part of the overview that refreshes itself."""
     return frame.fragment("overview", **content(frame))
 
 
-def content(frame: Frame) -> dict[str, Any]:
+def content(frame: AdminPage) -> dict[str, Any]:
     """Return what both show. An outage is an answer too: the page says so."""
     try:
         stats = stores.stats()
-        listing = Listing(rows(stats), LAYOUT, frame.request.GET)
+        listing = Table(rows(stats), LAYOUT, frame.request.GET)
         leases = _leases(listing.rows)
     except (StoreUnavailable, InsideTransaction) as error:
         return outage(error)
@@ -164,7 +164,7 @@ def content(frame: Frame) -> dict[str, Any]:
     }
 
 
-def _warning(frame: Frame, leak: Leak) -> dict[str, Any]:
+def _warning(frame: AdminPage, leak: Alert) -> dict[str, Any]:
     code, colon, id = leak.key.partition(":")
     url = ""
     if code:
@@ -181,13 +181,13 @@ def _warning(frame: Frame, leak: Leak) -> dict[str, Any]:
     }
 
 
-def rows(stats: Stats) -> list[Row]:
+def rows(stats: Stats) -> list[SessionRow]:
     """Return a row for each session; sparklines are drawn for those that are shown."""
-    leaks: dict[str, list[Leak]] = {}
+    leaks: dict[str, list[Alert]] = {}
     for leak in stats.leaks:
         leaks.setdefault(leak.key.partition(":")[0], []).append(leak)
     return [
-        Row(
+        SessionRow(
             summary,
             _each(summary.bytes, summary.participants),
             tuple(leaks.get(summary.code, ())),
@@ -196,7 +196,7 @@ def rows(stats: Stats) -> list[Row]:
     ]
 
 
-def _leases(shown: Sequence[Row]) -> Mapping[str, Sequence[Lease]]:
+def _leases(shown: Sequence[SessionRow]) -> Mapping[str, Sequence[Lease]]:
     """Return the leases of the sessions on the page, but for crowded ones."""
     codes = [row.code for row in shown if 0 < row.summary.connections <= CROWD]
     if codes:

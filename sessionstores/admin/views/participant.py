@@ -27,7 +27,7 @@ from ...sessions.presence import attendees
 from ...state.declaration import get_state, states_in
 from ..audit import log, log_view
 from ..components import tree
-from ..page import Frame, outage
+from ..page import AdminPage, outage
 from ..redaction import disclose
 from .operate import choices
 from .session import Person, gone, places
@@ -55,7 +55,7 @@ class Shown(NamedTuple):
     edit_url: str
 
 
-def participant(frame: Frame, code: str, id: str = SESSION) -> HttpResponse:
+def participant(frame: AdminPage, code: str, id: str = SESSION) -> HttpResponse:
     """Show one record; without `view_state`, all but the states."""
     key = StoreKey(code, id)
     found = content(frame, key)
@@ -73,7 +73,7 @@ def participant(frame: Frame, code: str, id: str = SESSION) -> HttpResponse:
     )
 
 
-def participant_live(frame: Frame, code: str, id: str) -> HttpResponse:
+def participant_live(frame: AdminPage, code: str, id: str) -> HttpResponse:
     """Return the part of the page that refreshes itself."""
     key = StoreKey(code, id)
     found = content(frame, key)
@@ -87,7 +87,7 @@ def name_of(key: StoreKey) -> str:
     return key.session if key.is_session else str(key)
 
 
-def content(frame: Frame, key: StoreKey) -> dict[str, Any]:
+def content(frame: AdminPage, key: StoreKey) -> dict[str, Any]:
     """Return what both show, from three questions to the cache."""
     backend = get_backend(blocking=True)
     common = {**places(frame, key.session), "key": key, "id": key.participant}
@@ -154,7 +154,7 @@ def _person(record: Record, leases: list[Lease]) -> Person:
 
 
 def _neighbours(
-    frame: Frame, infos: list[ParticipantInfo], key: StoreKey
+    frame: AdminPage, infos: list[ParticipantInfo], key: StoreKey
 ) -> dict[str, str]:
     """Return who comes before and after, by id; the session itself before all."""
     ids = [SESSION, *(info.id for info in infos)]
@@ -177,7 +177,7 @@ def _missing(record: Record) -> list[str]:
     return sorted(declared - record.states.keys())
 
 
-def _shown(frame: Frame, record: Record, name: str, stored: bytes) -> Shown:
+def _shown(frame: AdminPage, record: Record, name: str, stored: bytes) -> Shown:
     key = record.key
     version = int(stored.partition(b":")[0]) if stored[:1].isdigit() else 0
     drawn, problem, hidden, declared = None, "", 0, 0
@@ -223,7 +223,7 @@ def _unreadable() -> str:
     )
 
 
-def download(frame: Frame, code: str, id: str, name: str) -> HttpResponse:
+def download(frame: AdminPage, code: str, id: str, name: str) -> HttpResponse:
     """Send a state as a JSON file, redacted."""
     key = StoreKey(code, id)
     record = run(get_backend(blocking=True).read(key, touch=False))
@@ -235,7 +235,7 @@ def download(frame: Frame, code: str, id: str, name: str) -> HttpResponse:
     return HttpResponse(_json(shown), headers=_file(file))
 
 
-def export(frame: Frame, code: str) -> HttpResponse | StreamingHttpResponse:
+def export(frame: AdminPage, code: str) -> HttpResponse | StreamingHttpResponse:
     """Send all states of a session as one JSON file, redacted.
 
     Participant by participant, so that a large session is never in memory as a whole.

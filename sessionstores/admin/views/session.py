@@ -19,10 +19,10 @@ from ...monitoring.alerts import BUDGET_PER_PARTICIPANT
 from ...sessions.presence import Attendee, attendees
 from ..audit import entries
 from ..components import chart
-from ..components.table import Column, Filter, Layout, Listing
+from ..components.table import Column, Filter, Layout, Table
 from ..isolation import probe
-from ..page import Frame, outage
-from ..timeline import ATTENDANCE, Happening, describe
+from ..page import AdminPage, outage
+from ..timeline import ATTENDANCE, TimelineEntry, describe
 from .operate import choices, choices_of_session
 
 PRESENCE = {
@@ -44,7 +44,7 @@ class Person(NamedTuple):
     attendee: Attendee | None
     name: str
     step: str
-    last: Happening | None
+    last: TimelineEntry | None
     until: float
     url: str = ""
 
@@ -113,7 +113,7 @@ LAYOUT: Layout[Person] = Layout(
 )
 
 
-def session(frame: Frame, code: str) -> HttpResponse:
+def session(frame: AdminPage, code: str) -> HttpResponse:
     """Show a session, that it is over, or why neither is possible now."""
     found = content(frame, code)
     if "gone" in found:
@@ -130,12 +130,12 @@ def session(frame: Frame, code: str) -> HttpResponse:
     )
 
 
-def session_live(frame: Frame, code: str) -> HttpResponse:
+def session_live(frame: AdminPage, code: str) -> HttpResponse:
     """Return the part of a session's page that refreshes itself."""
     return frame.fragment("session", **content(frame, code))
 
 
-def content(frame: Frame, code: str) -> dict[str, Any]:
+def content(frame: AdminPage, code: str) -> dict[str, Any]:
     """Return what both show, from three questions to the cache."""
     backend = get_backend(blocking=True)
     try:
@@ -148,7 +148,7 @@ def content(frame: Frame, code: str) -> dict[str, Any]:
         return {**places(frame, code), **outage(error)}
     happenings = describe(info.events)
     people = _people(participants, attendees(leases), happenings)
-    listing = Listing(people, LAYOUT, frame.request.GET)
+    listing = Table(people, LAYOUT, frame.request.GET)
     listing.rows = [
         person._replace(url=frame.url("participant", code, person.id))
         for person in listing.rows
@@ -187,7 +187,7 @@ def content(frame: Frame, code: str) -> dict[str, Any]:
     }
 
 
-def places(frame: Frame, code: str) -> dict[str, Any]:
+def places(frame: AdminPage, code: str) -> dict[str, Any]:
     """Return a session's code and where its pages are."""
     return {
         "code": code,
@@ -198,7 +198,7 @@ def places(frame: Frame, code: str) -> dict[str, Any]:
     }
 
 
-def gone(frame: Frame, backend: Backend, code: str) -> dict[str, Any]:
+def gone(frame: AdminPage, backend: Backend, code: str) -> dict[str, Any]:
     """Return what is known where a session, or somebody in it, is not there."""
     key = StoreKey.of_session(code)
     ended = run(backend.standings([key]))[key].ended
@@ -227,9 +227,9 @@ def _memory(info: SessionInfo, people: list[Person]) -> dict[str, Any]:
 def _people(
     participants: list[ParticipantInfo],
     present: Mapping[str, Attendee],
-    happenings: list[Happening],
+    happenings: list[TimelineEntry],
 ) -> list[Person]:
-    last: dict[str, Happening] = {}
+    last: dict[str, TimelineEntry] = {}
     for happening in happenings:
         # The latest comes first; presence has a column of its own.
         if happening.kind not in ATTENDANCE:
@@ -263,7 +263,7 @@ def shown_in(meta: Mapping[str, Any], name: str) -> str:
     return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
 
 
-def history(frame: Frame, code: str) -> HttpResponse:
+def history(frame: AdminPage, code: str) -> HttpResponse:
     """Show what staff have done to a session, and whose state they have seen."""
     found = list(entries(code)[: MAX_ENTRIES + 1])
     return frame.render(

@@ -27,8 +27,8 @@ from ..types import (
 )
 from .key_value import Versioned
 from .serializers import (
-    About,
-    Stored,
+    SessionDetails,
+    StoredRecord,
     decode,
     decode_head,
     encode,
@@ -71,7 +71,7 @@ class CasBackend(Overview):
                     if not await self._strike_lost(key, place):
                         continue
                     lost = True
-                about = About() if key.is_session else None
+                about = SessionDetails() if key.is_session else None
                 stored = fresh(Rev.first(), states, self._clock(), about)
                 if opened := await self._create(key, stored, place):
                     return opened._replace(lost=lost)
@@ -102,7 +102,11 @@ class CasBackend(Overview):
         return self._shown(key, decode(key, found.value), found.token)
 
     def _shown(
-        self, key: StoreKey, stored: Stored, token: Any, history: History | None = None
+        self,
+        key: StoreKey,
+        stored: StoredRecord,
+        token: Any,
+        history: History | None = None,
     ) -> Record:
         return record_of(key, stored, token, history)
 
@@ -234,7 +238,7 @@ class CasBackend(Overview):
             found = (await self._get(name)).get(name)
             if found is None:
                 return None
-            blank = fresh(Rev.first(), {}, self._clock(), About())
+            blank = fresh(Rev.first(), {}, self._clock(), SessionDetails())
             states: Mapping[str, bytes] | None = None
             with suppress(StateCorrupt):
                 stored = decode(key, found.value)

@@ -28,9 +28,9 @@ from ..types import Opened
 from .key_value import ABSENT, Versioned
 from .leases import Connections
 from .serializers import (
-    About,
-    Head,
-    Stored,
+    SessionDetails,
+    StoredHead,
+    StoredRecord,
     count_lines,
     decode_head,
     encode,
@@ -43,7 +43,7 @@ from .serializers import (
 )
 
 
-class Place(NamedTuple):
+class RecordContext(NamedTuple):
     """What there is of a record and around it, as one multi-get shows it."""
 
     ended: bool
@@ -59,7 +59,7 @@ class Index(Connections):
     # Lifetimes. A session's time is written at most two tenths of the timeout before
     # that of its participants, and must not run out before theirs.
 
-    def _lifetime(self, stored: Head) -> float:
+    def _lifetime(self, stored: StoredHead) -> float:
         timeout = conf.get().idle_timeout
         if stored.about is None:
             return 2 * timeout
@@ -71,7 +71,7 @@ class Index(Connections):
 
     # Looking and mending
 
-    async def _place(self, key: StoreKey) -> Place:
+    async def _place(self, key: StoreKey) -> RecordContext:
         names = (
             self._tombstone(key.session),
             self._record(key),
@@ -81,7 +81,7 @@ class Index(Connections):
         )
         found = await self._get(*dict.fromkeys(names))
         tombstone, record, session, members, bucket = names
-        return Place(
+        return RecordContext(
             tombstone in found,
             found.get(record),
             found.get(session),
@@ -89,7 +89,7 @@ class Index(Connections):
             found.get(bucket, ABSENT),
         )
 
-    async def _settle(self, key: StoreKey, lost: bytes | None = None) -> Place:
+    async def _settle(self, key: StoreKey, lost: bytes | None = None) -> RecordContext:
         """Make index and session agree with the record at `key`; return what stands.
 
         A session that has participants and no record gets one, `lost` if given.
@@ -101,7 +101,9 @@ class Index(Connections):
             await self._give_way(tried)
         raise contended(key)
 
-    async def _mend(self, key: StoreKey, place: Place, lost: bytes | None) -> bool:
+    async def _mend(
+        self, key: StoreKey, place: RecordContext, lost: bytes | None
+    ) -> bool:
         """Right the first thing that is wrong; False if nothing is."""
         session, id = key
         members, bucket = place.members.value, place.bucket.value
@@ -113,7 +115,7 @@ class Index(Connections):
                 await self._leave(session, [id])
             return True
         if place.session is None and not place.ended and ids_in(members):
-            stored = fresh(Rev.first(), {}, self._clock(), About())
+            stored = fresh(Rev.first(), {}, self._clock(), SessionDetails())
             name = self._session(session)
             value = lost or encode(stored)
             await self._put(name, None, value, self._lifetime(stored))
@@ -155,7 +157,7 @@ class Index(Connections):
     # Creating
 
     async def _create(
-        self, key: StoreKey, stored: Stored, place: Place
+        self, key: StoreKey, stored: StoredRecord, place: RecordContext
     ) -> Opened | None:
         """Create the record, and its session if need be; None: another came first."""
         session, id = key
@@ -167,7 +169,7 @@ class Index(Connections):
             if place.session is None:
                 founding = stored
                 if not key.is_session:
-                    founding = fresh(Rev.first(), {}, stored.created, About())
+                    founding = fresh(Rev.first(), {}, stored.created, SessionDetails())
                 founded = founding.rev
                 token = await self._found(session, founding, place)
                 if token is None:
@@ -186,7 +188,7 @@ class Index(Connections):
             raise
         return Opened(record_of(key, stored, token), created=True)
 
-    def _admit(self, key: StoreKey, place: Place) -> None:
+    def _admit(self, key: StoreKey, place: RecordContext) -> None:
         if place.session and self._is_locked(key.session, place.session.value):
             raise locked(key)
         limit = conf.get().max_participants
@@ -200,7 +202,9 @@ class Index(Connections):
             return False
         return about is not None and about.locked
 
-    async def _found(self, session: str, founding: Stored, place: Place) -> object:
+    async def _found(
+        self, session: str, founding: StoredRecord, place: RecordContext
+    ) -> object:
         """Put a session's record and enter it; None: another came first."""
         known = has_line(place.bucket.value, session)
         if not known:

@@ -18,7 +18,7 @@ from ..types import Lease
 from .key_value import ABSENT
 from .revocations import Revocations
 from .serializers import (
-    Connection,
+    LeaseEntry,
     decode_connections,
     encode,
     has_line,
@@ -64,7 +64,7 @@ class Connections(Revocations):
                 for lease in several:
                     known = entries.get(lease.connection)
                     since = known.since if known else now
-                    entry = Connection.of(lease, since, now + window)
+                    entry = LeaseEntry.of(lease, since, now + window)
                     entries[lease.connection] = entry
                 return encode(list(entries.values()))
 
@@ -123,7 +123,7 @@ class Connections(Revocations):
 
     async def _reap(self, key: StoreKey) -> bool:
         """Remove what has run out; True if that took the participant's last."""
-        kept: list[Connection] = []
+        kept: list[LeaseEntry] = []
 
         def drop(value: bytes) -> bytes:
             now = self._clock()
@@ -211,7 +211,7 @@ class Connections(Revocations):
 
     async def _connections_of(
         self, keys: Collection[StoreKey]
-    ) -> dict[StoreKey, list[Connection]]:
+    ) -> dict[StoreKey, list[LeaseEntry]]:
         """Return those that have not run out."""
         entries = await self._entries_of(keys)
         now = self._clock()
@@ -222,7 +222,7 @@ class Connections(Revocations):
 
     async def _entries_of(
         self, keys: Collection[StoreKey]
-    ) -> dict[StoreKey, list[Connection]]:
+    ) -> dict[StoreKey, list[LeaseEntry]]:
         names = {key: self._connections(key) for key in keys}
         found = await self._get(*names.values())
         return {
@@ -231,7 +231,7 @@ class Connections(Revocations):
         }
 
 
-def leases_of(connections: Mapping[StoreKey, Sequence[Connection]]) -> list[Lease]:
+def leases_of(connections: Mapping[StoreKey, Sequence[LeaseEntry]]) -> list[Lease]:
     """Return connections as the contract shows them."""
     return [entry.lease(key) for key, held in connections.items() for entry in held]
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ..types import NOBODY, Removed
-from .index import Index, Place
+from .index import Index, RecordContext
 from .key_value import ABSENT, Versioned
 from .serializers import decode, decode_head, has_line, ids_in, without_lines
 
@@ -77,7 +77,7 @@ class Removal(Index):
                 await self._settle(key)
         return [key for key, name in names.items() if name in found]
 
-    async def _strike_lost(self, key: StoreKey, place: Place) -> bool:
+    async def _strike_lost(self, key: StoreKey, place: RecordContext) -> bool:
         """Take out of the index what has no record there; of several, one does."""
         index = place.members
         name = self._members(key.session)

@@ -17,7 +17,7 @@ _CODE = re.compile(rb"[A-Z0-9]{6}")
 _ID = re.compile(rb"[a-zA-Z0-9_-]{1,64}")
 
 
-class About(msgspec.Struct, array_like=True):
+class SessionDetails(msgspec.Struct, array_like=True):
     """What only a session's record holds."""
 
     label: str = ""
@@ -25,7 +25,7 @@ class About(msgspec.Struct, array_like=True):
     locked: bool = False
 
 
-class Head(msgspec.Struct, array_like=True):
+class StoredHead(msgspec.Struct, array_like=True):
     """The front of a stored record: all but its states, which decoding it skips."""
 
     incarnation: str
@@ -34,7 +34,7 @@ class Head(msgspec.Struct, array_like=True):
     created: float
     seen: float
     size: int
-    about: About | None
+    about: SessionDetails | None
 
     @property
     def rev(self) -> Rev:
@@ -42,7 +42,7 @@ class Head(msgspec.Struct, array_like=True):
         return Rev(self.incarnation, self.counter, self.ring[-4:].hex())
 
 
-class Stored(Head, array_like=True):
+class StoredRecord(StoredHead, array_like=True):
     """A record as it is written, in one value."""
 
     states: dict[str, bytes]
@@ -53,10 +53,10 @@ class Held(msgspec.Struct, frozen=True):
     """`Record.token` here: the primitive's own, and what a `Record` does not show."""
 
     token: Any
-    about: About | None
+    about: SessionDetails | None
 
 
-class Connection(NamedTuple):
+class LeaseEntry(NamedTuple):
     """A lease as it is written, in one value with its participant's others."""
 
     id: str
@@ -69,7 +69,7 @@ class Connection(NamedTuple):
     leaving: bool
 
     @classmethod
-    def of(cls, lease: Lease, since: float, deadline: float) -> Connection:
+    def of(cls, lease: Lease, since: float, deadline: float) -> LeaseEntry:
         """Return a lease as it is written."""
         return cls(
             lease.connection,
@@ -96,17 +96,17 @@ class Connection(NamedTuple):
         )
 
 
-H = TypeVar("H", bound=Head)
+H = TypeVar("H", bound=StoredHead)
 
 encode = msgspec.msgpack.Encoder().encode
-_head = msgspec.msgpack.Decoder(Head).decode
-_stored = msgspec.msgpack.Decoder(Stored).decode
-_connections = msgspec.msgpack.Decoder(list[Connection]).decode
+_head = msgspec.msgpack.Decoder(StoredHead).decode
+_stored = msgspec.msgpack.Decoder(StoredRecord).decode
+_connections = msgspec.msgpack.Decoder(list[LeaseEntry]).decode
 _time = msgspec.msgpack.Decoder(float).decode
 _times = msgspec.msgpack.Decoder(dict[str, float]).decode
 
 
-def decode_head(key: StoreKey, value: bytes) -> Head:
+def decode_head(key: StoreKey, value: bytes) -> StoredHead:
     """Return the front of the record at `key`; raise `StateCorrupt` if it is none."""
     try:
         return _sound(_head(value))
@@ -114,7 +114,7 @@ def decode_head(key: StoreKey, value: bytes) -> Head:
         raise _corrupt(key, error) from error
 
 
-def decode(key: StoreKey, value: bytes) -> Stored:
+def decode(key: StoreKey, value: bytes) -> StoredRecord:
     """Return the record at `key`; raise `StateCorrupt` if it is none."""
     try:
         return _sound(_stored(value))
@@ -137,10 +137,10 @@ def _corrupt(key: StoreKey, reason: object) -> StateCorrupt:
 
 
 def fresh(
-    rev: Rev, states: Mapping[str, bytes], now: float, about: About | None
-) -> Stored:
+    rev: Rev, states: Mapping[str, bytes], now: float, about: SessionDetails | None
+) -> StoredRecord:
     """Return a record as it is at its creation."""
-    return Stored(
+    return StoredRecord(
         rev.incarnation,
         rev.counter,
         bytes.fromhex(rev.tail),
@@ -154,7 +154,7 @@ def fresh(
 
 
 def record_of(
-    key: StoreKey, stored: Stored, token: Any, history: History | None = None
+    key: StoreKey, stored: StoredRecord, token: Any, history: History | None = None
 ) -> Record:
     """Return a stored record as the contract shows it."""
     return Record(
@@ -174,7 +174,7 @@ def successor(
     changes: Mapping[str, bytes | None],
     attempt: Attempt | None,
     now: float,
-) -> Stored:
+) -> StoredRecord:
     """Return the record that a commit of `changes` at `now` makes of `base`."""
     rev, ring = history
     states = dict(base.states)
@@ -183,7 +183,7 @@ def successor(
             states.pop(name, None)
         else:
             states[name] = data
-    return Stored(
+    return StoredRecord(
         rev.incarnation,
         rev.counter,
         ring,
@@ -196,7 +196,7 @@ def successor(
     )
 
 
-def decode_connections(value: bytes) -> list[Connection]:
+def decode_connections(value: bytes) -> list[LeaseEntry]:
     """Return the connections, run out or not; none if there is no telling.
 
     Leases are renewed in seconds, so what cannot be decoded heals by itself.

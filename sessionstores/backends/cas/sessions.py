@@ -16,8 +16,8 @@ from .activity import decode_notes, events_in, with_notes
 from .key_value import ABSENT
 from .removal import Removal, is_idle
 from .serializers import (
-    About,
-    Head,
+    SessionDetails,
+    StoredHead,
     codes_in,
     count_lines,
     decode,
@@ -41,7 +41,7 @@ class Sessions(Removal):
         place = await self._place(key)
         if place.ended or place.session is not None:
             return False
-        about = About(label, keep)
+        about = SessionDetails(label, keep)
         stored = fresh(Rev.first(), {}, self._clock(), about)
         try:
             return await self._create(key, stored, place) is not None
@@ -78,11 +78,11 @@ class Sessions(Removal):
             if tombstone in found or name not in found:
                 return None
             stored = decode(key, found[name].value)
-            about = stored.about or About()
+            about = stored.about or SessionDetails()
             kept = about.keep if keep is None else keep
             if extend is not None:
                 kept = max(kept, self._clock() + extend - stored.created)
-            stored.about = About(
+            stored.about = SessionDetails(
                 about.label if label is None else label,
                 kept,
                 about.locked if locked is None else locked,
@@ -211,7 +211,7 @@ class Sessions(Removal):
             code: ids_in(found.get(name, ABSENT).value) for code, name in names.items()
         }
 
-    async def _heads_of(self, keys: Collection[StoreKey]) -> dict[StoreKey, Head]:
+    async def _heads_of(self, keys: Collection[StoreKey]) -> dict[StoreKey, StoredHead]:
         """Return those records that there are and that are not corrupt."""
         names = {key: self._record(key) for key in keys}
         found = await self._get(*names.values())
@@ -228,9 +228,9 @@ def keys_of(members: Mapping[str, Collection[str]]) -> list[StoreKey]:
     return [StoreKey(code, id) for code, ids in members.items() for id in ids]
 
 
-def info(key: StoreKey, head: Head, notes: bytes) -> SessionInfo:
+def info(key: StoreKey, head: StoredHead, notes: bytes) -> SessionInfo:
     """Return a session's record, and its notes, as the contract shows them."""
-    about = head.about or About()
+    about = head.about or SessionDetails()
     return SessionInfo(
         key.session,
         about.label,

@@ -12,9 +12,9 @@ from ..types import SessionSummary
 from .activity import activity, decode_notes
 from .key_value import ABSENT, Versioned
 from .serializers import (
-    About,
-    Connection,
-    Head,
+    LeaseEntry,
+    SessionDetails,
+    StoredHead,
     decode_connections,
     decode_head,
     decode_time,
@@ -80,14 +80,14 @@ class Overview(Sessions):
         self,
         code: str,
         ids: Sequence[str],
-        heads: Mapping[StoreKey, Head | None],
+        heads: Mapping[StoreKey, StoredHead | None],
         online: Mapping[str, int],
         notes: Versioned,
     ) -> SessionSummary:
         keys = [StoreKey.of_session(code), *(StoreKey(code, id) for id in ids)]
         there = {key.participant: head for key in keys if (head := heads.get(key))}
         own = there.get(SESSION)
-        about = (own and own.about) or About()
+        about = (own and own.about) or SessionDetails()
         created = own.created if own else 0.0
         seen = max((head.seen for head in there.values()), default=0.0)
         alone = [
@@ -165,14 +165,14 @@ class Overview(Sessions):
         return True
 
 
-def front(key: StoreKey, found: Versioned) -> Head | None:
+def front(key: StoreKey, found: Versioned) -> StoredHead | None:
     """Return the front of a record; None if it is corrupt."""
     with suppress(StateCorrupt):
         return decode_head(key, found.value)
     return None
 
 
-def live_in(found: Versioned, now: float) -> list[Connection]:
+def live_in(found: Versioned, now: float) -> list[LeaseEntry]:
     """Return a participant's connections but those that are leaving or have run out."""
     entries = decode_connections(found.value)
     return [entry for entry in entries if entry.deadline > now and not entry.leaving]

@@ -57,7 +57,7 @@ def _fail(answers: Iterable[asyncio.Future[Any]], error: BaseException) -> None:
             answer.set_exception(error)
 
 
-class Line(asyncio.Protocol):
+class ConnectionProtocol(asyncio.Protocol):
     """An open connection, taken over from redis-py; it does not open again."""
 
     def __init__(self, connection: Any) -> None:
@@ -150,14 +150,14 @@ class Line(asyncio.Protocol):
         shut(self._writer)
 
 
-class Stream:
+class PipelinedConnection:
     """Sends at once what coroutines ask for in one tick; opens when there is need."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._waiting: list[Sent] = []
         self._scheduled = False
-        self._line: Line | None = None
+        self._line: ConnectionProtocol | None = None
         self._opening: asyncio.Task[None] | None = None
 
     def send(self, *command: Any) -> asyncio.Future[Any]:
@@ -197,14 +197,14 @@ class Stream:
             elif waiting and self._line is not None:
                 self._line.write(waiting)
 
-    async def _opened(self) -> Line:
+    async def _opened(self) -> ConnectionProtocol:
         connection = self._pool.make_connection()
         try:
             await connection.connect()
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        return Line(connection)
+        return ConnectionProtocol(connection)
 
     async def close(self) -> None:
         """Close the connection if there is one."""

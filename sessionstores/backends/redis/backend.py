@@ -43,10 +43,10 @@ from ..types import (
     Unchanged,
     merged,
 )
-from .location import place_of
+from .location import location_for
 from .scripts import SOON
 from .serializers import (
-    Head,
+    PackedHead,
     by_session,
     corrupt,
     followers_in,
@@ -81,7 +81,7 @@ class RedisBackend(RedisSessions):
     def problem(cls, alias: str) -> str | None:
         """See `Backend.problem`."""
         try:
-            place_of(alias)
+            location_for(alias)
         except ImproperlyConfigured as error:
             return str(error)
         return None
@@ -164,7 +164,9 @@ class RedisBackend(RedisSessions):
             return Unchanged(known or head_of(found).history.rev)
         return record
 
-    async def _touched(self, key: StoreKey, *, if_due: bool = True) -> Head | None:
+    async def _touched(
+        self, key: StoreKey, *, if_due: bool = True
+    ) -> PackedHead | None:
         """Mark the record as used; return its head, None if it is gone."""
         session, id = key
         timeout = conf.get().idle_timeout

@@ -21,11 +21,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from .async_connection import CAN_STREAM, Stream, shut
+from .async_connection import CAN_STREAM, PipelinedConnection, shut
 from .batches import Batches
 from .cluster import Cluster, LoopCluster, Slots
-from .location import ANSWER_SECONDS, Address, Place, node_of, seed_of
-from .sync_pool import POOL_SECONDS, Exchange
+from .location import ANSWER_SECONDS, Address, Location, node_of, seed_of
+from .sync_pool import POOL_SECONDS, SyncPool
 
 # Connections of one process for synchronous callers; of one loop for what its
 # coroutines do not send through the one that they share.
@@ -36,7 +36,7 @@ LOOP_CONNECTIONS = 8
 OURS = ("decode_responses", "socket_timeout", "socket_connect_timeout")
 
 
-def _arguments(place: Place, retry: Any) -> dict[str, Any]:
+def _arguments(place: Location, retry: Any) -> dict[str, Any]:
     return {
         # Ours may be overridden, except that an answer is bytes and given up in time.
         "protocol": 2,
@@ -56,7 +56,7 @@ def _address(url: str) -> str:
     return base + mark + "&".join(kept)
 
 
-def blocking_client(place: Place) -> Any:
+def blocking_client(place: Location) -> Any:
     """Return a client for synchronous callers, of one server."""
     arguments = _arguments(place, Retry(NoBackoff(), 0))
     limit = arguments.pop("max_connections", BLOCKING_CONNECTIONS)
@@ -71,14 +71,14 @@ def blocking_client(place: Place) -> Any:
     return Redis(connection_pool=pool)
 
 
-def _loop_client(place: Place) -> Any:
+def _loop_client(place: Location) -> Any:
     client = _made_client(place)
     # Answers are the server's own, whoever reads them.
     client.response_callbacks.clear()
     return client
 
 
-def _made_client(place: Place) -> Any:
+def _made_client(place: Location) -> Any:
     arguments = _arguments(place, AsyncRetry(NoBackoff(), 0))
     arguments.pop("max_connections", None)
     if place.sentinels:
@@ -97,7 +97,7 @@ def _made_client(place: Place) -> Any:
     return aio.Redis.from_pool(pool)
 
 
-def _of_sentinel(place: Place, arguments: dict[str, Any]) -> dict[str, Any]:
+def _of_sentinel(place: Location, arguments: dict[str, Any]) -> dict[str, Any]:
     # All of them and the primary share the time that a command has for its answer.
     share = ANSWER_SECONDS / (len(place.sentinels) + 1)
     return {
@@ -109,20 +109,20 @@ def _of_sentinel(place: Place, arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def sender(place: Place) -> Exchange | Cluster:
+def sender(place: Location) -> SyncPool | Cluster:
     """Return what sends for synchronous callers: in threads, and across a fork."""
     if place.cluster:
         return Cluster(slots_of(place), lambda node: sender_to(node_of(place, node)))
     return sender_to(place)
 
 
-def sender_to(place: Place) -> Exchange:
+def sender_to(place: Location) -> SyncPool:
     """Return what sends to one server."""
     limit = place.options.get("max_connections", BLOCKING_CONNECTIONS)
-    return Exchange(lambda: blocking_client(place), limit)
+    return SyncPool(lambda: blocking_client(place), limit)
 
 
-def slots_of(place: Place) -> Slots:
+def slots_of(place: Location) -> Slots:
     """Return who serves what in a cluster, of which nobody has been asked yet."""
     remap: Callable[[Address], Address] = place.options.get("address_remap") or same
     return Slots(seed_of(place), remap)
@@ -144,7 +144,7 @@ class LoopClient:
         self.client = client
         pool = getattr(client, "connection_pool", None)
         streams = CAN_STREAM and pool is not None
-        self._sender = Stream(pool) if streams else Batches(client)
+        self._sender = PipelinedConnection(pool) if streams else Batches(client)
         self.send = self._sender.send
         # A loop that ends closes its asynchronous generators, and the client with
         # this one. It runs to its first `yield` without waiting for anything.
@@ -193,7 +193,7 @@ class LoopClient:
 class LoopClients:
     """The clients of all event loops of this process, each made at its first use."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Location) -> None:
         self._place = place
         self._clients: WeakKeyDictionary[
             asyncio.AbstractEventLoop, LoopClient | LoopCluster

@@ -18,8 +18,8 @@ from .location import ANSWER_SECONDS, Address
 from .sync_pool import (
     LOST,
     REFUSALS,
-    Exchange,
     Redirect,
+    SyncPool,
     not_in_a_cluster,
     or_raise,
     redirect_of,
@@ -230,17 +230,17 @@ class LoopCluster:
 class Cluster:
     """Sends what synchronous callers ask for to the nodes that serve it.
 
-    Safe in threads and across a fork, as the `Exchange` of a node is, which `make`
+    Safe in threads and across a fork, as the `SyncPool` of a node is, which `make`
     returns.
     """
 
-    def __init__(self, slots: Slots, make: Callable[[Address], Exchange]) -> None:
+    def __init__(self, slots: Slots, make: Callable[[Address], SyncPool]) -> None:
         self._slots = slots
         self._make = make
-        self._nodes: dict[Address, Exchange] = {}
+        self._nodes: dict[Address, SyncPool] = {}
         self._looking: threading.Thread | None = None
 
-    def _at(self, address: Address) -> Exchange:
+    def _at(self, address: Address) -> SyncPool:
         node = self._nodes.get(address)
         if node is None:
             node = self._nodes.setdefault(address, self._make(address))
@@ -312,7 +312,7 @@ class Cluster:
             else:
                 return
 
-    def nodes(self) -> list[Exchange]:
+    def nodes(self) -> list[SyncPool]:
         """Return what sends to each of the primaries."""
         self._ask()
         return [self._at(address) for address in self._slots.primaries]

@@ -38,7 +38,7 @@ _WAY_OUT = (
 )
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """An address of one of three kinds, and the client's arguments beside ours.
 
     `url` is one server's; or that of any node of a `cluster`; with `sentinels`, pairs
@@ -53,7 +53,7 @@ class Place(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
-def name_of(place: Place) -> str:
+def name_of(place: Location) -> str:
     """Return how errors call the server, or servers; without credentials."""
     if place.sentinels:
         addresses = ", ".join(f"{host}:{port}" for host, port in place.sentinels)
@@ -65,7 +65,7 @@ def name_of(place: Place) -> str:
     return "The server at {}:{}".format(*_address_in(place.url))
 
 
-def seed_of(place: Place) -> Address:
+def seed_of(place: Location) -> Address:
     """Return the address of the node of a cluster that is given."""
     return _address_in(place.cluster)
 
@@ -75,7 +75,7 @@ def _address_in(url: str) -> Address:
     return parts.hostname or "localhost", parts.port or PORT
 
 
-def node_of(place: Place, address: Address) -> Place:
+def node_of(place: Location, address: Address) -> Location:
     """Return where one node of a cluster is, with all else that is said of them."""
     host, port = address
     parts = urlsplit(place.cluster)
@@ -83,10 +83,10 @@ def node_of(place: Place, address: Address) -> Place:
     named = f"[{host}]" if ":" in host else host
     url = parts._replace(netloc=f"{credentials}{at}{named}:{port}", path="").geturl()
     kept = {name: v for name, v in place.options.items() if name not in _OF_CLUSTERS}
-    return Place(url, options=kept)
+    return Location(url, options=kept)
 
 
-def place_of(alias: str) -> Place:
+def location_for(alias: str) -> Location:
     """Return where the server of `CACHES[alias]` is, or where `REDIS` says.
 
     Raises `ImproperlyConfigured` for what cannot be told from there.
@@ -103,7 +103,7 @@ def place_of(alias: str) -> Place:
     return derived._replace(options={**derived.options, **given})
 
 
-def _explicit(given: dict[str, Any]) -> Place:
+def _explicit(given: dict[str, Any]) -> Location:
     url, cluster = given.pop("url", ""), given.pop("cluster", "")
     sentinels, service = given.pop("sentinels", ()), given.pop("service", "")
     sentinel_options = given.pop("sentinel_kwargs", {})
@@ -119,10 +119,10 @@ def _explicit(given: dict[str, Any]) -> Place:
             "that they know the primary by."
         )
     pairs = tuple((host, int(port)) for host, port in sentinels)
-    return Place(url, cluster, pairs, service, sentinel_options, given)
+    return Location(url, cluster, pairs, service, sentinel_options, given)
 
 
-def _derived(alias: str) -> Place:
+def _derived(alias: str) -> Location:
     cache: Mapping[str, Any] = settings.CACHES[alias]
     path = str(cache.get("BACKEND"))
     options: dict[str, Any] = dict(cache.get("OPTIONS", {}))
@@ -136,12 +136,12 @@ def _derived(alias: str) -> Place:
                 f"be told from there. {_WAY_OUT}"
             )
     options.pop("serializer", None)
-    return Place(_first_url(alias, cache), options=options)
+    return Location(_first_url(alias, cache), options=options)
 
 
 def _of_django_redis(
     alias: str, cache: Mapping[str, Any], options: dict[str, Any]
-) -> Place:
+) -> Location:
     for custom in ("CONNECTION_FACTORY", "CONNECTION_POOL_CLASS"):
         if options.get(custom, getattr(settings, f"DJANGO_REDIS_{custom}", None)):
             raise ImproperlyConfigured(
@@ -158,11 +158,11 @@ def _of_django_redis(
     url = _first_url(alias, cache)
     sentinels = options.get("SENTINELS")
     if not sentinels:
-        return Place(url, options=arguments)
+        return Location(url, options=arguments)
     service = re.sub(r"^\w+://(.*@)?", "", url).split("/")[0].split(":")[0]
     if number := re.search(r"/(\d+)", url.split("://", 1)[-1]):
         arguments.setdefault("db", int(number[1]))
-    return Place(
+    return Location(
         sentinels=tuple((host, int(port)) for host, port in sentinels),
         service=service,
         sentinel_options=options.get("SENTINEL_KWARGS", {}),

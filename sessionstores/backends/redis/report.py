@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..types import Finding, Server
+from ..types import Finding, ServerInfo
 
 # Hashes, scripts that write after asking for the time, and UNLINK.
 OLDEST = (6, 2)
@@ -32,11 +32,11 @@ def report(servers: Iterable[Mapping[str, Any]]) -> list[Finding]:
     return [finding for info in servers for finding in _of_one(info)]
 
 
-def server_of(servers: Iterable[Mapping[str, Any]]) -> Server:
+def server_of(servers: Iterable[Mapping[str, Any]]) -> ServerInfo:
     """Return the figures of a server, or of several taken together, from their INFO."""
     infos = list(servers)
     limits = [int(info.get("maxmemory", 0)) for info in infos]
-    return Server(
+    return ServerInfo(
         _name(infos[0]),
         sum(int(info.get("used_memory", 0)) for info in infos),
         # One without a limit is none for all of them.

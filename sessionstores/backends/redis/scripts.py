@@ -21,7 +21,7 @@ from ..base import Backend
 from .client import LoopClients, sender
 from .cluster import first_key
 from .errors import WAYS_OUT, lost, refused, silent, wrong_type
-from .location import name_of, place_of
+from .location import location_for, name_of
 from .sync_pool import word_of
 
 # A command is sent again only if it failed so soon that the second fits the deadline.
@@ -43,10 +43,12 @@ def script(name: str) -> Script:
     """Return one of the files in `lua/`, with what all of them share before it."""
     folder = Path(__file__).with_name("lua")
     parts = [name] if name in ALONE else ["prelude", name]
-    return made("\n".join((folder / f"{part}.lua").read_text() for part in parts))
+    return load_script(
+        "\n".join((folder / f"{part}.lua").read_text() for part in parts)
+    )
 
 
-def made(text: str) -> Script:
+def load_script(text: str) -> Script:
     """Return the script of this text."""
     return Script(text, sha1(text.encode()).hexdigest())  # noqa: S324 - Redis's name
 
@@ -56,7 +58,7 @@ class RedisCommands(Backend):
 
     def __init__(self, alias: str, *, blocking: bool) -> None:
         super().__init__(blocking=blocking)
-        self._place = place_of(alias)
+        self._place = location_for(alias)
         if blocking:
             self._sender = sender(self._place)
         else:

@@ -35,7 +35,7 @@ _rejected = msgspec.msgpack.Decoder(dict[int, str]).decode
 _details = msgspec.msgpack.Decoder(tuple[str, str, list[str], bytes]).decode
 
 
-class Head(NamedTuple):
+class PackedHead(NamedTuple):
     """The front of a record: all but its states and clients."""
 
     history: History
@@ -55,12 +55,12 @@ def unpacked(rev: bytes) -> Rev:
     return Rev(incarnation.decode(), int(counter), tail.hex())
 
 
-def head_of(front: bytes) -> Head:
+def head_of(front: bytes) -> PackedHead:
     """Return what the field `h` of a record holds."""
     incarnation, counter, created, seen, size = _HEAD.unpack_from(front)
     ring = front[_HEAD.size :]
     rev = Rev(incarnation.decode(), int(counter), ring[-4:].hex())
-    return Head(History(rev, ring), created, seen, int(size))
+    return PackedHead(History(rev, ring), created, seen, int(size))
 
 
 def record_of(key: StoreKey, fields: Sequence[bytes]) -> Record:
@@ -70,7 +70,7 @@ def record_of(key: StoreKey, fields: Sequence[bytes]) -> Record:
     """
     states: dict[str, bytes] = {}
     clients: dict[str, ClientEntry] = {}
-    head: Head | None = None
+    head: PackedHead | None = None
     for name, value in in_pairs(fields):
         if name == b"h":
             head = head_of(value)

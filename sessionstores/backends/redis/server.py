@@ -10,7 +10,7 @@ from typing import Any
 from ... import conf
 from ...keys import shared_key
 from ..record_cache import Recent
-from ..types import Finding, Server, Value
+from ..types import Finding, ServerInfo, Value
 from .report import info_of, report, server_of
 from .scripts import RedisCommands
 
@@ -71,7 +71,7 @@ class RedisServer(RedisCommands):
         """Return INFO of the server, or of each of the cluster's primaries."""
         return [info_of(told) for told in await self._ask_all("INFO", *sections)]
 
-    async def server(self) -> Server | None:
+    async def server(self) -> ServerInfo | None:
         """See `Backend.server`."""
         return server_of(await self._infos())
 

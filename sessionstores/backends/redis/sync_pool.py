@@ -114,7 +114,7 @@ def or_raise(answer: Any) -> Any:
         del answer
 
 
-class Exchange:
+class SyncPool:
     """Sends commands and waits for their answers; safe in threads and across a fork.
 
     `make` returns a client of redis-py's, which opens up to `limit` connections.
@@ -182,7 +182,7 @@ class Exchange:
                 self._idle.append((connection, used))
             self._permits.put(None)
 
-    def nodes(self) -> list[Exchange]:
+    def nodes(self) -> list[SyncPool]:
         """Return what sends to each server that there is: this."""
         return [self]
 
@@ -223,7 +223,7 @@ def _answer(connection: Any) -> Any:
         return error
 
 
-_exchanges: WeakSet[Exchange] = WeakSet()
+_exchanges: WeakSet[SyncPool] = WeakSet()
 
 
 def _forget_all() -> None:

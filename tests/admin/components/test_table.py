@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import QueryDict
 
-from sessionstores.admin.components.table import Column, Filter, Layout, Listing
+from sessionstores.admin.components.table import Column, Filter, Layout, Table
 
 Row = tuple[str, int]
 
@@ -25,8 +25,8 @@ LAYOUT: Layout[Row] = Layout(
 ROWS: list[Row] = [(f"row {n:03}", n % 10) for n in range(120)]
 
 
-def listing(query: str = "") -> Listing[Row]:
-    return Listing(ROWS, LAYOUT, QueryDict(query))
+def listing(query: str = "") -> Table[Row]:
+    return Table(ROWS, LAYOUT, QueryDict(query))
 
 
 def test_pages_are_cut_out_of_the_sorted_rows() -> None:
@@ -82,7 +82,7 @@ def test_a_search_ignores_case_and_what_links_carry_is_quoted() -> None:
 
 def test_long_rows_of_pages_have_gaps() -> None:
     many: list[Row] = [(str(n), n) for n in range(1_000)]
-    around = Listing(many, LAYOUT, QueryDict("p=20")).around()
+    around = Table(many, LAYOUT, QueryDict("p=20")).around()
     assert [link and link.title for link in around] == [
         "1", None, "18", "19", "20", "21", "22", None, "40",
     ]  # fmt: skip

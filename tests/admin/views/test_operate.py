@@ -42,11 +42,11 @@ def log() -> list[tuple[str, str, int]]:
 def events_of(call: Any) -> list[Any]:
     """Return what `call` publishes."""
     seen: list[Any] = []
-    event_bus.outlet.subscribers.append(seen.append)
+    event_bus.bus.subscribers.append(seen.append)
     try:
         call()
     finally:
-        event_bus.outlet.subscribers.remove(seen.append)
+        event_bus.bus.subscribers.remove(seen.append)
     return seen
 
 

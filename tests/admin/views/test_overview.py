@@ -15,8 +15,8 @@ from django.test import AsyncClient, override_settings
 from sessionstores import StoreUnavailable, stores
 from sessionstores.admin.views.overview import CROWD
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Server
-from sessionstores.monitoring.stats import Leak, Sample
+from sessionstores.backends.base import ServerInfo
+from sessionstores.monitoring.stats import Alert, Sample
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 from sessionstores.sessions.autosweep import autosweep
 from tests.staff import ALL, CODE, connect, fill, page, signed_in
@@ -64,7 +64,7 @@ def test_figures_of_a_server_a_sweep_and_warnings_are_in_words(
     fill("alice")
     stats = stores.stats()
     leaks = tuple(
-        Leak("growing", f"It grows <i>{number}</i>.", "Look.", f"{CODE}:alice")
+        Alert("growing", f"It grows <i>{number}</i>.", "Look.", f"{CODE}:alice")
         for number in range(8)
     )
     series = tuple(
@@ -74,7 +74,7 @@ def test_figures_of_a_server_a_sweep_and_warnings_are_in_words(
     shown = msgspec.structs.replace(
         stats,
         scope="shared",
-        server=Server("Valkey 9.1.2", 1 << 20, 2 << 20, 12, "allkeys-lru"),
+        server=ServerInfo("Valkey 9.1.2", 1 << 20, 2 << 20, 12, "allkeys-lru"),
         last_sweep=LastSweep(stats.at - 40, "web-1", Sweep(participants=3), 60.0),
         leaks=leaks,
         series=series,

@@ -91,7 +91,7 @@ def test_metrics_are_what_prometheus_reads_and_name_nobody() -> None:
     with pytest.raises(ZeroDivisionError):
         stores.get(Board, CODE, "alice").dispatch(_fail)
     stores.cleanup_participant(CODE, "bob")
-    event_bus.outlet.publish(event_bus.Note(StoreKey(CODE, "alice"), "resumed"))
+    event_bus.bus.publish(event_bus.Note(StoreKey(CODE, "alice"), "resumed"))
     response = client.get(page("metrics"))
     after = families(response)
     assert response["Content-Type"].startswith("text/plain")
@@ -129,11 +129,11 @@ def _fail(board: Board) -> None:
 def test_patches_are_counted_with_their_bytes() -> None:
     changes: list[event_bus.Event | event_bus.Note] = []
     fill("alice")
-    event_bus.outlet.subscribers.append(changes.append)
+    event_bus.bus.subscribers.append(changes.append)
     try:
         stores.get(Agenda, CODE).dispatch(Agenda.advance)
     finally:
-        event_bus.outlet.subscribers.remove(changes.append)
+        event_bus.bus.subscribers.remove(changes.append)
     before = (event_bus.patches.count, event_bus.patches.bytes)
     (change,) = (each for each in changes if isinstance(each, event_bus.Change))
     size = len(change.operations)

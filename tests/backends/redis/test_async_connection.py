@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sessionstores.backends.redis.async_connection import Line
+from sessionstores.backends.redis.async_connection import ConnectionProtocol
 from sessionstores.backends.redis.client import LoopClients
-from sessionstores.backends.redis.location import ANSWER_SECONDS, Place
+from sessionstores.backends.redis.location import ANSWER_SECONDS, Location
 from tests.demo_process import until
 from tests.servers import Valkey
 
@@ -30,13 +30,13 @@ def own() -> Iterator[Valkey]:
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of commands in each write, as they go out."""
     sizes: list[int] = []
-    write = Line.write
+    write = ConnectionProtocol.write
 
-    def counted(self: Line, commands: Sequence[Any]) -> None:
+    def counted(self: ConnectionProtocol, commands: Sequence[Any]) -> None:
         sizes.append(len(commands))
         write(self, commands)
 
-    monkeypatch.setattr(Line, "write", counted)
+    monkeypatch.setattr(ConnectionProtocol, "write", counted)
     return sizes
 
 
@@ -50,7 +50,7 @@ def blocked(server: Valkey) -> int:
 async def test_what_one_tick_asks_for_goes_out_in_one_write(
     valkey: Valkey, writes: list[int]
 ) -> None:
-    client = LoopClients(Place(valkey.url)).current()
+    client = LoopClients(Location(valkey.url)).current()
     for _ in range(2):
         answers = await asyncio.gather(*(client.send("ECHO", n) for n in range(100)))
         assert answers == [str(n).encode() for n in range(100)]
@@ -60,7 +60,7 @@ async def test_what_one_tick_asks_for_goes_out_in_one_write(
 async def test_what_comes_while_the_connection_opens_goes_out_with_the_first(
     valkey: Valkey, writes: list[int]
 ) -> None:
-    client = LoopClients(Place(valkey.url)).current()
+    client = LoopClients(Location(valkey.url)).current()
     sent = []
     for n in range(3):
         sent.append(client.send("ECHO", n))
@@ -71,14 +71,14 @@ async def test_what_comes_while_the_connection_opens_goes_out_with_the_first(
 
 
 async def test_an_answer_in_pieces_is_one(valkey: Valkey) -> None:
-    client = LoopClients(Place(valkey.url)).current()
+    client = LoopClients(Location(valkey.url)).current()
     long = b"x" * 3_000_000
     answers = await asyncio.gather(*(client.send("ECHO", long) for _ in range(3)))
     assert answers == [long] * 3
 
 
 async def test_a_connection_that_was_lost_is_opened_again(own: Valkey) -> None:
-    client = LoopClients(Place(own.url)).current()
+    client = LoopClients(Location(own.url)).current()
     await client.send("PING")
     asking = client.send("BLPOP", "nothing", 0)
     await asyncio.to_thread(until, lambda: blocked(own) == 1, "the server to wait")
@@ -92,7 +92,7 @@ async def test_a_connection_that_was_lost_is_opened_again(own: Valkey) -> None:
 async def test_a_server_that_says_nothing_is_given_up_by_all_at_once(
     own: Valkey,
 ) -> None:
-    client = LoopClients(Place(own.url)).current()
+    client = LoopClients(Location(own.url)).current()
     await client.send("PING")
     with own.paused():
         started = time.monotonic()
@@ -106,7 +106,7 @@ async def test_a_server_that_says_nothing_is_given_up_by_all_at_once(
 
 
 async def test_a_loop_that_was_kept_busy_gives_nobody_up(own: Valkey) -> None:
-    client = LoopClients(Place(own.url)).current()
+    client = LoopClients(Location(own.url)).current()
     await client.send("PING")
     asking = client.send("ECHO", "patient")
     # Before the command can go out.

@@ -10,8 +10,8 @@ import redis
 from pytest_django import Settings
 
 from sessionstores.backends.redis.backend import RedisBackend
-from sessionstores.backends.redis.location import Place
-from sessionstores.backends.redis.scripts import Script, made, script
+from sessionstores.backends.redis.location import Location
+from sessionstores.backends.redis.scripts import Script, load_script, script
 from tests.contract.contract import BackendContract, Clock
 from tests.servers import ValkeyCluster
 
@@ -25,13 +25,15 @@ def script_at(name: str, time: float) -> Script:
     text = script(name).text
     assert TIME in text or name == "swap"
     seconds = int(time)
-    return made(text.replace(TIME, f"{{{seconds}, {round((time - seconds) * 1e6)}}}"))
+    return load_script(
+        text.replace(TIME, f"{{{seconds}, {round((time - seconds) * 1e6)}}}")
+    )
 
 
 _clients: dict[str, Any] = {}
 
 
-def shared_client(place: Place) -> Any:
+def shared_client(place: Location) -> Any:
     """Return a client that tests share: to find out a cluster takes longer than one."""
     address = place.url or place.cluster
     if address not in _clients:

@@ -26,7 +26,7 @@ from sessionstores.backends.redis.client import (
     blocking_client,
     sender_to,
 )
-from sessionstores.backends.redis.location import ANSWER_SECONDS, Place, node_of
+from sessionstores.backends.redis.location import ANSWER_SECONDS, Location, node_of
 from tests.demo_process import until
 from tests.servers import Server, Valkey, free_port
 
@@ -53,7 +53,7 @@ def client_of(
 ) -> Callable[[Valkey], LoopClient]:
     """Make the running loop's client: with hiredis, and without."""
     monkeypatch.setattr(module, "CAN_STREAM", request.param == "stream")
-    return lambda server: LoopClients(Place(server.url)).current()
+    return lambda server: LoopClients(Location(server.url)).current()
 
 
 # One write for many
@@ -71,7 +71,7 @@ async def test_more_than_a_batch_goes_out_in_several(
 
     monkeypatch.setattr(Batches, "_exchange", counted)
     monkeypatch.setattr(module, "CAN_STREAM", False)
-    client = LoopClients(Place(valkey.url)).current()
+    client = LoopClients(Location(valkey.url)).current()
     await asyncio.gather(*(client.send("PING") for _ in range(FLYING * BATCH + 1)))
     assert sizes == [BATCH] * FLYING + [1]
 
@@ -152,7 +152,7 @@ async def test_many_coroutines_share_the_few_connections_of_their_loop(
 
 
 def test_each_loop_has_a_client_that_ends_with_it(own: Valkey) -> None:
-    clients = LoopClients(Place(own.url))
+    clients = LoopClients(Location(own.url))
     seen = []
 
     async def ask() -> None:
@@ -174,7 +174,7 @@ def test_each_loop_has_a_client_that_ends_with_it(own: Valkey) -> None:
 def test_a_loop_that_was_closed_at_once_is_cleared_away_by_the_next(
     own: Valkey,
 ) -> None:
-    clients = LoopClients(Place(own.url))
+    clients = LoopClients(Location(own.url))
 
     async def ask() -> None:
         await clients.current().send("PING")
@@ -204,7 +204,7 @@ def test_neither_options_nor_a_url_lift_the_limit_of_time(
         "&client_name=site&socket_connect_timeout=9"
     )
     options = {"socket_timeout": 30, "decode_responses": True, "health": 1}
-    place = Place("" if cluster else url, url if cluster else "", options=options)
+    place = Location("" if cluster else url, url if cluster else "", options=options)
     made: dict[str, Any] = {}
 
     class Fake:
@@ -227,7 +227,7 @@ def test_neither_options_nor_a_url_lift_the_limit_of_time(
 
 
 async def test_an_address_that_asks_for_tls_gets_it() -> None:
-    place = Place("rediss://cache.example", options={"ssl_ca_certs": "/ca.pem"})
+    place = Location("rediss://cache.example", options={"ssl_ca_certs": "/ca.pem"})
     pools = [
         (blocking_client(place).connection_pool, SSLConnection),
         (LoopClients(place).current().client.connection_pool, AsyncSSLConnection),
@@ -242,7 +242,7 @@ def test_a_unix_socket_is_reached(tmp_path: Path) -> None:
     server = Valkey(unixsocket=str(path))
     server.start()
     try:
-        place = Place(f"unix://{path}?db=2")
+        place = Location(f"unix://{path}?db=2")
 
         clients = LoopClients(place)
 
@@ -292,7 +292,7 @@ async def ask(clients: LoopClients, *command: Any) -> Any:
 
 
 def test_sentinels_say_where_the_primary_is(own: Valkey, sentinel: Sentinel) -> None:
-    place = Place(
+    place = Location(
         sentinels=(("127.0.0.1", sentinel.port),), service="main", options={"db": 1}
     )
     client = blocking_client(place)
@@ -316,7 +316,7 @@ def test_sentinels_that_do_not_answer_leave_time_for_the_next(
             if how == "silent":
                 hole.listen()
             dead.append(hole.getsockname())
-        place = Place(
+        place = Location(
             sentinels=(*dead, ("127.0.0.1", sentinel.port)),
             service="main",
             # Theirs is not longer than ours, whatever is said.

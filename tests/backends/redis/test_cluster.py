@@ -17,7 +17,7 @@ from sessionstores.backends.base import run
 from sessionstores.backends.redis.backend import RedisBackend
 from sessionstores.backends.redis.client import LoopClients, sender
 from sessionstores.backends.redis.cluster import SLOTS, Slots, slot_of
-from sessionstores.backends.redis.location import Address, Place
+from sessionstores.backends.redis.location import Address, Location
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.backends.driven import BOARD
@@ -185,7 +185,7 @@ def send(
     request: pytest.FixtureRequest, own: ValkeyCluster
 ) -> Iterator[Callable[..., Any]]:
     """Send a command, in one flavour."""
-    place = Place(cluster=own.nodes[0].url)
+    place = Location(cluster=own.nodes[0].url)
     if request.param == "blocking":
         yield sender(place).send
         return

@@ -10,10 +10,10 @@ from pytest_django import Settings
 
 from sessionstores.backends import problem
 from sessionstores.backends.redis.location import (
-    Place,
+    Location,
+    location_for,
     name_of,
     node_of,
-    place_of,
     seed_of,
 )
 
@@ -35,7 +35,7 @@ def at(settings: Settings, backend: str, location: Any = URL, **options: Any) ->
 def refused(settings: Settings) -> str:
     """Return why the settings cannot be used, which the system check says too."""
     with pytest.raises(ImproperlyConfigured) as error:
-        place_of("default")
+        location_for("default")
     assert problem("default") == str(error.value)
     return str(error.value)
 
@@ -49,7 +49,7 @@ def test_the_address_is_that_of_the_alias(
     settings: Settings, backend: str, url: str
 ) -> None:
     at(settings, backend, url)
-    assert place_of("default") == Place(url)
+    assert location_for("default") == Location(url)
 
 
 @both
@@ -60,12 +60,12 @@ def test_of_several_addresses_the_first_is_the_one_that_takes_writes(
     settings: Settings, backend: str, location: Any
 ) -> None:
     at(settings, backend, location)
-    assert place_of("default").url == URL
+    assert location_for("default").url == URL
 
 
 def test_options_of_djangos_cache_are_the_clients(settings: Settings) -> None:
     at(settings, DJANGO, db=7, ssl_ca_certs="/ca.pem", serializer="mysite.JSON")
-    assert place_of("default").options == {"db": 7, "ssl_ca_certs": "/ca.pem"}
+    assert location_for("default").options == {"db": 7, "ssl_ca_certs": "/ca.pem"}
 
 
 def test_arguments_of_django_redis_are_the_clients(settings: Settings) -> None:
@@ -78,7 +78,7 @@ def test_arguments_of_django_redis_are_the_clients(settings: Settings) -> None:
         REDIS_CLIENT_KWARGS={"max_connections": 9},
         IGNORE_EXCEPTIONS=True,
     )
-    assert place_of("default").options == {
+    assert location_for("default").options == {
         "ssl_ca_certs": "/ca.pem",
         "max_connections": 9,
         "username": "site",
@@ -99,7 +99,7 @@ def test_sentinels_of_django_redis_know_the_primary_by_the_host_of_the_url(
 ) -> None:
     given = {"SENTINELS": SENTINELS, "SENTINEL_KWARGS": {"password": "other"}}
     at(settings, DJANGO_REDIS, location, **given)
-    assert place_of("default") == Place(
+    assert location_for("default") == Location(
         sentinels=(("one.example", 26379), ("two.example", 26380)),
         service="primary",
         sentinel_options={"password": "other"},
@@ -133,7 +133,7 @@ def test_a_connection_that_only_the_site_can_make_is_refused_with_a_way_out(
     assert option in text
     assert "SESSIONSTORES['REDIS']" in text
     settings.SESSIONSTORES = {"REDIS": {"url": URL}}
-    assert place_of("default") == Place(URL)
+    assert location_for("default") == Location(URL)
     assert problem("default") is None
 
 
@@ -151,7 +151,7 @@ def test_a_factory_for_all_caches_of_django_redis_is_refused(
 def test_a_url_takes_the_place_of_the_alias_and_its_options(settings: Settings) -> None:
     at(settings, DJANGO, password="of the alias")
     settings.SESSIONSTORES = {"REDIS": {"url": "rediss://other", "ssl_ca_certs": "/c"}}
-    assert place_of("default") == Place(
+    assert location_for("default") == Location(
         "rediss://other", options={"ssl_ca_certs": "/c"}
     )
 
@@ -159,12 +159,14 @@ def test_a_url_takes_the_place_of_the_alias_and_its_options(settings: Settings) 
 def test_without_an_address_it_adds_to_the_alias(settings: Settings) -> None:
     at(settings, DJANGO, db=1, password="old")
     settings.SESSIONSTORES = {"REDIS": {"password": "new"}}
-    assert place_of("default") == Place(URL, options={"db": 1, "password": "new"})
+    assert location_for("default") == Location(
+        URL, options={"db": 1, "password": "new"}
+    )
 
 
 def test_a_cluster_is_named_by_any_of_its_nodes(settings: Settings) -> None:
     settings.SESSIONSTORES = {"REDIS": {"cluster": "redis://node.example:7000"}}
-    assert place_of("default") == Place(cluster="redis://node.example:7000")
+    assert location_for("default") == Location(cluster="redis://node.example:7000")
 
 
 def test_sentinels_come_with_the_name_of_the_service(settings: Settings) -> None:
@@ -172,7 +174,7 @@ def test_sentinels_come_with_the_name_of_the_service(settings: Settings) -> None
     settings.SESSIONSTORES = {
         "REDIS": {**given, "sentinel_kwargs": {"password": "other"}}
     }
-    assert place_of("default") == Place(
+    assert location_for("default") == Location(
         sentinels=(("one.example", 26379), ("two.example", 26380)),
         service="main",
         sentinel_options={"password": "other"},
@@ -202,26 +204,28 @@ def test_an_address_that_is_none_or_two_is_refused(
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (Place("redis://u:secret@cache:7000/1"), "The server at cache:7000"),
-        (Place("rediss://cache"), "The server at cache:6379"),
-        (Place("unix:///run/valkey.sock?db=2"), "The server at /run/valkey.sock"),
-        (Place(cluster="redis://:secret@node"), "The cluster at node:6379"),
+        (Location("redis://u:secret@cache:7000/1"), "The server at cache:7000"),
+        (Location("rediss://cache"), "The server at cache:6379"),
+        (Location("unix:///run/valkey.sock?db=2"), "The server at /run/valkey.sock"),
+        (Location(cluster="redis://:secret@node"), "The cluster at node:6379"),
         (
-            Place(sentinels=(("a", 1), ("b", 2)), service="main"),
+            Location(sentinels=(("a", 1), ("b", 2)), service="main"),
             "The primary 'main' of the sentinels at a:1, b:2",
         ),
     ],
 )
-def test_errors_name_a_place_without_its_credentials(place: Place, name: str) -> None:
+def test_errors_name_a_place_without_its_credentials(
+    place: Location, name: str
+) -> None:
     assert name_of(place) == name
 
 
 def test_a_node_of_a_cluster_is_reached_as_the_one_that_is_given() -> None:
     options = {"ssl_ca_certs": "/ca.pem", "address_remap": None, "startup_nodes": []}
-    place = Place(cluster="rediss://u:p@seed:7000/0?client_name=x", options=options)
+    place = Location(cluster="rediss://u:p@seed:7000/0?client_name=x", options=options)
     assert seed_of(place) == ("seed", 7000)
     kept = {"ssl_ca_certs": "/ca.pem"}
-    node = Place("rediss://u:p@node:7001?client_name=x", options=kept)
+    node = Location("rediss://u:p@node:7001?client_name=x", options=kept)
     assert node_of(place, ("node", 7001)) == node
     assert (
         node_of(place, ("fd00::1", 1)).url == "rediss://u:p@[fd00::1]:1?client_name=x"

@@ -14,8 +14,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sessionstores.backends.redis import sync_pool as module
 from sessionstores.backends.redis.client import sender_to
-from sessionstores.backends.redis.location import ANSWER_SECONDS, Place
-from sessionstores.backends.redis.sync_pool import Exchange
+from sessionstores.backends.redis.location import ANSWER_SECONDS, Location
+from sessionstores.backends.redis.sync_pool import SyncPool
 from tests.contract.contract import in_threads
 from tests.servers import Valkey, free_port
 
@@ -31,8 +31,8 @@ def own() -> Iterator[Valkey]:
     server.stop()
 
 
-def made(server: Valkey) -> Exchange:
-    place = Place(server.url, options={"max_connections": LIMIT})
+def made(server: Valkey) -> SyncPool:
+    place = Location(server.url, options={"max_connections": LIMIT})
     return sender_to(place)
 
 
@@ -138,7 +138,7 @@ def test_an_answer_that_came_too_late_is_nobody_elses(own: Valkey) -> None:
     assert sends.send("ECHO", "next") == b"next"
 
 
-def _ask(sends: Exchange, answers: Any) -> None:
+def _ask(sends: SyncPool, answers: Any) -> None:
     answers.put(sends.send("CLIENT", "ID"))
 
 
