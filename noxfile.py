@@ -7,6 +7,7 @@ one. On a developer's machine, pairs whose interpreter is missing are skipped; w
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import nox
@@ -43,7 +44,7 @@ def make(session: nox.Session, target: str, django: str) -> None:
         target,
         f"VENV={environment}",
         f"DJANGO={REQUIREMENTS[django]}",
-        f"ARGS={' '.join(session.posargs)}",
+        f"ARGS={shlex.join(session.posargs)}",
         external=True,
     )
 
