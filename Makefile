@@ -70,7 +70,7 @@ soak: $(VENV)/.dev
 	PYTHONPATH=. $(BIN)/python benchmarks/soak.py $(if $(HOURS),--hours $(HOURS)) $(ARGS)
 
 clean:
-	rm -rf .venv* .coverage .*_cache .hypothesis build dist
+	rm -rf .venv* .nox .coverage .*_cache .hypothesis build dist
 
 $(VENV)/.python:
 	@command -v $(PYTHON) >/dev/null || \

@@ -60,7 +60,7 @@ def test_a_record_at_four_fifths_of_its_limit_is_warned_of_at_the_write(
         board().dispatch(Board.note, "x" * 750)
         (record,) = caplog.records
         assert (record.name, record.levelno) == (
-            "sessionstores.monitoring.stats",
+            "sessionstores.stats",
             logging.WARNING,
         )
         assert record.getMessage().startswith("near_limit: K7Q2ZD:alice has ")

@@ -233,7 +233,7 @@ def test_outage_and_failure_are_logged_and_the_next_pass_comes(
         return await due(self, **options)
 
     monkeypatch.setattr(LocMemBackend, "due_sessions", failing)
-    with caplog.at_level(logging.WARNING, "sessionstores.sessions.sweeper"):
+    with caplog.at_level(logging.WARNING, "sessionstores.sweeper"):
         stores.get(Board, CODE, "alice").snapshot()
         until(lambda: removed, "a removal")
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
