@@ -145,13 +145,13 @@ from django.conf import settings
 django.setup()
 # Not of callbacks that took long, as they do on a busy machine.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
-from sessionstores import signals
-from sessionstores.broadcast import broadcast
+from sessionstores.event_bus import Message
+from sessionstores.realtime.publisher import broadcast
 from sessionstores.keys import StoreKey
 
 def publish(data):
     key = StoreKey("K7Q2ZD", "alice")
-    broadcast(signals.Message(key, data, frozenset([sys.argv[1]])))
+    broadcast(Message(key, data, frozenset([sys.argv[1]])))
 
 """
 
@@ -221,7 +221,7 @@ async def test_a_command_whose_layer_hangs_ends_all_the_same(
     settings.CHANNEL_LAYERS = layers(kind, own_valkey.port)
     body = """
 publish("reaches nobody")
-from sessionstores.channel import counters
+from sessionstores.realtime.channel_layer import counters
 for number in range(200):
     publish(number)
 assert counters.sent == 0, counters

@@ -321,7 +321,7 @@ SCRIPT = """
 import django
 django.setup()
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores import Participant
 from tests.workshop.states import Board
 stores.get(Board, "K7Q2ZD", "alice").dispatch(Board.note, "x")
 """
@@ -409,8 +409,8 @@ import os
 import django
 django.setup()
 from sessionstores.keys import StoreKey
-from sessionstores.signals import Note
-from sessionstores.timeline import timeline
+from sessionstores.event_bus import Note
+from sessionstores.realtime.timeline import timeline
 
 asked = []
 timeline.due = lambda: asked.append(len(asked))

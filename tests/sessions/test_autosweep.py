@@ -318,7 +318,7 @@ import os, sys, threading, time
 import django
 django.setup()
 from sessionstores import signals, stores
-from sessionstores.autosweep import autosweep
+from sessionstores.sessions.autosweep import autosweep
 from tests.workshop.states import Board
 
 told = []
