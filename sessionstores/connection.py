@@ -27,6 +27,9 @@ from .tokens import Claims
 
 logger = logging.getLogger("sessionstores.delivery")
 
+# Commits past a gap that are remembered of each document; a tab holds fewer.
+MAX_AHEAD = 64
+
 
 def public(error: SessionStoresError) -> tuple[str, str]:
     """Return the code and the message with which a tab is told of an error."""
@@ -41,6 +44,7 @@ class Document:
     """A record as the tab sees it: its name there, and where the tab is."""
 
     __slots__ = (
+        "ahead",
         "firm",
         "forked",
         "full",
@@ -69,6 +73,8 @@ class Document:
         # without a gap: while it waits for what is missing, it shows this one.
         self.rev: Rev | None = have
         self.firm: Rev | None = have
+        # What it holds meanwhile, by base: a late commit leads it on to there.
+        self.ahead: dict[str, Rev] = {}
         # The rev of the last snapshot: older changes come too late.
         self.shown: Rev | None = None
         # Changes that come in while a snapshot is read; None at other times.
@@ -80,27 +86,54 @@ class Document:
         # The run of the server that the last snapshot is from, as far as is known.
         self.run = run
 
+    @property
+    def seen(self) -> set[Rev]:
+        """What the tab may show: what it said that it has, and what it was sent."""
+        return {rev for rev in (self.have, self.firm) if rev is not None}
+
     def forks(self, base: str, rev: Rev) -> bool:
         """Note if a commit or its base stands where the tab has another; tell so.
 
         Then the server has forgotten that one. Known as soon as it happens: by the
         time that the tab asks for a snapshot, the record's ring may have let go of it.
         """
-        ours = self.rev
-        if ours is None or base == str(ours) or rev == ours:
-            return False
-        if ours[:2] not in (rev[:2], Rev.parse(base)[:2]):
-            return False
-        self.forked = True
-        return True
+        for ours in (self.rev, self.firm):
+            if ours is None or base == str(ours) or rev == ours:
+                return False
+            if ours[:2] in (rev[:2], Rev.parse(base)[:2]):
+                self.forked = True
+                return True
+        return False
 
     def reach(self, base: str, rev: Rev) -> None:
         """Note that a commit is on its way to the tab; a late one does not move it."""
-        ours = self.rev
-        if self.firm is None or base == str(self.firm):
-            self.firm = rev
+        ours, firm = self.rev, self.firm
+        if firm is None or base == str(firm):
+            self._follow(rev)
+        elif base != str(rev) and not _precedes(rev, firm):
+            self.ahead[base] = rev
+            if len(self.ahead) > MAX_AHEAD:
+                del self.ahead[next(iter(self.ahead))]
         if ours is None or ours[0] != rev[0] or ours[1] < rev[1]:
             self.rev = rev
+
+    def show(self, rev: Rev | None, *, reset: bool) -> None:
+        """Note that a snapshot is on its way to the tab, which may be past it."""
+        self.rev = self.shown = self.have = rev
+        if reset or rev is None:
+            self.ahead.clear()
+            self.firm = rev
+        elif self.firm is None or not _precedes(rev, self.firm):
+            self._follow(rev)
+
+    def _follow(self, rev: Rev) -> None:
+        self.firm = rev
+        while self.ahead and (after := self.ahead.pop(str(self.firm), None)):
+            self.firm = after
+
+
+def _precedes(rev: Rev, other: Rev) -> bool:
+    return rev[0] == other[0] and rev[1] < other[1]
 
 
 class Connection:
@@ -251,13 +284,23 @@ class Connection:
         Raises what `open_document` raises.
         """
         document.missed = document.missed or []
+        # All as of before it is read: a reply that is sent meanwhile may be newer than
+        # what is read, and the server another one.
+        run, full, have, seen = self.run, document.full, document.have, document.seen
         try:
-            if await self._is_current(document):
-                return self._show(document, document.have, None)
+            if seen == {have} and await self._is_current(document):
+                return self._show(document, run, have, None)
             lost, document.gone = document.gone, False
             record = await open_document(self.backend, document.key, lost=lost)
-            await self._look_for_a_fork(document, record)
-            return self._snapshot(document, record)
+            places = {record.history.place(rev) for rev in seen}
+            if "unknown" in places and document.run is not None:
+                # It may not be undone, but so many commits after a restart there is no
+                # telling.
+                run = self.run = await self.backend.run_name()
+                document.forked = document.forked or run != document.run
+            states = None if places == {"head"} and not full else _states(record)
+            reset = document.forked or "foreign" in places
+            return self._show(document, run, record.rev, states, reset=reset)
         finally:
             missed, document.missed = document.missed, None
             for change in missed:
@@ -306,40 +349,24 @@ class Connection:
         heads = await self.backend.heads([document.key])
         return heads[document.key] == document.have
 
-    async def _look_for_a_fork(self, document: Document, record: Record) -> None:
-        """Take a server that restarted for one that has undone what the tab has.
-
-        It may not have, but so many commits later there is no telling.
-        """
-        have = document.have
-        if document.run is None or have is None or document.forked:
-            return
-        if record.history.place(have) == "unknown":
-            self.run = await self.backend.run_name()
-            document.forked = self.run != document.run
-
-    def _snapshot(self, document: Document, record: Record) -> str:
-        place = record.history.place(document.have) if document.have else "unknown"
-        states = None
-        if document.full or place != "head":
-            classes = states_in("session" if document.key.is_session else "participant")
-            names = [cls.__sessionstores__.name for cls in classes]
-            states = {name: codec.raw(record.states[name]) for name in names}
-        reset = place == "foreign" or document.forked
-        return self._show(document, record.rev, states, reset=reset)
-
     def _show(
         self,
         document: Document,
+        run: str,
         rev: Rev | None,
         states: dict[str, Raw] | None,
         *,
         reset: bool = False,
     ) -> str:
-        document.rev = document.firm = document.shown = document.have = rev
+        document.show(rev, reset=reset)
         document.full = True
         document.forked = False
-        document.run = self.run
-        return protocol.snapshot(
-            document.name, str(rev), states, run=self.run, reset=reset
-        )
+        document.run = run
+        return protocol.snapshot(document.name, str(rev), states, run=run, reset=reset)
+
+
+def _states(record: Record) -> dict[str, Raw]:
+    """Return all that a tab is shown of a record, by the states' names."""
+    classes = states_in("session" if record.key.is_session else "participant")
+    names = [cls.__sessionstores__.name for cls in classes]
+    return {name: codec.raw(record.states[name]) for name in names}
