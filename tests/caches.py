@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from sessionstores.backends import get_backend
-from sessionstores.backends.base import run
 from sessionstores.backends.database_pool import close_connections
 from tests.databases import SQLITE_OPTIONS, Router, database
 from tests.faults.sites import Site, on_database, on_memcached, on_redis
@@ -23,7 +21,7 @@ KINDS = ("locmem", *SHARED)
 def cache_on(
     kind: str, request: pytest.FixtureRequest, settings: Any
 ) -> Iterator[Site]:
-    """Let this process keep its records there, empty at first and in the end.
+    """Let this process keep its records there: where no other test has any.
 
     Yields the settings by which another process keeps its records there too.
     """
@@ -31,7 +29,8 @@ def cache_on(
         if kind == "locmem":
             site = {"CACHES": settings.CACHES}
         elif kind == "valkey":
-            site = on_redis(request.getfixturevalue("valkey").port)
+            valkey = request.getfixturevalue("valkey")
+            site = on_redis(valkey.port, valkey.number)
         elif kind == "memcached":
             site = on_memcached(request.getfixturevalue("memcached").port)
         else:
@@ -47,9 +46,7 @@ def cache_on(
             stack.callback(close_connections)
             settings.DATABASE_ROUTERS = [Router()]
         settings.CACHES = site["CACHES"]
-        run(get_backend(blocking=True).clear())
         yield site
-        run(get_backend(blocking=True).clear())
 
 
 def _entry(kind: str, request: pytest.FixtureRequest) -> dict[str, Any]:

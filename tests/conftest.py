@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from sessionstores.monitoring.history import taken_until
 from sessionstores.realtime.timeline import timeline
 from sessionstores.sessions.autosweep import autosweep
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
+from tests.skips import pytest_terminal_summary as pytest_terminal_summary
 
 T = TypeVar("T", bound=Server)
 
@@ -28,6 +30,9 @@ BROWSER_TESTS = TESTS / "browser"
 # Files with few tests that take long: begun last, they would keep one process busy
 # while the others have nothing left to do.
 LONG = ("browser", "faults", "project", "management/test_sweepstores", "integration")
+# One for each test that asks for one; a server makes them as they are used.
+DATABASES = 10_000
+unused_databases = itertools.count(1)
 # A CI run must not pass by skipping.
 IN_CI = os.environ.get("CI") == "true"
 
@@ -50,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("browser") and shutil.which("chromium") is None:
         complain = pytest.fail if IN_CI else pytest.skip
-        complain("Needs chromium on the PATH (Debian: apt install chromium).")
+        complain("chromium is not installed (Debian: apt install chromium)")
 
 
 @pytest.fixture(autouse=True)
@@ -75,12 +80,12 @@ def chromium() -> str:
     return path
 
 
-def started(server: type[T]) -> Iterator[T]:
+def started(server: type[T], **options: str) -> Iterator[T]:
     """Run a server; without its program, skip the test, but in a CI run fail it."""
     if lack := missing(server):
         complain = pytest.fail if IN_CI else pytest.skip
         complain(lack)
-    running = server()
+    running = server(**options)
     try:
         running.start()
         yield running
@@ -89,29 +94,42 @@ def started(server: type[T]) -> Iterator[T]:
 
 
 @pytest.fixture(scope="session")
-def valkey() -> Iterator[Valkey]:
-    """A Valkey that all tests of this process share; none may stop it."""
-    yield from started(Valkey)
+def valkey_server() -> Iterator[Valkey]:
+    """A Valkey that all tests of this process share; none may stop it.
 
-
-@pytest.fixture(scope="session")
-def redis_url(valkey: Valkey) -> str:
-    """The server under test: `SESSIONSTORES_TEST_REDIS_URL` if given, else a Valkey.
-
-    Tests own all of that database, and empty it.
+    Its database 0 is for fixtures that outlive a test.
     """
-    return os.environ.get("SESSIONSTORES_TEST_REDIS_URL") or valkey.url
+    yield from started(Valkey, databases=str(DATABASES))
+
+
+@pytest.fixture
+def valkey(valkey_server: Valkey) -> Iterator[Valkey]:
+    """A database of that Valkey which no other test uses, empty."""
+    database = valkey_server.database(next(unused_databases))
+    yield database
+    with database.client() as client:
+        client.flushdb()
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The database under test: SESSIONSTORES_TEST_REDIS_URL if given, else a Valkey's.
+
+    Tests own all of the one that is given, and empty it.
+    """
+    given = os.environ.get("SESSIONSTORES_TEST_REDIS_URL")
+    url: str = given or request.getfixturevalue("valkey").url
+    return url
 
 
 @pytest.fixture
 def redis_site(redis_url: str) -> Iterator[None]:
-    """Keep this process's records on that server, empty at first and in the end."""
+    """Keep this process's records there, empty at first."""
     backend = "django.core.cache.backends.redis.RedisCache"
     cache = {"BACKEND": backend, "LOCATION": redis_url}
     with override_settings(CACHES={"default": cache}):
         run(get_backend(blocking=True).clear())
         yield
-        run(get_backend(blocking=True).clear())
 
 
 @pytest.fixture(scope="session")
@@ -125,9 +143,10 @@ def cluster() -> Iterator[ValkeyCluster]:
         running.stop()
 
 
-@pytest.fixture(scope="session")
+# It starts in no time, and has no databases that could be told apart.
+@pytest.fixture
 def memcached() -> Iterator[Memcached]:
-    """A memcached that all tests of this process share; none may stop it."""
+    """A memcached that the test has to itself, empty."""
     yield from started(Memcached)
 
 

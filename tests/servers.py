@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import getpass
 import os
 import shutil
@@ -106,11 +107,18 @@ class Valkey(Server):
     def __init__(self, port: int | None = None, **options: str) -> None:
         super().__init__(port)
         self.options = {"save": "", "appendonly": "no", **options}
+        self.number = 0
+
+    def database(self, number: int) -> Valkey:
+        """Return this server with another of its databases as the one to use."""
+        view = copy.copy(self)
+        view.number = number
+        return view
 
     @property
     def url(self) -> str:
-        """The address as a URL, database 0."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """The address as a URL, with the number of the database."""
+        return f"redis://127.0.0.1:{self.port}/{self.number}"
 
     def command(self) -> list[str]:
         """See `Server.command`."""
@@ -126,7 +134,7 @@ class Valkey(Server):
 
     def client(self) -> redis.Redis:
         """Return a new client of its own connection, for looking from outside."""
-        return redis.Redis(port=self.port, socket_timeout=PATIENCE)
+        return redis.Redis(port=self.port, db=self.number, socket_timeout=PATIENCE)
 
     def ready(self) -> bool:
         """See `Server.ready`."""
@@ -262,7 +270,7 @@ class Postgres(Server):
 def missing(server: type[Server]) -> str | None:
     """Say what the machine lacks for such a server; None: nothing."""
     if server is Memcached and shutil.which("memcached") is None:
-        return "Needs memcached on the PATH (Debian: apt install memcached)."
+        return "memcached is not installed (Debian: apt install memcached)"
     if server is Postgres and not list(Path("/usr/lib/postgresql").glob("*/bin")):
-        return "Needs a PostgreSQL server (Debian: apt install postgresql)."
+        return "PostgreSQL is not installed (Debian: apt install postgresql)"
     return None

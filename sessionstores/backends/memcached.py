@@ -152,11 +152,16 @@ class MemcachedBackend(CasBackend):
         findings: list[Finding] = []
         for server in self._servers:
             told = await self._ask(server, stats, repeat=True)
-            started = time.perf_counter()
-            await self._ask(server, lambda line: line.client.version(), repeat=True)
-            took = (time.perf_counter() - started) * 1_000
+            took = min(
+                [await self._trip_ms(server) for _ in range(types.MEASURED_TRIPS)]
+            )
             findings += report(f"memcached at {server}", told, took)
         return findings
+
+    async def _trip_ms(self, server: MemcachedServer) -> float:
+        started = time.perf_counter()
+        await self._ask(server, lambda line: line.client.version(), repeat=True)
+        return (time.perf_counter() - started) * 1_000
 
     async def server(self) -> types.ServerInfo | None:
         """See `Backend.server`."""

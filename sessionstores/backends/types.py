@@ -23,6 +23,9 @@ EVERYONE = "+"
 # A session keeps this many of its latest events, and counts its changes for so long.
 MAX_EVENTS = 100
 ACTIVITY_MINUTES = 30
+# The distance of a server is the shortest of so many round trips: the others show how
+# busy this process is, or had to open a connection.
+MEASURED_TRIPS = 5
 # What a connection may tell others of itself takes no more than this.
 MAX_META_BYTES = 1_024
 

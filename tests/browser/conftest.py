@@ -16,6 +16,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.browser.workshops import Workshop
 from tests.demo_process import DemoProcess
 
 ARGUMENTS = [
@@ -50,7 +51,14 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[DemoProcess]:
+def demo(shared: DemoProcess) -> Workshop:
+    """A workshop that the test has to itself, in a demo that it must not end."""
+    return Workshop(shared)
+
+
+@pytest.fixture
+def own_demo(tmp_path: Path) -> Iterator[DemoProcess]:
+    """A demo that the test has to itself."""
     process = BriskDemo("--port", "0", temporary=tmp_path)
     yield process
     code = process.stop()
@@ -59,9 +67,9 @@ def demo(tmp_path: Path) -> Iterator[DemoProcess]:
     assert code == 0
 
 
-# For tests that change nothing of it, but for what they say themselves.
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
+    """A demo for all tests of a module, who change nothing of its own workshop."""
     process = BriskDemo("--port", "0", temporary=tmp_path_factory.mktemp("demo"))
     yield process
     assert process.stop() == 0

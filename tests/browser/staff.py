@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect
 from sessionstores.participants.tokens import LINK_SALT
 from tests.browser.boards import BoardView
 from tests.browser.conftest import Open
-from tests.demo_process import ROOT, DemoProcess
+from tests.browser.workshops import Demo
+from tests.demo_process import ROOT
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 BASE = "/admin/sessionstores/livesession/"
@@ -33,14 +34,14 @@ SERIOUS = """async () => {
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
-def code_of(demo: DemoProcess) -> str:
+def code_of(demo: Demo) -> str:
     """Return the code of the demo's workshop."""
     match = re.search(r"workshop (\w{6})", demo.output)
     assert match
     return match[1]
 
 
-def sign_in(demo: DemoProcess, open_page: Open, **options: Any) -> Page:
+def sign_in(demo: Demo, open_page: Open, **options: Any) -> Page:
     """Open the overview as the demo's superuser."""
     address = demo.url("Admin")
     match = re.search(r"Admin .*\((\w+) / (\S+)\)", demo.output)
@@ -53,7 +54,7 @@ def sign_in(demo: DemoProcess, open_page: Open, **options: Any) -> Page:
     return page
 
 
-def visit(page: Page, demo: DemoProcess, path: str = "") -> None:
+def visit(page: Page, demo: Demo, path: str = "") -> None:
     """Go to one of our pages, and wait until its script has begun."""
     page.goto(f"{demo.base}{BASE}{path}")
     if page.locator("#ss-live").count():
@@ -68,7 +69,7 @@ def serious(page: Page, axe: Path = AXE) -> list[str]:
     return found
 
 
-def pages_of(demo: DemoProcess) -> list[str]:
+def pages_of(demo: Demo) -> list[str]:
     """Return the paths of all pages that can be opened."""
     code = code_of(demo)
     return [
@@ -82,7 +83,7 @@ def pages_of(demo: DemoProcess) -> list[str]:
     ]
 
 
-def lade(demo: DemoProcess, open_page: Open, secret_key: str) -> None:
+def lade(demo: Demo, open_page: Open, secret_key: str) -> None:
     """Let somebody with a `LONG` id join, with a state so large that it is cut."""
     code = code_of(demo)
     claims = [code, LONG, "participant", time.time()]
@@ -99,15 +100,15 @@ def lade(demo: DemoProcess, open_page: Open, secret_key: str) -> None:
     # Within what is allowed, past what should be.
     state["deck"] = ["x" * 1_000] * 220
     page.locator("#ss-json").fill(json.dumps(state))
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".messagelist")).to_contain_text("Saved.")
     page.close()
 
 
 def ask(page: Page, button: str) -> None:
     """Press a button that asks first."""
-    page.get_by_role("button", name=button).click()
-    expect(page.get_by_role("link", name="Cancel")).to_be_visible()
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.get_by_role("link", name="Cancel", exact=True)).to_be_visible()
 
 
 def confirm(page: Page) -> None:

@@ -65,19 +65,19 @@ def test_without_a_script_everything_but_the_refresh_is_there(
     code = code_of(shared)
     expect(page.locator("#ss-livebar")).to_be_hidden()
     page.get_by_role("link", name=code, exact=True).click()
-    page.get_by_role("link", name="ada").click()
+    page.get_by_role("link", name="ada", exact=True).click()
     expect(page.locator(".ss-tree")).to_contain_text('name: "Ada"')
     page.locator("summary", has_text="deck").click()
-    expect(page.get_by_text('"focus"')).to_be_hidden()
-    expect(page.get_by_role("button", name="Copy JSON")).to_be_hidden()
-    page.get_by_role("button", name="Reset…").click()
-    expect(page.get_by_role("heading", name="Reset: ada?")).to_be_visible()
+    expect(page.get_by_text('"focus"', exact=True)).to_be_hidden()
+    expect(page.get_by_role("button", name="Copy JSON", exact=True)).to_be_hidden()
+    page.get_by_role("button", name="Reset…", exact=True).click()
+    expect(page.get_by_role("heading", name="Reset: ada?", exact=True)).to_be_visible()
 
 
 # In a CI run its absence is a failure.
 needs_axe = pytest.mark.skipif(
     not (AXE.exists() or os.environ.get("CI") == "true"),
-    reason="Needs axe-core: npm install.",
+    reason="axe-core is not installed (npm install)",
 )
 
 
@@ -97,7 +97,7 @@ def test_axe_finds_nothing_serious(
     for button in ("End session…", "Send a message…", "Extend…"):
         ask(page, button)
         assert serious(page) == [], button
-        page.get_by_role("link", name="Cancel").click()
+        page.get_by_role("link", name="Cancel", exact=True).click()
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "de-DE", "he-IL"])
@@ -160,7 +160,9 @@ def test_the_admin_speaks_german_to_a_german_browser(
     shared: DemoProcess, open_page: Open
 ) -> None:
     page = sign_in(shared, open_page, locale="de-DE")
-    expect(page.get_by_role("heading", name="Live-Sitzungen")).to_be_visible()
+    expect(
+        page.get_by_role("heading", name="Live-Sitzungen", exact=True)
+    ).to_be_visible()
     expect(page.locator("#ss-badge")).to_contain_text("Live · aktualisiert")
     ago = page.locator("time[data-ss-time=ago]").first
     # "vor 2 m" would be metres.
@@ -175,9 +177,9 @@ def test_text_can_be_copied_and_downloaded(
     visit(page, shared, f"{code}/ada/")
     page.get_by_role("button", name="Copy", exact=True).click()
     read = "navigator.clipboard.readText()"
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
     assert page.evaluate(read) == f"{code}:ada"
-    page.get_by_role("button", name="Copy JSON").click()
+    page.get_by_role("button", name="Copy JSON", exact=True).click()
     expect(page.locator("#ss-say")).to_have_text("Copied")
     deadline = time.monotonic() + 10
     while not (copied := page.evaluate(read)).startswith("{"):
@@ -185,7 +187,7 @@ def test_text_can_be_copied_and_downloaded(
         page.wait_for_timeout(50)
     assert json.loads(copied)["name"] == "Ada"
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download").click()
+        page.get_by_role("link", name="Download", exact=True).click()
     assert download.value.suggested_filename == f"{code}-ada-board.json"
 
 
@@ -214,7 +216,7 @@ class StrictDemo(DemoProcess):
     settings = "tests.settings_nonce"
 
 
-@pytest.mark.skipif(django.VERSION < (6,), reason="Needs Django 6's nonces.")
+@pytest.mark.skipif(django.VERSION < (6,), reason="Django 6 is not installed")
 def test_a_policy_of_nonces_alone_is_kept_on_every_page(
     tmp_path_factory: pytest.TempPathFactory, open_page: Open
 ) -> None:

@@ -51,13 +51,13 @@ def test_neighbours_at_two_workers_outlive_the_end_of_one(
     ada.move("Team lunch", "start")
     ben.move("Team lunch", "leave")
     # What the one worker does shows on tabs at the other.
-    page.get_by_role("button", name="Next step").click()
+    page.get_by_role("button", name="Next step", exact=True).click()
     for board in (ada, ben):
         expect(board.root.locator("#steps [aria-current]")).to_contain_text("Choose")
-    page.get_by_role("button", name="Back").click()
+    page.get_by_role("button", name="Back", exact=True).click()
 
     lost, left = worker_of(ben), worker_of(ada)
-    page.get_by_role("button", name=f"Kill {lost}").click()
+    page.get_by_role("button", name=f"Kill {lost}", exact=True).click()
     expect(page.locator("#said")).to_have_text(f"{lost.capitalize()} was killed.")
     expect(ben.root.locator("#worker")).to_have_text(left, timeout=HEALED)
     ben.expect_live()
@@ -66,7 +66,7 @@ def test_neighbours_at_two_workers_outlive_the_end_of_one(
     ben.expect_cards("later", "Fewer tools")
     ada.expect_cards("start", "Team lunch")
     ada.expect_cards("later")
-    again = page.get_by_role("button", name=f"Kill {lost}")
+    again = page.get_by_role("button", name=f"Kill {lost}", exact=True)
     expect(again).to_be_enabled(timeout=HEALED)
     assert f"{lost.capitalize()} has ended (SIGKILL)" in demo.output
 
@@ -78,7 +78,7 @@ def test_a_flushed_server_is_told_and_the_page_heals(
     ada, ben = neighbours(page)
     ada.move("Team lunch", "start")
     ben.move("Fewer tools", "leave")
-    page.get_by_role("button", name="Flush the server").click()
+    page.get_by_role("button", name="Flush the server", exact=True).click()
     expect(page.locator("#said")).to_have_text("The server is empty now.")
     for board in (ada, ben):
         alert = board.root.get_by_role("alert")

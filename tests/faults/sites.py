@@ -7,9 +7,9 @@ from typing import Any
 Site = dict[str, Any]
 
 
-def on_redis(port: int) -> Site:
+def on_redis(port: int, database: int = 0) -> Site:
     """Return the settings for a Redis or Valkey."""
-    return _with("redis.RedisCache", f"redis://127.0.0.1:{port}/0")
+    return _with("redis.RedisCache", f"redis://127.0.0.1:{port}/{database}")
 
 
 def on_memcached(port: int) -> Site:

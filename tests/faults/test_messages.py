@@ -42,9 +42,9 @@ Tell = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def cache(valkey: Valkey, settings: Any) -> None:
+def cache(valkey_server: Valkey, settings: Any) -> None:
     """Look at the records that the workers write."""
-    settings.CACHES = on_redis(valkey.port)["CACHES"]
+    settings.CACHES = on_redis(valkey_server.port)["CACHES"]
 
 
 @pytest.fixture(scope="module", params=[PUBSUB, CORE], ids=["pubsub", "core"])
@@ -55,17 +55,17 @@ def layer(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def workers(valkey: Valkey, layer: str) -> Iterator[list[Worker]]:
+def workers(valkey_server: Valkey, layer: str) -> Iterator[list[Worker]]:
     """Two workers on that layer."""
-    with running(2, valkey.port, layer) as both:
+    with running(2, valkey_server.port, layer) as both:
         yield both
 
 
 @pytest.mark.parametrize("loss", [0.3, 1.0])
 async def test_tabs_end_equal_whatever_messages_are_lost(
-    loss: float, valkey: Valkey, rng: random.Random, tell: Tell
+    loss: float, valkey_server: Valkey, rng: random.Random, tell: Tell
 ) -> None:
-    with running(2, valkey.port, LOSSY, loss=loss) as workers:
+    with running(2, valkey_server.port, LOSSY, loss=loss) as workers:
         async with open_tabs(workers, TABS) as tabs:
             async with writing(tabs, rng):
                 await progress(tabs)
@@ -128,12 +128,12 @@ async def test_what_a_worker_that_reads_too_slowly_misses_is_made_up_for(
 
 async def test_messages_and_frames_of_another_version_harm_nobody(
     workers: list[Worker],
-    valkey: Valkey,
+    valkey_server: Valkey,
     layer: str,
     rng: random.Random,
     settings: Any,
 ) -> None:
-    config = {"hosts": [valkey.url]}
+    config = {"hosts": [valkey_server.url]}
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": layer, "CONFIG": config}}
     before = [worker.figures() for worker in workers]
     async with open_tabs(workers, TABS) as tabs:

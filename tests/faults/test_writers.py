@@ -42,7 +42,8 @@ def site(
 
     def at(server: str) -> Site:
         if server == "valkey":
-            return on_redis(request.getfixturevalue("valkey").port)
+            valkey = request.getfixturevalue("valkey")
+            return on_redis(valkey.port, valkey.number)
         if server == "memcached":
             return on_memcached(request.getfixturevalue("memcached").port)
         file = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db")}

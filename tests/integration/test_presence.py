@@ -11,7 +11,7 @@ import pytest
 
 from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import MAX_META_BYTES, Lease, run
+from sessionstores.backends.base import MAX_META_BYTES, Lease
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
@@ -32,8 +32,7 @@ def cache(request: pytest.FixtureRequest, settings: Any) -> Iterator[None]:
     """The caches on which presence is tried."""
     if request.param == "valkey":
         valkey: Valkey = request.getfixturevalue("valkey")
-        settings.CACHES = on_redis(valkey.port)["CACHES"]
-        run(get_backend(blocking=True).clear())
+        settings.CACHES = on_redis(valkey.port, valkey.number)["CACHES"]
     yield
     # It has connections to this server.
     publisher._publisher.close()

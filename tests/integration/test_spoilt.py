@@ -36,16 +36,13 @@ def spoil(request: pytest.FixtureRequest, settings: Any) -> Iterator[Any]:
         yield spoil_value
         return
     valkey: Valkey = request.getfixturevalue("valkey")
-    settings.CACHES = on_redis(valkey.port)["CACHES"]
-    run(get_backend(blocking=True).clear())
+    settings.CACHES = on_redis(valkey.port, valkey.number)["CACHES"]
 
     def spoil_key() -> None:
         with valkey.client() as client:
             client.set(f"ss:{{{SPOILT}}}:{request.param}:", "junk")
 
     yield spoil_key
-    with valkey.client() as client:
-        client.delete(f"ss:{{{SPOILT}}}:{request.param}:")
     publisher._publisher.close()
     assert not hubs
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.redis import RedisBackend
 from sessionstores.management.commands import sessionstores_doctor
 from tests.servers import Valkey, free_port
 
@@ -228,6 +230,24 @@ def test_server_that_answers_nothing_is_an_error(own_valkey: Valkey) -> None:
         ("error", "cache"),
         ("ok", "channel layer"),
     ]
+
+
+@pytest.mark.parametrize(("slow", "level"), [(1, "ok"), (1_000, "warning")])
+def test_slow_server_is_trouble_and_a_busy_moment_is_not(
+    slow: int, level: str, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def far(self: RedisBackend) -> float:
+        nonlocal asked
+        asked += 1
+        if asked <= slow:
+            time.sleep(0.011)  # noqa: ASYNC251 - it blocks, as a busy process does
+        return 0.0
+
+    monkeypatch.setattr(RedisBackend, "now", far)
+    found = findings(CACHES=redis(own_valkey.url))
+    assert [entry[0] for entry in found if "ound trip" in entry[2]] == [level]
 
 
 def test_full_server_is_trouble_and_says_what_to_do(own_valkey: Valkey) -> None:

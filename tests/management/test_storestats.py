@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
-from pymemcache.client.base import Client
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import ServerInfo, run
@@ -162,9 +160,6 @@ def test_an_unknown_cache_is_a_wrong_argument() -> None:
 
 def test_another_cache_may_be_chosen_and_is_named(place: Shell, memcached: Any) -> None:
     fill()
-    # Other tests use it too.
-    with closing(Client(("127.0.0.1", memcached.port))) as client:
-        client.flush_all(noreply=False)
     other = on_memcached(memcached.port)["CACHES"]["default"]
     with override_settings(CACHES={**settings.CACHES, "other": other}):
         head, sessions, *_ = printed("--cache", "other")

@@ -18,7 +18,7 @@ import threading
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -158,15 +158,19 @@ def here(*arguments: str, **options: Any) -> str:
     return out.getvalue()
 
 
-@contextmanager
-def signalled(number: int, *, after: float) -> Iterator[None]:
-    """Send this process a signal then, unless what it is for has ended before."""
-    timer = threading.Timer(after, os.kill, [os.getpid(), number])
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class Signalling(StringIO):
+    """Output that sends this process a signal, some time after it has so many lines."""
+
+    def __init__(self, number: int, *, lines: int = 1, after: float = 0.0) -> None:
+        super().__init__()
+        self.lines = lines
+        self.timer = threading.Timer(after, os.kill, [os.getpid(), number])
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self.getvalue().count("\n") >= self.lines and not self.timer.ident:
+            self.timer.start()
+        return written
 
 
 def figures(line: str) -> dict[str, Any]:
@@ -561,9 +565,7 @@ def test_loop_names_a_session_that_cannot_be_swept_once(
     spoil(valkey, CODE)
     talk = StringIO()
     arguments = ["--loop", "--interval", "20ms", "--idle", "0", "--json"]
-    with signalled(signal.SIGINT, after=0.3):
-        out = here(*arguments, stderr=talk)
-    assert len(out.splitlines()) > 2
+    here(*arguments, stdout=Signalling(signal.SIGINT, lines=3), stderr=talk)
     assert talk.getvalue().count("cannot be swept") == 1
 
 
@@ -675,17 +677,18 @@ def test_loop_prints_one_object_a_line_and_ends_with_the_first_signal(
 
 def test_loop_keeps_quiet_about_passes_without_anything(place: Shell) -> None:
     fill(CODE, 2)
-    with signalled(signal.SIGINT, after=0.3):
-        out = here("--loop", "--interval", "20ms", "--idle", "0")
-    (line,) = out.splitlines()
+    out = Signalling(signal.SIGINT, after=0.3)
+    here("--loop", "--interval", "20ms", "--idle", "0", stdout=out)
+    (line,) = out.getvalue().splitlines()
     assert line.startswith("Removed 2 participants")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_the_wait_for_the_next_pass(place: Shell, number: int) -> None:
-    with signalled(number, after=0.3):
-        out = here("--loop", "--interval", "1h", "--json")
-    assert len(out.splitlines()) == 1
+    # It waits by then; if not, it is not to wait at all.
+    out = Signalling(number, after=0.1)
+    here("--loop", "--interval", "1h", "--json", stdout=out)
+    assert len(out.getvalue().splitlines()) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -773,7 +776,7 @@ def test_documentation_lists_each_option_and_no_other() -> None:
 def test_task_in_the_documentation_sweeps_and_sees_to_the_next_one(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = pytest.importorskip("django.tasks", reason="Needs Django 6.0.")
+    tasks = pytest.importorskip("django.tasks", reason="Django 6 is not installed")
     dummy = "django.tasks.backends.dummy.DummyBackend"
     settings.TASKS = {"default": {"BACKEND": dummy}}
     text = (ROOT / "docs" / "sweeping.md").read_text()

@@ -18,7 +18,7 @@ import pytest
 from tests.demo_process import DemoProcess, until
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="Signals to a process differ on Windows"
+    sys.platform == "win32", reason="signals to a process differ on Windows"
 )
 
 Start = Callable[..., DemoProcess]

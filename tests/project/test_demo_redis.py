@@ -18,7 +18,7 @@ from tests.project.test_demo import Visitor
 from tests.servers import Valkey
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="Signals to a process differ on Windows"
+    sys.platform == "win32", reason="signals to a process differ on Windows"
 )
 
 Start = Callable[..., DemoRedisProcess]

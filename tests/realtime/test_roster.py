@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -398,7 +397,6 @@ def test_what_is_due_when_a_loop_ends_is_not_begun(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.SESSIONSTORES = {"LEAVE_GRACE": 0}
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
 
     async def far(*args: Any) -> list[StoreKey]:
         await asyncio.sleep(0.01)
@@ -407,10 +405,13 @@ def test_what_is_due_when_a_loop_ends_is_not_begun(
     monkeypatch.setattr(type(get_backend(blocking=False)), "reap", far)
 
     async def end_slowly() -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         try:
             await asyncio.Event().wait()
         finally:
-            time.sleep(0.05)  # noqa: ASYNC251 - it falls due after all were cancelled
+            # It falls due after all were cancelled.
+            monkeypatch.setattr(loop, "time", lambda: now + 60)
 
     async def leave() -> asyncio.Task[None]:
         task = asyncio.create_task(end_slowly())

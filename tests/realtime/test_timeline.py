@@ -433,7 +433,7 @@ print("as it should")
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Needs fork.")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_child_begins_with_nothing_and_an_open_lock() -> None:
     finished = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning", "-c", FORK],

@@ -380,7 +380,7 @@ print("as it should")
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Needs fork.")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.parametrize(
     ("body", "warnings"),
     [

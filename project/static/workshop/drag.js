@@ -5,6 +5,8 @@ const THRESHOLD = 6; // px; less is a click with an unsteady hand
 export function draggable(node, { start, over, drop }) {
   node.addEventListener("pointerdown", (down) => {
     if (down.button !== 0 || down.pointerType === "touch") return;
+    // By the screen: the page may scroll beneath a hand that keeps still.
+    const { screenX, screenY } = down;
     const done = new AbortController();
     const { signal } = done;
     let dragging = false;
@@ -24,7 +26,8 @@ export function draggable(node, { start, over, drop }) {
 
     addEventListener("pointermove", (event) => {
       const [x, y] = [event.clientX - down.clientX, event.clientY - down.clientY];
-      if (!dragging && Math.hypot(x, y) < THRESHOLD) return;
+      const moved = Math.hypot(event.screenX - screenX, event.screenY - screenY);
+      if (!dragging && moved < THRESHOLD) return;
       if (!dragging) {
         dragging = true;
         node.setAttribute("data-dragging", "");

@@ -25,6 +25,15 @@ function glide(cards, change) {
   }
 }
 
+// Make `wanted` the children of `list`. What can stay is not touched: a node that is taken out, even for a moment, loses
+// the focus, and the click of a button that is pressed just then.
+function arrange(list, wanted) {
+  for (const node of [...list.children]) if (!wanted.includes(node)) node.remove();
+  wanted.forEach((node, at) => {
+    if (list.children[at] !== node) list.insertBefore(node, list.children[at] ?? null);
+  });
+}
+
 // `put(card, zone)` is called when a card shall go somewhere, `say(text)` when a screen reader should know.
 export function createTable(root, titles, put, say) {
   const cards = new Map(Object.keys(titles).map((id) => [id, createCard(id)]));
@@ -42,9 +51,10 @@ export function createTable(root, titles, put, say) {
       start: () => pick(id, { silently: true }),
       over: (x, y) => mark(zoneAt(x, y)),
       drop: (x, y) => {
-        const zone = zoneAt(x, y);
+        const [zone, home] = [zoneAt(x, y), zoneOf(id)];
         mark();
-        if (zone && zone !== zoneOf(id)) place(id, zone);
+        // The step it was taken up in may be over.
+        if (zone && home && zone !== home) place(id, zone);
         else pick(null);
       },
     });
@@ -117,8 +127,6 @@ export function createTable(root, titles, put, say) {
 
   function build(next) {
     step = next;
-    picked = null;
-    root.removeAttribute("data-picking");
     zones = [step.pool, ...step.zones].map(createZone);
     const targets = element("div", { className: "targets" }, ...zones.slice(1).map(({ node }) => node));
     root.dataset.action = step.action;
@@ -132,15 +140,10 @@ export function createTable(root, titles, put, say) {
       if (next !== step) build(next);
       step.layout(board).forEach((ids, index) => {
         const { list, count } = zones[index];
-        const wanted = ids.map((id) => cards.get(id));
-        const same = wanted.length === list.childElementCount && wanted.every((node, at) => node === list.children[at]);
-        if (!same) list.replaceChildren(...wanted);
+        arrange(list, ids.map((id) => cards.get(id)));
         count.textContent = ids.length;
       });
-      for (const [id, node] of cards) {
-        node.firstChild.style.transform = "";
-        node.firstChild.toggleAttribute("data-waiting", waiting.has(id));
-      }
+      for (const [id, node] of cards) node.firstChild.toggleAttribute("data-waiting", waiting.has(id));
       if (picked) {
         if (zoneOf(picked)) pick(picked, { silently: true });
         else pick(null, { silently: true });
