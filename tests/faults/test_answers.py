@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-from sessionstores.protocol import SUBPROTOCOL
 from websockets.asyncio.client import ClientConnection, connect
 
+from sessionstores import Participant
 from sessionstores.backends import get_backend
-from sessionstores.participants import Participant
+from sessionstores.realtime.protocol import SUBPROTOCOL
 from tests.servers import Valkey
 
 from .sites import on_redis

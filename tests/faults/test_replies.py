@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sessionstores.backends.redis_commands import SOON
-from sessionstores.revs import RING_LENGTH
 
+from sessionstores.backends.redis.scripts import SOON
 from sessionstores.exceptions import Conflict, StoreUnavailable
 from sessionstores.manager import stores
+from sessionstores.state.revisions import RING_LENGTH
 from tests.servers import Server
 
 from . import writers

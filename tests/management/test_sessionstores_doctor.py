@@ -18,7 +18,7 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from sessionstores.backends.locmem import LocMemBackend
-from sessionstores.backends.redis import RedisBackend
+from sessionstores.backends.redis.backend import RedisBackend
 from sessionstores.management.commands import sessionstores_doctor
 from tests.servers import Valkey, free_port
 
