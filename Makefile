@@ -6,6 +6,7 @@
 #   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
 #   make lint                     judge style, types, layers, migrations, settings
 #   make bench                    print the figures beside their floors
+#   make trace                    count a dispatch's and a frame's calls, files and changes
 #   make soak                     watch memory for three minutes, or longer: HOURS=24
 #   make test VENV=.venv-3.13 PYTHON=python3.13 DJANGO='Django>=6.1,<6.2'
 
@@ -24,7 +25,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
 
-.PHONY: help demo demo-redis test faults lint bench soak clean
+.PHONY: help demo demo-redis test faults lint bench trace soak clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -45,7 +46,7 @@ test: $(VENV)/.dev
 # One after the other: they measure how long an outage lasts.
 faults: $(VENV)/.dev
 	SESSIONSTORES_FAULTS=full $(BIN)/python -m pytest --randomly-dont-reorganize \
-		-o faulthandler_timeout=900 $(or $(ARGS),tests/faults tests/backends)
+		-o faulthandler_timeout=900 $(or $(ARGS),tests/faults tests/backends tests/contract)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -62,11 +63,14 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
+trace: $(VENV)/.dev
+	@$(BIN)/python benchmarks/trace.py $(ARGS)
+
 soak: $(VENV)/.dev
 	PYTHONPATH=. $(BIN)/python benchmarks/soak.py $(if $(HOURS),--hours $(HOURS)) $(ARGS)
 
 clean:
-	rm -rf .venv* .coverage .*_cache .hypothesis build dist
+	rm -rf .venv* .nox .coverage .*_cache .hypothesis build dist
 
 $(VENV)/.python:
 	@command -v $(PYTHON) >/dev/null || \

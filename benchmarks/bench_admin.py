@@ -25,7 +25,7 @@ from django.test import Client, override_settings  # noqa: E402
 
 from benchmarks.states import Board  # noqa: E402
 from sessionstores import conf, stores  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 
 ROUNDS = 9
 AIM_MS = 300

@@ -18,8 +18,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
 from benchmarks.states import Board  # noqa: E402
-from sessionstores import Participant, signals, stores  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
+from sessionstores import Participant, event_bus, stores  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab  # noqa: E402
 
 ROUNDS = 7
@@ -55,9 +55,9 @@ async def deliver(code: str) -> float:
     arrived: asyncio.Queue[float] = asyncio.Queue()
     spent = 0.0
 
-    def note(event: signals.Event) -> None:
+    def note(event: event_bus.Event) -> None:
         nonlocal committed
-        assert isinstance(event, signals.Change)
+        assert isinstance(event, event_bus.Change)
         assert event.operations
         committed = time.perf_counter()
 
@@ -68,7 +68,7 @@ async def deliver(code: str) -> float:
     tab = Tab(Participant(code, "alice").token())
     await tab.connect()
     tab.heard = heard
-    signals.outlet.subscribers.insert(0, note)
+    event_bus.bus.subscribers.insert(0, note)
     board = stores.get(Board, code, "alice")
     for turn in range(TURNS):
         await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
@@ -76,7 +76,7 @@ async def deliver(code: str) -> float:
         tab.inbox.clear()
         if not turn % 100:
             tab.say({"type": "pong", "visible": True})
-    signals.outlet.subscribers.remove(note)
+    event_bus.bus.subscribers.remove(note)
     await tab.drop()
     return spent / TURNS
 

@@ -7,7 +7,7 @@ import msgspec
 from _rows import Row, interleaved, show
 from _states import BOARD_1K, BOARD_10K
 
-from sessionstores.patch import Json, apply, diff
+from sessionstores.state.patch import Json, apply, diff
 
 ROUNDS = 15
 # As many calls as take about as long as one of the library's at 10 KB.

@@ -16,8 +16,8 @@ django.setup()
 
 from django.core.cache.backends.locmem import LocMemCache  # noqa: E402
 
-from sessionstores import State, action, field, signals, stores  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
+from sessionstores import State, action, event_bus, field, stores  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 
 ROUNDS = 7
 CALLS = 2_000
@@ -39,9 +39,9 @@ class Cards(State):
         self.piles[pile].insert(0, self.piles[origin].pop(0))
 
 
-def diff(event: signals.Event) -> None:
+def diff(event: event_bus.Event) -> None:
     """Make the patch, as delivery does when another tab is open."""
-    if isinstance(event, signals.Change):
+    if isinstance(event, event_bus.Change):
         assert event.operations
 
 
@@ -86,7 +86,7 @@ def main() -> None:
         cache.set("board", BOARD_1K)
         cards = stores.get(Cards, stores.create_session(), "alice")
         assert cards.state
-        signals.outlet.subscribers.append(diff)
+        event_bus.bus.subscribers.append(diff)
         medians = interleaved(
             ROUNDS,
             floor=lambda: get_and_set(cache),

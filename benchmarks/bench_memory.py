@@ -22,8 +22,8 @@ from benchmarks.states import Board  # noqa: E402
 from sessionstores import stores  # noqa: E402
 from sessionstores.backends import get_backend  # noqa: E402
 from sessionstores.backends.base import run  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
-from sessionstores.timeline import timeline  # noqa: E402
+from sessionstores.realtime.timeline import timeline  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 
 IDLE_PARTICIPANTS = 10_000
 CONNECTIONS = 500

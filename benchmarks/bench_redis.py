@@ -29,8 +29,8 @@ from benchmarks.states import Board  # noqa: E402
 from sessionstores import stores  # noqa: E402
 from sessionstores.backends import get_backend  # noqa: E402
 from sessionstores.backends.base import run  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
-from sessionstores.store import Store  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
+from sessionstores.store.store import Store  # noqa: E402
 
 ROUNDS = 7
 CALLS = 500

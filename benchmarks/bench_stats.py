@@ -22,8 +22,8 @@ from benchmarks.states import Board  # noqa: E402
 from sessionstores import stores  # noqa: E402
 from sessionstores.backends import get_backend  # noqa: E402
 from sessionstores.backends.base import run  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
-from sessionstores.stats import gather  # noqa: E402
+from sessionstores.monitoring.stats import gather  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 
 PER_SESSION = 50
 FEW, MANY = 10, 10_000

@@ -24,9 +24,9 @@ from benchmarks.states import Board  # noqa: E402
 from sessionstores import stores  # noqa: E402
 from sessionstores.backends import get_backend  # noqa: E402
 from sessionstores.backends.base import run  # noqa: E402
-from sessionstores.lastsweep import Sweep  # noqa: E402
-from sessionstores.series import sample  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
+from sessionstores.monitoring.history import sample  # noqa: E402
+from sessionstores.monitoring.sweeps import Sweep  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 
 PER_SESSION = 50
 IDLE = (1_000, 10_000, 100_000)

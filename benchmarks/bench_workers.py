@@ -28,8 +28,8 @@ django.setup()
 from django.test import override_settings  # noqa: E402
 
 from benchmarks.states import Board  # noqa: E402
-from sessionstores import Participant, signals, stores  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
+from sessionstores import Participant, event_bus, stores  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab  # noqa: E402
 from tests.servers import Valkey  # noqa: E402
 
@@ -193,20 +193,20 @@ async def commit(pipe: Connection, url: str) -> float:
     """
     committed = 0.0
 
-    def note(event: signals.Event) -> None:
+    def note(event: event_bus.Event) -> None:
         nonlocal committed
-        assert isinstance(event, signals.Change)
+        assert isinstance(event, event_bus.Change)
         assert event.operations
         committed = time.perf_counter()
 
     spent = 0.0
     with over_redis(url), registry.isolated(Board):
         board = stores.get(Board, CODE, "alice")
-        signals.outlet.subscribers.insert(0, note)
+        event_bus.bus.subscribers.insert(0, note)
         for turn in range(TURNS):
             await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
             spent += await asyncio.to_thread(pipe.recv) - committed
-        signals.outlet.subscribers.remove(note)
+        event_bus.bus.subscribers.remove(note)
     pipe.send("enough")
     return spent / TURNS
 

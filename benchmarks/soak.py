@@ -33,9 +33,9 @@ from benchmarks.states import CARDS, Board  # noqa: E402
 from sessionstores import Participant, stores  # noqa: E402
 from sessionstores.backends import get_backend  # noqa: E402
 from sessionstores.backends.locmem import LocMemBackend  # noqa: E402
-from sessionstores.state import registry  # noqa: E402
-from sessionstores.stats import resident  # noqa: E402
-from sessionstores.units import size, span  # noqa: E402
+from sessionstores.humanize import size, span  # noqa: E402
+from sessionstores.monitoring.stats import resident  # noqa: E402
+from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab, settle  # noqa: E402
 
 SESSIONS = 6

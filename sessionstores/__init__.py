@@ -21,15 +21,11 @@ from .exceptions import (
 )
 from .keys import StoreKey
 from .manager import stores
-from .participants import (
-    Participant,
-    ParticipantRequiredMixin,
-    ajoin,
-    join,
-    participant_required,
-)
-from .state import State, action, field, injected
-from .store import Snapshot, Store
+from .participants.decorators import ParticipantRequiredMixin, participant_required
+from .participants.joining import ajoin, join
+from .participants.participant import Participant
+from .state.declaration import State, action, field, injected
+from .store.store import Snapshot, Store
 
 __version__ = "0.1.0.dev0"
 

@@ -16,6 +16,8 @@ class SessionStoresConfig(AppConfig):
 
     def ready(self) -> None:
         """Import what registers itself, then every app's `states`."""
-        from . import autosweep, broadcast, checks, deployment  # noqa: F401
+        from .checks import deployment, settings  # noqa: F401
+        from .realtime import publisher  # noqa: F401
+        from .sessions import autosweep  # noqa: F401
 
         autodiscover_modules("states")

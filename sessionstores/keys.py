@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .exceptions import InvalidKey
@@ -118,3 +119,12 @@ def cache_key(prefix: str, session: str, kind: str, name: str = "") -> str:
 def shared_key(prefix: str, kind: str, name: str) -> str:
     """Return the key of something that belongs to no session: `ss:reg:7`."""
     return f"{prefix}:{kind}:{name}"
+
+
+def keys_of_records(prefix: str, names: Iterable[str]) -> list[StoreKey]:
+    """Return whose records these cache keys are; what is no record's is left out."""
+    pattern = re.compile(
+        re.escape(prefix) + r":\{([A-Z0-9]{6})\}:(?:s:|p:([a-zA-Z0-9_-]{1,64}))"
+    )
+    matches = filter(None, map(pattern.fullmatch, names))
+    return [StoreKey(match[1], match[2] or SESSION) for match in matches]

@@ -9,16 +9,16 @@ from weakref import WeakValueDictionary
 
 from django.utils.asyncio import async_unsafe
 
-from . import sessions
 from .backends import get_backend
 from .backends.base import run
 from .exceptions import InvalidKey
 from .keys import SESSION, StoreKey, check_code, check_participant
-from .presence import Attendee, attendance
-from .state import State, get_state
-from .stats import Stats, gather
-from .store import Store
-from .sweeper import Pace, Sweep, sweep
+from .monitoring.stats import Stats, gather
+from .sessions import lifecycle
+from .sessions.presence import Attendee, attendance
+from .sessions.sweeper import Sweep, SweepLimits, sweep
+from .state.declaration import State, get_state
+from .store.store import Store
 
 S = TypeVar("S", bound=State)
 
@@ -83,11 +83,11 @@ class StoreManager:
         The session stays at least `keep` seconds, used or not. Raises `LimitReached`
         past `MAX_SESSIONS`.
         """
-        return run(sessions.create(get_backend(blocking=True), label=label, keep=keep))
+        return run(lifecycle.create(get_backend(blocking=True), label=label, keep=keep))
 
     async def acreate_session(self, *, label: str = "", keep: float = 0) -> str:
         """See `create_session`."""
-        return await sessions.create(
+        return await lifecycle.create(
             get_backend(blocking=False), label=label, keep=keep
         )
 
@@ -98,12 +98,12 @@ class StoreManager:
         False if there was none.
         """
         key = StoreKey(session, check_participant(participant))
-        return run(sessions.cleanup_participant(get_backend(blocking=True), key))
+        return run(lifecycle.cleanup_participant(get_backend(blocking=True), key))
 
     async def acleanup_participant(self, session: str, participant: str) -> bool:
         """See `cleanup_participant`."""
         key = StoreKey(session, check_participant(participant))
-        return await sessions.cleanup_participant(get_backend(blocking=False), key)
+        return await lifecycle.cleanup_participant(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await acleanup_session() instead.")
     def cleanup_session(self, session: str) -> int:
@@ -111,12 +111,12 @@ class StoreManager:
 
         Returns how many participants it had.
         """
-        return run(sessions.cleanup(get_backend(blocking=True), check_code(session)))
+        return run(lifecycle.cleanup(get_backend(blocking=True), check_code(session)))
 
     async def acleanup_session(self, session: str) -> int:
         """See `cleanup_session`."""
         backend = get_backend(blocking=False)
-        return await sessions.cleanup(backend, check_code(session))
+        return await lifecycle.cleanup(backend, check_code(session))
 
     @async_unsafe("Inside an event loop: await aend_session() instead.")
     def end_session(self, session: str) -> int:
@@ -124,11 +124,11 @@ class StoreManager:
 
         Returns how many participants it had.
         """
-        return run(sessions.end(get_backend(blocking=True), check_code(session)))
+        return run(lifecycle.end(get_backend(blocking=True), check_code(session)))
 
     async def aend_session(self, session: str) -> int:
         """See `end_session`."""
-        return await sessions.end(get_backend(blocking=False), check_code(session))
+        return await lifecycle.end(get_backend(blocking=False), check_code(session))
 
     @async_unsafe("Inside an event loop: await arevoke() instead.")
     def revoke(self, session: str, participant: str | None = None) -> None:
@@ -137,12 +137,12 @@ class StoreManager:
         Open connections are closed.
         """
         key = StoreKey(session, participant or SESSION)
-        run(sessions.revoke(get_backend(blocking=True), key))
+        run(lifecycle.revoke(get_backend(blocking=True), key))
 
     async def arevoke(self, session: str, participant: str | None = None) -> None:
         """See `revoke`."""
         key = StoreKey(session, participant or SESSION)
-        await sessions.revoke(get_backend(blocking=False), key)
+        await lifecycle.revoke(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await asend() instead.")
     def send(self, session: str, data: Any, participant: str | None = None) -> None:
@@ -152,14 +152,14 @@ class StoreManager:
         not JSON.
         """
         key = StoreKey(session, participant or SESSION)
-        run(sessions.send(get_backend(blocking=True), key, data))
+        run(lifecycle.send(get_backend(blocking=True), key, data))
 
     async def asend(
         self, session: str, data: Any, participant: str | None = None
     ) -> None:
         """See `send`."""
         key = StoreKey(session, participant or SESSION)
-        await sessions.send(get_backend(blocking=False), key, data)
+        await lifecycle.send(get_backend(blocking=False), key, data)
 
     @async_unsafe("Inside an event loop: await adisconnect() instead.")
     def disconnect(self, session: str, participant: str | None = None) -> None:
@@ -168,12 +168,12 @@ class StoreManager:
         Tokens stay good: whoever reloads the page is back. See also `revoke`.
         """
         key = StoreKey(session, participant or SESSION)
-        run(sessions.disconnect(get_backend(blocking=True), key))
+        run(lifecycle.disconnect(get_backend(blocking=True), key))
 
     async def adisconnect(self, session: str, participant: str | None = None) -> None:
         """See `disconnect`."""
         key = StoreKey(session, participant or SESSION)
-        await sessions.disconnect(get_backend(blocking=False), key)
+        await lifecycle.disconnect(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await aextend() instead.")
     def extend(self, session: str, seconds: float) -> bool:
@@ -182,34 +182,34 @@ class StoreManager:
         False if it is kept longer anyway. Raises `UnknownSession`.
         """
         code = check_code(session)
-        return run(sessions.extend(get_backend(blocking=True), code, seconds))
+        return run(lifecycle.extend(get_backend(blocking=True), code, seconds))
 
     async def aextend(self, session: str, seconds: float) -> bool:
         """See `extend`."""
         code = check_code(session)
-        return await sessions.extend(get_backend(blocking=False), code, seconds)
+        return await lifecycle.extend(get_backend(blocking=False), code, seconds)
 
     @async_unsafe("Inside an event loop: await alock() instead.")
     def lock(self, session: str) -> None:
         """Refuse newcomers: `SessionLocked`. Raises `UnknownSession`."""
         code = check_code(session)
-        run(sessions.set_locked(get_backend(blocking=True), code, locked=True))
+        run(lifecycle.set_locked(get_backend(blocking=True), code, locked=True))
 
     async def alock(self, session: str) -> None:
         """See `lock`."""
         code = check_code(session)
-        await sessions.set_locked(get_backend(blocking=False), code, locked=True)
+        await lifecycle.set_locked(get_backend(blocking=False), code, locked=True)
 
     @async_unsafe("Inside an event loop: await aunlock() instead.")
     def unlock(self, session: str) -> None:
         """Take newcomers again. Raises `UnknownSession`."""
         code = check_code(session)
-        run(sessions.set_locked(get_backend(blocking=True), code, locked=False))
+        run(lifecycle.set_locked(get_backend(blocking=True), code, locked=False))
 
     async def aunlock(self, session: str) -> None:
         """See `unlock`."""
         code = check_code(session)
-        await sessions.set_locked(get_backend(blocking=False), code, locked=False)
+        await lifecycle.set_locked(get_backend(blocking=False), code, locked=False)
 
     @async_unsafe("Inside an event loop: await areset() instead.")
     def reset(self, session: str, participant: str) -> bool:
@@ -219,12 +219,12 @@ class StoreManager:
         and a return, and nobody is sent away.
         """
         key = StoreKey(session, check_participant(participant))
-        return run(sessions.reset(get_backend(blocking=True), key))
+        return run(lifecycle.reset(get_backend(blocking=True), key))
 
     async def areset(self, session: str, participant: str) -> bool:
         """See `reset`."""
         key = StoreKey(session, check_participant(participant))
-        return await sessions.reset(get_backend(blocking=False), key)
+        return await lifecycle.reset(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await asweep() instead.")
     def sweep(
@@ -262,7 +262,7 @@ class StoreManager:
                 participant=participant,
                 dry_run=dry_run,
                 orphans=orphans,
-                pace=Pace(batch_size, pause, max_seconds),
+                pace=SweepLimits(batch_size, pause, max_seconds),
                 progress=progress,
             )
         )
@@ -288,7 +288,7 @@ class StoreManager:
             participant=participant,
             dry_run=dry_run,
             orphans=orphans,
-            pace=Pace(batch_size, pause, max_seconds),
+            pace=SweepLimits(batch_size, pause, max_seconds),
             progress=progress,
         )
 

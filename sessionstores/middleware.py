@@ -10,7 +10,8 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from .participants import Participant, aresolve, resolve
+from .participants.joining import aresolve, resolve
+from .participants.participant import Participant
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.urls import path
 
-from .consumers import StoreConsumer
-from .nudge import STAFF_PATH, StaffConsumer
-from .participants import WEBSOCKET_PATH
+from .participants.participant import WEBSOCKET_PATH
+from .realtime.consumers import StoreConsumer
+from .realtime.staff import STAFF_PATH, StaffConsumer
 
 _tabs: Any = StoreConsumer.as_asgi()
 _staff: Any = StaffConsumer.as_asgi()

@@ -14,12 +14,12 @@ import pytest
 from channels.layers import channel_layers
 from django.test import override_settings
 
-from sessionstores.alerts import told
-from sessionstores.autosweep import autosweep
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.series import taken_until
-from sessionstores.timeline import timeline
+from sessionstores.monitoring.alerts import told
+from sessionstores.monitoring.history import taken_until
+from sessionstores.realtime.timeline import timeline
+from sessionstores.sessions.autosweep import autosweep
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 from tests.skips import pytest_terminal_summary as pytest_terminal_summary
 
@@ -29,7 +29,7 @@ TESTS = Path(__file__).parent
 BROWSER_TESTS = TESTS / "browser"
 # Files with few tests that take long: begun last, they would keep one process busy
 # while the others have nothing left to do.
-LONG = ("browser", "faults", "test_demo", "test_sweepstores", "integration")
+LONG = ("browser", "faults", "project", "management/test_sweepstores", "integration")
 # One for each test that asks for one; a server makes them as they are used.
 DATABASES = 10_000
 unused_databases = itertools.count(1)

@@ -11,8 +11,8 @@ from typing import Any
 
 from channels.testing import WebsocketCommunicator
 
-from sessionstores.consumers import StoreConsumer
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
+from sessionstores.realtime.consumers import StoreConsumer
 
 CODE = "K7Q2ZD"
 ORIGIN = (b"origin", b"http://testserver")

@@ -10,8 +10,8 @@ from pathlib import Path
 from django.apps import apps
 from django.core.checks.registry import registry
 
-from sessionstores.signals import outlet
-from sessionstores.state import get_state
+from sessionstores.event_bus import bus
+from sessionstores.state.declaration import get_state
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,8 +65,8 @@ def test_app_has_a_name_that_people_read() -> None:
 
 
 def test_delivery_hears_of_commits_once() -> None:
-    names = [subscriber.__module__ for subscriber in outlet.subscribers]
-    assert names.count("sessionstores.broadcast") == 1
+    names = [subscriber.__module__ for subscriber in bus.subscribers]
+    assert names.count("sessionstores.realtime.publisher") == 1
 
 
 def test_checks_are_registered() -> None:

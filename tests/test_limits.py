@@ -21,7 +21,7 @@ from sessionstores import (
     stores,
 )
 from sessionstores.backends import get_backend
-from sessionstores.protocol import Close
+from sessionstores.realtime.protocol import Close
 from tests.caches import KINDS, cache_on
 from tests.workshop.states import Agenda, Board
 

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 
-from sessionstores import InvalidKey, LimitReached, SessionEnded, UnknownState, signals
+from sessionstores import (
+    InvalidKey,
+    LimitReached,
+    SessionEnded,
+    UnknownState,
+    event_bus,
+    signals,
+)
 from sessionstores.backends import get_backend
 from sessionstores.keys import CODE_ALPHABET
 from sessionstores.manager import stores
@@ -32,10 +39,10 @@ BAD_IDS = ["", "*", "+", "a:b", "bob\n", "a b", "é", "x" * 65, "{x}", "a/b"]
 @pytest.fixture
 def events() -> Any:
     """Everything that is published to delivery during a test."""
-    seen: list[signals.Event] = []
-    signals.outlet.subscribers.append(seen.append)
+    seen: list[event_bus.Event] = []
+    event_bus.bus.subscribers.append(seen.append)
     yield seen
-    signals.outlet.subscribers.remove(seen.append)
+    event_bus.bus.subscribers.remove(seen.append)
 
 
 @pytest.fixture
@@ -161,7 +168,7 @@ def test_cleanup_of_a_participant_leaves_the_others(events: list[Any]) -> None:
     assert alice.peek() is None
     assert bob.state.notes == "mine"
     assert alice.state.notes == ""
-    removals = [event for event in events if isinstance(event, signals.Removal)]
+    removals = [event for event in events if isinstance(event, event_bus.Removal)]
     assert [(str(event.key), event.reason) for event in removals] == [
         ("K7Q2ZD:alice", "cleanup")
     ]
@@ -222,7 +229,7 @@ def test_an_ended_session_stays_closed(events: list[Any]) -> None:
             call()
     assert board.peek() is None
     assert stores.sessions() == []
-    reasons = [event.reason for event in events if isinstance(event, signals.Removal)]
+    reasons = [event.reason for event in events if isinstance(event, event_bus.Removal)]
     assert reasons == ["ended", "ended"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template import engines
@@ -14,17 +15,15 @@ from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
 
-from sessionstores import participants
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
-from sessionstores.participants import (
-    Participant,
+from sessionstores.participants.decorators import (
     ParticipantRequiredMixin,
-    ajoin,
-    join,
     participant_required,
 )
+from sessionstores.participants.joining import ajoin, join
+from sessionstores.participants.participant import Participant
 
 pytestmark = [
     pytest.mark.urls(__name__),
@@ -282,8 +281,8 @@ def test_participant_required_says_that_it_needs_the_middleware(
 def test_decorated_view_keeps_its_name_and_kind() -> None:
     assert private.__name__ == "private"
     assert aprivate.__name__ == "aprivate"
-    assert participants.iscoroutinefunction(aprivate)
-    assert not participants.iscoroutinefunction(private)
+    assert iscoroutinefunction(aprivate)
+    assert not iscoroutinefunction(private)
 
 
 def test_request_stays_what_it_was() -> None:

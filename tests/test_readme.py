@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sessionstores.state import registry
+from sessionstores.state.declaration import registry
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()

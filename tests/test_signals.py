@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.dispatch import Signal
 
-from sessionstores import ActionRejected, signals, stores
+from sessionstores import ActionRejected, event_bus, signals, stores
 from sessionstores.keys import StoreKey
-from sessionstores.patch import apply
+from sessionstores.state.patch import apply
 from tests.workshop.states import Board
 
 
@@ -111,22 +111,24 @@ def test_a_receiver_that_fails_breaks_neither_the_commit_nor_the_others(
 def test_a_subscriber_that_fails_is_logged_and_the_next_one_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    told: list[signals.Event] = []
+    told: list[event_bus.Event] = []
 
-    def fail(event: signals.Event) -> None:
+    def fail(event: event_bus.Event) -> None:
         raise RuntimeError("no delivery today")
 
-    signals.outlet.subscribers[:0] = [fail, told.append]
+    event_bus.bus.subscribers[:0] = [fail, told.append]
     try:
         stores.get(Board, "K7Q2ZD", "alice").dispatch(Board.note, "kept")
     finally:
-        del signals.outlet.subscribers[:2]
-    assert [type(event) for event in told] == [signals.Change]
+        del event_bus.bus.subscribers[:2]
+    assert [type(event) for event in told] == [event_bus.Change]
     assert "no delivery today" in caplog.text
 
 
-def change(before: dict[str, bytes], after: dict[str, bytes | None]) -> signals.Change:
-    return signals.Change(
+def change(
+    before: dict[str, bytes], after: dict[str, bytes | None]
+) -> event_bus.Change:
+    return event_bus.Change(
         StoreKey("K7Q2ZD", "alice"), "7f3a.1-00000000", "7f3a.2-00000000", before, after
     )
 

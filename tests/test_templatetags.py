@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from tests.workshop.states import Board
 
 

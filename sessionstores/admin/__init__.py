@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from .dashboard import LiveSessionAdmin as LiveSessionAdmin
+from .options import LiveSessionAdmin as LiveSessionAdmin

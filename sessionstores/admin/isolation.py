@@ -10,12 +10,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..backends.base import EVERYONE, Lease, ParticipantInfo
-from ..connection import Connection
-from ..hub import hubs
 from ..keys import SESSION, StoreKey
+from ..realtime.connection import Connection
+from ..realtime.hub import hubs
 
 
-class Probe(NamedTuple):
+class IsolationProbe(NamedTuple):
     """One question, whether all is well, and the answer in words."""
 
     name: str
@@ -25,7 +25,7 @@ class Probe(NamedTuple):
 
 def probe(
     code: str, participants: Sequence[ParticipantInfo], leases: Sequence[Lease]
-) -> list[Probe]:
+) -> list[IsolationProbe]:
     """Return what three looks find; they ask nothing of the cache beyond the arguments.
 
     A rev is drawn at random for every commit of one record, so two participants at the
@@ -42,19 +42,19 @@ def probe(
     return [_records(participants), _connections(code, leases, tabs), _objects(tabs)]
 
 
-def _records(participants: Sequence[ParticipantInfo]) -> Probe:
+def _records(participants: Sequence[ParticipantInfo]) -> IsolationProbe:
     counts = Counter(str(each.rev) for each in participants)
     shared = sorted(each.id for each in participants if counts[str(each.rev)] > 1)
     if shared:
         text = _("The same record for %(ids)s") % {"ids": ", ".join(shared[:5])}
     else:
         text = _("No two at the same revision")
-    return Probe(_("Records"), not shared, text)
+    return IsolationProbe(_("Records"), not shared, text)
 
 
 def _connections(
     code: str, leases: Sequence[Lease], tabs: Sequence[Connection]
-) -> Probe:
+) -> IsolationProbe:
     astray = {
         lease.key.participant
         for lease in leases
@@ -76,10 +76,10 @@ def _connections(
         }
     else:
         text = _("Each follows its own")
-    return Probe(_("Connections"), not astray, text)
+    return IsolationProbe(_("Connections"), not astray, text)
 
 
-def _objects(tabs: Sequence[Connection]) -> Probe:
+def _objects(tabs: Sequence[Connection]) -> IsolationProbe:
     owners: dict[int, set[str]] = {}
     names = {tab.id: tab.key.participant for tab in tabs}
     for tab in tabs:
@@ -98,7 +98,7 @@ def _objects(tabs: Sequence[Connection]) -> Probe:
             "%(count)d tabs of the process that answers share none",
             len(tabs),
         ) % {"count": len(tabs)}
-    return Probe(_("Objects"), not shared, text)
+    return IsolationProbe(_("Objects"), not shared, text)
 
 
 def _is_own(owner: StoreKey, key: StoreKey) -> bool:

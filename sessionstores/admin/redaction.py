@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 from django.utils.crypto import salted_hmac
 
-from .. import codec
 from ..backends.base import Record
 from ..keys import StoreKey
-from ..state import get_state
+from ..state import codec
+from ..state.declaration import get_state
 
 MASK = "••••••"
 

@@ -27,8 +27,11 @@ _NEVER = {
 # what its backend needs beside Django: the package and our extra of that name.
 _BACKENDS = {
     "django.core.cache.backends.locmem.LocMemCache": ("locmem.LocMemBackend", None),
-    "django.core.cache.backends.redis.RedisCache": ("redis.RedisBackend", "redis"),
-    "django_redis.cache.RedisCache": ("redis.RedisBackend", "redis"),
+    "django.core.cache.backends.redis.RedisCache": (
+        "redis.backend.RedisBackend",
+        "redis",
+    ),
+    "django_redis.cache.RedisCache": ("redis.backend.RedisBackend", "redis"),
     "django.core.cache.backends.memcached.BaseMemcachedCache": (
         "memcached.MemcachedBackend",
         "memcached",
@@ -70,7 +73,7 @@ def _backend_class(alias: str) -> type[Backend]:
         )
     path = settings.CACHES[alias].get("BACKEND")
     if places_redis(conf.get().redis):
-        return _loaded(alias, path, "redis.RedisBackend", "redis")
+        return _loaded(alias, path, "redis.backend.RedisBackend", "redis")
     try:
         cls = _cache_class(path)
     except InvalidCacheBackendError as error:

@@ -18,9 +18,9 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from ..keys import StoreKey
-from ..revs import Rev
+from ..state.revisions import Rev
 from .base_connections import Connectivity
-from .values import (
+from .types import (
     ACTIVITY_MINUTES,
     CLIENT_MEMORY,
     EVERYONE,
@@ -35,7 +35,7 @@ from .values import (
     ParticipantInfo,
     Record,
     Removed,
-    Server,
+    ServerInfo,
     SessionInfo,
     SessionSummary,
     Stale,
@@ -60,7 +60,7 @@ __all__ = [
     "ParticipantInfo",
     "Record",
     "Removed",
-    "Server",
+    "ServerInfo",
     "SessionInfo",
     "SessionSummary",
     "Stale",
@@ -359,7 +359,7 @@ class Backend(Connectivity):
         A constant number of round trips; decodes no state and scans no keys.
         """
 
-    async def server(self) -> Server | None:
+    async def server(self) -> ServerInfo | None:
         """Return what the cache server says of itself.
 
         None: the records are in this process, or there is no server that tells.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from ..keys import StoreKey
-from .values import Lease, Standing
+from .types import Lease, Standing
 
 
 class Connectivity(ABC):

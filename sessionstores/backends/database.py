@@ -18,11 +18,11 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from .. import conf
 from ..exceptions import StoreUnavailable
-from .cas import CasBackend
+from .cas.backend import CasBackend
+from .cas.key_value import Versioned
+from .clock import ServerClock
 from .database_pool import T, Work, perform, pool, refuse_transaction
-from .primitive import Versioned
-from .server_clock import ServerClock
-from .values import Finding
+from .types import Finding
 
 # Keys that one statement asks for: some databases take no more than 999 parameters.
 CHUNK = 500

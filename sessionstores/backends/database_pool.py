@@ -40,7 +40,7 @@ _BOUND = {
 }
 
 
-class Call(Generic[T]):
+class PoolTask(Generic[T]):
     """Work in a thread, which the coroutine that waits for it may break off."""
 
     def __init__(self, work: Work[T]) -> None:
@@ -87,7 +87,7 @@ class Pool:
 
     async def run(self, work: Work[T]) -> T:
         """Return what `work` does; `StoreUnavailable` if that takes too long."""
-        call = Call(work)
+        call = PoolTask(work)
         # What still waits for a thread when its time is over is never begun.
         future = self._threads.submit(self._serve, call)
         try:
@@ -100,7 +100,7 @@ class Pool:
                 "was being written may or may not be in; read before you try again."
             ) from error
 
-    def _serve(self, call: Call[T]) -> T:
+    def _serve(self, call: PoolTask[T]) -> T:
         try:
             connection = self._idle.pop()
         except IndexError:

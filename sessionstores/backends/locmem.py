@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 from django.core.cache.backends.locmem import LocMemCache
 
 from ..keys import StoreKey
-from ..revs import History
-from .cas import CasBackend
-from .encoding import Stored
-from .primitive import Versioned
-from .values import Record
+from ..state.revisions import History
+from .cas.backend import CasBackend
+from .cas.key_value import Versioned
+from .cas.serializers import StoredRecord
+from .types import Record
 
 # Decoded records kept at hand: decoding one is 2.1 µs of a read's 4.8.
 MEMORY = 64
@@ -122,7 +122,11 @@ class LocMemBackend(CasBackend):
         return super()._decoded(key, found)
 
     def _shown(
-        self, key: StoreKey, stored: Stored, token: Any, history: History | None = None
+        self,
+        key: StoreKey,
+        stored: StoredRecord,
+        token: Any,
+        history: History | None = None,
     ) -> Record:
         record = super()._shown(key, stored, token, history)
         if len(self._latest) >= MEMORY:

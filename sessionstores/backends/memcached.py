@@ -18,11 +18,11 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
 
 from .. import conf
 from ..exceptions import SessionStoresError, StateTooLarge, StoreUnavailable
-from . import values
-from .cas import CasBackend
-from .memcached_servers import Line, Server, addresses, servers
-from .primitive import Versioned
-from .values import Finding
+from . import types
+from .cas.backend import CasBackend
+from .cas.key_value import Versioned
+from .memcached_pool import MemcachedServer, ReplyLine, addresses, servers
+from .types import Finding
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ LATEST = 2**31 - 1
 _UNSUPPORTED = ("username", "password", "tls_context")
 
 
-class Token(NamedTuple):
+class CasToken(NamedTuple):
     """The number that a server gave to what was written, and which run of it did.
 
     A server starts anew at 1, so a number of an earlier run may come up again.
@@ -52,7 +52,7 @@ class Token(NamedTuple):
 
 
 # What `cas` answers does not include the new number. This one matches nothing.
-UNTOLD = Token(b"", (0, 0))
+UNTOLD = CasToken(b"", (0, 0))
 
 
 class MemcachedBackend(CasBackend):
@@ -102,14 +102,18 @@ class MemcachedBackend(CasBackend):
                 )
         return None
 
-    def _server(self, key: str) -> Server:
+    def _server(self, key: str) -> MemcachedServer:
         # What belongs to one session is one trip away, and at risk as a whole.
         _, brace, rest = key.partition("{")
         place = rest.partition("}")[0] if brace else key
         return self._servers[crc32(place.encode()) % len(self._servers)]
 
     async def _ask(
-        self, server: Server, command: Callable[[Line], T], *, repeat: bool = False
+        self,
+        server: MemcachedServer,
+        command: Callable[[ReplyLine], T],
+        *,
+        repeat: bool = False,
     ) -> T:
         try:
             if self.blocking:
@@ -119,7 +123,7 @@ class MemcachedBackend(CasBackend):
             raise failure(server, error) from error
 
     async def _read(self, keys: Sequence[str]) -> dict[str, Versioned]:
-        wanted: dict[Server, list[str]] = {}
+        wanted: dict[MemcachedServer, list[str]] = {}
         for key in keys:
             wanted.setdefault(self._server(key), []).append(key)
         found: dict[str, Versioned] = {}
@@ -149,17 +153,17 @@ class MemcachedBackend(CasBackend):
         for server in self._servers:
             told = await self._ask(server, stats, repeat=True)
             took = min(
-                [await self._trip_ms(server) for _ in range(values.MEASURED_TRIPS)]
+                [await self._trip_ms(server) for _ in range(types.MEASURED_TRIPS)]
             )
             findings += report(f"memcached at {server}", told, took)
         return findings
 
-    async def _trip_ms(self, server: Server) -> float:
+    async def _trip_ms(self, server: MemcachedServer) -> float:
         started = time.perf_counter()
         await self._ask(server, lambda line: line.client.version(), repeat=True)
         return (time.perf_counter() - started) * 1_000
 
-    async def server(self) -> values.Server | None:
+    async def server(self) -> types.ServerInfo | None:
         """See `Backend.server`."""
         told = [await self._ask(server, stats, repeat=True) for server in self._servers]
         used, limit, evicted = (
@@ -168,7 +172,7 @@ class MemcachedBackend(CasBackend):
         )
         version = told[0]["version"].decode()
         # It always evicts what was used longest ago; there is nothing to choose.
-        return values.Server(f"memcached {version}", used, limit, evicted, None)
+        return types.ServerInfo(f"memcached {version}", used, limit, evicted, None)
 
     async def clear(self) -> None:
         """Empty the servers whole: what others keep there goes too."""
@@ -179,17 +183,19 @@ class MemcachedBackend(CasBackend):
 # Commands, each one trip
 
 
-def gets(keys: Sequence[str], line: Line) -> dict[str, Versioned]:
+def gets(keys: Sequence[str], line: ReplyLine) -> dict[str, Versioned]:
     """Return what stands at `keys`."""
     found = {}
     for key, (value, unique) in line.client.gets_many(keys).items():
         if unique == b"0":
             raise MemcacheError("it runs with -C, which turns off compare-and-set")
-        found[key] = Versioned(value, Token(unique, line.boot))
+        found[key] = Versioned(value, CasToken(unique, line.boot))
     return found
 
 
-def put(key: str, token: Token | None, value: bytes, expire: int, line: Line) -> bool:
+def put(
+    key: str, token: CasToken | None, value: bytes, expire: int, line: ReplyLine
+) -> bool:
     """Write if the key is still as `token` says."""
     if token is None:
         return bool(line.client.add(key, value, expire, noreply=False))
@@ -198,7 +204,7 @@ def put(key: str, token: Token | None, value: bytes, expire: int, line: Line) ->
     return bool(line.client.cas(key, value, token.unique, expire, noreply=False))
 
 
-def stats(line: Line) -> dict[str, Any]:
+def stats(line: ReplyLine) -> dict[str, Any]:
     """Return what the server says of its state and its settings."""
     told = line.client.stats("settings") | line.client.stats()
     return {name.decode(): value for name, value in told.items()}
@@ -215,7 +221,7 @@ def expiry(ttl: float | None) -> int:
     return min(seconds, LATEST)
 
 
-def failure(server: Server, error: Exception) -> SessionStoresError:
+def failure(server: MemcachedServer, error: Exception) -> SessionStoresError:
     """Return our error for what a call raised."""
     if "object too large" in str(error):
         return StateTooLarge(

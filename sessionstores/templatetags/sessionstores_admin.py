@@ -10,7 +10,7 @@ from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..figures import number_text, size_text
+from ..humanize import number_text, size_text
 
 register = template.Library()
 

@@ -28,17 +28,10 @@ from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import Committed, Record, Stale, run
 from sessionstores.backends.database import DatabaseBackend, key_of, row
 from sessionstores.backends.database_pool import THREADS, close_connections, pool
-from sessionstores.exceptions import (
-    InsideTransaction,
-    StateCorrupt,
-    StoreUnavailable,
-)
+from sessionstores.exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey, cache_key
 from tests.conftest import started
-from tests.databases import SQLITE_OPTIONS, Router, database
-from tests.servers import PATIENCE, Postgres
-
-from .contract import (
+from tests.contract.contract import (
     ALICE,
     BOARD,
     BOB,
@@ -49,6 +42,8 @@ from .contract import (
     in_threads,
     lease,
 )
+from tests.databases import SQLITE_OPTIONS, Router, database
+from tests.servers import PATIENCE, Postgres
 
 FULL = os.environ.get("SESSIONSTORES_FAULTS") == "full"
 

@@ -15,8 +15,7 @@ from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import Record, run
 from sessionstores.backends.locmem import LocMemBackend, RecordCache
 from sessionstores.keys import StoreKey
-
-from .contract import ALICE, BOARD, BackendContract, Clock
+from tests.contract.contract import ALICE, BOARD, BackendContract, Clock
 
 
 class TestLocMem(BackendContract):

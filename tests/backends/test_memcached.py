@@ -22,15 +22,13 @@ from pytest_django import Settings
 
 from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import Backend, Committed, Record, Stale, run
+from sessionstores.backends.cas.key_value import Versioned
+from sessionstores.backends.clock import ServerClock
 from sessionstores.backends.memcached import MAX_VALUE, MemcachedBackend, expiry
-from sessionstores.backends.memcached_servers import MAX_IDLE, Line, Server
-from sessionstores.backends.primitive import Versioned
-from sessionstores.backends.server_clock import ServerClock
+from sessionstores.backends.memcached_pool import MAX_IDLE, MemcachedServer, ReplyLine
 from sessionstores.exceptions import StateTooLarge, StoreUnavailable
 from sessionstores.keys import StoreKey
-from tests.servers import Memcached
-
-from .contract import (
+from tests.contract.contract import (
     ALICE,
     BOARD,
     CODE,
@@ -40,6 +38,7 @@ from .contract import (
     in_threads,
     lease,
 )
+from tests.servers import Memcached
 
 FULL = os.environ.get("SESSIONSTORES_FAULTS") == "full"
 MANY = 50
@@ -554,15 +553,15 @@ def test_both_flavours_and_all_event_loops_share_the_connections(
     async def read(backend: Backend) -> object:
         return await backend.read(ALICE)
 
-    dialled: list[Line] = []
-    dial = Server._dial
+    dialled: list[ReplyLine] = []
+    dial = MemcachedServer._dial
 
-    def counted(server: Server) -> Line:
+    def counted(server: MemcachedServer) -> ReplyLine:
         dialled.append(dial(server))
         return dialled[-1]
 
     # The server's own count lags behind: its threads take connections one by one.
-    monkeypatch.setattr(Server, "_dial", counted)
+    monkeypatch.setattr(MemcachedServer, "_dial", counted)
     for _ in range(20):
         both(read)
     assert len(dialled) == 1

@@ -11,7 +11,7 @@ from typing import Any
 from django.core import signing
 from playwright.sync_api import Page, expect
 
-from sessionstores.tokens import LINK_SALT
+from sessionstores.participants.tokens import LINK_SALT
 from tests.browser.boards import BoardView
 from tests.browser.conftest import Open
 from tests.browser.workshops import Demo

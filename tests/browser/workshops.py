@@ -6,7 +6,7 @@ import html
 import re
 
 from tests.demo_process import DemoProcess
-from tests.test_demo import Visitor
+from tests.project.test_demo import Visitor
 
 BOARD = r'href="([^"]+)"[^>]*>{name}’s board on its own'
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sessionstores import signals
+from sessionstores import event_bus
 from sessionstores.keys import CODE_ALPHABET, CODE_LENGTH
-from sessionstores.state import registry
+from sessionstores.state.declaration import registry
 
 from .counts import FULL, Row, table
 from .writers import Ledger, Roll, Writer
@@ -52,10 +52,10 @@ def tell(request: pytest.FixtureRequest) -> Callable[..., None]:
 @pytest.fixture
 def ledgers() -> Iterator[None]:
     """Declare in this process too what the writers do, and let it listen as they do."""
-    before = list(signals.outlet.subscribers)
+    before = list(event_bus.bus.subscribers)
     with registry.isolated(Ledger, Roll):
         yield
-    signals.outlet.subscribers[:] = before
+    event_bus.bus.subscribers[:] = before
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sessionstores import conf, signals
 from sessionstores.manager import stores
-from sessionstores.state import State, registry
+from sessionstores.state.declaration import State, registry
 
 with registry.isolated():
 

@@ -14,12 +14,12 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
-from sessionstores import codec
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Record, Unchanged
 from sessionstores.keys import StoreKey, generate_code
-from sessionstores.participants import Participant
-from sessionstores.protocol import SUBPROTOCOL
+from sessionstores.participants.participant import Participant
+from sessionstores.realtime.protocol import SUBPROTOCOL
+from sessionstores.state import codec
 from tests.integration.tab import Tab, is_past
 
 from .workers import Worker

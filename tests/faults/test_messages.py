@@ -11,8 +11,8 @@ import pytest
 from channels.layers import get_channel_layer
 
 from sessionstores.backends import get_backend
-from sessionstores.channel import MESSAGE_TYPE
 from sessionstores.keys import StoreKey, generate_code
+from sessionstores.realtime.channel_layer import MESSAGE_TYPE
 from tests.servers import Valkey
 
 from .counts import count

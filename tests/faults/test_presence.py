@@ -12,7 +12,7 @@ import pytest
 
 from sessionstores.keys import generate_code
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
 from tests.servers import Valkey
 
 from .counts import count

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sessionstores.backends.redis_clients import LOOP_CONNECTIONS
+from sessionstores.backends.redis.client import LOOP_CONNECTIONS
 from tests.servers import Valkey
 
 from .counts import FULL, count

@@ -19,8 +19,8 @@ from sessionstores.backends.base import run
 from sessionstores.backends.database_pool import close_connections
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.state import registry
-from sessionstores.sweeper import sweep
+from sessionstores.sessions.sweeper import sweep
+from sessionstores.state.declaration import registry
 from tests.caches import KINDS, cache_on
 
 from . import sweeps

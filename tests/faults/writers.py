@@ -24,11 +24,11 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
-from sessionstores import signals
+from sessionstores import event_bus
 from sessionstores.exceptions import Conflict
 from sessionstores.manager import stores
-from sessionstores.state import State, field, registry
-from sessionstores.store import Store
+from sessionstores.state.declaration import State, field, registry
+from sessionstores.store.store import Store
 
 PATIENCE = 240.0
 PAGE = 1_000
@@ -150,10 +150,10 @@ class Tally:
         self.tries = 0
         self.conflicts = 0
         self.links: list[Link] = []
-        signals.outlet.subscribers.append(self._link)
+        event_bus.bus.subscribers.append(self._link)
 
-    def _link(self, event: signals.Event) -> None:
-        if isinstance(event, signals.Change):
+    def _link(self, event: event_bus.Event) -> None:
+        if isinstance(event, event_bus.Change):
             self.links.append((str(event.key), event.base, event.rev))
 
     def add(self, code: str, participant: str, writer: str, number: int) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessionstores.consumers import StoreConsumer
-from sessionstores.patch import apply
-from sessionstores.revs import Rev
+from sessionstores.realtime.consumers import StoreConsumer
+from sessionstores.state.patch import apply
+from sessionstores.state.revisions import Rev
 from tests.sockets import ORIGIN, PATIENCE, until
 
 

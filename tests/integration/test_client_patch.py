@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright._impl._driver import compute_driver_executable
 
-from sessionstores.patch import diff
-from sessionstores.portable import MAX_INTEGER, REFUSED_NAMES
+from sessionstores.state.json_rules import MAX_INTEGER, REFUSED_NAMES
+from sessionstores.state.patch import diff
 
 CLIENT = Path(__file__).parents[2] / "sessionstores/static/sessionstores/client.js"
 # Playwright brings the Node.js that runs it.

@@ -19,11 +19,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sessionstores import broadcast
 from sessionstores.backends import get_backend
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
-from sessionstores.state import State, action, field, registry
+from sessionstores.participants.participant import Participant
+from sessionstores.realtime import publisher
+from sessionstores.state.declaration import State, action, field, registry
 from tests.sockets import until
 
 from .tab import Tab, settle
@@ -71,8 +71,8 @@ class Isolation(RuleBasedStateMachine):
         self.layer_messages: list[str] = []
         self.layer = get_channel_layer()
         self.send = self.layer.send
-        self.hubs = broadcast.hubs
-        broadcast.hubs = HubsOfThisLoop(broadcast.hubs)
+        self.hubs = publisher.hubs
+        publisher.hubs = HubsOfThisLoop(publisher.hubs)
 
         async def spy(channel: str, message: dict[str, Any]) -> None:
             self.layer_messages.append(repr(message))
@@ -188,7 +188,7 @@ class Isolation(RuleBasedStateMachine):
         for runner in self.runners:
             runner.close()
         self.layer.send = self.send
-        broadcast.hubs = self.hubs
+        publisher.hubs = self.hubs
 
 
 def test_no_foreign_byte_in_any_state_frame_or_layer_message() -> None:

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 from channels.layers import channel_layers, get_channel_layer
 
-from sessionstores import broadcast, channel, events, heartbeat, signals
+from sessionstores import event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
-from sessionstores.channel import MESSAGE_TYPE, counters
-from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
+from sessionstores.realtime import channel_layer, heartbeat, serializers
+from sessionstores.realtime import publisher as publishing
+from sessionstores.realtime.channel_layer import MESSAGE_TYPE, counters
+from sessionstores.realtime.hub import current_hub, hubs
 from tests.servers import Valkey
 from tests.sockets import CODE, Socket, opening_tabs, until
 from tests.workshop.states import Board
@@ -43,7 +45,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def publisher() -> Iterator[None]:
     yield
-    broadcast._publisher.close()
+    publishing._publisher.close()
     assert not hubs
 
 
@@ -132,7 +134,7 @@ async def test_the_first_publication_opens_at_most_two_connections(
         opened = clients(valkey) - before
         assert 1 <= len(opened) <= 2
         await read()
-    broadcast._publisher.close()
+    publishing._publisher.close()
     await until(lambda: not clients(valkey) & opened, "its connections to be closed")
 
 
@@ -143,13 +145,13 @@ from django.conf import settings
 django.setup()
 # Not of callbacks that took long, as they do on a busy machine.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
-from sessionstores import signals
-from sessionstores.broadcast import broadcast
+from sessionstores.event_bus import Message
+from sessionstores.realtime.publisher import broadcast
 from sessionstores.keys import StoreKey
 
 def publish(data):
     key = StoreKey("K7Q2ZD", "alice")
-    broadcast(signals.Message(key, data, frozenset([sys.argv[1]])))
+    broadcast(Message(key, data, frozenset([sys.argv[1]])))
 
 """
 
@@ -219,7 +221,7 @@ async def test_a_command_whose_layer_hangs_ends_all_the_same(
     settings.CHANNEL_LAYERS = layers(kind, own_valkey.port)
     body = """
 publish("reaches nobody")
-from sessionstores.channel import counters
+from sessionstores.realtime.channel_layer import counters
 for number in range(200):
     publish(number)
 assert counters.sent == 0, counters
@@ -253,7 +255,7 @@ def tabs(settings: Any) -> Callable[[str, int], AbstractAsyncContextManager[Sock
 async def heard(alice: Socket, data: str) -> None:
     """Have another process send messages until one arrives at the tab."""
     far: Any = channel_layers.make_backend("default")
-    message = events.encode(signals.Message(ALICE, data))
+    message = serializers.encode(event_bus.Message(ALICE, data))
 
     async def send() -> None:
         while True:
@@ -272,7 +274,7 @@ async def heard(alice: Socket, data: str) -> None:
                 await alice.say(type="pong", visible=True)
     finally:
         # A client whose connection is being killed may swallow the cancellation.
-        await channel.end([sending])
+        await channel_layer.end([sending])
 
 
 @both
@@ -450,8 +452,8 @@ async def test_idle_reads_that_time_out_are_no_failures(
     valkey: Valkey, tabs: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     # As redis-py 8 does after five seconds, with shorter times.
-    monkeypatch.setattr(channel, "LAYER_SECONDS", 0.05)
-    monkeypatch.setattr(channel, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(channel_layer, "LAYER_SECONDS", 0.05)
+    monkeypatch.setattr(channel_layer, "FIRST_PAUSE", 0.01)
     caplog.set_level("INFO", "sessionstores.delivery")
     failed = counters.failed
     async with tabs(CORE, valkey.port, socket_timeout=0.2) as alice:

@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from sessionstores import broadcast, signals
+from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import MAX_META_BYTES, Lease
-from sessionstores.channel import counters
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
-from sessionstores.protocol import Close
+from sessionstores.participants.participant import Participant
+from sessionstores.realtime import publisher
+from sessionstores.realtime.channel_layer import counters
+from sessionstores.realtime.hub import current_hub, hubs
+from sessionstores.realtime.protocol import Close
 from tests.faults.sites import on_redis
 from tests.servers import Valkey
 from tests.sockets import CODE, Opener, Socket, opening_tabs, token, until
@@ -34,7 +35,7 @@ def cache(request: pytest.FixtureRequest, settings: Any) -> Iterator[None]:
         settings.CACHES = on_redis(valkey.port, valkey.number)["CACHES"]
     yield
     # It has connections to this server.
-    broadcast._publisher.close()
+    publisher._publisher.close()
     assert not hubs
 
 
@@ -183,7 +184,7 @@ async def test_who_is_removed_or_sent_away_has_left_at_once(
         await stores.aend_session(CODE)
     else:
         followers = await get_backend(blocking=False).followers(ALICE)
-        signals.outlet.publish(signals.Disconnection(ALICE, followers))
+        event_bus.bus.publish(event_bus.Disconnection(ALICE, followers))
     await alice.expect("end", reason=way, retry=False)
     code = await alice.closed()
     assert code == (Close.DISCONNECTED if way == "disconnected" else Close.ENDED)
@@ -202,7 +203,7 @@ async def test_a_disconnection_of_a_session_closes_the_tabs_of_all(
     tabs = [await tab("alice"), await tab("bob")]
     key = StoreKey.of_session(CODE)
     followers = await get_backend(blocking=False).followers(key)
-    signals.outlet.publish(signals.Disconnection(key, followers))
+    event_bus.bus.publish(event_bus.Disconnection(key, followers))
     for socket in tabs:
         await socket.expect("end", reason="disconnected", retry=False)
         assert await socket.closed() == Close.DISCONNECTED

@@ -11,11 +11,11 @@ import pytest
 from sessionstores import signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease
-from sessionstores.backends.cas import CasBackend
-from sessionstores.hub import current_hub, hubs
+from sessionstores.backends.cas.backend import CasBackend
 from sessionstores.keys import StoreKey, cache_key
 from sessionstores.manager import stores
-from sessionstores.protocol import Close
+from sessionstores.realtime.hub import current_hub, hubs
+from sessionstores.realtime.protocol import Close
 from tests.caches import KINDS, cache_on
 from tests.servers import Valkey
 from tests.sockets import CODE, Opener, Socket, opening_tabs, until

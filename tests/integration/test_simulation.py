@@ -11,8 +11,8 @@ import pytest
 
 from sessionstores.exceptions import ActionRejected
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
-from sessionstores.state import State, action, field, registry
+from sessionstores.participants.participant import Participant
+from sessionstores.state.declaration import State, action, field, registry
 from tests.sockets import until
 
 from .tab import Tab, settle

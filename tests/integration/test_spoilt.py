@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from sessionstores import broadcast
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Lease, run
-from sessionstores.hub import current_hub, hubs
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
-from sessionstores.participants import Participant
+from sessionstores.participants.participant import Participant
+from sessionstores.realtime import publisher
+from sessionstores.realtime.hub import current_hub, hubs
 from tests.faults.sites import on_redis
 from tests.servers import Valkey
 from tests.sockets import CODE, Frame, Opener, Socket, opening_tabs, until
@@ -43,7 +43,7 @@ def spoil(request: pytest.FixtureRequest, settings: Any) -> Iterator[Any]:
             client.set(f"ss:{{{SPOILT}}}:{request.param}:", "junk")
 
     yield spoil_key
-    broadcast._publisher.close()
+    publisher._publisher.close()
     assert not hubs
 
 

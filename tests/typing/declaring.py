@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, assert_type
 
-from sessionstores import codec
-from sessionstores.state import (
+from sessionstores.state import codec
+from sessionstores.state.declaration import (
     Action,
     State,
     action,

@@ -18,10 +18,11 @@ from django.core.management.base import BaseCommand
 
 from ...backends import get_backend, problem
 from ...backends.base import Backend, Finding, run
-from ...channel import LAYER_SECONDS, reaches_others
-from ...checks import TAG, usable_conf
+from ...checks.settings import TAG, usable_conf
 from ...exceptions import StoreUnavailable
-from ..terminal import for_readers, while_read
+from ...realtime.channel_layer import LAYER_SECONDS, reaches_others
+from ..arguments import for_readers
+from ..interrupts import while_read
 
 # From good to bad; the last two are trouble.
 LEVELS = ("ok", "note", "warning", "error")
@@ -30,7 +31,7 @@ TROUBLE = LEVELS[2:]
 TRACE_SECONDS = 5.0
 
 
-class Row(NamedTuple):
+class FindingRow(NamedTuple):
     """A line of the report; a note would be a warning if this were a deployment."""
 
     level: Literal["ok", "note", "warning", "error"]
@@ -92,7 +93,7 @@ class Command(BaseCommand):
         if trouble:
             sys.exit(1)
 
-    def _print(self, rows: list[Row]) -> None:
+    def _print(self, rows: list[FindingRow]) -> None:
         colours = (
             self.style.SUCCESS,
             self.style.MIGRATE_HEADING,
@@ -118,7 +119,7 @@ class Command(BaseCommand):
         self.stdout.write(style[worst](", ".join(told) + "."))
 
 
-def settings_rows(*, deploy: bool) -> Iterator[Row]:
+def settings_rows(*, deploy: bool) -> Iterator[FindingRow]:
     """Run the system checks, those for deployments too."""
     always = checks.run_checks(tags=[TAG])
     found = checks.run_checks(tags=[TAG], include_deployment_checks=True)
@@ -129,12 +130,12 @@ def settings_rows(*, deploy: bool) -> Iterator[Row]:
             level = "error"
         elif message not in always and not deploy:
             level = "note"
-        yield Row(level, message.msg, message.hint or "", str(message.id))
+        yield FindingRow(level, message.msg, message.hint or "", str(message.id))
     if not found:
-        yield Row("ok", "The system checks find nothing.", "", "settings")
+        yield FindingRow("ok", "The system checks find nothing.", "", "settings")
 
 
-def cache_rows() -> Iterator[Row]:
+def cache_rows() -> Iterator[FindingRow]:
     """Ask the cache what it is, and whether it keeps what it is given."""
     given = usable_conf()
     if given is None or problem(given.cache):
@@ -158,12 +159,12 @@ def cache_rows() -> Iterator[Row]:
                 f"Is the server up, and at the address that CACHES[{given.cache!r}] or "
                 "SESSIONSTORES['REDIS'] gives?"
             )
-        yield Row("error", failures[0], hint, "cache")
+        yield FindingRow("error", failures[0], hint, "cache")
     for finding in findings:
-        yield Row(finding.level, finding.text, finding.hint, "cache")
+        yield FindingRow(finding.level, finding.text, finding.hint, "cache")
 
 
-async def round_trip(backend: Backend) -> Row:
+async def round_trip(backend: Backend) -> FindingRow:
     """Write a value, read it back, and let a write that comes too late fail."""
     name, data = f"doctor-{secrets.token_hex(8)}", secrets.token_bytes(64)
     started = time.perf_counter()
@@ -176,8 +177,8 @@ async def round_trip(backend: Backend) -> Row:
         kind = type(backend).__name__
         reach = "all processes see" if backend.shared else "this process alone sees"
         text = f"{kind} wrote and read in {took:.1f} ms; {reach} what it keeps."
-        return Row("ok", text, "", "cache")
-    return Row(
+        return FindingRow("ok", text, "", "cache")
+    return FindingRow(
         "error",
         "A value that was just written is not there, or another replaced it that came "
         "too late: updates would be lost.",
@@ -186,12 +187,12 @@ async def round_trip(backend: Backend) -> Row:
     )
 
 
-def layer_rows() -> Iterator[Row]:
+def layer_rows() -> Iterator[FindingRow]:
     """Send a message through the channel layer, and wait for it."""
     try:
         row = asyncio.run(message_to_self())
     except Exception as error:  # noqa: BLE001 - layers of any make raise anything
-        yield Row(
+        yield FindingRow(
             "error",
             "The channel layer does not deliver: "
             f"{str(error) or f'no answer within {LAYER_SECONDS:g} s'}",
@@ -203,7 +204,7 @@ def layer_rows() -> Iterator[Row]:
             yield row
 
 
-async def message_to_self() -> Row | None:
+async def message_to_self() -> FindingRow | None:
     """Use the channel layer as the hub does; None if there is none."""
     layer: Any = get_channel_layer()
     if layer is None:
@@ -219,4 +220,4 @@ async def message_to_self() -> Row | None:
     reach = "others" if reaches_others(layer) else "this process alone"
     kind = type(layer).__name__
     text = f"{kind} delivered a message in {took:.1f} ms; it reaches {reach}."
-    return Row("ok", text, "", "channel layer")
+    return FindingRow("ok", text, "", "channel layer")

@@ -14,18 +14,12 @@ from django.db import close_old_connections
 
 from ...backends.base import Backend, SessionSummary, run
 from ...exceptions import StoreUnavailable
+from ...humanize import size, span
 from ...keys import SESSION
-from ...series import KEPT
-from ...stats import Stats, gather, plain
-from ...units import size, span
-from ..terminal import (
-    Interrupt,
-    chosen,
-    for_readers,
-    positive,
-    positive_seconds,
-    while_read,
-)
+from ...monitoring.history import KEPT
+from ...monitoring.stats import Stats, gather, plain
+from ..arguments import chosen, for_readers, positive, positive_seconds
+from ..interrupts import Interrupt, while_read
 
 # Sessions that are listed, the largest first, and how often a watch looks, in seconds.
 SHOWN = 20

@@ -15,26 +15,17 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
 
 from ... import conf
-from ...autosweep import FREQUENCY
 from ...backends.base import Backend, run
 from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ...keys import check_code, check_participant
-from ...lastsweep import Sweep
-from ...stats import gather
-from ...sweeper import Pace, sweep
-from ...timeline import timeline
-from ..terminal import (
-    USAGE,
-    Bar,
-    Interrupt,
-    chosen,
-    one_line,
-    positive,
-    positive_seconds,
-    seconds_in,
-    while_read,
-)
-from ..wording import Listing, in_words
+from ...monitoring.stats import gather
+from ...monitoring.sweeps import Sweep
+from ...realtime.timeline import timeline
+from ...sessions.autosweep import FREQUENCY
+from ...sessions.sweeper import SweepLimits, sweep
+from ..arguments import USAGE, chosen, one_line, positive, positive_seconds, seconds_in
+from ..interrupts import Interrupt, while_read
+from ..output import Bar, SweepListing, in_words
 
 # Exit codes, beside that for usage and Django's own for a command that failed.
 FAILED, INVISIBLE, LEAKING = 1, 3, 4
@@ -178,18 +169,18 @@ def visible(alias: str | None) -> Backend:
 
 
 @dataclass(kw_only=True)
-class _Interruptible(Pace):
+class _Interruptible(SweepLimits):
     """Ends with the batch in which a signal comes."""
 
     interrupt: Interrupt
 
     @property
     def is_over(self) -> bool:
-        """See `Pace.is_over`."""
+        """See `SweepLimits.is_over`."""
         return self.interrupt.stopped or super().is_over
 
     async def rest(self, backend: Backend) -> None:
-        """See `Pace.rest`."""
+        """See `SweepLimits.rest`."""
         self.interrupt.wait(self.pause)
 
 
@@ -237,7 +228,7 @@ class Job:
         options = self.options
         orphans: Literal["only"] | None = "only" if options["orphans_only"] else None
         talk = self.command.stderr if options["json"] else self.command.stdout
-        listing = Listing(talk, options["verbosity"])
+        listing = SweepListing(talk, options["verbosity"])
         bar = Bar(self.command.stderr, options["verbosity"])
         try:
             done = run(

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-from sessionstores.channel import counters
-from sessionstores.hub import hubs
+from sessionstores.realtime.channel_layer import counters
+from sessionstores.realtime.hub import hubs
 
 
 async def figures(request: HttpRequest) -> JsonResponse:

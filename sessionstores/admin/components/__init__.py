@@ -1,0 +1,1 @@
+"""Parts of the admin pages: table, tree and chart."""

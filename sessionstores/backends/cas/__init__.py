@@ -1,0 +1,1 @@
+"""The backend over a compare-and-set primitive: LocMem, memcached, the database."""

@@ -1,0 +1,212 @@
+"""The servers of a memcached cache, and the connections and threads that reach them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+from pymemcache.client.base import (  # type: ignore[import-untyped]
+    Client,
+    normalize_server_spec,
+)
+from pymemcache.exceptions import (  # type: ignore[import-untyped]
+    MemcacheUnexpectedCloseError,
+)
+
+from .clock import ServerClock
+
+T = TypeVar("T")
+Address: TypeAlias = tuple[str, int] | str
+
+# Seconds to connect, and again to answer; less while the server's last call timed out,
+# so that taking back a creation without an answer does not double the wait.
+TIMEOUT = 1.0
+SILENT_TIMEOUT = 0.3
+# Of what coroutines ask, so much is under way at once, and waits so much longer.
+THREADS = 64
+GRACE = 0.2
+# Connections to one server that are kept though nobody uses them now.
+MAX_IDLE = 64
+
+_CLOSED = (ConnectionError, MemcacheUnexpectedCloseError)
+
+
+class ReplyLine(NamedTuple):
+    """A connection to a server, and which run of it is at the other end."""
+
+    client: Any
+    boot: tuple[int, int]
+
+
+class MemcachedServer:
+    """One memcached, with the connections and threads that reach it.
+
+    Any thread may call it, and so may a forked child, which starts with none of both.
+    Each server has threads of its own, so that a dead one holds up no other.
+    """
+
+    def __init__(self, address: Address, clock: ServerClock) -> None:
+        self.address = address
+        self.clock = clock
+        self._silent = False
+        self._start_afresh()
+
+    def __str__(self) -> str:
+        if isinstance(self.address, str):
+            return self.address
+        host, port = self.address
+        return f"{host}:{port}"
+
+    def _start_afresh(self) -> None:
+        self._process = os.getpid()
+        self._idle: deque[ReplyLine] = deque()
+        self._threads = ThreadPoolExecutor(THREADS, "sessionstores-memcached")
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            self.hang_up()
+            self._start_afresh()
+
+    def hang_up(self) -> None:
+        """Close the connections that nobody uses now."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().client.close()
+
+    @property
+    def _patience(self) -> float:
+        return SILENT_TIMEOUT if self._silent else TIMEOUT
+
+    def call(self, command: Callable[[ReplyLine], T], *, repeat: bool = False) -> T:
+        """Do `command` on a connection that nobody else uses meanwhile.
+
+        With `repeat`, once more on a new one if a kept one turns out to be closed, as
+        they are after a restart. Raises OSError and MemcacheError.
+        """
+        self._check_process()
+        try:
+            line = self._idle.pop()
+        except IndexError:
+            return self._do(command, None)
+        try:
+            return self._do(command, line)
+        except _CLOSED:
+            if not repeat:
+                raise
+        return self._do(command, None)
+
+    def _do(self, command: Callable[[ReplyLine], T], line: ReplyLine | None) -> T:
+        try:
+            if line is None:
+                line = self._dial()
+            line.client.sock.settimeout(self._patience)
+            if self.clock.is_due():
+                self.clock.compare(line.client.stats()[b"time"])
+            result = command(line)
+        except BaseException as error:
+            # An answer may yet come; the next to ask must not take it for theirs.
+            if line is not None:
+                line.client.close()
+            if isinstance(error, TimeoutError):
+                self._silent = True
+            elif isinstance(error, _CLOSED):
+                self.hang_up()
+            raise
+        self._silent = False
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(line)
+        else:
+            line.client.close()
+        return result
+
+    def _dial(self) -> ReplyLine:
+        patience = self._patience
+        client = Client(
+            self.address, connect_timeout=patience, timeout=patience, no_delay=True
+        )
+        told = client.stats()
+        # `time` and `uptime` tick as one, so this is when it started.
+        return ReplyLine(client, (told[b"pid"], told[b"time"] - told[b"uptime"]))
+
+    async def acall(
+        self, command: Callable[[ReplyLine], T], *, repeat: bool = False
+    ) -> T:
+        """Do `call` in one of the server's threads."""
+        self._check_process()
+        future = asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(self.call, command, repeat=repeat)
+        )
+        try:
+            # Not `wait_for`, which gives away an answer that comes as time runs out.
+            await asyncio.wait([future], timeout=self._patience + GRACE)
+            if not future.done():
+                raise TimeoutError("timed out")
+            return future.result()
+        finally:
+            future.cancel()
+
+
+def addresses(alias: str) -> list[Address]:
+    """Return where the servers of a cache are, in the same order for every process.
+
+    Raises `ImproperlyConfigured`.
+    """
+    given: Any = settings.CACHES[alias].get("LOCATION") or []
+    places = re.split("[;,]", given) if isinstance(given, str) else given
+    try:
+        found = {_address(place) for place in places}
+        if not found:
+            raise ValueError("it names no server")
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}]['LOCATION'] is {given!r}: {error}. It takes "
+            "'host:port' or 'unix:/path', or a list of them."
+        ) from error
+    return sorted(found, key=str)
+
+
+def _address(place: object) -> Address:
+    if not isinstance(place, str):
+        raise ValueError(f"{place!r} is no text")
+    address: Address = normalize_server_spec(place.strip())
+    if isinstance(address, str):
+        return address
+    host, port = address
+    # As a lookup does: it raises a ValueError.
+    if not host.encode("idna") or not 0 < port < 65_536:
+        raise ValueError(f"{place!r} is no address")
+    return host, port
+
+
+_known: dict[str, Sequence[MemcachedServer]] = {}
+
+
+def servers(alias: str) -> Sequence[MemcachedServer]:
+    """Return the servers of a cache; both flavours of the backend share them."""
+    known = _known.get(alias)
+    if known is None:
+        # One clock for all, since a session goes by that of whichever answers first.
+        clock = ServerClock()
+        made = tuple(MemcachedServer(address, clock) for address in addresses(alias))
+        known = _known.setdefault(alias, made)
+    return known
+
+
+@receiver(setting_changed)
+def _reset(*, setting: str, **kwargs: Any) -> None:
+    if setting == "CACHES":
+        for server in itertools.chain(*_known.values()):
+            server.hang_up()
+        _known.clear()

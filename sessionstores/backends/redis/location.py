@@ -1,0 +1,188 @@
+"""Where the Redis or Valkey server of a cache alias is, read from settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from ... import conf
+
+# A command has this long for its answer.
+ANSWER_SECONDS = 1.0
+
+PORT = 6379
+
+# Arguments of redis-py's client of a cluster which a node's has no use for.
+_OF_CLUSTERS = frozenset(
+    {
+        *("host", "port", "startup_nodes", "address_remap", "dynamic_startup_nodes"),
+        *("require_full_coverage", "reinitialize_steps", "read_from_replicas"),
+        *("load_balancing_strategy", "cluster_error_retry_attempts"),
+    }
+)
+
+Address = tuple[str, int]
+
+DJANGO = "django.core.cache.backends.redis"
+DJANGO_REDIS = "django_redis"
+
+_WAY_OUT = (
+    "Give the address in SESSIONSTORES['REDIS']: {'url': 'redis://…'}, {'sentinels': "
+    "[('host', 26379)], 'service': 'name'} or {'cluster': 'redis://…'}; its other keys "
+    "are arguments of the client."
+)
+
+
+class Location(NamedTuple):
+    """An address of one of three kinds, and the client's arguments beside ours.
+
+    `url` is one server's; or that of any node of a `cluster`; with `sentinels`, pairs
+    of host and port, `service` is the name that they know the primary by.
+    """
+
+    url: str = ""
+    cluster: str = ""
+    sentinels: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    sentinel_options: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
+
+
+def name_of(place: Location) -> str:
+    """Return how errors call the server, or servers; without credentials."""
+    if place.sentinels:
+        addresses = ", ".join(f"{host}:{port}" for host, port in place.sentinels)
+        return f"The primary {place.service!r} of the sentinels at {addresses}"
+    if place.cluster:
+        return "The cluster at {}:{}".format(*seed_of(place))
+    if place.url.startswith("unix:"):
+        return f"The server at {urlsplit(place.url).path}"
+    return "The server at {}:{}".format(*_address_in(place.url))
+
+
+def seed_of(place: Location) -> Address:
+    """Return the address of the node of a cluster that is given."""
+    return _address_in(place.cluster)
+
+
+def _address_in(url: str) -> Address:
+    parts = urlsplit(url)
+    return parts.hostname or "localhost", parts.port or PORT
+
+
+def node_of(place: Location, address: Address) -> Location:
+    """Return where one node of a cluster is, with all else that is said of them."""
+    host, port = address
+    parts = urlsplit(place.cluster)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    named = f"[{host}]" if ":" in host else host
+    url = parts._replace(netloc=f"{credentials}{at}{named}:{port}", path="").geturl()
+    kept = {name: v for name, v in place.options.items() if name not in _OF_CLUSTERS}
+    return Location(url, options=kept)
+
+
+def location_for(alias: str) -> Location:
+    """Return where the server of `CACHES[alias]` is, or where `REDIS` says.
+
+    Raises `ImproperlyConfigured` for what cannot be told from there.
+    """
+    given = dict(conf.get().redis or {})
+    addresses = sorted({"url", "cluster", "sentinels"} & given.keys())
+    if len(addresses) > 1:
+        raise ImproperlyConfigured(
+            f"SESSIONSTORES['REDIS'] gives {' and '.join(addresses)}; one is needed."
+        )
+    if addresses:
+        return _explicit(given)
+    derived = _derived(alias)
+    return derived._replace(options={**derived.options, **given})
+
+
+def _explicit(given: dict[str, Any]) -> Location:
+    url, cluster = given.pop("url", ""), given.pop("cluster", "")
+    sentinels, service = given.pop("sentinels", ()), given.pop("service", "")
+    sentinel_options = given.pop("sentinel_kwargs", {})
+    for name, address in (("url", url), ("cluster", cluster)):
+        if address and not _is_url(address):
+            raise ImproperlyConfigured(
+                f"SESSIONSTORES['REDIS'][{name!r}] is {address!r}, which is no URL "
+                "like 'redis://host:6379/0', 'rediss://…' or 'unix:///path'."
+            )
+    if bool(sentinels) != bool(service):
+        raise ImproperlyConfigured(
+            "SESSIONSTORES['REDIS'] needs both 'sentinels' and 'service', the name "
+            "that they know the primary by."
+        )
+    pairs = tuple((host, int(port)) for host, port in sentinels)
+    return Location(url, cluster, pairs, service, sentinel_options, given)
+
+
+def _derived(alias: str) -> Location:
+    cache: Mapping[str, Any] = settings.CACHES[alias]
+    path = str(cache.get("BACKEND"))
+    options: dict[str, Any] = dict(cache.get("OPTIONS", {}))
+    package = path.split(".")[0]
+    if package == DJANGO_REDIS:
+        return _of_django_redis(alias, cache, options)
+    for custom in ("pool_class", "parser_class"):
+        if options.pop(custom, None) is not None:
+            raise ImproperlyConfigured(
+                f"CACHES[{alias!r}] has a {custom} of its own, so its server cannot "
+                f"be told from there. {_WAY_OUT}"
+            )
+    options.pop("serializer", None)
+    return Location(_first_url(alias, cache), options=options)
+
+
+def _of_django_redis(
+    alias: str, cache: Mapping[str, Any], options: dict[str, Any]
+) -> Location:
+    for custom in ("CONNECTION_FACTORY", "CONNECTION_POOL_CLASS"):
+        if options.get(custom, getattr(settings, f"DJANGO_REDIS_{custom}", None)):
+            raise ImproperlyConfigured(
+                f"CACHES[{alias!r}] has a {custom} of its own, so its server cannot "
+                f"be told from there. {_WAY_OUT}"
+            )
+    arguments = {
+        **options.get("CONNECTION_POOL_KWARGS", {}),
+        **options.get("REDIS_CLIENT_KWARGS", {}),
+    }
+    for name in ("USERNAME", "PASSWORD"):
+        if options.get(name):
+            arguments[name.lower()] = options[name]
+    url = _first_url(alias, cache)
+    sentinels = options.get("SENTINELS")
+    if not sentinels:
+        return Location(url, options=arguments)
+    service = re.sub(r"^\w+://(.*@)?", "", url).split("/")[0].split(":")[0]
+    if number := re.search(r"/(\d+)", url.split("://", 1)[-1]):
+        arguments.setdefault("db", int(number[1]))
+    return Location(
+        sentinels=tuple((host, int(port)) for host, port in sentinels),
+        service=service,
+        sentinel_options=options.get("SENTINEL_KWARGS", {}),
+        options=arguments,
+    )
+
+
+def _first_url(alias: str, cache: Mapping[str, Any]) -> str:
+    """Return the primary's URL: Django writes to the first and reads from others."""
+    locations = cache.get("LOCATION") or ""
+    if isinstance(locations, str):
+        locations = re.split(r"[;,]", locations)
+    url = str(locations[0]).strip() if locations else ""
+    if not _is_url(url):
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}]['LOCATION'] is {url!r}, which is no URL like "
+            "'redis://host:6379/0', 'rediss://…' or 'unix:///path'."
+        )
+    return url
+
+
+def _is_url(url: object) -> bool:
+    return isinstance(url, str) and re.match(r"(rediss?|unix)://.", url) is not None

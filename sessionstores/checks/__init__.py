@@ -1,0 +1,1 @@
+"""System checks: settings, and how the site is deployed."""

@@ -1,0 +1,307 @@
+"""System checks: what cache, channel layer and several workers do to each other."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from math import inf
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from .. import conf
+from ..backends import get_backend, places_redis, problem
+from ..backends.database import database_of
+from .settings import TAG, Apps, usable_conf
+
+DATABASE = "django.core.cache.backends.db.DatabaseCache"
+DJANGO_REDIS = "django_redis.cache.RedisCache"
+REDIS = ("django.core.cache.backends.redis.RedisCache", DJANGO_REDIS)
+# Serializers by default, of Django and of django-redis.
+PICKLING = (".RedisSerializer", ".PickleSerializer")
+IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
+# Its sibling for pub/sub has none of the limits below: it reads for a tenth of a
+# second at a time, sends over one connection, and bounds no queue.
+CORE_LAYER = "channels_redis.core.RedisChannelLayer"
+
+# Where a DatabaseCache culls unless told otherwise; and rows that no site reaches.
+DJANGO_MAX_ENTRIES = 300
+ENOUGH_ENTRIES = 1_000_000
+# So long RedisChannelLayer waits for a message.
+LAYER_READ_SECONDS = 5
+# What redis-py set itself no limits for until then.
+REDIS_PY_8 = {"socket_timeout": 5, "max_connections": 100}
+ENOUGH_CONNECTIONS = 500
+LAYER_CAPACITY = 100
+ENOUGH_CAPACITY = 1_000
+
+_PUBSUB = "Use channels_redis.pubsub.RedisPubSubChannelLayer, which has no such limit"
+
+
+@register(TAG)
+def check_workers(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W004, W005 at every check, where the environment asks for several workers."""
+    return list(_process_local()) if _several_workers() else []
+
+
+@register(TAG, deploy=True)
+def check_processes(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W004, W005 for deployment: records or a layer that only one process sees."""
+    return [] if _several_workers() else list(_process_local())
+
+
+def _process_local() -> Iterator[CheckMessage]:
+    given = usable_conf()
+    if (
+        given is not None
+        and problem(given.cache) is None
+        and not get_backend(blocking=True).shared
+    ):
+        yield Warning(
+            f"The cache {given.cache!r} keeps records in this process: another sees "
+            "none of them, and a restart loses them.",
+            hint="Let SESSIONSTORES['CACHE'] name a cache that processes share. If the "
+            "site runs as one process and may forget, silence this check.",
+            id="sessionstores.W004",
+        )
+    if IN_MEMORY_LAYER in _lineage(_layer()):
+        yield Warning(
+            "The channel layer reaches this process only: tabs at others follow with "
+            "the next heartbeat.",
+            hint="Use a layer that processes share, such as channels_redis.pubsub."
+            "RedisPubSubChannelLayer. If the site runs as one process, silence this "
+            "check.",
+            id="sessionstores.W005",
+        )
+
+
+def _several_workers() -> bool:
+    # Where gunicorn and uvicorn look for their number.
+    number = os.environ.get("WEB_CONCURRENCY", "")
+    return number.isdecimal() and int(number) > 1
+
+
+@register(TAG)
+def check_database_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W008: Django culls the table of the records. W009: ATOMIC_REQUESTS."""
+    given = _records_in(DATABASE)
+    if given is None:
+        return []
+    found: list[CheckMessage] = []
+    table = settings.CACHES[given.cache]["LOCATION"]
+    for alias, cache in settings.CACHES.items():
+        if DATABASE not in _lineage(cache) or cache.get("LOCATION") != table:
+            continue
+        limit = _options(cache).get("MAX_ENTRIES", DJANGO_MAX_ENTRIES)
+        if _number(limit) < ENOUGH_ENTRIES:
+            found.append(
+                Warning(
+                    f"CACHES[{alias!r}] allows {limit} rows in {table!r}, where the "
+                    "records are: past that, each value that Django's cache writes "
+                    "there deletes others, by the order of their keys.",
+                    hint="Give the records a table of their own (createcachetable "
+                    "makes it) under an alias with OPTIONS = {'MAX_ENTRIES': 10**9}, "
+                    "named in SESSIONSTORES['CACHE'].",
+                    id="sessionstores.W008",
+                )
+            )
+    database = database_of(table)
+    if connections[database].settings_dict["ATOMIC_REQUESTS"]:
+        found.append(
+            Warning(
+                f"ATOMIC_REQUESTS is on for the database {database!r}, which holds "
+                "the records: every use of a store in a synchronous view raises "
+                "InsideTransaction.",
+                hint="Decorate these views with transaction.non_atomic_requests, turn "
+                "ATOMIC_REQUESTS off, or keep the records in a database of their own "
+                "(DATABASE_ROUTERS, app label 'django_cache').",
+                id="sessionstores.W009",
+            )
+        )
+    return found
+
+
+@register(TAG)
+def check_outages(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W010: a cache that answers as if it were empty while it cannot be reached."""
+    given = usable_conf()
+    uses: dict[str, str] = {}
+    if given is not None and not places_redis(given.redis):
+        uses[given.cache] = (
+            "Records do not go through it and raise StoreUnavailable; all else that "
+            "reads there goes on as if nothing had ever been stored."
+        )
+    if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache":
+        uses[settings.SESSION_CACHE_ALIAS] = (
+            "Django's sessions are there: in an outage everybody looks new, and join() "
+            "gives people another identity, with an empty state."
+        )
+    return [
+        Warning(
+            f"CACHES[{alias!r}] hides outages ({option}). {consequence}",
+            hint=f"Take {option} away, so that an outage is an error.",
+            id="sessionstores.W010",
+        )
+        for alias, consequence in uses.items()
+        if (option := _hides_outages(settings.CACHES.get(alias, {})))
+    ]
+
+
+def _hides_outages(cache: Mapping[str, Any]) -> str | None:
+    """Return the name of the setting that does."""
+    options = _options(cache)
+    for option in ("IGNORE_EXCEPTIONS", "ignore_exc"):
+        if option in options:
+            return option if options[option] else None
+    everywhere = "DJANGO_REDIS_IGNORE_EXCEPTIONS"
+    if DJANGO_REDIS in _lineage(cache) and getattr(settings, everywhere, False):
+        return everywhere
+    return None
+
+
+@register(TAG)
+def check_redis_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W011: several servers, of which records use one."""
+    given = _records_in(*REDIS)
+    if given is None:
+        return []
+    cache = settings.CACHES[given.cache]
+    given_as: str | Sequence[str] = cache["LOCATION"]
+    locations = re.split("[;,]", given_as) if isinstance(given_as, str) else given_as
+    # To sentinels, all of them are the same name.
+    if len(locations) < 2 or "SENTINELS" in _options(cache):
+        return []
+    return [
+        Warning(
+            f"CACHES[{given.cache!r}] names {len(locations)} servers. Records are "
+            "written to the first and read from the first: the others, from which "
+            "Django reads at random, hold copies at best and take over nothing.",
+            hint="If they are replicas of the first, silence this check. For failover, "
+            "give the sentinels, for shards the cluster, in SESSIONSTORES['REDIS'].",
+            id="sessionstores.W011",
+        )
+    ]
+
+
+@register(TAG)
+def check_redis_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W012: it gives up reading. W013: few connections. W014: little room."""
+    layer = _layer()
+    if CORE_LAYER not in _lineage(layer):
+        return []
+    config = layer.get("CONFIG") or {}
+    clients = [_client_arguments(host) for host in config.get("hosts") or [{}]]
+    seconds = min(_number(client.get("socket_timeout")) for client in clients)
+    limit = min(_number(client.get("max_connections")) for client in clients)
+    capacity = config.get("capacity", LAYER_CAPACITY)
+    found: list[CheckMessage] = []
+    if seconds <= LAYER_READ_SECONDS:
+        found.append(
+            Warning(
+                f"The channel layer waits {LAYER_READ_SECONDS} s for a message and its "
+                f"Redis client {seconds:g} s for an answer: an idle process fails to "
+                "read again and again, and hears of changes at others seconds late.",
+                hint=f"{_PUBSUB}, or write its hosts as "
+                "{'address': 'redis://…', 'socket_timeout': 15}.",
+                id="sessionstores.W012",
+            )
+        )
+    if limit < ENOUGH_CONNECTIONS:
+        found.append(
+            Warning(
+                f"The channel layer has {limit:g} connections to Redis: one call more "
+                "at a time is a MaxConnectionsError. sessionstores sends one by one; "
+                "consumers of the site's own do not.",
+                hint=f"{_PUBSUB}, or write its hosts as "
+                "{'address': 'redis://…', 'max_connections': 1000}.",
+                id="sessionstores.W013",
+            )
+        )
+    if _number(capacity) < ENOUGH_CAPACITY:
+        found.append(
+            Warning(
+                f"The channel layer keeps {capacity} messages for all channels of a "
+                "process together and drops what comes then: tabs follow with the "
+                "next heartbeat.",
+                hint=f"{_PUBSUB}, or give its CONFIG 'capacity': {ENOUGH_CAPACITY}.",
+                id="sessionstores.W014",
+            )
+        )
+    return found
+
+
+def _client_arguments(host: object) -> dict[str, Any]:
+    """Return the arguments of a layer's client; those in its URL count more."""
+    defaults = REDIS_PY_8 if int(version("redis").split(".")[0]) >= 8 else {}
+    given = dict(host) if isinstance(host, Mapping) else {"address": host}
+    address = given.get("address")
+    query = urlsplit(address).query if isinstance(address, str) else ""
+    return {**defaults, **given, **dict(parse_qsl(query))}
+
+
+@register(TAG, deploy=True)
+def check_pickle(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W015: who can write to the server can run code in the site."""
+    given = _records_in(*REDIS)
+    if given is None:
+        return []
+    options = _options(settings.CACHES[given.cache])
+    given_as = options.get("serializer") or options.get("SERIALIZER") or PICKLING[0]
+    if not any(name in str(given_as) for name in PICKLING):
+        return []
+    return [
+        Warning(
+            f"CACHES[{given.cache!r}] unpickles what it reads, so whoever can write to "
+            "that server runs code in each process that reads it through Django's "
+            "cache. Records are never unpickled.",
+            hint="Give its OPTIONS a serializer that does not pickle. If nobody else "
+            "reaches the server, silence this check.",
+            id="sessionstores.W015",
+        )
+    ]
+
+
+def _records_in(*caches: str) -> conf.Conf | None:
+    """Return the settings, if a cache of one of these classes holds the records."""
+    given = usable_conf()
+    if given is None or places_redis(given.redis) or problem(given.cache):
+        return None
+    lineage = _lineage(settings.CACHES[given.cache])
+    return None if lineage.isdisjoint(caches) else given
+
+
+def _layer() -> Mapping[str, Any]:
+    layers: Mapping[str, Mapping[str, Any]] = getattr(settings, "CHANNEL_LAYERS", {})
+    return layers.get("default", {})
+
+
+def _lineage(configured: Mapping[str, Any]) -> frozenset[str]:
+    """Name the class of a cache or a layer, and its ancestors.
+
+    Nothing, if it cannot be loaded: E002, or Channels itself, says so.
+    """
+    try:
+        cls: Any = import_string(str(configured.get("BACKEND")))
+    except ImportError:
+        return frozenset()
+    ancestors = getattr(cls, "__mro__", ())
+    return frozenset(f"{c.__module__}.{c.__qualname__}" for c in ancestors)
+
+
+def _options(cache: Mapping[str, Any]) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = cache.get("OPTIONS") or {}
+    return options
+
+
+def _number(given: object) -> float:
+    """Return a limit as a number: none at all for None, 0 for what is no number."""
+    try:
+        return inf if given is None else float(str(given))
+    except ValueError:
+        return 0

@@ -1,0 +1,1 @@
+"""Monitoring: counters, warnings, history, figures and their Prometheus format."""

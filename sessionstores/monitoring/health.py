@@ -1,0 +1,203 @@
+"""What the figures of all sessions say is wrong: figures in, warnings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from .. import conf
+from ..backends.base import ServerInfo, SessionSummary
+from ..humanize import size, span
+from ..keys import StoreKey
+from .alerts import Alert, oversized
+from .sweeps import LastSweep
+
+# Growth is steady if it goes on over all these parts of the series, by so much each,
+# and in all; less than so many bytes are nobody's worry.
+PARTS = 4
+LEAST_SECONDS = 900.0
+EACH_PART = 1.02
+IN_ALL = 1.25
+LEAST_BYTES = 2**20
+# Of a server's memory.
+NEARLY_FULL = 0.9
+# So long after it threw something out, a server is still said to.
+EVICTING_SECONDS = 3_600.0
+
+
+class Sample(NamedTuple):
+    """Totals at one time; `server` is the memory that the cache server uses."""
+
+    at: float
+    sessions: int
+    participants: int
+    online: int
+    connections: int
+    bytes: int
+    server: int | None
+
+
+class Evictions(NamedTuple):
+    """What the server had thrown out when it was last asked, and when that rose."""
+
+    total: int
+    rose_at: float
+
+
+def of_records(summaries: Sequence[SessionSummary]) -> Iterator[Alert]:
+    """Warn of each session's largest record."""
+    limit = conf.get().max_state_bytes
+    for summary in summaries:
+        id, largest = summary.largest
+        yield from oversized(StoreKey(summary.code, id), largest, limit)
+
+
+def of_site(
+    at: float,
+    summaries: Sequence[SessionSummary],
+    samples: Sequence[Sample],
+    *,
+    last_sweep: LastSweep | None,
+    server: ServerInfo | None,
+    evictions: Evictions | None,
+) -> Iterator[Alert]:
+    """Warn of what concerns the site as a whole, each thing once."""
+    yield from _unswept(at, summaries, last_sweep)
+    yield from _orphans(summaries)
+    yield from _growing(samples)
+    if server is not None:
+        yield from _full(server)
+        yield from _evicting(at, server, evictions)
+
+
+def _unswept(
+    at: float, summaries: Sequence[SessionSummary], last_sweep: LastSweep | None
+) -> Iterator[Alert]:
+    since = at - 2 * conf.get().idle_timeout
+    # A session without participants stays as long as it was to be kept; of one whose
+    # record is gone, nobody knows since when.
+    forgotten = [
+        summary.oldest
+        for summary in summaries
+        if 0 < summary.oldest < since
+        and (summary.participants or summary.created + summary.keep < at)
+    ]
+    lost = sum(summary.lost for summary in summaries)
+    if forgotten:
+        many = f"{len(forgotten)} sessions hold" if forgotten[1:] else "1 session holds"
+        age = span(at - min(forgotten))
+        what = f"{many} what nobody has used for {age}, more than twice IDLE_TIMEOUT"
+    elif lost and (last_sweep is None or last_sweep.at < since):
+        # After that time, a cache that expires takes records away by itself.
+        what = f"{lost} {'records have' if lost > 1 else 'record has'} gone untold"
+    else:
+        return
+    swept = "nobody has swept yet"
+    if last_sweep is not None:
+        swept = f"the last sweep was {span(at - last_sweep.at)} ago"
+    yield Alert(
+        "unswept",
+        f"{what}; {swept}.",
+        "Run manage.py sweepstores often enough, or where the cache is local to a "
+        "process, turn AUTO_SWEEP on.",
+        "",
+        {
+            "sessions": len(forgotten),
+            "unused": at - min(forgotten) if forgotten else None,
+            "lost": lost,
+            "swept": None if last_sweep is None else at - last_sweep.at,
+        },
+    )
+
+
+def _orphans(summaries: Sequence[SessionSummary]) -> Iterator[Alert]:
+    lost = sum(summary.lost for summary in summaries)
+    if lost:
+        entries = "entries have no records" if lost > 1 else "entry has no record"
+        yield Alert(
+            "orphans",
+            f"{lost} index {entries} any more: expired before a sweep, thrown out by "
+            "the server, or deleted by hand.",
+            "A sweep takes them out. If they come back, sweep more often and see that "
+            "the server evicts nothing.",
+            "",
+            {"lost": lost},
+        )
+
+
+def _growing(samples: Sequence[Sample]) -> Iterator[Alert]:
+    if len(samples) <= PARTS or samples[-1].bytes < LEAST_BYTES:
+        return
+    minutes = (samples[-1].at - samples[0].at) / 60
+    if minutes * 60 < LEAST_SECONDS:
+        return
+    each = [sample.bytes / max(sample.participants, 1) for sample in samples]
+    bounds = [each[(len(each) - 1) * part // PARTS] for part in range(PARTS + 1)]
+    pauses = any(b < a * EACH_PART for a, b in pairwise(bounds))
+    if pauses or bounds[-1] < bounds[0] * IN_ALL:
+        return
+    yield Alert(
+        "growing",
+        f"State has grown for {minutes:.0f} minutes without a pause, from "
+        f"{size(bounds[0])} to {size(bounds[-1])} for each participant.",
+        "Look for a list or dict in a state that only ever grows, and limit it in the "
+        "action that adds to it.",
+        "",
+        {"seconds": minutes * 60, "before": bounds[0], "after": bounds[-1]},
+    )
+
+
+def _full(server: ServerInfo) -> Iterator[Alert]:
+    if server.used is None or not server.limit:
+        return
+    if server.used >= NEARLY_FULL * server.limit:
+        yield Alert(
+            "evicting",
+            f"{server.name} uses {size(server.used)} of {size(server.limit)}: soon it "
+            "throws out state, or refuses changes.",
+            "Give it more memory, or keep what else is in there somewhere else.",
+            "",
+            {"server": server.name, "used": server.used, "limit": server.limit},
+        )
+
+
+def _evicting(
+    at: float, server: ServerInfo, evictions: Evictions | None
+) -> Iterator[Alert]:
+    known = rose(at, server, evictions)
+    if known is None or not at - known.rose_at < EVICTING_SECONDS:
+        return
+    policy = f" (its policy is {server.policy})" if server.policy else ""
+    yield Alert(
+        "evicting",
+        f"{server.name} has thrown out {known.total} entries for want of memory, the "
+        f"last of them in the last {span(at - known.rose_at + 60)}{policy}; state may "
+        "be among them.",
+        "Give it more memory, and a policy that never evicts (maxmemory-policy "
+        "noeviction); or sessionstores a server of its own.",
+        "",
+        {
+            "server": server.name,
+            "evicted": known.total,
+            "ago": at - known.rose_at,
+            "policy": server.policy,
+        },
+    )
+
+
+def rose(
+    at: float, server: ServerInfo | None, known: Evictions | None
+) -> Evictions | None:
+    """Return what is known of evictions once the server has been asked again.
+
+    The first time, nobody can tell when they were, so they count as long ago.
+    """
+    if server is None or server.evicted is None:
+        return known
+    if known is None:
+        return Evictions(server.evicted, 0.0)
+    if server.evicted > known.total:
+        return Evictions(server.evicted, at)
+    # It may have been started again.
+    return Evictions(server.evicted, known.rose_at)

@@ -1,0 +1,127 @@
+"""The figures as Prometheus reads them; needs the extra `metrics`.
+
+Gauges are of all processes that share the cache. Counters are of the process that
+answers, since it started: scrape each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from ..event_bus import Event, Note, Removal, bus, patches
+from .counters import counters
+from .stats import Stats
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# By reason, and by how it went.
+_removed: Counter[str] = Counter()
+_resumed: Counter[str] = Counter()
+
+
+def exposition(stats: Stats) -> bytes:
+    """Return the text that is to be scraped. No label names a session or anybody."""
+    registry = CollectorRegistry()
+    registry.register(_Figures(stats))
+    return generate_latest(registry)
+
+
+class _Figures(Collector):
+    def __init__(self, stats: Stats) -> None:
+        self.stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._gauges()
+        yield from self._counters()
+
+    def _gauges(self) -> Iterator[Metric]:
+        stats = self.stats
+        yield _gauge("sessions", "Sessions that are live.", stats.sessions)
+        people = GaugeMetricFamily(
+            "sessionstores_participants",
+            "Participants, by whether they have a connection.",
+            labels=["state"],
+        )
+        people.add_metric(["online"], stats.online)
+        people.add_metric(["offline"], stats.participants - stats.online)
+        yield people
+        yield _gauge("connections", "Open connections.", stats.connections)
+        yield _gauge("state_bytes", "Stored states, in bytes.", stats.bytes)
+        yield _gauge("state_budget_bytes", "10 MB for 50 participants.", stats.budget)
+        yield _gauge("stores", "Store objects that live here.", stats.process.stores)
+        if stats.server is not None and stats.server.used is not None:
+            text = "What the cache server uses in all, in bytes."
+            yield _gauge("server_bytes", text, stats.server.used)
+        if stats.last_sweep is not None:
+            text = "When the last sweep ended, in seconds since the epoch."
+            yield _gauge("last_sweep_timestamp_seconds", text, stats.last_sweep.at)
+        warnings = GaugeMetricFamily(
+            "sessionstores_warnings", "Warnings that stand, by kind.", labels=["kind"]
+        )
+        for kind, count in sorted(Counter(leak.code for leak in stats.leaks).items()):
+            warnings.add_metric([kind], count)
+        yield warnings
+
+    def _counters(self) -> Iterator[Metric]:
+        operations = CounterMetricFamily(
+            "sessionstores_operations",
+            "What was asked of stores here, and how it went.",
+            labels=["op", "result"],
+        )
+        good = counters.dispatches - counters.rejected - counters.failures
+        operations.add_metric(["dispatch", "ok"], max(good, 0))
+        operations.add_metric(["dispatch", "rejected"], counters.rejected)
+        operations.add_metric(["dispatch", "error"], counters.failures)
+        yield operations
+        yield CounterMetricFamily(
+            "sessionstores_conflicts",
+            "Commits here that another came before; they were tried again.",
+            counters.conflicts,
+        )
+        durations = SummaryMetricFamily(
+            "sessionstores_operation_duration_seconds",
+            "How long operations took here, retries included.",
+            labels=["op"],
+        )
+        durations.add_metric(["dispatch"], counters.dispatches, counters.seconds)
+        yield durations
+        yield SummaryMetricFamily(
+            "sessionstores_patch_bytes",
+            "Patches made here, in bytes.",
+            patches.count,
+            patches.bytes,
+        )
+        yield _counted("swept", "Participants removed here.", "reason", _removed)
+        yield _counted("resumes", "Tabs that came back here.", "result", _resumed)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"sessionstores_{name}", text, value)
+
+
+def _counted(name: str, text: str, label: str, counts: Counter[str]) -> Metric:
+    family = CounterMetricFamily(f"sessionstores_{name}", text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _count(event: Event | Note) -> None:
+    if isinstance(event, Removal):
+        if not event.key.is_session:
+            _removed[event.reason] += 1
+    elif isinstance(event, Note) and event.kind == "resumed":
+        _resumed["ok"] += event.count
+
+
+bus.subscribers.append(_count)

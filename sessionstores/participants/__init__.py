@@ -1,0 +1,1 @@
+"""Participants: tokens, joining, and recognising them in requests."""

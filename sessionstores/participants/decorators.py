@@ -1,0 +1,71 @@
+"""Guards for views that need a participant: a decorator and a mixin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.http import HttpRequest
+
+from .participant import Participant
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def participant_required(view: View) -> View:
+    """Refuse with 403 (PermissionDenied) unless the request has a participant.
+
+    For sync and async views; classes have `ParticipantRequiredMixin`. Needs
+    `ParticipantMiddleware`.
+    """
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def aguarded(request: Any, *args: Any, **kwargs: Any) -> Any:
+            _require_middleware(request)
+            _allow(await request.aparticipant())
+            return await view(request, *args, **kwargs)
+
+        return aguarded  # type: ignore[return-value]
+
+    @wraps(view)
+    def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
+        _require_middleware(request)
+        _allow(request.participant)
+        return view(request, *args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
+
+class ParticipantRequiredMixin:
+    """`participant_required` for class-based views, sync and async; name it first."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let the view answer, or refuse."""
+        _require_middleware(request)
+        view: Any = super()
+        if not getattr(self, "view_is_async", False):
+            _allow(request.participant)
+            return view.dispatch(request, *args, **kwargs)
+
+        async def guarded() -> Any:
+            _allow(await request.aparticipant())
+            return await view.dispatch(request, *args, **kwargs)
+
+        return guarded()
+
+
+def _allow(participant: Participant | None) -> None:
+    if participant is None:
+        raise PermissionDenied("Join the session first.")
+
+
+def _require_middleware(request: HttpRequest) -> None:
+    if not hasattr(request, "aparticipant"):
+        raise ImproperlyConfigured(
+            "participant_required needs "
+            "'sessionstores.middleware.ParticipantMiddleware' in MIDDLEWARE."
+        )

@@ -1,0 +1,193 @@
+"""Joining a session, and being recognised in it on later requests."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from django.utils.asyncio import async_unsafe
+
+from .. import conf
+from ..backends import get_backend
+from ..backends.base import Backend, run
+from ..exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
+from ..keys import check_code, check_participant
+from ..state.declaration import states_in
+from ..store.records import open_record
+from . import tokens
+from .participant import DEFAULT_ROLE, Participant
+from .requests import RequestIdentity
+from .throttling import GuessThrottle
+from .tokens import Claims, check_role, check_standing
+
+
+@async_unsafe("Inside an event loop: await ajoin() instead.")
+def join(
+    request: HttpRequest,
+    code: str,
+    *,
+    participant: str | None = None,
+    role: str | None = None,
+    create: bool = False,
+) -> Participant:
+    """Make the visitor a participant of session `code`, and return who that is.
+
+    The first join decides the id, and the Django session keeps it for as long as that
+    lives: `participant` if given (it replaces what was kept), a keyed hash of the
+    user's pk for a user (the same in every browser), a random id for a guest. A
+    visitor with a signed link for this session is whom the link names, and nothing is
+    kept. `role` is kept with the id; left out it stays as it is, "participant" at
+    first. The participant's record is opened, so `stores.participants()` lists it,
+    and `request.participant` is the result from here on. After a revocation, or
+    `TOKEN_MAX_AGE` away, a join gives the id back but not the role.
+
+    `create` makes the session if there is none; otherwise codes that are unknown and
+    codes that have ended raise the same `UnknownSession`, and ten of these a minute
+    from one address `LimitReached`, before anything is looked up; who has joined
+    before is not counted. An address is REMOTE_ADDR, of IPv6 its /64 network: behind
+    a proxy, let the server set it from the proxy's header (uvicorn:
+    `--proxy-headers`), else all visitors share one.
+
+    Raises `InvalidKey` before any cache access, `SessionLocked` for a newcomer, and
+    `LimitReached` past `MAX_PARTICIPANTS` or `MAX_SESSIONS`.
+    """
+    backend = get_backend(blocking=True)
+    return run(
+        _join(backend, request, code, participant=participant, role=role, create=create)
+    )
+
+
+async def ajoin(
+    request: HttpRequest,
+    code: str,
+    *,
+    participant: str | None = None,
+    role: str | None = None,
+    create: bool = False,
+) -> Participant:
+    """See `join`."""
+    backend = get_backend(blocking=False)
+    return await _join(
+        backend, request, code, participant=participant, role=role, create=create
+    )
+
+
+async def _join(
+    backend: Backend,
+    request: HttpRequest,
+    code: str,
+    *,
+    participant: str | None,
+    role: str | None,
+    create: bool,
+) -> Participant:
+    check_code(code)
+    if participant is not None:
+        check_participant(participant)
+    if role is not None:
+        check_role(role)
+    visitor = RequestIdentity(request, blocking=backend.blocking)
+    visitor.require_session()
+    link = visitor.link(code) if participant is None else None
+    if link is not None and not await _counts(backend, link):
+        link = None
+    kept = await visitor.kept(code)
+    known = link or kept
+    good = kept if kept and await _counts(backend, kept) else None
+    if not create:
+        await _admit(backend, code, request if known is None else None)
+    if participant is None:
+        participant = await visitor.mint() if known is None else known.participant
+    if role is None:
+        # Who was revoked may come back, but not with the rights that they had.
+        given = link or good
+        same = given if given and given.participant == participant else None
+        role = same.role if same else DEFAULT_ROLE
+    joined = Participant(code, participant, role)
+    try:
+        await open_record(backend, joined.key, states_in("participant"))
+    except SessionEnded:
+        raise _unknown(code) from None
+    if link is None:
+        await _keep(backend, visitor, good, joined)
+    request.participant = joined  # type: ignore[attr-defined]
+    return joined
+
+
+async def _keep(
+    backend: Backend, visitor: RequestIdentity, kept: Claims | None, joined: Participant
+) -> None:
+    """Write down who joined, if that is new or half way to its end."""
+    claims = await tokens.issue(backend, joined.session, joined.id, joined.role)
+    if (
+        kept is None
+        or kept[:-1] != claims[:-1]
+        or claims.issued - kept.issued > conf.get().token_max_age / 2
+    ):
+        await visitor.keep(claims)
+
+
+async def _admit(backend: Backend, code: str, stranger: HttpRequest | None) -> None:
+    """Raise `UnknownSession` if there is no such session; count a stranger's guess."""
+    if stranger is None:
+        if not await _exists(backend, code):
+            raise _unknown(code)
+        return
+    guesses = GuessThrottle(backend, stranger)
+    await guesses.check()
+    if not await _exists(backend, code):
+        await guesses.count()
+        raise _unknown(code)
+    # Many guesses at once pass the first check together; what they find is told only
+    # while failures are few.
+    await guesses.check()
+
+
+async def _exists(backend: Backend, code: str) -> bool:
+    try:
+        return await backend.session(code) is not None
+    except StateCorrupt:
+        # There is one. Whoever opens its record sets that right.
+        return True
+
+
+def _unknown(code: str) -> UnknownSession:
+    return UnknownSession(
+        f"There is no session {code}. Check the code, or ask for a new one."
+    )
+
+
+@async_unsafe("Inside an event loop: await aresolve() instead.")
+def resolve(request: HttpRequest, code: object) -> Participant | None:
+    """Return the participant that `request` speaks for, None if it is nobody's.
+
+    A signed link decides alone, and must name session `code` unless that is None;
+    without one it is whoever joined `code` in this Django session. Expired, revoked
+    and ended: None. One call to the cache, none for strangers.
+    """
+    return run(_resolve(get_backend(blocking=True), request, code))
+
+
+async def aresolve(request: HttpRequest, code: object) -> Participant | None:
+    """See `resolve`."""
+    return await _resolve(get_backend(blocking=False), request, code)
+
+
+async def _resolve(
+    backend: Backend, request: HttpRequest, code: object
+) -> Participant | None:
+    visitor = RequestIdentity(request, blocking=backend.blocking)
+    # A bad link never falls back to another identity: its visitor would act as one.
+    if visitor.has_link:
+        claims = visitor.link(code)
+    else:
+        claims = await visitor.kept(code)
+    if claims is None or not await _counts(backend, claims):
+        return None
+    return Participant(claims.session, claims.participant, claims.role)
+
+
+async def _counts(backend: Backend, claims: Claims) -> bool:
+    try:
+        await check_standing(backend, claims, max_age=conf.get().token_max_age)
+    except (InvalidToken, SessionEnded):
+        return False
+    return True

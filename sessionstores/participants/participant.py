@@ -1,0 +1,111 @@
+"""Who a request speaks for: joining a session, and being known in it from then on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from django.urls import get_script_prefix
+from django.utils.asyncio import async_unsafe
+
+from ..backends import get_backend
+from ..backends.base import Backend, run
+from ..keys import StoreKey, check_code, check_participant
+from ..state import codec
+from ..state.declaration import Scope, register_injectable, states_in
+from ..store.records import open_document
+from . import tokens
+from .requests import LINK_PARAMETER
+from .tokens import LINK_SALT, check_role, make_token
+
+DEFAULT_ROLE = "participant"
+WEBSOCKET_PATH = "ws/sessionstores/"
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """One person in one session, however many tabs: who acts, and in which role.
+
+    Raises `InvalidKey` for anything but a session code, a participant id and a role.
+    """
+
+    session: str
+    id: str
+    role: str = DEFAULT_ROLE
+
+    def __post_init__(self) -> None:
+        check_code(self.session)
+        check_participant(self.id)
+        check_role(self.role)
+
+    @property
+    def key(self) -> StoreKey:
+        """The key of the participant's record."""
+        return StoreKey(self.session, self.id)
+
+    def token(self) -> str:
+        """Sign a token with which a tab connects, good for `TOKEN_MAX_AGE`."""
+        return make_token(tokens.issue_here(self.session, self.id, self.role))
+
+    def link(self, url: str) -> str:
+        """Return `url` with a signed parameter that makes its visitor this participant.
+
+        Query and fragment stay. Whoever has the link is the participant, on that one
+        page and for `TOKEN_MAX_AGE`; it outranks what the browser's Django session
+        says and leaves that alone, so several participants fit in one browser.
+        """
+        claims = tokens.issue_here(self.session, self.id, self.role)
+        signed = make_token(claims, salt=LINK_SALT)
+        parts = urlsplit(url)
+        others = [
+            pair
+            for pair in parts.query.split("&")
+            if pair and pair.partition("=")[0] != LINK_PARAMETER
+        ]
+        query = "&".join([*others, f"{LINK_PARAMETER}={signed}"])
+        return urlunsplit(parts._replace(query=query))
+
+    @async_unsafe("Inside an event loop: await participant.aconfig() instead.")
+    def config(self) -> dict[str, Any]:
+        """Return what a page needs to show its state at once and connect: JSON.
+
+        Both documents are opened, so what is missing in them is created and
+        committed. They are two reads: there is no order between documents. Raises
+        what opening raises, among it `SessionEnded`.
+        """
+        return run(_config(get_backend(blocking=True), self))
+
+    async def aconfig(self) -> dict[str, Any]:
+        """See `config`."""
+        return await _config(get_backend(blocking=False), self)
+
+
+register_injectable(Participant)
+
+
+async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
+    documents: tuple[tuple[str, Scope, StoreKey], ...] = (
+        ("me", "participant", participant.key),
+        ("session", "session", StoreKey.of_session(participant.session)),
+    )
+    claims = await tokens.issue(
+        backend, participant.session, participant.id, participant.role
+    )
+    docs: dict[str, dict[str, Any]] = {}
+    places: dict[str, str] = {}
+    for doc, scope, key in documents:
+        record = await open_document(backend, key)
+        names = [cls.__sessionstores__.name for cls in states_in(scope)]
+        states = {name: codec.plain(record.states[name]) for name in names}
+        docs[doc] = {"rev": str(record.rev), "states": states}
+        places |= dict.fromkeys(names, doc)
+    return {
+        "url": get_script_prefix() + WEBSOCKET_PATH,
+        "token": make_token(claims),
+        "session": participant.session,
+        "participant": participant.id,
+        "role": participant.role,
+        "docs": docs,
+        "states": places,
+    }

@@ -1,0 +1,83 @@
+"""What a request says about who sent it, and how often its address guessed wrong."""
+
+from __future__ import annotations
+
+import base64
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+
+from .. import conf
+from ..exceptions import InvalidToken
+from ..keys import generate_participant
+from .tokens import LINK_SALT, Claims, parse_claims, read_token
+
+LINK_PARAMETER = "participant"
+
+
+class RequestIdentity:
+    """What a request says about who sent it: link, Django session and user.
+
+    Django's session and user are reached by their sync or their async methods,
+    whichever goes with the backend.
+    """
+
+    def __init__(self, request: HttpRequest, *, blocking: bool) -> None:
+        self.request = request
+        self.blocking = blocking
+
+    @property
+    def has_link(self) -> bool:
+        """Whether the request came by a signed link, good or bad."""
+        return LINK_PARAMETER in self.request.GET
+
+    def link(self, code: object) -> Claims | None:
+        """Return what the link claims, if it is good, and for `code` unless None."""
+        signed = self.request.GET.get(LINK_PARAMETER)
+        try:
+            claims = read_token(
+                signed, max_age=conf.get().token_max_age, salt=LINK_SALT
+            )
+        except InvalidToken:
+            return None
+        return claims if code in (None, claims.session) else None
+
+    def require_session(self) -> None:
+        """Raise `ImproperlyConfigured` if there is no Django session to keep things."""
+        if not hasattr(self.request, "session"):
+            raise ImproperlyConfigured(
+                "Joining keeps the participant in Django's session: put "
+                "'django.contrib.sessions.middleware.SessionMiddleware' in MIDDLEWARE."
+            )
+
+    async def kept(self, code: object) -> Claims | None:
+        """Return who joined `code` in this Django session."""
+        session = getattr(self.request, "session", None)
+        if code is None or session is None:
+            return None
+        name = f"sessionstores.{code}"
+        content = session.get(name) if self.blocking else await session.aget(name)
+        claims = parse_claims(content)
+        return claims if claims is not None and claims.session == code else None
+
+    async def keep(self, claims: Claims) -> None:
+        """Remember who joined, until the Django session ends."""
+        name = f"sessionstores.{claims.session}"
+        if self.blocking:
+            self.request.session[name] = list(claims)
+        else:
+            await self.request.session.aset(name, list(claims))
+
+    async def mint(self) -> str:
+        """Return the id of a newcomer."""
+        if self.blocking or not hasattr(self.request, "auser"):
+            user = getattr(self.request, "user", None)
+        else:
+            user = await self.request.auser()
+        if user is None or not user.is_authenticated:
+            return generate_participant()
+        digest = salted_hmac(
+            "sessionstores.participant", str(user.pk), algorithm="sha256"
+        ).digest()
+        return base64.urlsafe_b64encode(digest[:12]).decode()

@@ -1,0 +1,81 @@
+"""Throttle of wrong session codes: failed joins of one address within a window."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+
+import msgspec
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+
+from ..backends.base import Backend
+from ..exceptions import LimitReached
+
+# Failed joins that one address may make within the window, in seconds.
+MAX_GUESSES = 10
+
+
+GUESS_WINDOW = 60.0
+
+
+_COUNT_TRIES = 16
+
+
+class GuessThrottle:
+    """The failed joins of one address within the last minute, in all processes."""
+
+    def __init__(self, backend: Backend, request: HttpRequest) -> None:
+        self.backend = backend
+        address = _address(request.META.get("REMOTE_ADDR", ""))
+        # Hashed, since an address is personal data; to 20 bits, which bounds the
+        # number of values.
+        digest = salted_hmac("sessionstores.guesses", address, algorithm="sha256")
+        self.name = f"guesses:{digest.hexdigest()[:5]}"
+
+    async def check(self) -> None:
+        """Raise `LimitReached` if there were as many failures as are allowed."""
+        value = await self.backend.value(self.name)
+        self._recent(value.data)
+
+    async def count(self) -> None:
+        """Enter a failure; raise `LimitReached` if others got there first."""
+        for _ in range(_COUNT_TRIES):
+            value = await self.backend.value(self.name)
+            times = [*self._recent(value.data), time.time()]
+            if await self.backend.swap_value(
+                self.name,
+                value.token,
+                msgspec.json.encode(times),
+                seconds=GUESS_WINDOW,
+            ):
+                return
+            await self.backend.pause(0.001)
+        raise _too_many_guesses()
+
+    def _recent(self, data: bytes | None) -> list[float]:
+        times = [] if data is None else msgspec.json.decode(data, type=list[float])
+        since = time.time() - GUESS_WINDOW
+        recent = [at for at in times if at > since]
+        if len(recent) >= MAX_GUESSES:
+            raise _too_many_guesses()
+        return recent
+
+
+def _address(text: str) -> bytes:
+    """Return the part of an address that whoever has it cannot vary at will."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text.encode()
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return address.packed[:8] if mapped is None else mapped.packed
+    return address.packed
+
+
+def _too_many_guesses() -> LimitReached:
+    return LimitReached(
+        f"{MAX_GUESSES} unknown session codes within a minute from this address. "
+        "Wait a minute, then check the code."
+    )

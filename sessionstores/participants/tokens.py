@@ -1,0 +1,233 @@
+"""Signed tokens: who a tab or a link speaks for, since when, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import NamedTuple
+
+from django.core import signing
+
+from ..backends import get_backend
+from ..backends.base import Backend, Standing, run
+from ..exceptions import (
+    InsideTransaction,
+    InvalidKey,
+    InvalidToken,
+    SessionEnded,
+    StoreUnavailable,
+)
+from ..keys import StoreKey, check_code, check_participant
+
+# A token opens a connection; a link opens pages and stands in URLs, which get logged
+# and shared. Neither passes for the other.
+TOKEN_SALT = "sessionstores.token"
+LINK_SALT = "sessionstores.link"
+
+MAX_ROLE_LENGTH = 64
+# The longest that we sign, with a role of 64 emoji, has 1199 characters.
+MAX_TOKEN_LENGTH = 1536
+
+# Seconds for which the backend's clock is known if it told its time so quickly; else
+# it is asked again after one.
+HOLDS = 60.0
+QUICK = 0.02
+
+
+class Clock:
+    """The backend's time: tokens are issued and expire by it, as they are revoked.
+
+    This machine's own clock may be an hour off. Called, it tells the time by what the
+    backend has told last and what has passed since; before that, by this machine.
+    """
+
+    def __init__(self) -> None:
+        self.is_known = False
+        # What is to be added to `time.monotonic`; None: the records are in memory.
+        self._zero: float | None = None
+        self._due = -math.inf
+
+    def __call__(self) -> float:
+        zero = self._zero
+        return time.time() if zero is None else time.monotonic() + zero
+
+    async def read(self, backend: Backend) -> float:
+        """Return the time that it is; one call to the cache, two once a minute."""
+        if backend.in_memory:
+            # Its clock is ours.
+            told, self._zero, self._due = time.time(), None, -math.inf
+        else:
+            if time.monotonic() >= self._due:
+                # Some look at their server's clock only while they talk to it.
+                await backend.value("clock")
+            asked = time.monotonic()
+            told = await backend.now()
+            # As if it had been told at once: no token seems older than it is.
+            self._zero = told - asked
+            slow = time.monotonic() - asked > QUICK
+            self._due = asked + (1.0 if slow else HOLDS)
+        self.is_known = True
+        return told
+
+    async def compare(self, backend: Backend) -> None:
+        """Ask for the time unless it is known."""
+        if backend.in_memory or time.monotonic() >= self._due:
+            await self.read(backend)
+
+
+# Of this process: all its records are in one place.
+clock = Clock()
+
+
+def check_role(role: object) -> str:
+    """Return `role` if it can be signed, else raise `InvalidKey`."""
+    if (
+        isinstance(role, str)
+        and role.isprintable()
+        and 0 < len(role) <= MAX_ROLE_LENGTH
+    ):
+        return role
+    raise InvalidKey(
+        f"{ascii(role)[:80]} is not a role: 1 to {MAX_ROLE_LENGTH} characters that "
+        "can be seen."
+    )
+
+
+class Claims(NamedTuple):
+    """What a token says: the participant, the role, and when it was issued.
+
+    `issued` is in seconds since the epoch, with fractions: a token that follows a
+    revocation within the same second counts.
+    """
+
+    session: str
+    participant: str
+    role: str
+    issued: float
+
+    @classmethod
+    def now(cls, session: str, participant: str, role: str) -> Claims:
+        """Return claims that are issued at this moment, as far as that is known."""
+        return cls(session, participant, role, clock())
+
+    @property
+    def key(self) -> StoreKey:
+        """The key of the participant's record."""
+        return StoreKey(self.session, self.participant)
+
+
+async def issue(backend: Backend, session: str, participant: str, role: str) -> Claims:
+    """Return claims that are issued at this moment, by the backend's clock."""
+    return Claims(session, participant, role, await clock.read(backend))
+
+
+def issue_here(session: str, participant: str, role: str) -> Claims:
+    """Return claims that are issued at this moment, wherever the caller is.
+
+    Asks the cache for the time, but neither inside an event loop, where others have,
+    nor in an outage.
+    """
+    blocking = not _in_loop()
+    backend = get_backend(blocking=blocking)
+    if blocking or backend.in_memory:
+        try:
+            return run(issue(backend, session, participant, role))
+        except (StoreUnavailable, InsideTransaction):
+            pass
+    return Claims.now(session, participant, role)
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def make_token(claims: Claims, *, salt: str = TOKEN_SALT) -> str:
+    """Sign `claims`, as URL-safe text; signing again gives the same text."""
+    return signing.Signer(salt=salt).sign_object(list(claims))
+
+
+def read_token(token: object, *, max_age: float, salt: str = TOKEN_SALT) -> Claims:
+    """Return what `token` says, if we signed it at most `max_age` seconds ago.
+
+    Keys in `SECRET_KEY_FALLBACKS` count. Raises `InvalidToken`, whose message never
+    repeats the token. Whether it was revoked, `check_standing` tells; and how old it
+    is, where this process has yet to learn the backend's time.
+    """
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH:
+        raise InvalidToken(
+            f"A token is text of at most {MAX_TOKEN_LENGTH} characters; send the one "
+            "that the page was given."
+        )
+    try:
+        content = signing.Signer(salt=salt).unsign_object(token)
+    except (signing.BadSignature, ValueError):
+        raise InvalidToken(
+            "The token's signature does not match: it was changed, cut short, or "
+            "issued for another purpose or by another site. Reload the page for a "
+            "new one."
+        ) from None
+    claims = parse_claims(content)
+    if claims is None:
+        raise InvalidToken(
+            "The token is signed but says nothing that this version understands. "
+            "Reload the page for a new one."
+        )
+    if clock.is_known:
+        check_age(claims, max_age=max_age)
+    return claims
+
+
+def parse_claims(content: object) -> Claims | None:
+    """Return claims from their JSON form, a list; None if it is anything else."""
+    if not isinstance(content, list) or len(content) != len(Claims._fields):
+        return None
+    session, participant, role, issued = content
+    if not isinstance(issued, float | int) or not math.isfinite(issued):
+        return None
+    try:
+        # No token speaks for the session's own record: its "*" is no participant id.
+        check_code(session)
+        check_participant(participant)
+        check_role(role)
+    except InvalidKey:
+        return None
+    return Claims(session, participant, role, issued)
+
+
+def check_age(claims: Claims, *, max_age: float) -> None:
+    """Raise `InvalidToken` if `claims` were issued more than `max_age` seconds ago."""
+    if clock() - claims.issued > max_age:
+        raise InvalidToken(
+            "The token has expired. Reload the page for a new one, or raise "
+            "SESSIONSTORES['TOKEN_MAX_AGE']."
+        )
+
+
+def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
+    """Raise `InvalidToken` or `SessionEnded` if `claims` no longer count.
+
+    For callers that asked the backend for the standing of many at once.
+    """
+    if standing.ended:
+        raise SessionEnded(f"Session {claims.session} has ended.")
+    if standing.revoked_at is not None and claims.issued <= standing.revoked_at:
+        raise InvalidToken(
+            f"The tokens of {claims.key} were revoked. Join the session again."
+        )
+    check_age(claims, max_age=max_age)
+
+
+async def check_standing(backend: Backend, claims: Claims, *, max_age: float) -> None:
+    """Ask the backend whether `claims` still count; one call, once a minute three.
+
+    Raises `SessionEnded` under a tombstone, and `InvalidToken` if they have expired or
+    were issued before a revocation of the participant or of the whole session.
+    """
+    standings = await backend.standings([claims.key])
+    await clock.compare(backend)
+    check_claims(claims, standings[claims.key], max_age=max_age)

@@ -1,0 +1,1 @@
+"""Realtime delivery: consumers, the hub of connections, events between processes."""

@@ -1,0 +1,329 @@
+"""The consumer: one tab's WebSocket, from hello to goodbye.
+
+It has a receive loop of its own: Channels' dispatch costs a thread hop and a task for
+each message. One task reads and runs the tab's actions one after the other; what the
+tab is sent besides goes through its outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlparse
+
+from channels.consumer import AsyncConsumer
+from channels.security.websocket import AllowedHostsOriginValidator
+
+from .. import conf
+from ..backends import get_backend
+from ..exceptions import (
+    InvalidToken,
+    LimitReached,
+    SessionEnded,
+    SessionLocked,
+    SessionStoresError,
+    StoreUnavailable,
+)
+from ..participants.tokens import check_claims, check_standing, read_token
+from . import protocol
+from .connection import Connection, public
+from .dispatcher import Bucket, Dispatcher
+from .hub import Hub, current_hub
+from .protocol import BadFrame, Close, HelloFrame
+
+logger = logging.getLogger("sessionstores.delivery")
+
+HELLO_SECONDS = 5.0
+# For the last frames and the close: a tab that takes nothing must not hold us up.
+CLOSE_SECONDS = 2.0
+# Bad frames in a minute that a connection survives.
+MAX_BAD_FRAMES = 20
+# So many frames in a row, then other tabs have their turn: neither the receiving of a
+# frame that waits nor work in memory ever yields.
+STRIDE = 16
+
+_CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
+    (InvalidToken, Close.TOKEN),
+    (SessionEnded, Close.ENDED),
+    (SessionLocked, Close.FORBIDDEN),
+    (LimitReached, Close.LIMIT),
+    (StoreUnavailable, Close.UNAVAILABLE),
+)
+
+
+class _Denied(Exception):
+    def __init__(self, close: Close, code: str, message: str) -> None:
+        super().__init__(message)
+        self.close = close
+        self.frame = protocol.error(code, message)
+
+
+class _Gone(Exception):
+    """The tab has closed its side."""
+
+
+class StoreConsumer(AsyncConsumer):
+    """Speaks `sessionstores.v1` with one tab; see protocol for the frames.
+
+    A denial is accepted first, since a browser cannot see why an opening fails.
+    """
+
+    hello_seconds = HELLO_SECONDS
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection until it is closed, by either side."""
+        if scope["type"] != "websocket":
+            raise ValueError(f"StoreConsumer serves no {scope['type']!r} connections.")
+        self.scope = scope
+        self._send: Callable[[dict[str, Any]], Awaitable[None]] = send
+        self._receive: Callable[[], Awaitable[dict[str, Any]]] = receive
+        self._connection: Connection | None = None
+        self._bad_frames = Bucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
+        if (await receive())["type"] != "websocket.connect":
+            return
+        offered = list(scope.get("subprotocols") or ())
+        chosen = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
+        try:
+            await send({"type": "websocket.accept", "subprotocol": chosen})
+            close, farewell = await self._serve(offered)
+            await self._part(close, farewell)
+        except _Gone:
+            return
+        finally:
+            await self._leave()
+
+    async def _serve(self, offered: list[str]) -> tuple[Close, str | None]:
+        """Return with what to close, and what to say before."""
+        try:
+            self._check_origin()
+            if offered and protocol.SUBPROTOCOL not in offered:
+                raise _Denied(
+                    Close.UNKNOWN_PROTOCOL,
+                    "unknown_protocol",
+                    f"The subprotocol here is {protocol.SUBPROTOCOL}.",
+                )
+            hello = await self._hello()
+            connection = await self._welcome(hello)
+            await self._read(connection)
+            return connection.closing or Close.NORMAL, connection.farewell
+        except asyncio.CancelledError:
+            ours = self._connection
+            task = asyncio.current_task()
+            if ours is None or ours.closing is None or task is None:
+                raise
+            task.uncancel()
+            return ours.closing, ours.farewell
+        except _Denied as denied:
+            return denied.close, denied.frame
+        except SessionStoresError as error:
+            closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
+            return (closes or [Close.INTERNAL])[0], protocol.error(*public(error))
+        except _Gone:
+            raise
+        except Exception:
+            logger.exception("A connection failed")
+            return Close.INTERNAL, protocol.error("internal", "The server failed.")
+
+    def _check_origin(self) -> None:
+        # Again, in case the site's routing forgot the validator. Every browser names
+        # an origin; what names none has no user's cookies to misuse.
+        given = [value for name, value in self.scope["headers"] if name == b"origin"]
+        if not given:
+            return
+        validator: Any = AllowedHostsOriginValidator(self)
+        try:
+            valid = validator.valid_origin(urlparse(given[-1].decode("latin1")))
+        except ValueError:
+            valid = False
+        if not valid:
+            raise _Denied(
+                Close.FORBIDDEN,
+                "forbidden",
+                "This origin may not connect; see ALLOWED_HOSTS.",
+            )
+
+    async def _hello(self) -> HelloFrame:
+        try:
+            async with asyncio.timeout(self.hello_seconds):
+                while True:
+                    try:
+                        frame = await self._frame()
+                        if isinstance(frame, HelloFrame):
+                            return frame
+                        raise BadFrame("bad_frame", "The first frame is hello.")
+                    except BadFrame as bad:
+                        await self._complain(bad, self._say)
+        except TimeoutError:
+            raise _Denied(
+                Close.HELLO_TIMEOUT, "hello_timeout", "No hello came in time."
+            ) from None
+
+    async def _welcome(self, hello: HelloFrame) -> Connection:
+        """Lease first, then snapshots: what is committed between reaches the tab."""
+        settings = conf.get()
+        backend = get_backend(blocking=False)
+        claims = read_token(hello.token, max_age=settings.token_max_age)
+        await check_standing(backend, claims, max_age=settings.token_max_age)
+        connection = Connection(backend, claims, hello, self._send)
+        try:
+            connection.show(hello.meta)
+        except BadFrame as bad:
+            await self._complain(bad, self._say)
+        self._connection = connection
+        self._hub: Hub = current_hub()
+        await self._hub.join(connection)
+        await self._take_place(connection)
+        snapshots = [await connection.open(each) for each in connection.names.values()]
+        welcome = protocol.welcome(
+            session=claims.session,
+            participant=claims.participant,
+            role=claims.role,
+            client=connection.client,
+            ping=settings.heartbeat,
+            rate=settings.rate_limit,
+            frame=settings.max_frame_bytes,
+        )
+        await connection.outbox.begin(welcome, *snapshots)
+        await self._hub.admit(connection)
+        return connection
+
+    async def _take_place(self, connection: Connection) -> None:
+        """Refuse one tab too many, and let a tab take the place that it had.
+
+        The limit is for those who were leased earlier: of many who come at once, all
+        see the same ones ahead, so that as many get in as may.
+        """
+        found = await connection.backend.connections(connection.key)
+        ours = [lease for lease in found if lease.connection == connection.id]
+        place = (ours[0].since if ours else math.inf, connection.id)
+        others = [
+            lease
+            for lease in found
+            if lease.connection != connection.id and not lease.leaving
+        ]
+        connection.resumed = any(lease.leaving for lease in found) or any(
+            lease.client == connection.client for lease in others
+        )
+        same = [lease for lease in others if lease.client == connection.client]
+        earlier = [each for each in others if (each.since, each.connection) < place]
+        # What the tab itself has left behind, when its worker died, is not in its way.
+        left = [lease for lease in same if lease in earlier]
+        if len(earlier) - bool(left) >= conf.get().max_connections:
+            raise _Denied(
+                Close.TOO_MANY_CONNECTIONS,
+                LimitReached.code,
+                f"{connection.key} has {len(earlier)} connections open already; close "
+                "a tab first.",
+            )
+        for lease in left:
+            if lease.connection not in self._hub.connections:
+                # If its process is alive after all, that leases it again.
+                nothing: frozenset[str] = frozenset()
+                await connection.backend.release(lease._replace(follows=nothing))
+        if same or not ours:
+            # A duplicated tab brings the ids of the one that it was copied from.
+            connection.client = secrets.token_urlsafe(9)
+            await self._hub.renew(connection)
+
+    async def _read(self, connection: Connection) -> None:
+        """Take frames one after the other until either side has had enough."""
+        dispatcher = Dispatcher(connection)
+        connection.busy = False
+        number = 0
+        while connection.closing is None:
+            try:
+                frame = await self._frame()
+            except BadFrame as bad:
+                await self._complain(bad, connection.outbox.reply)
+                continue
+            if isinstance(frame, protocol.ActionFrame):
+                await dispatcher.take(frame)
+            elif isinstance(frame, protocol.PongFrame):
+                if connection.outbox.pong():
+                    dispatcher.confirm()
+            elif isinstance(frame, protocol.ByeFrame):
+                connection.close(Close.NORMAL)
+            else:
+                try:
+                    await self._take(connection, frame)
+                except BadFrame as bad:
+                    await self._complain(bad, connection.outbox.reply)
+            number += 1
+            if not number % STRIDE:
+                await asyncio.sleep(0)
+
+    async def _take(self, connection: Connection, frame: protocol.Frame) -> None:
+        if isinstance(frame, protocol.SyncFrame):
+            if not await connection.sync(frame.doc, frame.rev):
+                raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")
+        elif isinstance(frame, protocol.TokenFrame):
+            await self._renew(connection, frame.token)
+        elif isinstance(frame, protocol.MetaFrame):
+            if connection.show(frame.data):
+                self._hub.show(connection)
+        else:
+            raise BadFrame("bad_frame", "There is one hello, at the start.")
+
+    async def _renew(self, connection: Connection, token: str) -> None:
+        """Go on with a newer token; one for somebody else changes nothing."""
+        max_age = conf.get().token_max_age
+        try:
+            claims = read_token(token, max_age=max_age)
+            if claims.key != connection.key:
+                raise InvalidToken(f"The token is not for {connection.key}.")
+            standings = await connection.backend.standings([claims.key])
+            check_claims(claims, standings[claims.key], max_age=max_age)
+        except SessionStoresError as error:
+            await connection.outbox.reply(protocol.error(error.code, str(error)))
+        else:
+            connection.claims = claims
+
+    async def _frame(self) -> protocol.Frame:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            raise _Gone
+        return protocol.parse(event.get("text"), conf.get().max_frame_bytes)
+
+    async def _complain(
+        self, bad: BadFrame, say: Callable[[str], Awaitable[None]]
+    ) -> None:
+        if not self._bad_frames.take():
+            raise _Denied(
+                Close.TOO_MANY_BAD_FRAMES,
+                "too_many_bad_frames",
+                f"More than {MAX_BAD_FRAMES} bad frames in a minute.",
+            )
+        await say(protocol.error(bad.code, bad.message))
+
+    async def _say(self, text: str) -> None:
+        await self._send({"type": "websocket.send", "text": text})
+
+    async def _part(self, close: Close, farewell: str | None) -> None:
+        if self._connection is not None:
+            # From here on nobody else closes it, which would interrupt us.
+            self._connection.closing = close
+            self._connection.outbox.stop()
+        if farewell is not None:
+            await self._try({"type": "websocket.send", "text": farewell})
+        await self._leave(for_good=close < Close.TOKEN)
+        reason = close.name.lower()
+        await self._try(
+            {"type": "websocket.close", "code": int(close), "reason": reason}
+        )
+
+    async def _try(self, message: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._send(message)
+        except Exception:  # noqa: BLE001
+            # Servers differ in what they raise once the tab is gone, if anything.
+            logger.debug("A tab was gone before it was closed")
+
+    async def _leave(self, *, for_good: bool = False) -> None:
+        if self._connection is not None:
+            self._connection.outbox.stop()
+            await self._hub.leave(self._connection, for_good=for_good)

@@ -1,0 +1,352 @@
+"""The frames of `sessionstores.v1`: what tabs may send, and what they are sent.
+
+Close codes say what a client should do, by range: 4000-4099 stop, 4100-4199 get a new
+token, 4200-4299 retry with backoff; see `Close`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from enum import IntEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from ..state.json_rules import MAX_DEPTH, MAX_INTEGER
+
+SUBPROTOCOL = "sessionstores.v1"
+MAX_FRAME_BYTES = 65_536
+
+Id = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
+ClientId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+RunText = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,16}\Z")]
+RevText = Annotated[str, Meta(pattern=r"\A[0-9a-f]{4}\.[0-9]{1,15}-[0-9a-f]{8}\Z")]
+TokenText = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class Close(IntEnum):
+    """Why a connection is closed, as a WebSocket close code."""
+
+    NORMAL = 1000  # the tab said bye
+
+    TOO_MANY_BAD_FRAMES = 4000
+    UNKNOWN_PROTOCOL = 4001
+    FORBIDDEN = 4003  # foreign origin, or a locked session
+    ENDED = 4004  # the session or the participant is gone, told by an `end` frame
+    LIMIT = 4005  # one more participant or session than is allowed
+    DISCONNECTED = 4006  # by the site; told by an `end` frame, and the token stays good
+
+    TOKEN = 4100  # forged, expired, revoked, or for another session
+
+    HELLO_TIMEOUT = 4200
+    UNAVAILABLE = 4201  # the cache does not answer
+    SLOW = 4202  # the tab does not take what it is sent
+    INTERNAL = 4203
+    TOO_MANY_CONNECTIONS = 4204  # of the participant: some may be of a dead process
+
+
+class HelloFrame(Struct, frozen=True, tag_field="type", tag="hello"):
+    """The first frame: who, under which client id, and what the tab has already.
+
+    `runs`: by document, what the last snapshot of it said of the server's run. `meta`
+    as in `MetaFrame`.
+    """
+
+    token: TokenText
+    client: ClientId
+    have: Annotated[dict[Name, RevText], Meta(max_length=256)] = {}
+    runs: Annotated[dict[Name, RunText], Meta(max_length=256)] = {}
+    meta: dict[str, Any] = {}
+
+
+class ActionFrame(Struct, frozen=True, tag_field="type", tag="action"):
+    """Run an action; `client` is given when it was first sent under another id."""
+
+    id: Id
+    state: Name
+    action: Name
+    args: Raw = Raw(b"{}")
+    client: ClientId | None = None
+
+
+class SyncFrame(Struct, frozen=True, tag_field="type", tag="sync"):
+    """Send a snapshot of `doc`; `rev` is what the tab has."""
+
+    doc: Name
+    rev: RevText | None = None
+
+
+class PongFrame(Struct, frozen=True, tag_field="type", tag="pong"):
+    """The answer to a ping: all that was sent before it has arrived."""
+
+    visible: bool = True
+
+
+class TokenFrame(Struct, frozen=True, tag_field="type", tag="token"):
+    """A newer token for the same participant."""
+
+    token: TokenText
+
+
+class MetaFrame(Struct, frozen=True, tag_field="type", tag="meta"):
+    """What the tab shows of itself to the others in the session from now on."""
+
+    data: dict[str, Any]
+
+
+class ByeFrame(Struct, frozen=True, tag_field="type", tag="bye"):
+    """The participant leaves, for good as far as this tab goes."""
+
+
+Frame = (
+    HelloFrame | ActionFrame | SyncFrame | PongFrame | TokenFrame | MetaFrame | ByeFrame
+)
+
+# A tab takes all but `bad_meta` for the answer to its oldest action.
+BadCode = Literal[
+    "bad_json",
+    "bad_frame",
+    "bad_value",
+    "too_large",
+    "too_deep",
+    "unknown_type",
+    "bad_meta",
+]
+
+
+class BadFrame(Exception):
+    """A frame that is refused; `code` and `message` go into the `error` frame."""
+
+    def __init__(self, code: BadCode, message: str) -> None:
+        super().__init__(message)
+        self.code: BadCode = code
+        self.message = message
+
+
+class _Typed(Struct):
+    type: str
+
+
+_decode = msgspec.json.Decoder(Frame).decode
+_decode_type = msgspec.json.Decoder(_Typed).decode
+_decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.encode
+
+_TYPES = frozenset({"hello", "action", "sync", "pong", "token", "meta", "bye"})
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# With all digits alike, only frames that hold one of these can hold a number that is
+# too large.
+_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG = b"0" * 16
+_NO_JSON_VALUE = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
+
+
+def parse(text: str | bytes | None, limit: int = MAX_FRAME_BYTES) -> Frame:
+    """Return what a tab sent, checked whole; raise `BadFrame` for anything else.
+
+    `limit` is in bytes, exclusive. Unknown fields are ignored, but held to the same
+    limits. Of duplicate keys the last counts.
+    """
+    try:
+        return _parse(text, limit)
+    except BadFrame as bad:
+        if _type_of(text) == "meta":
+            raise BadFrame("bad_meta", bad.message) from None
+        raise
+
+
+def _parse(text: str | bytes | None, limit: int) -> Frame:
+    if not isinstance(text, str):
+        raise BadFrame("bad_frame", "Frames are text, not binary.")
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise BadFrame("bad_value", "A surrogate stands alone.") from None
+    if len(data) >= limit:
+        raise BadFrame("too_large", f"A frame has less than {limit} bytes.")
+    brackets = data.count(b"{") + data.count(b"[")
+    if brackets > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise BadFrame("too_deep", f"A frame has at most {MAX_DEPTH} levels.")
+    try:
+        frame: Frame = _decode(data)
+    except msgspec.ValidationError as error:
+        raise _misfit(data, error) from None
+    except msgspec.DecodeError as error:
+        if _NO_JSON_VALUE.search(data):
+            message = "NaN, Infinity and lone surrogates are no JSON."
+            raise BadFrame("bad_value", message) from None
+        raise BadFrame("bad_json", str(error)) from None
+    _check_numbers(data)
+    return frame
+
+
+def _type_of(text: str | bytes | None) -> str | None:
+    with suppress(msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        if isinstance(text, str):
+            return _decode_type(text).type
+    return None
+
+
+def _misfit(data: bytes, error: msgspec.ValidationError) -> BadFrame:
+    try:
+        _check_numbers(data)
+        kind = _decode_type(data).type
+    except BadFrame as too_large:
+        return too_large
+    except msgspec.DecodeError:
+        return BadFrame("bad_frame", 'A frame is an object with a "type".')
+    if kind not in _TYPES:
+        shown = ascii(kind[:40])
+        return BadFrame("unknown_type", f"There is no frame of type {shown}.")
+    return BadFrame("bad_frame", f"{kind}: {error}")
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in _STRING.sub("", text):
+        if character in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "}]":
+            depth -= 1
+    return deepest
+
+
+def _check_numbers(data: bytes) -> None:
+    alike = data.translate(_ALIKE)
+    if not (_LONG in alike or b"e000" in alike or b"e+000" in alike):
+        return
+    try:
+        stack = [_decode_any(data)]
+    except msgspec.DecodeError:
+        raise BadFrame("bad_value", "A number is out of range.") from None
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            stack += value.values()
+        elif isinstance(value, list):
+            stack += value
+        elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+            message = f"Integers lie within ±(2**53-1); {str(value)[:40]} does not."
+            raise BadFrame("bad_value", message)
+
+
+# Revs, document names and ids hold nothing that JSON escapes, so that the frames below
+# can be put together around parts that are JSON already.
+
+
+def welcome(
+    *,
+    session: str,
+    participant: str,
+    role: str,
+    client: str,
+    ping: float,
+    rate: tuple[float, float] | None,
+    frame: int,
+) -> str:
+    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst."""
+    return _json(
+        {
+            "type": "welcome",
+            "session": session,
+            "participant": participant,
+            "role": role,
+            "client": client,
+            "ping": ping,
+            "limits": {"rate": rate, "frame": frame},
+        }
+    )
+
+
+def snapshot(
+    doc: str,
+    rev: str,
+    states: dict[str, Raw] | None,
+    *,
+    run: str = "",
+    reset: bool = False,
+) -> str:
+    """A document's states at `rev`, each JSON already; None: the tab has them.
+
+    `run` names the run of the cache server that they are from, for the next `hello`.
+    """
+    shown = "" if states is None else f',"states":{_json(states)}'
+    named = f',"run":"{run}"' if run else ""
+    flag = "true" if reset else "false"
+    return (
+        f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}{named},'
+        f'"reset":{flag}}}'
+    )
+
+
+def patch(doc: str, base: str, rev: str, ops: bytes) -> str:
+    """The operations, a JSON array, that lead a document from `base` to `rev`."""
+    return (
+        f'{{"type":"patch","doc":"{doc}","base":"{base}","rev":"{rev}",'
+        f'"ops":{ops.decode()}}}'
+    )
+
+
+def ack(
+    id: int, doc: str, base: str, rev: str, ops: bytes, result: bytes | None
+) -> str:
+    """An action took effect; `result` is JSON, None if it did so an earlier time."""
+    shown = "" if result is None else f',"result":{result.decode()}'
+    return (
+        f'{{"type":"ack","id":{id},"doc":"{doc}","base":"{base}","rev":"{rev}",'
+        f'"ops":{ops.decode()}{shown}}}'
+    )
+
+
+def reject(id: int, code: str, message: str) -> str:
+    """An action was refused and changed nothing."""
+    return _json({"type": "reject", "id": id, "code": code, "message": message})
+
+
+def ping(heads: dict[str, str] | None) -> str:
+    """A heartbeat with the newest rev of each document; None: not known now."""
+    frame: dict[str, Any] = {"type": "ping"}
+    return _json(frame if heads is None else {**frame, "heads": heads})
+
+
+def message(data: bytes) -> str:
+    """Something that the site sends to tabs; JSON already."""
+    return f'{{"type":"message","data":{data.decode()}}}'
+
+
+def presence(joined: Mapping[str, Iterable[bytes]], left: Collection[str]) -> str:
+    """Who is present now, as far as it changed; the first one names everybody.
+
+    `joined` maps ids to what each connection shows of itself, JSON objects or `b""`.
+    """
+    entries = []
+    for id, metas in joined.items():
+        shown = ",".join(meta.decode() or "{}" for meta in metas)
+        entries.append(f'"{id}":[{shown}]')
+    return (
+        f'{{"type":"presence","joined":{{{",".join(entries)}}},"left":{_json(left)}}}'
+    )
+
+
+def token(text: str) -> str:
+    """A newer token for the tab to use."""
+    return _json({"type": "token", "token": text})
+
+
+def end(reason: str) -> str:
+    """It is over, by a removal's reason or "disconnected"; the tab stays away."""
+    return _json({"type": "end", "reason": reason, "retry": False})
+
+
+def error(code: str, message: str) -> str:
+    """A frame was refused, or the connection is about to be."""
+    return _json({"type": "error", "code": code, "message": message})
+
+
+def _json(value: Any) -> str:
+    return _encode(value).decode()

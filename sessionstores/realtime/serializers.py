@@ -1,0 +1,141 @@
+"""Events as they travel between processes: one JSON text each, whatever the layer.
+
+Layers differ in what they can carry, and one message that a layer cannot decode takes
+others with it, so they are given a string. Kinds that this version does not know are
+ignored: during a rolling deploy old and new processes talk to each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ..event_bus import (
+    Attendance,
+    Change,
+    Disconnection,
+    Hint,
+    Message,
+    Removal,
+    Revocation,
+)
+from ..keys import StoreKey
+
+# Larger patches stay here: the other processes read the record instead.
+MAX_OPERATIONS_BYTES = 65_536
+
+
+class RemoteChange(Struct, frozen=True, tag_field="kind", tag="change"):
+    """A commit in another process, as far as tabs need to know of it."""
+
+    session: str
+    participant: str
+    base: str
+    rev: str
+    ops: Raw
+    source: str | None
+    reset: bool
+
+    @property
+    def key(self) -> StoreKey:
+        """The key of the record that changed."""
+        return StoreKey(self.session, self.participant)
+
+    @property
+    def operations(self) -> bytes | None:
+        """The JSON array of operations; None if a snapshot must do."""
+        return None if bytes(self.ops) == b"null" else bytes(self.ops)
+
+
+class _Removal(Struct, tag_field="kind", tag="removal"):
+    session: str
+    participant: str
+    reason: str
+
+
+class _Message(Struct, tag_field="kind", tag="message"):
+    session: str
+    participant: str
+    data: Any
+
+
+class _Revocation(Struct, tag_field="kind", tag="revocation"):
+    session: str
+    participant: str
+
+
+class _Attendance(Struct, tag_field="kind", tag="attendance"):
+    session: str
+    participant: str
+
+
+class _Disconnection(Struct, tag_field="kind", tag="disconnection"):
+    session: str
+    participant: str
+
+
+class LayerProbe(Struct, frozen=True, tag_field="kind", tag="probe"):
+    """What a process sends to itself, to learn whether its channel still delivers."""
+
+
+_Wire = (
+    RemoteChange
+    | _Removal
+    | _Message
+    | _Revocation
+    | _Attendance
+    | _Disconnection
+    | LayerProbe
+)
+_decode = msgspec.json.Decoder(_Wire).decode
+
+Delivery = Hint | RemoteChange
+
+PROBE = msgspec.json.encode(LayerProbe()).decode()
+
+
+def encode(event: Hint) -> str:
+    """Return the text of an event for other processes."""
+    wire: _Wire
+    if isinstance(event, Change):
+        operations = b"null" if event.reset else event.operations
+        if len(operations) > MAX_OPERATIONS_BYTES:
+            operations = b"null"
+        wire = RemoteChange(
+            *event.key,
+            event.base,
+            event.rev,
+            Raw(operations),
+            event.source,
+            event.reset,
+        )
+    elif isinstance(event, Removal):
+        wire = _Removal(*event.key, event.reason)
+    elif isinstance(event, Message):
+        wire = _Message(*event.key, event.data)
+    elif isinstance(event, Attendance):
+        wire = _Attendance(*event.key)
+    elif isinstance(event, Disconnection):
+        wire = _Disconnection(*event.key)
+    else:
+        wire = _Revocation(*event.key)
+    return msgspec.json.encode(wire).decode()
+
+
+def decode(text: str) -> Delivery | LayerProbe:
+    """Return the event; raise ValueError for what this version does not know."""
+    wire: _Wire = _decode(text)
+    if isinstance(wire, RemoteChange | LayerProbe):
+        return wire
+    key = StoreKey(wire.session, wire.participant)
+    if isinstance(wire, _Removal):
+        return Removal(key, wire.reason)
+    if isinstance(wire, _Message):
+        return Message(key, wire.data)
+    if isinstance(wire, _Attendance):
+        return Attendance(key)
+    if isinstance(wire, _Disconnection):
+        return Disconnection(key)
+    return Revocation(key)

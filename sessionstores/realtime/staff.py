@@ -1,0 +1,268 @@
+"""Tells staff who look at the admin that something has changed, so look again.
+
+A hint, at most one a second: the page then asks for what it shows. Without it, or
+where it is lost, the page asks anyway, at the interval that was chosen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from typing import Any
+
+import msgspec
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import get_channel_layer
+from django.contrib.auth import get_user_model
+from django.core import signing
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from ..event_bus import Event, Note, bus
+from .channel_layer import LAYER_SECONDS, reaches_others
+from .hub import hubs
+
+logger = logging.getLogger("sessionstores.admin")
+
+STAFF_PATH = "ws/sessionstores/staff/"
+STAFF_SALT = "sessionstores.staff"
+# How long a token may lie on a page before it is used.
+TOKEN_SECONDS = 120
+HELLO_SECONDS = 5.0
+# Between two nudges, and between two looks at the permission.
+NUDGE_SECONDS = 1.0
+RECHECK_SECONDS = 30.0
+# After the first change of a quiet time: what comes along with it goes with it.
+SETTLE_SECONDS = 0.05
+MAX_FRAME = 4_096
+# Sessions that a nudge names; more are all of them.
+MAX_CODES = 100
+EVERY_CODE = "*"
+
+GROUP = "sessionstores.staff"
+# By which a process knows its own message when the layer brings it back.
+ORIGIN = secrets.token_hex(8)
+
+FORBIDDEN = 4003
+HELLO_TIMEOUT = 4008
+
+
+def make_staff_token(request: HttpRequest) -> str:
+    """Sign who looks, for the first frame of their page's WebSocket."""
+    user: Any = request.user
+    return signing.dumps([str(user.pk), _mark(user)], salt=STAFF_SALT)
+
+
+def _mark(user: Any) -> str:
+    # Another one after a change of password, which signs people out everywhere.
+    own = user.get_session_auth_hash()
+    return salted_hmac(STAFF_SALT, own, algorithm="sha256").hexdigest()
+
+
+def allowed_user(pk: str, mark: str) -> bool:
+    """Tell whether that user may see the overview, now."""
+    try:
+        user: Any = get_user_model()._default_manager.get(pk=pk)
+    except (get_user_model().DoesNotExist, ValueError, ValidationError):
+        return False
+    return (
+        user.is_active
+        and user.is_staff
+        and constant_time_compare(_mark(user), mark)
+        and user.has_perm("sessionstores.view_dashboard")
+    )
+
+
+class StaffConsumer(AsyncWebsocketConsumer):
+    """One admin page that listens. It sends a token and what it shows; see `receive`.
+
+    In return come `{"type":"ready"}`, and `{"type":"changed"}` whenever something did.
+    """
+
+    async def connect(self) -> None:
+        """Accept, and wait for the token."""
+        self.loop = asyncio.get_running_loop()
+        self.topic = ""
+        self._who: list[str] | None = None
+        self._changed = False
+        self._next = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        await self.accept()
+        self._task(self._watch())
+
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None
+    ) -> None:
+        """Take `{"token": "…", "topic": "K7Q2ZD"}`, once; topic "": all sessions."""
+        if self._who is not None:
+            return
+        who, topic = _read(text_data)
+        if who is None or not await database_sync_to_async(allowed_user)(*who):
+            await self.close(FORBIDDEN)
+            return
+        self._who, self.topic = who, topic
+        _watching.add(self)
+        await self._join()
+        await self._say("ready")
+
+    async def disconnect(self, code: int) -> None:
+        """Stop listening."""
+        _watching.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        layer = get_channel_layer()
+        if layer is not None and self._who is not None:
+            try:
+                await layer.group_discard(GROUP, self.channel_name)
+            except Exception as error:  # noqa: BLE001 - layers raise anything
+                logger.info("The channel layer keeps a page that left: %r", error)
+
+    async def nudge(self, event: dict[str, Any]) -> None:
+        """Take what another process says has changed."""
+        if event["origin"] != ORIGIN:
+            self.notice(event["codes"])
+
+    def notice(self, codes: list[str]) -> None:
+        """Tell the page, now or when its second is over, if it shows one of `codes`."""
+        if self.topic and self.topic not in codes and EVERY_CODE not in codes:
+            return
+        self._changed = True
+        if self._timer is None:
+            wait = max(self._next - self.loop.time(), 0)
+            self._timer = self.loop.call_later(wait, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        if self._changed and self in _watching:
+            self._changed = False
+            self._next = self.loop.time() + NUDGE_SECONDS
+            self._task(self._say("changed"))
+
+    async def _say(self, kind: str) -> None:
+        try:
+            await self.send(f'{{"type":"{kind}"}}')
+        except Exception:  # noqa: BLE001
+            # Servers differ in what they raise once the page is gone, if anything.
+            logger.debug("A page was gone before it was nudged")
+
+    def _task(self, coroutine: Any) -> None:
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _join(self) -> None:
+        layer = get_channel_layer()
+        if layer is not None:
+            try:
+                async with asyncio.timeout(LAYER_SECONDS):
+                    await layer.group_add(GROUP, self.channel_name)
+            except Exception as error:  # noqa: BLE001 - layers raise anything
+                logger.info("A page hears of this process only: %r", error)
+
+    async def _watch(self) -> None:
+        """Close if no token comes, and as soon as it no longer counts."""
+        await asyncio.sleep(HELLO_SECONDS)
+        if self._who is None:
+            await self.close(HELLO_TIMEOUT)
+        while self._who is not None:
+            await asyncio.sleep(RECHECK_SECONDS)
+            if not await database_sync_to_async(allowed_user)(*self._who):
+                _watching.discard(self)
+                await self.close(FORBIDDEN)
+                return
+
+
+def _read(text: str | None) -> tuple[list[str] | None, str]:
+    try:
+        if text is None or len(text) > MAX_FRAME:
+            return None, ""
+        frame = msgspec.json.decode(text, type=dict[str, str])
+        content = signing.loads(
+            frame.get("token", ""), salt=STAFF_SALT, max_age=TOKEN_SECONDS
+        )
+    except (ValueError, signing.BadSignature):
+        return None, ""
+    return content, frame.get("topic", "")
+
+
+_watching: set[StaffConsumer] = set()
+
+
+class _Nudger:
+    """Gathers which sessions have changed here, and says so once a second at most.
+
+    It needs an event loop that serves tabs or staff. Where there is none, as in a
+    command, nobody is told, and pages learn of it when they ask.
+    """
+
+    def __init__(self) -> None:
+        self._codes: set[str] = set()
+        self._lock = threading.Lock()
+        self._planned: asyncio.AbstractEventLoop | None = None
+        self._next = 0.0
+
+    def __call__(self, event: Event | Note) -> None:
+        loop = self._planned
+        if loop is not None and not loop.is_closed():
+            # Under the GIL, adding to a set is one step.
+            self._codes.add(event.key.session)
+            return
+        if not (hubs or _watching) or (loop := _serving()) is None:
+            return
+        with self._lock:
+            self._codes.add(event.key.session)
+            if self._planned is None or self._planned.is_closed():
+                self._planned = loop
+                loop.call_soon_threadsafe(self._plan, loop)
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        wait = max(self._next - loop.time(), SETTLE_SECONDS)
+        loop.call_later(wait, self._flush, loop)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._next = loop.time() + NUDGE_SECONDS
+        with self._lock:
+            codes, self._codes = sorted(self._codes), set()
+            self._planned = None
+        if len(codes) > MAX_CODES:
+            codes = [EVERY_CODE]
+        for consumer in list(_watching):
+            if not consumer.loop.is_closed():
+                consumer.loop.call_soon_threadsafe(consumer.notice, codes)
+        layer = get_channel_layer()
+        if layer is not None and reaches_others(layer):
+            _sending.add(task := loop.create_task(_send(layer, codes)))
+            task.add_done_callback(_sending.discard)
+
+
+_sending: set[asyncio.Task[None]] = set()
+
+
+async def _send(layer: Any, codes: list[str]) -> None:
+    try:
+        async with asyncio.timeout(LAYER_SECONDS):
+            await layer.group_send(
+                GROUP, {"type": "nudge", "codes": codes, "origin": ORIGIN}
+            )
+    except Exception as error:  # noqa: BLE001 - layers raise anything
+        logger.debug("Other processes' staff are not nudged: %r", error)
+
+
+def _serving() -> asyncio.AbstractEventLoop | None:
+    for hub in list(hubs.values()):
+        if not hub.loop.is_closed():
+            return hub.loop
+    for consumer in list(_watching):
+        if not consumer.loop.is_closed():
+            return consumer.loop
+    return None
+
+
+bus.subscribers.append(_Nudger())

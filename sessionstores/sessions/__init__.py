@@ -1,0 +1,1 @@
+"""Sessions: their lifecycle, presence, and the sweep of idle ones."""

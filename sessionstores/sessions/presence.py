@@ -1,0 +1,144 @@
+"""Who is present in a session: its participants with connections, and since when.
+
+Written once, in coroutines that take a backend of either flavour.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from django.dispatch import Signal
+
+from .. import event_bus, signals
+from ..backends.base import Backend, Lease
+from ..exceptions import SessionStoresError
+from ..keys import StoreKey
+
+logger = logging.getLogger("sessionstores.presence")
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Attendee(msgspec.Struct, frozen=True):
+    """A participant who is present.
+
+    `since`: when the oldest of their connections was opened. `connections`: how many
+    are open. `metas`: what each of them shows of itself, in the order in which they
+    were opened. `leaving`: none is open, yet the last one closed without a goodbye and
+    so recently that it may be a reload; `metas` is then what that one showed.
+    """
+
+    id: str
+    since: float
+    connections: int
+    metas: tuple[dict[str, Any], ...]
+    leaving: bool
+
+
+def attendees(leases: Iterable[Lease]) -> dict[str, Attendee]:
+    """Return who holds the leases of one session, by id, sorted."""
+    return {
+        id: Attendee(
+            id,
+            min(lease.since for lease in several),
+            sum(not lease.leaving for lease in several),
+            tuple(_decode(lease.meta) if lease.meta else {} for lease in seen),
+            seen[0].leaving,
+        )
+        for id, several, seen in _by_participant(leases)
+    }
+
+
+def metas_of(leases: Iterable[Lease]) -> dict[str, tuple[bytes, ...]]:
+    """Return what the participants of one session show, as it is stored, by id."""
+    return {
+        id: tuple(lease.meta for lease in seen)
+        for id, _, seen in _by_participant(leases)
+    }
+
+
+def _by_participant(
+    leases: Iterable[Lease],
+) -> Iterable[tuple[str, list[Lease], list[Lease]]]:
+    """Yield ids with all leases, and those that stand for the participant."""
+
+    def order(lease: Lease) -> tuple[str, float, str]:
+        return lease.key.participant, lease.since, lease.connection
+
+    ordered = sorted(leases, key=order)
+    for id, group in groupby(ordered, lambda lease: lease.key.participant):
+        several = list(group)
+        # Of those that are leaving one will do: more of them are reloads in a row.
+        live = [lease for lease in several if not lease.leaving]
+        yield id, several, live or several[-1:]
+
+
+async def attendance(backend: Backend, session: str) -> dict[str, Attendee]:
+    """Return who is present in a session, by id, sorted; one round trip."""
+    found = await backend.connections_of([session])
+    return attendees(found.get(session, ()))
+
+
+async def reap(
+    backend: Backend,
+    sessions: Collection[str],
+    *,
+    besides: frozenset[str] = frozenset(),
+) -> list[StoreKey]:
+    """Remove connections that have run out; tell of the participants who left by it.
+
+    Safe with any number of callers at once: each leave is told of by one of them. The
+    processes `besides` need not be told to look again.
+    """
+    gone = await backend.reap(list(sessions))
+    for session in dict.fromkeys(key.session for key in gone):
+        await tell(backend, session, besides=besides)
+    await left(backend, gone)
+    return gone
+
+
+async def tell(
+    backend: Backend, session: str, *, besides: frozenset[str] = frozenset()
+) -> None:
+    """Have the processes with tabs of a session look again at who is present.
+
+    It is a hint, and each process looks at every heartbeat: if the cache cannot say who
+    they are, nobody is told, and nothing raised.
+    """
+    key = StoreKey.of_session(session)
+    try:
+        followers = await backend.followers(key) - besides
+    except SessionStoresError as error:
+        logger.info("%s: who is present is told at the next beat: %s", session, error)
+        return
+    if followers:
+        event_bus.bus.publish(event_bus.Attendance(key, followers))
+
+
+async def joined(backend: Backend, keys: Collection[StoreKey]) -> None:
+    """Send `participant_joined` for what `Backend.lease` returned."""
+    await _send(backend, signals.participant_joined, "joined", keys)
+
+
+async def left(backend: Backend, keys: Collection[StoreKey]) -> None:
+    """Send `participant_left` for those whose last connection is gone."""
+    await _send(backend, signals.participant_left, "left", keys)
+
+
+async def _send(
+    backend: Backend, signal: Signal, kind: str, keys: Collection[StoreKey]
+) -> None:
+    for key in keys:
+        event_bus.bus.publish(event_bus.Note(key, kind))
+        if signal.receivers:
+            await signals.emit(
+                signal,
+                blocking=backend.blocking,
+                sender=Attendee,
+                session=key.session,
+                participant=key.participant,
+            )

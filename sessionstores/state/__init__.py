@@ -1,0 +1,1 @@
+"""Typed state: declaration, actions, stored form, patches and revisions; no Django."""

@@ -1,0 +1,280 @@
+"""Actions: the methods of a state that clients may call, and their arguments."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import (
+    Any,
+    Final,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_type_hints,
+    overload,
+)
+
+import msgspec
+
+from ..exceptions import InvalidArguments
+from .json_rules import REFUSED_NAMES, explain, flaw, is_suspect, types_in
+
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    # Annotations may name what is defined later, so they are not evaluated yet.
+    _signature = functools.partial(
+        inspect.signature, annotation_format=annotationlib.Format.FORWARDREF
+    )
+else:
+    _signature = inspect.signature
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ROLES: Final = "__sessionstores_roles__"
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+_KINDS_REFUSED: dict[Any, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "*{0} cannot be validated; name each argument",
+    inspect.Parameter.VAR_KEYWORD: "**{0} cannot be validated; name each argument",
+    inspect.Parameter.POSITIONAL_ONLY: "{0} must not be positional-only",
+}
+
+
+class _Injected:
+    def __repr__(self) -> str:
+        return "injected"
+
+
+# Lets typed server code leave out what the server fills in:
+# `def move(self, card: str, *, agenda: Agenda = injected)`.
+injected: Any = _Injected()
+
+_injectable: set[type] = set()
+
+
+def register_injectable(cls: type) -> None:
+    """Let keyword-only parameters annotated `cls`, or a subclass, be filled in."""
+    _injectable.add(cls)
+
+
+def _is_injectable(hint: object) -> bool:
+    return isinstance(hint, type) and any(issubclass(hint, cls) for cls in _injectable)
+
+
+class _Arguments(NamedTuple):
+    names: tuple[str, ...]
+    injected: Mapping[str, type]
+    decode: Callable[[bytes], msgspec.Struct]
+
+
+@dataclass(frozen=True, eq=False)
+class Action:
+    """A method that clients may call; `roles` is empty if every role may.
+
+    Annotations are resolved at first use, with a TypeError that says which of them
+    cannot be; `registry.problems()` resolves them all.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    roles: tuple[str, ...] = ()
+
+    @property
+    def injected(self) -> Mapping[str, type]:
+        """The keyword-only parameters that the server fills in, with their types."""
+        return self._arguments.injected
+
+    def resolve(self) -> None:
+        """Resolve the annotations now; raise TypeError if one cannot be."""
+        _ = self._arguments
+
+    def decode(self, raw: bytes) -> dict[str, Any]:
+        """Return the arguments in a JSON object, by name, converted and complete.
+
+        Raises `InvalidArguments`, which names the argument: wrong type ("1" is not
+        1), missing, unknown, or what a state could not hold.
+        """
+        arguments = self._arguments
+        # msgspec.Raw calls itself bytes, but is not.
+        text = bytes(raw)
+        try:
+            decoded = msgspec.structs.asdict(arguments.decode(text))
+            # An escape may hide a name from is_suspect.
+            if is_suspect(text) or b"\\u" in text:
+                self._refuse_flaw(msgspec.json.decode(text))
+        except msgspec.ValidationError as error:
+            path, reason = explain(error)
+            if reason == "unknown" and path not in arguments.names:
+                reason = f"unknown; it takes {', '.join(arguments.names) or 'nothing'}"
+            raise self._invalid(path or "arguments", reason) from error
+        except (ValueError, RecursionError) as error:
+            raise self._invalid("arguments", f"not JSON: {error}") from error
+        return decoded
+
+    def convert(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `decode` would if a client sent `arguments`, given as values."""
+        plain = dict(arguments)
+        self._refuse_flaw(plain)
+        return self.decode(msgspec.json.encode(plain))
+
+    def _refuse_flaw(self, plain: object) -> None:
+        found = flaw(plain)
+        if found:
+            raise self._invalid(*found)
+
+    def _invalid(self, path: str, reason: str) -> InvalidArguments:
+        return InvalidArguments(f"{self.name}: {path.lstrip('.')}: {reason}.")
+
+    @functools.cached_property
+    def _arguments(self) -> _Arguments:
+        where = self.function.__qualname__
+        try:
+            hints = get_type_hints(self.function, include_extras=True)
+        except (NameError, AttributeError, TypeError, SyntaxError) as error:
+            raise TypeError(
+                f"{where}: its annotations cannot be resolved: {error}. Import what "
+                "they name at module level, outside `if TYPE_CHECKING`."
+            ) from error
+        filled: dict[str, type] = {}
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+        parameters = list(_signature(self.function).parameters.values())[1:]
+        for parameter in parameters:
+            name, hint = parameter.name, hints[parameter.name]
+            if _is_injectable(hint) and parameter.kind is parameter.KEYWORD_ONLY:
+                filled[name] = hint
+            elif parameter.default is injected or _mentions_injectable(hint):
+                raise TypeError(
+                    f"{where}: {name} is annotated {hint!r}, which clients cannot "
+                    "send. What the server fills in is keyword-only (after `*`) and "
+                    "annotated with exactly Participant or a State class."
+                )
+            elif parameter.default is parameter.empty:
+                fields.append((name, hint))
+            else:
+                # The very default, shared between calls, as in any Python call.
+                given = functools.partial(_identity, parameter.default)
+                fields.append((name, hint, msgspec.field(default_factory=given)))
+        try:
+            struct = msgspec.defstruct(
+                "Arguments", fields, kw_only=True, forbid_unknown_fields=True
+            )
+            refuse_unportable(struct)
+            decoder = msgspec.json.Decoder(struct)
+        except (TypeError, NameError) as error:
+            raise TypeError(
+                f"{where}: its arguments cannot come from JSON: {error}."
+            ) from error
+        names = tuple(each[0] for each in fields)
+        return _Arguments(names, MappingProxyType(filled), decoder.decode)
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _mentions_injectable(hint: object) -> bool:
+    # Else `by: Participant | None = None` would let clients say who they are.
+    return _is_injectable(hint) or any(map(_mentions_injectable, get_args(hint)))
+
+
+def refuse_unportable(hint: Any) -> None:
+    """Raise TypeError if `hint` needs a type or a field name that JSON has not."""
+    for node in types_in(hint)[0]:
+        if isinstance(node, msgspec.inspect.CustomType):
+            raise TypeError(f"{node.cls.__qualname__} has no JSON form")
+        for each in getattr(node, "fields", ()):
+            if each.encode_name in REFUSED_NAMES:
+                raise TypeError(f"browsers refuse the field name {each.encode_name}")
+
+
+@overload
+def action(function: F, /) -> F: ...
+@overload
+def action(*, role: str | tuple[str, ...]) -> Callable[[F], F]: ...
+def action(
+    function: F | None = None, /, *, role: str | tuple[str, ...] = ()
+) -> F | Callable[[F], F]:
+    """Let clients call a method, all of them or those in `role` (one or several).
+
+    An action must have no side effects: it runs again if another commits first. It
+    raises `ActionRejected` to refuse. Its arguments are validated by their
+    annotations; what it returns is sent as JSON. The class refuses, by TypeError, what
+    cannot be called this way: async methods, generators, static and class methods,
+    `*args`, `**kwargs`, parameters without annotation, names that begin with "_".
+    """
+    roles = _roles(role)
+
+    def mark(function: F) -> F:
+        if not inspect.isfunction(function):
+            name = getattr(function, "__qualname__", repr(function))
+            raise TypeError(f"@action {name}: only plain methods can be actions.")
+        setattr(function, _ROLES, roles)
+        return function
+
+    return mark if function is None else mark(function)
+
+
+def _roles(role: object) -> tuple[str, ...]:
+    roles = (role,) if isinstance(role, str) else role
+    if not isinstance(roles, tuple | list) or not all(
+        isinstance(each, str) and each for each in roles
+    ):
+        raise TypeError(f"@action(role={role!r}): a role is a name that is not empty.")
+    return tuple(roles)
+
+
+def actions_of(cls: type) -> Mapping[str, Action]:
+    """Return the actions that `cls` defines and inherits, by name.
+
+    Raises TypeError for those that cannot be called by clients.
+    """
+    found: dict[str, Action] = {}
+    for base in reversed(cls.__mro__):
+        for name, value in vars(base).items():
+            function = getattr(value, "__func__", value)
+            roles = vars(function).get(_ROLES) if inspect.isfunction(function) else None
+            # What a subclass overrides without @action is no action any more.
+            found.pop(name, None)
+            if roles is not None:
+                where = f"{cls.__qualname__}.{name}"
+                _check_action(where, name, value)
+                found[name] = Action(name, value, roles)
+    return MappingProxyType(found)
+
+
+def _check_action(where: str, name: str, function: Any) -> None:
+    reason = _refusal(name, function)
+    if reason:
+        raise TypeError(f"@action {where}: {reason}.")
+
+
+def _refusal(name: str, function: Any) -> str | None:
+    if not inspect.isfunction(function):
+        return "only plain methods can be actions"
+    if name.startswith("_"):
+        return 'names that begin with "_" are private'
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return "an action is pure computation and cannot be async"
+    if inspect.isgeneratorfunction(function):
+        return "an action cannot be a generator; return the value"
+    parameters = list(_signature(function).parameters.values())
+    if not parameters or parameters[0].kind not in _POSITIONAL:
+        return "it needs a first parameter, self"
+    return next(filter(None, map(_parameter_refusal, parameters[1:])), None)
+
+
+def _parameter_refusal(parameter: inspect.Parameter) -> str | None:
+    if parameter.kind in _KINDS_REFUSED:
+        return _KINDS_REFUSED[parameter.kind].format(parameter.name)
+    if parameter.annotation is parameter.empty:
+        return f"{parameter.name} needs an annotation, to be validated by"
+    if parameter.name in REFUSED_NAMES:
+        return f"browsers refuse the name {parameter.name}"
+    return None

@@ -1,0 +1,234 @@
+"""The stored form of a state: `<version>:<JSON>`, strict about what goes in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+import msgspec
+
+from ..exceptions import StateCorrupt, StateTooLarge
+from .declaration import State
+from .json_rules import explain, flaw, is_suspect, types_in
+
+S = TypeVar("S", bound=State)
+
+_json = msgspec.json.Decoder().decode
+
+
+class _Plan(NamedTuple):
+    cls: type[State]
+    name: str
+    version: int
+    prefix: bytes
+    encoder: msgspec.json.Encoder
+    decoder: msgspec.json.Decoder[Any]
+    # What the fields' types leave open, so what encoded bytes must be searched for.
+    integers: bool
+    names: bool
+    nesting: bool
+    nulls: bool
+    # Whether converting to and from plain data gives just what JSON gives.
+    direct: bool
+
+
+@functools.cache
+def _plan(cls: type[State]) -> _Plan:
+    declaration = cls.__sessionstores__
+    types, is_open = types_in(cls)
+    kinds = {type(each) for each in types}
+    inspect = msgspec.inspect
+    # Sets have no order of their own. Sorting them sorts dicts as well; without sets
+    # dicts keep theirs.
+    has_sets = bool(kinds & {inspect.SetType, inspect.FrozenSetType})
+    loose = inspect.AnyType in kinds or inspect.RawType in kinds
+    return _Plan(
+        cls,
+        declaration.name,
+        declaration.version,
+        b"%d:" % declaration.version,
+        msgspec.json.Encoder(order="deterministic" if has_sets else None),
+        msgspec.json.Decoder(cls),
+        integers=loose or bool(kinds & {inspect.IntType, inspect.EnumType}),
+        names=loose or inspect.DictType in kinds,
+        nesting=is_open,
+        nulls=loose or {inspect.FloatType, inspect.NoneType} <= kinds,
+        direct=all(map(_is_direct, types)),
+    )
+
+
+def _is_direct(kind: msgspec.inspect.Type) -> bool:
+    # Not floats: NaN, which JSON writes as null, would pass.
+    inspect = msgspec.inspect
+    if isinstance(kind, inspect.StructType):
+        return not kind.array_like
+    if isinstance(kind, inspect.DictType):
+        return isinstance(kind.key_type, inspect.StrType)
+    direct = (
+        inspect.StrType,
+        inspect.IntType,
+        inspect.BoolType,
+        inspect.NoneType,
+        inspect.ListType,
+        inspect.UnionType,
+    )
+    return isinstance(kind, direct)
+
+
+def fresh(cls: type[S]) -> S:
+    """Return a new instance with every field at its default."""
+    return cls()
+
+
+def encode(state: State) -> bytes:
+    """Return the stored form of `state`, in which equal content has equal bytes.
+
+    It is checked by decoding it again under the declared types. Raises
+    `StateCorrupt`, naming field and reason, for what would not come back or what a
+    browser would read differently: wrong types, NaN, lone surrogates, integers beyond
+    2**53 - 1, more than 32 levels, keys that browsers refuse. Dicts keep their order,
+    except in states with set fields: these are stored sorted, dicts included.
+    """
+    return dump(state)[0]
+
+
+def dump(state: S) -> tuple[bytes, S]:
+    """Return what `encode` does, and the instance that decoding it would give."""
+    plan = _plan(type(state))
+    lossy = False
+    try:
+        if plan.direct:
+            # 1.4 µs less than through JSON, for a state of 1 KB.
+            loose = msgspec.to_builtins(state, str_keys=True)
+            settled = msgspec.convert(loose, plan.cls)
+        else:
+            body = plan.encoder.encode(state)
+            settled = plan.decoder.decode(body)
+            # NaN and infinity are written as null: never equal to what was there.
+            lossy = plan.nulls and b"null" in body and settled != state
+        # Encoding what came back leaves a read nothing to settle: 1 in a float field
+        # is 1.0 from now on, the key 1 is "1".
+        body = plan.encoder.encode(settled)
+        if lossy or is_suspect(
+            body, integers=plan.integers, names=plan.names, nesting=plan.nesting
+        ):
+            found = flaw(state)
+            if found:
+                raise _unfit(plan, *found)
+    except StateCorrupt:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _unfit(plan, *(flaw(state) or explain(error))) from error
+    return plan.prefix + body, cast("S", settled)
+
+
+def _unfit(plan: _Plan, path: str, reason: str) -> StateCorrupt:
+    place = f"{plan.name}.{path.lstrip('.')}" if path else plan.name
+    return StateCorrupt(f"{place}: {reason}. The state was not stored.")
+
+
+def decode(cls: type[S], stored: bytes) -> S:
+    """Return a new instance of `cls` from its stored form.
+
+    Missing fields take their default, unknown ones are dropped, and data of a lower
+    version goes through `cls.migrate`. Raises `StateCorrupt`; with `newer` for data of
+    a higher version, which is sound and must stay in place.
+    """
+    return load(cls, stored)[0]
+
+
+def load(cls: type[S], stored: bytes) -> tuple[S, Any]:
+    """Return what `decode` does, and the plain form if that came for nothing.
+
+    It shares no container with the state; None if it must be asked for.
+    """
+    plan = _plan(cls)
+    if stored.startswith(plan.prefix):
+        body = stored[len(plan.prefix) :]
+        direct = plan.direct
+    else:
+        version, body = _split(plan.name, stored)
+        if version > plan.version:
+            raise StateCorrupt(
+                f"{plan.name}: stored data has version {version}, this process "
+                f"declares {plan.version}. Deploy the newer code everywhere.",
+                newer=True,
+            )
+        body = _migrate(cls, body, version)
+        direct = False
+    try:
+        if direct:
+            unchanged = _json(body)
+            return msgspec.convert(unchanged, cls), unchanged
+        return cast("S", plan.decoder.decode(body)), None
+    except (ValueError, RecursionError) as error:
+        raise _undecodable(plan.name, error) from error
+
+
+def _split(name: str, stored: bytes) -> tuple[int, bytes]:
+    version, colon, body = stored.partition(b":")
+    if not colon or not version.isdigit() or len(version) > 9 or version[:1] == b"0":
+        raise StateCorrupt(f"{name}: stored data {stored[:20]!r} has no version.")
+    return int(version), body
+
+
+def _migrate(cls: type[State], body: bytes, version: int) -> bytes:
+    name = cls.__sessionstores__.name
+    try:
+        data = msgspec.json.decode(body, type=dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise _undecodable(name, error) from error
+    try:
+        return msgspec.json.encode(cls.migrate(data, version))
+    except Exception as error:
+        raise StateCorrupt(
+            f"{name}: {cls.__qualname__}.migrate() failed on data of version "
+            f"{version}: {type(error).__name__}: {error}."
+        ) from error
+
+
+def _undecodable(name: str, error: Exception) -> StateCorrupt:
+    path, reason = explain(error)
+    place = f"{name}.{path}" if path else name
+    return StateCorrupt(f"{place}: stored data cannot be decoded: {reason}.")
+
+
+def is_current(cls: type[S], stored: bytes, state: S) -> bool:
+    """Say whether `state`, decoded from `stored`, is just what is stored.
+
+    False if decoding filled in a default, dropped a field or migrated.
+    """
+    plan = _plan(cls)
+    return stored == plan.prefix + plan.encoder.encode(state)
+
+
+def raw(stored: bytes) -> msgspec.Raw:
+    """Return the JSON in a stored form, to be embedded in other JSON as it is."""
+    return msgspec.Raw(stored[stored.index(b":") + 1 :])
+
+
+def plain(stored: bytes) -> Any:
+    """Return the JSON in a stored form as dicts, lists and scalars."""
+    return _json(raw(stored))
+
+
+def plain_of(settled: State) -> Any:
+    """Return the plain form of what `dump` returned."""
+    plan = _plan(type(settled))
+    if plan.direct:
+        return msgspec.to_builtins(settled, str_keys=True)
+    return _json(plan.encoder.encode(settled))
+
+
+def check_size(states: Mapping[str, bytes | None], limit: int) -> int:
+    """Return the bytes of the stored forms; raise `StateTooLarge` past `limit`."""
+    size = sum(map(len, filter(None, states.values())))
+    if size > limit:
+        largest = max(states, key=lambda name: len(states[name] or b""))
+        raise StateTooLarge(
+            f"The record would have {size} bytes, {limit} are allowed; most of them, "
+            f"{len(states[largest] or b'')}, in {largest!r}. Store less, or raise "
+            "MAX_STATE_BYTES."
+        )
+    return size

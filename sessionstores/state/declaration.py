@@ -1,0 +1,319 @@
+"""Declaring state: typed classes, what they say about themselves, the registry."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, overload
+
+import msgspec
+from msgspec import field as field
+
+from ..exceptions import UnknownAction, UnknownState
+from .actions import (
+    Action,
+    action,
+    actions_of,
+    injected,
+    refuse_unportable,
+    register_injectable,
+)
+from .json_rules import REFUSED_NAMES
+
+__all__ = [
+    "Action",
+    "Declaration",
+    "Registry",
+    "Scope",
+    "State",
+    "action",
+    "field",
+    "get_action",
+    "get_state",
+    "injected",
+    "register_injectable",
+    "registry",
+    "states_in",
+]
+
+Scope = Literal["participant", "session"]
+M = TypeVar("M", bound="StateMeta")
+S = TypeVar("S", bound="State")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# Each would break what is promised: actions change states, unknown fields are
+# dropped, clients see every field, by name.
+_REFUSED_OPTIONS = (
+    "frozen",
+    "array_like",
+    "forbid_unknown_fields",
+    "omit_defaults",
+    "tag",
+)
+
+
+def _did_you_mean(name: object, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(name)[:64], names, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a state class says about itself, in its `__sessionstores__`.
+
+    `sensitive` holds keys of the state's JSON, `watch` the roles that may watch.
+    """
+
+    name: str
+    version: int
+    scope: Scope
+    sensitive: frozenset[str]
+    watch: frozenset[str]
+    actions: Mapping[str, Action]
+
+
+class StateMeta(msgspec.StructMeta):
+    """Takes a state's class keywords; all others are msgspec's (`kw_only=True` …)."""
+
+    def __new__(
+        mcls: type[M],
+        cls_name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        scope: Scope = "participant",
+        sensitive: tuple[str, ...] = (),
+        watch: tuple[str, ...] = (),
+        **struct_config: Any,
+    ) -> M:
+        cls = super().__new__(mcls, cls_name, bases, namespace, **struct_config)
+        if any(isinstance(base, StateMeta) for base in bases):
+            if name is None:
+                name = _HUMP.sub("_", cls_name).lower()
+            _declare(cast("type[State]", cls), name, version, scope, sensitive, watch)
+        return cls
+
+
+def _declare(
+    cls: type[State],
+    name: str,
+    version: int,
+    scope: Scope,
+    sensitive: tuple[str, ...],
+    watch: tuple[str, ...],
+) -> None:
+    where = f"State {cls.__qualname__}"
+    _check_keywords(where, name, version, scope)
+    _check_options(where, cls.__struct_config__)
+    _check_fields(where, cls)
+    keys = dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
+    for unknown in _names(where, "sensitive", sensitive) - keys.keys():
+        raise ValueError(
+            f"{where}: sensitive={unknown!r} is no field.{_did_you_mean(unknown, keys)}"
+        )
+    cls.__sessionstores__ = Declaration(
+        name,
+        version,
+        scope,
+        frozenset(keys[each] for each in sensitive),
+        _names(where, "watch", watch),
+        actions_of(cls),
+    )
+    registry.add(cls)
+
+
+def _check_keywords(where: str, name: object, version: object, scope: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in REFUSED_NAMES:
+        raise ValueError(
+            f"{where}: name {name!r} must be 1 to 64 of a-z, 0-9 and _, begin with a "
+            "letter, and be no property of every JavaScript object. Give name=."
+        )
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise ValueError(f"{where}: version {version!r} must be an integer from 1 on.")
+    if scope not in get_args(Scope):
+        raise ValueError(
+            f'{where}: scope {scope!r} must be "participant" or "session".'
+        )
+
+
+def _check_options(where: str, config: msgspec.structs.StructConfig) -> None:
+    for option in _REFUSED_OPTIONS:
+        chosen = getattr(config, option)
+        # A tag may be 0 or "".
+        if chosen is not None and chosen is not False:
+            raise TypeError(f"{where}: a state cannot have {option}.")
+
+
+def _check_fields(where: str, cls: type[State]) -> None:
+    for refused in REFUSED_NAMES.intersection(cls.__struct_encode_fields__):
+        raise ValueError(f"{where}: browsers refuse the field name {refused!r}.")
+    defaults = cls.__struct_defaults__
+    required = len(cls.__struct_fields__) - len(defaults)
+    for place, name in enumerate(cls.__struct_fields__):
+        # Fields that are keyword-only keep their place among the defaults.
+        if place < required or defaults[place - required] is msgspec.NODEFAULT:
+            raise TypeError(f"{where}: field {name!r} needs a default.")
+
+
+def _names(where: str, keyword: str, names: object) -> frozenset[str]:
+    if not isinstance(names, tuple | list | set | frozenset) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise TypeError(f"{where}: {keyword}={names!r} must be a tuple of names.")
+    return frozenset(names)
+
+
+class State(msgspec.Struct, metaclass=StateMeta):
+    """Base of declared states: a msgspec.Struct whose fields all have defaults.
+
+    `class Board(State, name="board", version=1, sensitive=("notes",),
+    watch=("facilitator",))`: `name` defaults to the class name in snake_case, `scope`
+    is "participant" or "session". Subclasses inherit fields and actions and are
+    states of their own; a base that is not to be one is a plain msgspec.Struct.
+    Raises TypeError and ValueError, which name the class and the value.
+    """
+
+    __sessionstores__: ClassVar[Declaration]
+
+    @classmethod
+    def migrate(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
+        """Return JSON data of a lower version in the form of this one.
+
+        Override it together with `version`. Fields that are missing in what it
+        returns take their default, unknown ones are dropped.
+        """
+        return data
+
+
+register_injectable(State)
+
+
+class Registry:
+    """The declared states, by name.
+
+    Two classes of one name are both kept, so that a check can report them together;
+    whatever looks the name up raises `UnknownState`.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, list[type[State]]] = {}
+        self._scopes: dict[str, tuple[type[State], ...]] = {}
+
+    def add(self, cls: type[State]) -> None:
+        """Register `cls`; a class of the same module and qualified name makes way."""
+        states = self._states.setdefault(cls.__sessionstores__.name, [])
+        states[:] = [other for other in states if _address(other) != _address(cls)]
+        states.append(cls)
+        self._scopes.clear()
+
+    @overload
+    def get(self, state: type[S]) -> type[S]: ...
+    @overload
+    def get(self, state: str) -> type[State]: ...
+    def get(self, state: Any) -> type[State]:
+        """Return the class declared under a name, or the class itself if it is.
+
+        Raises `UnknownState`, with the nearest name.
+        """
+        if isinstance(state, str):
+            return self._only(state)
+        if not isinstance(state, StateMeta) or state is State:
+            raise UnknownState(f"{state!r} is no declared State class.")
+        cls = cast("type[State]", state)
+        if self._only(cls.__sessionstores__.name) is not cls:
+            raise UnknownState(
+                f"{_address(cls)} was declared anew since; import it again."
+            )
+        return cls
+
+    def _only(self, name: str) -> type[State]:
+        states = self._states.get(name)
+        if not states:
+            near = _did_you_mean(name, self._states)
+            raise UnknownState(f"No state {name[:64]!r} is declared.{near}")
+        if len(states) > 1:
+            raise UnknownState(
+                f"The name {name!r} is declared by "
+                f"{' and by '.join(map(_address, states))}. Give one another name=."
+            )
+        return states[0]
+
+    def in_scope(self, scope: Scope) -> tuple[type[State], ...]:
+        """Return the states of "participant" or "session", sorted by name."""
+        states = self._scopes.get(scope)
+        if states is None:
+            found = map(self._only, sorted(self._states))
+            states = tuple(c for c in found if c.__sessionstores__.scope == scope)
+            self._scopes[scope] = states
+        return states
+
+    def duplicates(self) -> dict[str, tuple[type[State], ...]]:
+        """Return the names that several classes declare, with these classes."""
+        return {
+            name: tuple(states)
+            for name, states in self._states.items()
+            if len(states) > 1
+        }
+
+    def problems(self) -> list[str]:
+        """Resolve every annotation of fields and actions; say what does not resolve."""
+        found: list[str] = []
+        for cls in (cls for states in self._states.values() for cls in states):
+            try:
+                refuse_unportable(cls)
+            except (NameError, AttributeError, TypeError) as error:
+                found.append(f"{_address(cls)}: its fields do not resolve: {error}.")
+            for each in cls.__sessionstores__.actions.values():
+                try:
+                    each.resolve()
+                except TypeError as error:
+                    found.append(f"{cls.__module__}.{error}")
+        return found
+
+    @contextmanager
+    def isolated(self, *states: type[State]) -> Iterator[None]:
+        """For tests: just `states` are declared, and those that the block declares.
+
+        Afterwards all is as it was before.
+        """
+        before = self._states
+        self._states = {}
+        self._scopes.clear()
+        try:
+            for cls in states:
+                self.add(cls)
+            yield
+        finally:
+            self._states = before
+            self._scopes.clear()
+
+
+def _address(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+registry = Registry()
+get_state = registry.get
+states_in = registry.in_scope
+
+
+def get_action(cls: type[State], name: str) -> Action:
+    """Return the action of that name; raise `UnknownAction`, with the nearest name.
+
+    Fields, inherited methods and whatever else is not `@action` are unknown.
+    """
+    declaration = cls.__sessionstores__
+    try:
+        return declaration.actions[name]
+    except KeyError:
+        raise UnknownAction(
+            f"{declaration.name} has no action {name[:64]!r}."
+            f"{_did_you_mean(name, declaration.actions)}"
+        ) from None

@@ -1,0 +1,400 @@
+"""Compute RFC 6902 patches between JSON documents, and apply them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypedDict
+
+from .list_diff import Row, align, encode, same, trim
+
+Json = Any
+Operation = TypedDict(
+    "Operation", {"op": str, "path": str, "from": str, "value": Json}, total=False
+)
+
+_ABSENT: Final = object()
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+_BAD_ESCAPE: Final = re.compile(r"~(?![01])")
+# Bytes of an encoded operation and its comma, without paths and value.
+_REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
+# Path, value, container's path if the value may move, index in the container's middle
+# or -1 in an object; of additions the encoded value; of replacements the bytes spent.
+_Removed = tuple[str, Json, str | None, int]
+_Added = tuple[str, Json, str | None, int, bytes]
+_Replaced = tuple[str, Json, int]
+
+
+class PatchError(ValueError):
+    """Say which operation does not fit the document, and why."""
+
+
+def diff(old: Json, new: Json, prefix: str = "") -> list[Operation]:
+    """Return the operations that lead from ``old`` to ``new``; ``[]`` if equal.
+
+    Both are what ``msgspec.json.decode`` gives. Types count: 1, 1.0 and True differ,
+    as do 0.0 and -0.0; the order of an object's keys does not. Every path begins with
+    ``prefix``, a JSON pointer. The operations share values with ``new``.
+    """
+    difference = _Difference()
+    difference.compare(old, new, prefix, None)
+    return difference.operations()
+
+
+class _Difference:
+    """Collect removals by old position, additions and replacements by new.
+
+    Applied in this order, removals from the last, no position needs adjusting. Moves
+    come between removals and additions. Only values whose containers stay where they
+    are ("steady") may move, so that just their own list has to count.
+    """
+
+    __slots__ = ("added", "least", "removed", "replaced", "rows", "spans", "spent")
+
+    def __init__(self) -> None:
+        self.removed: list[_Removed] = []
+        self.added: list[_Added] = []
+        self.replaced: list[_Replaced] = []
+        self.rows: dict[str, tuple[int, list[tuple[int, int]]]] = {}
+        # Containers perhaps better replaced, innermost first: what of the three lists
+        # lies inside. Past the replacements inside stands that of the whole.
+        self.spans: list[tuple[range, range, range]] = []
+        self.spent = 0  # bytes of the operations, if nothing moves
+        self.least = 0  # bytes that the new document surely has
+
+    def compare(self, old: Json, new: Json, path: str, before: str | None) -> None:
+        """Compare what stays at ``path``; ``before`` is the old one, if not steady."""
+        kind = type(new)
+        if kind is not type(old) or (kind is not dict and kind is not list):
+            if old is not new and not same(old, new):
+                cost = _REPLACE + len(path) + len(encode(new))
+                self.replaced.append((path, new, cost))
+                self.spent += cost
+            return
+        removed, added = len(self.removed), len(self.added)
+        replaced, spent, least = len(self.replaced), self.spent, self.least
+        if kind is dict:
+            self._compare_objects(old, new, path, before)
+        else:
+            self._compare_lists(old, new, path, before)
+        if self.spent - spent > self.least - least:
+            removals = range(removed, len(self.removed))
+            additions = range(added, len(self.added))
+            changes = range(replaced, len(self.replaced))
+            if len(removals) + len(additions) + len(changes) > 1:
+                self.replaced.append((path, new, 0))
+                self.spans.append((removals, additions, changes))
+
+    def _compare_objects(
+        self, old: Json, new: Json, path: str, before: str | None
+    ) -> None:
+        home = path if before is None else None
+        fresh = 0
+        for name, value in new.items():
+            was = old.get(name, _ABSENT)
+            if was is _ABSENT:
+                fresh += 1
+                self._add(f"{path}/{_escape(name)}", value, home, -1)
+            elif was is not value and not same(was, value):
+                step = _escape(name)
+                at = None if before is None else f"{before}/{step}"
+                self.compare(was, value, f"{path}/{step}", at)
+        if len(new) - fresh < len(old):
+            start = path if before is None else before
+            for name, value in old.items():
+                if name not in new:
+                    self._remove(f"{start}/{_escape(name)}", value, home, -1)
+
+    def _compare_lists(
+        self, old: Json, new: Json, path: str, before: str | None
+    ) -> None:
+        head, tail, least = trim(old, new)
+        self.least += least
+        was = old[head : len(old) - tail]
+        now = new[head : len(new) - tail]
+        kept: list[tuple[int, int]] = []
+        if was and now:
+            kept = align([*map(encode, was)], [*map(encode, now)])
+        home = None
+        start = path if before is None else before
+        if len(kept) < len(was) or len(kept) < len(now):
+            if before is None:
+                home = path
+                self.rows[path] = head, kept
+            before = start
+        removed = added = 0
+        for i, j in [*kept, (len(was), len(now))]:
+            while removed < i:
+                self._remove(f"{start}/{head + removed}", was[removed], home, removed)
+                removed += 1
+            while added < j:
+                self._add(f"{path}/{head + added}", now[added], home, added)
+                added += 1
+            if i < len(was) and not same(was[i], now[j]):
+                at = None if before is None else f"{before}/{head + i}"
+                self.compare(was[i], now[j], f"{path}/{head + j}", at)
+            removed, added = i + 1, j + 1
+
+    def _remove(self, path: str, value: Json, home: str | None, i: int) -> None:
+        self.removed.append((path, value, home, i))
+        self.spent += _REMOVE + len(path)
+
+    def _add(self, path: str, value: Json, home: str | None, j: int) -> None:
+        encoded = encode(value)
+        self.added.append((path, value, home, j, encoded))
+        self.spent += _ADD + len(path) + len(encoded)
+
+    def operations(self) -> list[Operation]:
+        if len(self.removed) == len(self.added) == 1 and not self.spans:
+            operations = self._one_by_one()
+        elif self.removed or self.added or self.spans:
+            operations = self._many()
+        else:
+            operations = []
+        for path, value, _ in self.replaced:
+            # Some libraries take "-" for the end of a list even where it names a
+            # member; to add one that is there is to replace it.
+            op = "add" if path.endswith("/-") else "replace"
+            operations.append({"op": op, "path": path, "value": value})
+        return operations
+
+    def _one_by_one(self) -> list[Operation]:
+        origin, old, home, _ = self.removed[0]
+        path, new, goal, _, encoded = self.added[0]
+        if home is not None and goal is not None and encode(old) == encoded:
+            # A removal and at once an addition is what a move is; no need to count.
+            return [{"op": "move", "from": origin, "path": path}]
+        return [
+            {"op": "remove", "path": origin},
+            {"op": "add", "path": path, "value": new},
+        ]
+
+    def _many(self) -> list[Operation]:
+        removed, added = dict(enumerate(self.removed)), dict(enumerate(self.added))
+        targets = self._pair()
+        self._replace_spans(removed, added, targets)
+        moves = sorted((target, source) for source, target in targets.items())
+        rows = {path: Row(path, *middle) for path, middle in self.rows.items()}
+        operations: list[Operation] = []
+        for n, (path, _, home, i) in reversed(removed.items()):
+            if n not in targets:
+                operations.append({"op": "remove", "path": path})
+            elif home is not None and i >= 0:
+                rows[home].expect(i)
+        for target, source in moves:
+            origin, _, home, i = removed[source]
+            path, _, goal, j, _ = added.pop(target)
+            if home is not None and i >= 0:
+                origin = rows[home].take(i)
+            if goal is not None and j >= 0:
+                path = rows[goal].put(j)
+            if origin != path:
+                operations.append({"op": "move", "from": origin, "path": path})
+        for path, value, _, _, _ in added.values():
+            operations.append({"op": "add", "path": path, "value": value})
+        return operations
+
+    def _pair(self) -> dict[int, int]:
+        """Pair removals with additions of the same value, by their numbers."""
+        sources: defaultdict[bytes, deque[int]] = defaultdict(deque)
+        for n, (_, value, home, _) in enumerate(self.removed):
+            if home is not None:
+                sources[encode(value)].append(n)
+        targets = {}
+        for n, (_, _, home, _, encoded) in enumerate(self.added):
+            if home is not None and sources.get(encoded):
+                targets[sources[encoded].popleft()] = n
+        return targets
+
+    def _replace_spans(
+        self,
+        removed: dict[int, _Removed],
+        added: dict[int, _Added],
+        targets: dict[int, int],
+    ) -> None:
+        """Replace each container whose operations take more bytes than itself."""
+        sources = {target: source for source, target in targets.items()}
+        replaced = dict(enumerate(self.replaced))
+        for _, _, changes in self.spans:
+            del replaced[changes.stop]
+        for removals, additions, changes in self.spans:
+            leaving = [n for n in removals if n in removed]
+            entering = [n for n in additions if n in added]
+            changing = [n for n in changes if n in replaced]
+            path, new, _ = self.replaced[changes.stop]
+            whole = _REPLACE + len(path) + len(encode(new))
+            goals = [targets[n] for n in leaving if n in targets]
+            origins = [sources[n] for n in entering if n in sources]
+            cost = sum(replaced[n][2] for n in changing) + sum(
+                len(removed[n][0]) + (_HALF_MOVE if n in targets else _REMOVE)
+                for n in leaving
+            )
+            cost += sum(
+                len(added[n][0])
+                + (_HALF_MOVE if n in sources else _ADD + len(added[n][4]))
+                for n in entering
+            )
+            # Moves across the border would no longer be possible.
+            lost = sum(_REMOVE - _HALF_MOVE for n in origins if n not in removals)
+            lost += sum(
+                _ADD - _HALF_MOVE + len(added[n][4])
+                for n in goals
+                if n not in additions
+            )
+            if cost <= whole + lost:
+                continue
+            for n in goals:
+                del targets[sources.pop(n)]
+            for n in origins:
+                sources.pop(targets.pop(n, -1), None)
+            for n in leaving:
+                del removed[n]
+            for n in entering:
+                del added[n]
+            for n in changing:
+                del replaced[n]
+            replaced[changes.stop] = path, new, whole
+        self.replaced = [replaced[n] for n in sorted(replaced)]
+
+
+def _escape(name: str) -> str:
+    if "~" in name or "/" in name:
+        return name.replace("~", "~0").replace("/", "~1")
+    return name
+
+
+def apply(document: Json, operations: Iterable[Mapping[str, Json]]) -> Json:
+    """Return ``document`` with the operations applied; the argument stays as it is.
+
+    All six operations of RFC 6902. What did not change is shared with ``document`` and
+    with the operations' values. All or nothing: raises `PatchError` at the first one
+    that does not fit.
+    """
+    draft = _Draft(document)
+    for number, operation in enumerate(operations):
+        try:
+            draft.apply(operation)
+        except PatchError as error:
+            shown = {name: operation.get(name) for name in ("op", "from", "path")}
+            raise PatchError(f"operation {number} {shown}: {error}") from None
+    return draft.root[""]
+
+
+class _Draft:
+    """A document being patched: containers are copied when first written to."""
+
+    def __init__(self, document: Json) -> None:
+        self.root: dict[str, Json] = {"": document}
+        # By id; the values keep the ids from being reused.
+        self.owned: dict[int, Json] = {}
+
+    def apply(self, operation: Mapping[str, Json]) -> None:
+        op = operation.get("op")
+        path = _pointer(operation, "path")
+        if op == "add":
+            self.add(path, _value(operation))
+        elif op == "remove":
+            self.remove(path)
+        elif op == "replace":
+            value = _value(operation)
+            container = self.parent(path)
+            container[_key(container, path[-1])] = value
+        elif op == "move":
+            origin = _pointer(operation, "from")
+            if len(origin) < len(path) and origin == path[: len(origin)]:
+                raise PatchError("a value cannot move into itself")
+            if origin == path:
+                self.find(path)
+            else:
+                self.add(path, self.remove(origin))
+        elif op == "copy":
+            self.add(path, self.find(_pointer(operation, "from")))
+            # Containers may now be in two places, so none may be written to.
+            self.owned.clear()
+        elif op == "test":
+            if not _equal(self.find(path), _value(operation)):
+                raise PatchError("the value differs from the one tested for")
+        else:
+            raise PatchError(
+                f"op is {op!r}; use add, remove, replace, move, copy or test"
+            )
+
+    def find(self, path: list[str]) -> Json:
+        value: Json = self.root
+        for token in path:
+            value = value[_key(value, token)]
+        return value
+
+    def parent(self, path: list[str]) -> Json:
+        container: Json = self.root
+        for token in path[:-1]:
+            key = _key(container, token)
+            child = container[key]
+            if isinstance(child, (dict, list)) and id(child) not in self.owned:
+                child = container[key] = child.copy()
+                self.owned[id(child)] = child
+            container = child
+        return container
+
+    def add(self, path: list[str], value: Json) -> None:
+        container = self.parent(path)
+        key = _key(container, path[-1], adding=True)
+        if isinstance(container, list):
+            container.insert(key, value)
+        else:
+            container[key] = value
+
+    def remove(self, path: list[str]) -> Json:
+        if len(path) == 1:
+            raise PatchError("the whole document cannot be removed; replace it")
+        container = self.parent(path)
+        return container.pop(_key(container, path[-1]))
+
+
+def _pointer(operation: Mapping[str, Json], name: str) -> list[str]:
+    """Split a pointer; its first token is "", the key of the draft's document."""
+    pointer = operation.get(name)
+    if not isinstance(pointer, str):
+        raise PatchError(f"{name!r} must be a JSON pointer, a string")
+    if pointer and pointer[0] != "/":
+        raise PatchError(f"the pointer {pointer!r} must be empty or begin with '/'")
+    if "~" not in pointer:
+        return pointer.split("/")
+    if _BAD_ESCAPE.search(pointer):
+        raise PatchError(f"the pointer {pointer!r} has '~' without 0 or 1 after it")
+    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")]
+
+
+def _value(operation: Mapping[str, Json]) -> Json:
+    if "value" not in operation:
+        raise PatchError("'value' is missing")
+    return operation["value"]
+
+
+def _key(container: Json, token: str, *, adding: bool = False) -> Any:
+    if isinstance(container, dict):
+        if adding or token in container:
+            return token
+        raise PatchError(f"there is no member {token!r}")
+    if not isinstance(container, list):
+        raise PatchError(f"{token!r} leads into a value that is no container")
+    if adding and token == "-":
+        return len(container)
+    if not _INDEX.fullmatch(token):
+        raise PatchError(f"{token!r} is no array index")
+    if int(token) >= len(container) + adding:
+        raise PatchError(f"index {token} is past the end, {len(container)}")
+    return int(token)
+
+
+def _equal(one: Json, other: Json) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            _equal(value, other[name]) for name, value in one.items()
+        )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)

@@ -1,0 +1,1 @@
+"""Stores: reading, dispatching and committing one participant's states."""

@@ -1,0 +1,232 @@
+"""A store: the identity of one participant's state, and what can be done to it.
+
+The logic is written once, in coroutines that take a backend; `Store` calls them with
+the blocking or the native flavour. A store holds no data, so it can neither bleed
+into another nor leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+
+from django.utils.asyncio import async_unsafe
+
+from ..backends import get_backend
+from ..backends.base import Backend, Record, run
+from ..exceptions import Conflict
+from ..keys import StoreKey
+from ..monitoring import alerts
+from ..state import codec
+from ..state.declaration import State
+from .records import Applied, commit, open_record, settle
+from .retry import CommitRetry
+from .transactions import transact
+
+S = TypeVar("S", bound=State)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Snapshot(NamedTuple, Generic[S]):
+    """A state, the caller's own copy, with the rev of its record."""
+
+    state: S
+    rev: str
+
+
+@alerts.warn_if_slow("snapshot")
+async def _snapshot(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S]:
+    record = await open_record(backend, key, (cls,))
+    record = await settle(backend, record, (cls,))
+    state = codec.decode(cls, record.states[cls.__sessionstores__.name])
+    return Snapshot(state, str(record.rev))
+
+
+@alerts.warn_if_slow("peek")
+async def _peek(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S] | None:
+    record = await backend.read(key, touch=False)
+    if not isinstance(record, Record):
+        return None
+    stored = record.states.get(cls.__sessionstores__.name)
+    if stored is None:
+        return None
+    return Snapshot(codec.decode(cls, stored), str(record.rev))
+
+
+@alerts.warn_if_slow("replace")
+async def _replace(
+    backend: Backend, key: StoreKey, cls: type[S], state: S, base: str
+) -> str:
+    if type(state) is not cls:
+        raise TypeError(
+            f"replace() of a {cls.__name__} needs a {cls.__name__}, "
+            f"not {type(state).__name__}."
+        )
+    name = cls.__sessionstores__.name
+    encoded = codec.encode(state)
+    record = await open_record(backend, key, (cls,))
+    if str(record.rev) == base:
+        if record.states.get(name) == encoded:
+            return base
+        answer = await commit(
+            backend, record, record.rev.next(), {name: encoded}, sender=cls
+        )
+        if isinstance(answer, Applied):
+            return answer.change.rev
+        record = answer.record or record
+    raise Conflict(
+        f"{key} is at {record.rev}, no longer at {base}. Nothing was changed; take a "
+        "new snapshot and try again."
+    )
+
+
+@alerts.warn_if_slow("delete")
+async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
+    name = cls.__sessionstores__.name
+    tries = CommitRetry(backend, key)
+    record = await backend.read(key)
+    while isinstance(record, Record) and name in record.states:
+        answer = await commit(
+            backend,
+            record,
+            record.rev.reincarnated(),
+            {name: None},
+            sender=cls,
+            reset=True,
+        )
+        if isinstance(answer, Applied):
+            return True
+        await tries.again()
+        record = answer.record
+    return False
+
+
+def _injected(
+    cls: type[State], function: Callable[..., Any]
+) -> Mapping[str, type[Any]]:
+    """Return what the server fills in if `function` is one of the state's actions."""
+    name = getattr(function, "__name__", "")
+    action = cls.__sessionstores__.actions.get(name)
+    return action.injected if action and action.function is function else {}
+
+
+class Store(Generic[S]):
+    """One participant's `cls`, or the session's own; see `stores.get`.
+
+    Every method that does I/O has an async twin and refuses to run inside an event
+    loop. All raise `StoreUnavailable` when the cache does not answer, and those that
+    create raise `SessionEnded`, `SessionLocked` and `LimitReached`.
+    """
+
+    __slots__ = ("__weakref__", "cls", "key")
+
+    def __init__(self, cls: type[S], key: StoreKey) -> None:
+        self.cls = cls
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<Store {self.cls.__sessionstores__.name} of {self.key}>"
+
+    @property
+    def state(self) -> S:
+        """A fresh copy of the state, created on first access."""
+        return self.snapshot().state
+
+    @async_unsafe("Inside an event loop: await asnapshot() instead.")
+    def snapshot(self) -> Snapshot[S]:
+        """Return a fresh copy of the state with its rev; create it on first access."""
+        return run(_snapshot(get_backend(blocking=True), self.key, self.cls))
+
+    async def asnapshot(self) -> Snapshot[S]:
+        """See `snapshot`."""
+        return await _snapshot(get_backend(blocking=False), self.key, self.cls)
+
+    @async_unsafe("Inside an event loop: await apeek() instead.")
+    def peek(self) -> Snapshot[S] | None:
+        """Return the state as it is stored, None if absent; never create or touch.
+
+        Raises `StateCorrupt` for what cannot be decoded, and leaves it in place.
+        """
+        return run(_peek(get_backend(blocking=True), self.key, self.cls))
+
+    async def apeek(self) -> Snapshot[S] | None:
+        """See `peek`."""
+        return await _peek(get_backend(blocking=False), self.key, self.cls)
+
+    @async_unsafe("Inside an event loop: await adispatch() instead.")
+    def dispatch(
+        self,
+        action: Callable[Concatenate[S, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run `action` on a copy of the state and commit it, atomically.
+
+        If another commits first, it runs again on the newer state, so it must have no
+        side effects. Parameters that the server fills in may be given explicitly.
+        What it raises passes through and nothing changes; `Conflict` after many tries
+        and two seconds; `StateTooLarge`; `StateCorrupt` if it leaves the state in a
+        shape that its declaration does not allow.
+        """
+        backend = get_backend(blocking=True)
+        injected = _injected(self.cls, action)
+        outcome = run(
+            transact(
+                backend, self.key, self.cls, action, args, kwargs, injected=injected
+            )
+        )
+        result: R = outcome.result
+        return result
+
+    async def adispatch(
+        self,
+        action: Callable[Concatenate[S, P], R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """See `dispatch`."""
+        backend = get_backend(blocking=False)
+        injected = _injected(self.cls, action)
+        outcome = await transact(
+            backend, self.key, self.cls, action, args, kwargs, injected=injected
+        )
+        result: R = outcome.result
+        return result
+
+    @async_unsafe("Inside an event loop: await areplace() instead.")
+    def replace(self, state: S, *, base: str) -> str:
+        """Put `state` in place if the record is still at rev `base`; return its rev.
+
+        Raises `Conflict` otherwise: for editors, who must see what changed meanwhile.
+        """
+        backend = get_backend(blocking=True)
+        return run(_replace(backend, self.key, self.cls, state, base))
+
+    async def areplace(self, state: S, *, base: str) -> str:
+        """See `replace`."""
+        backend = get_backend(blocking=False)
+        return await _replace(backend, self.key, self.cls, state, base)
+
+    @async_unsafe("Inside an event loop: await atouch() instead.")
+    def touch(self) -> bool:
+        """Put off idleness; False if there is nothing to put off."""
+        return run(get_backend(blocking=True).touch(self.key))
+
+    async def atouch(self) -> bool:
+        """See `touch`."""
+        return await get_backend(blocking=False).touch(self.key)
+
+    @async_unsafe("Inside an event loop: await adelete() instead.")
+    def delete(self) -> bool:
+        """Remove this state; a later access starts afresh. False if there was none.
+
+        The record's other states stay. Tabs that show it are told (`reset`).
+        """
+        return run(_delete(get_backend(blocking=True), self.key, self.cls))
+
+    async def adelete(self) -> bool:
+        """See `delete`."""
+        return await _delete(get_backend(blocking=False), self.key, self.cls)

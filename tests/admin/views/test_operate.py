@@ -1,0 +1,294 @@
+"""Acting from the admin: asked first, counted, done, told and logged."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.test import Client
+
+from sessionstores import UnknownSession, event_bus, stores
+from sessionstores.admin import LiveSessionAdmin
+from sessionstores.backends import get_backend
+from sessionstores.backends.base import run
+from tests.admin.views.test_overview import text_of
+from tests.admin.views.test_session import connect
+from tests.staff import ALL, CODE, fill, page, signed_in
+from tests.workshop.states import Agenda, Board
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client() -> Client:
+    return signed_in(*ALL)
+
+
+def act(client: Client, name: str, *arguments: str, **body: Any) -> Any:
+    """Post, confirmed; return the page that follows."""
+    return client.post(page(name, *arguments), {"confirm": "yes", **body}, follow=True)
+
+
+def log() -> list[tuple[str, str, int]]:
+    return [
+        (entry.object_repr, entry.change_message, entry.action_flag)
+        for entry in LogEntry.objects.order_by("pk")
+    ]
+
+
+def events_of(call: Any) -> list[Any]:
+    """Return what `call` publishes."""
+    seen: list[Any] = []
+    event_bus.bus.subscribers.append(seen.append)
+    try:
+        call()
+    finally:
+        event_bus.bus.subscribers.remove(seen.append)
+    return seen
+
+
+def test_before_anything_is_done_a_page_says_what_will_be(client: Client) -> None:
+    fill("alice", "bob")
+    connect("alice")
+    other = fill("carol", label="Team <day>")
+    body = {"action": "end", "chosen": [CODE, other, "ZZZZZZ"]}
+    response = client.post(page("act"), body)
+    text = text_of(response)
+    assert "End 2 sessions?" in text
+    assert "3 participants, 1 online, " in text
+    assert "This cannot be undone." in text
+    assert "1 of those chosen is gone already." in text
+    assert "Team &lt;day&gt;" in text
+    assert stores.session_count() == 2
+    assert log() == []
+
+
+def test_sessions_are_ended_by_the_dozen(client: Client) -> None:
+    codes = [fill("alice", label=f"Table {number}") for number in range(30)]
+    question = client.post(page("act"), {"action": "end", "chosen": codes})
+    assert "and 6 more" in text_of(question)
+    # What is confirmed is all that was chosen, not just what was shown.
+    hidden = re.findall(r'name="chosen" value="(\w+)"', question.content.decode())
+    assert sorted(hidden) == sorted(codes)
+    response = act(client, "act", action="end", chosen=hidden)
+    assert "Ended 30 sessions." in text_of(response)
+    assert stores.sessions() == []
+    assert len(log()) == 30
+    assert {(text, flag) for _code, text, flag in log()} == {
+        ("Ended the session.", DELETION)
+    }
+
+
+def test_a_session_is_locked_unlocked_and_extended(client: Client) -> None:
+    fill("alice")
+    session = get_backend(blocking=True).session
+    assert "Locked 1 session." in text_of(
+        act(client, "session_act", CODE, action="lock")
+    )
+    info = run(session(CODE))
+    assert info
+    assert info.locked
+    act(client, "session_act", CODE, action="unlock")
+    response = act(client, "session_act", CODE, action="extend", minutes="90")
+    assert "Extended 1 session." in text_of(response)
+    question = client.post(page("session_act", CODE), {"action": "extend"})
+    assert "Participants still go once they have been idle" in text_of(question)
+    info = run(session(CODE))
+    assert info
+    assert not info.locked
+    assert info.keep >= 5_400
+    assert [text for _code, text, _flag in log()] == [
+        "Locked the session.",
+        "Unlocked the session.",
+        "Extended the session: kept 90 minutes from then.",
+    ]
+
+
+@pytest.mark.parametrize("minutes", ["0", "-5", "soon", "", "999999999", "1.5"])
+def test_a_time_that_is_none_is_asked_for_again(client: Client, minutes: str) -> None:
+    fill("alice")
+    response = act(client, "session_act", CODE, action="extend", minutes=minutes)
+    assert "is no number of minutes" in text_of(response)
+    assert 'aria-invalid="true"' in response.content.decode()
+    assert log() == []
+
+
+def test_a_message_reaches_those_who_were_chosen(client: Client) -> None:
+    fill("alice", "bob", "carol")
+    text = "Lunch at <12>"
+
+    def send() -> None:
+        act(
+            client,
+            "participants_act",
+            CODE,
+            action="message",
+            chosen=["alice", "bob"],
+            text=text,
+        )
+
+    messages = [each for each in events_of(send) if isinstance(each, event_bus.Message)]
+    assert [str(each.key) for each in messages] == ["K7Q2ZD:alice", "K7Q2ZD:bob"]
+    assert messages[0].data == {"announcement": text}
+    assert log() == [
+        (f"K7Q2ZD:{name}", f"Sent a message: {text}", CHANGE)
+        for name in ("alice", "bob")
+    ]
+    empty = act(client, "session_act", CODE, action="message", text="  ")
+    assert "Write a message first." in text_of(empty)
+    long = act(client, "session_act", CODE, action="message", text="x" * 2_001)
+    assert "at most 2000 characters" in text_of(long)
+
+
+def test_a_site_may_send_messages_in_a_form_of_its_own(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("alice")
+    monkeypatch.setattr(
+        LiveSessionAdmin, "announcement", lambda self, text: ["news", text]
+    )
+    sent = events_of(
+        lambda: act(client, "session_act", CODE, action="message", text="hi")
+    )
+    data = [each.data for each in sent if isinstance(each, event_bus.Message)]
+    assert data == [["news", "hi"]]
+
+
+def test_participants_are_disconnected_reset_and_removed(client: Client) -> None:
+    fill("alice", "bob", "carol")
+
+    def disconnect() -> None:
+        act(client, "participants_act", CODE, action="disconnect", chosen=["alice"])
+
+    kinds = [type(each) for each in events_of(disconnect)]
+    assert event_bus.Disconnection in kinds
+    act(client, "participants_act", CODE, action="reset", chosen=["bob"])
+    assert stores.get(Board, CODE, "bob").state.notes == ""
+    assert stores.get(Board, CODE, "carol").state.notes == "secret of carol"
+    response = act(
+        client, "participants_act", CODE, action="remove", chosen=["alice", "carol"]
+    )
+    assert "Removed 2 participants." in text_of(response)
+    assert stores.participants(CODE) == ["bob"]
+    assert log() == [
+        ("K7Q2ZD:alice", "Disconnected.", CHANGE),
+        ("K7Q2ZD:bob", "Reset the state.", CHANGE),
+        ("K7Q2ZD:alice", "Removed the participant.", DELETION),
+        ("K7Q2ZD:carol", "Removed the participant.", DELETION),
+    ]
+
+
+def test_actions_of_the_site_that_need_no_argument_are_at_hand(client: Client) -> None:
+    fill("alice", "bob")
+    page_text = client.get(page("session", CODE)).content.decode()
+    assert 'value="run:agenda.advance"' in page_text
+    # It needs to know who votes, and staff are no participants.
+    assert "agenda.vote" not in page_text
+    assert 'value="run:board.clear"' in page_text
+    assert "board.move" not in page_text
+    question = client.post(page("session_act", CODE), {"action": "run:agenda.advance"})
+    assert "Run agenda.advance: K7Q2ZD?" in text_of(question)
+    assert "Open the next step." in text_of(question)
+    act(client, "session_act", CODE, action="run:agenda.advance")
+    assert stores.get(Agenda, CODE).state.step == 3
+    act(
+        client,
+        "participants_act",
+        CODE,
+        action="run:board.clear",
+        chosen=["alice"],
+    )
+    assert log()[-1] == ("K7Q2ZD:alice", "Ran board.clear.", CHANGE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run:board.move",
+        "run:board.deck",
+        "run:board.dispatch",
+        "run:nothing.clear",
+        "run:agenda.advance",
+        "end",
+        "explode",
+        "",
+    ],
+)
+def test_what_is_not_offered_is_not_done(client: Client, name: str) -> None:
+    fill("alice")
+    before = stores.get(Board, CODE, "alice").peek()
+    response = act(client, "participants_act", CODE, action=name, chosen=["alice"])
+    assert "Choose an action first." in text_of(response)
+    assert stores.get(Board, CODE, "alice").peek() == before
+    assert stores.sessions() == [CODE]
+    assert log() == []
+
+
+def test_nothing_chosen_and_all_gone_are_said(client: Client) -> None:
+    fill("alice")
+    nothing = act(client, "act", action="end")
+    assert "Nothing was chosen" in text_of(nothing)
+    odd = act(client, "act", action="end", chosen=["<x>", "K7Q2ZD:alice", "*"])
+    assert "Nothing was chosen" in text_of(odd)
+    own = act(client, "participants_act", CODE, action="remove", chosen=["*"])
+    assert "Nothing was chosen" in text_of(own)
+    gone = act(client, "participants_act", CODE, action="remove", chosen=["bob"])
+    assert "is gone already" in text_of(gone)
+    assert stores.participants(CODE) == ["alice"]
+
+
+def test_failures_are_told_beside_what_was_done(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = [fill("alice", label=f"Table {number}") for number in range(9)]
+    lock = type(stores).lock
+
+    def fail(self: Any, code: str) -> None:
+        if code != codes[0]:
+            raise UnknownSession(f"There is no session {code}.")
+        lock(self, code)
+
+    monkeypatch.setattr(type(stores), "lock", fail)
+    text = text_of(act(client, "act", action="lock", chosen=codes))
+    assert "Locked 1 session." in text
+    assert text.count("There is no session") == 5
+    assert "3 more failed." in text
+    assert [code for code, _text, _flag in log()] == [codes[0]]
+
+
+def test_who_acts_on_one_participant_comes_back_to_their_page(client: Client) -> None:
+    fill("alice")
+    body = {"confirm": "yes", "action": "reset", "chosen": "alice", "single": "yes"}
+    response = client.post(page("participants_act", CODE), body)
+    assert response["Location"] == page("participant", CODE, "alice")
+    response = client.post(page("participants_act", CODE), {**body, "action": "remove"})
+    assert response["Location"] == page("session", CODE)
+
+
+def test_a_sweep_says_first_what_would_go(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("alice", "bob")
+    later = time.time() + 301
+    monkeypatch.setattr(get_backend(blocking=True), "_clock", lambda: later)
+    question = text_of(client.post(page("sweep")))
+    assert "Now that would be: 2 participants" in question
+    assert stores.participants(CODE) == ["alice", "bob"]
+    response = act(client, "sweep")
+    assert "Swept: 2 participants" in text_of(response)
+    assert stores.participant_count() == 0
+    assert log() == [("sessions", "Swept: 2 participants removed.", CHANGE)]
+
+
+def test_the_staff_log_has_times_that_the_browser_puts_into_its_own(
+    client: Client,
+) -> None:
+    fill("alice")
+    act(client, "session_act", CODE, action="lock")
+    text = client.get(page("history", CODE)).content.decode()
+    when = LogEntry.objects.latest("pk").action_time
+    assert f'datetime="{when.isoformat(timespec="milliseconds")}"' in text
+    assert 'data-ss-time="clock"' in text

@@ -1,0 +1,134 @@
+"""Redis and Valkey: the contract over every way to reach a server, and more."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import pytest
+import redis
+from pytest_django import Settings
+
+from sessionstores.backends.redis.backend import RedisBackend
+from sessionstores.backends.redis.location import Location
+from sessionstores.backends.redis.scripts import Script, load_script, script
+from tests.contract.contract import BackendContract, Clock
+from tests.servers import ValkeyCluster
+
+# Where a script asks the server for the time.
+TIME = "call('TIME')"
+
+
+@lru_cache(maxsize=256)
+def script_at(name: str, time: float) -> Script:
+    """Return a script for which it is that time."""
+    text = script(name).text
+    assert TIME in text or name == "swap"
+    seconds = int(time)
+    return load_script(
+        text.replace(TIME, f"{{{seconds}, {round((time - seconds) * 1e6)}}}")
+    )
+
+
+_clients: dict[str, Any] = {}
+
+
+def shared_client(place: Location) -> Any:
+    """Return a client that tests share: to find out a cluster takes longer than one."""
+    address = place.url or place.cluster
+    if address not in _clients:
+        kind: Any = redis.RedisCluster if place.cluster else redis.Redis
+        _clients[address] = kind.from_url(address)
+    return _clients[address]
+
+
+class ClockedRedis(RedisBackend):
+    """The backend with the time of a test: scripts read it, and keys age with it."""
+
+    def __init__(self, clock: Clock, *, blocking: bool) -> None:
+        super().__init__("default", blocking=blocking)
+        self.clock = clock
+        self.outside: Any = shared_client(self._place)
+
+    def _script(self, name: str) -> Script:
+        return script_at(name, self.clock.time)
+
+    async def _send(self, *command: Any, again: bool = True) -> Any:
+        self.age()
+        return await super()._send(*command, again=again)
+
+    async def _send_all(self, commands: Any) -> list[Any]:
+        self.age()
+        return await super()._send_all(commands)
+
+    def age(self) -> None:
+        """Let every key live so much shorter as the clock has advanced."""
+        passed = self.clock.time - getattr(self.clock, "aged", self.clock.time)
+        self.clock.aged = self.clock.time  # type: ignore[attr-defined]
+        if not passed:
+            return
+        for key in list(self.outside.scan_iter("*")):
+            left = self.outside.pttl(key)
+            if left >= 0:
+                self.outside.pexpire(key, max(0, left - int(passed * 1000)))
+
+
+class RedisContract(BackendContract):
+    THREADS: ClassVar[int] = 8
+    COMMITS: ClassVar[int] = 250
+    RACES: ClassVar[int] = 10
+    INDEX: ClassVar[str] = "i"
+
+    def make_backend(self, *, blocking: bool, clock: Clock) -> RedisBackend:
+        backend = ClockedRedis(clock, blocking=blocking)
+        self.outside = backend.outside
+        return backend
+
+    def plant(self, key: str, value: bytes, clock: Clock) -> None:
+        self.outside.delete(key)
+        self.outside.set(key, value)
+
+    def lose(self, key: str, clock: Clock) -> None:
+        assert self.outside.delete(key) == 1
+
+
+class TestRedisCache(RedisContract):
+    @pytest.fixture(autouse=True)
+    def _at(self, settings: Settings, redis_url: str) -> None:
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": redis_url,
+            }
+        }
+
+
+class TestDjangoRedis(RedisContract):
+    COMMITS: ClassVar[int] = 25
+    RACES: ClassVar[int] = 2
+
+    @pytest.fixture(autouse=True)
+    def _at(self, settings: Settings, redis_url: str) -> None:
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "django_redis.cache.RedisCache",
+                "LOCATION": redis_url,
+            }
+        }
+
+
+class TestCluster(RedisContract):
+    COMMITS: ClassVar[int] = 25
+    RACES: ClassVar[int] = 2
+
+    @pytest.fixture(autouse=True)
+    def _at(
+        self,
+        settings: Settings,
+        cluster: ValkeyCluster,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        # As the others that the contract does not mean.
+        name = "sessionstores.backends.redis.cluster.ANSWER_SECONDS"
+        monkeypatch.setattr(name, 10.0)
+        settings.SESSIONSTORES = {"REDIS": {"cluster": cluster.nodes[0].url}}

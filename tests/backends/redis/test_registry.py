@@ -1,0 +1,213 @@
+"""Which sessions the registry tells as due, and how little that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from sessionstores.backends.base import run
+from sessionstores.backends.redis.sessions import REMOVED_AT_ONCE
+from sessionstores.exceptions import StoreUnavailable
+from sessionstores.keys import StoreKey
+from tests.backends.driven import ALICE, BOARD, BOB, CODE, OWN, Clock
+from tests.backends.redis.test_backend import ClockedRedis
+
+
+class Counting(ClockedRedis):
+    """Counts what is sent, and loses the answer to one of them."""
+
+    sent = 0
+    loses = 0
+
+    async def _send(self, *command: Any, again: bool = True) -> Any:
+        self.sent += 1
+        answer = await super()._send(*command, again=again)
+        if self.sent == self.loses:
+            raise StoreUnavailable("lost")
+        return answer
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def backend(settings: Settings, redis_url: str, clock: Clock) -> Iterator[Counting]:
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": redis_url,
+        }
+    }
+    backend = Counting(clock, blocking=True)
+    run(backend.clear())
+    yield backend
+    run(backend.clear())
+
+
+def due(backend: Counting, idle_for: float = 100) -> list[str]:
+    return run(backend.due_sessions(idle_for=idle_for, limit=100))
+
+
+def sweep(backend: Counting) -> int:
+    """Go through all that is due; return how many were removed."""
+    removed = 0
+    for code in due(backend):
+        removed += len(run(backend.evict_idle(code, idle_for=100, limit=100)))
+        removed += run(backend.evict_empty_session(code, idle_for=100))
+    return removed
+
+
+def test_with_nothing_due_it_is_one_command_however_many_sessions(
+    backend: Counting,
+) -> None:
+    for number in range(50):
+        run(backend.open(StoreKey(f"S{number:05d}", "alice"), BOARD))
+    assert due(backend) == []
+    backend.sent = 0
+    assert due(backend) == []
+    assert backend.sent == 1
+
+
+def test_a_session_that_was_gone_through_is_let_be_until_its_next_is_due(
+    backend: Counting, clock: Clock
+) -> None:
+    run(backend.open(ALICE, BOARD))
+    clock.advance(60)
+    run(backend.open(BOB, BOARD))
+    clock.advance(40)
+    assert due(backend) == [CODE]
+    assert sweep(backend) == 1
+    assert due(backend) == []
+    clock.advance(59)
+    assert due(backend) == []
+    clock.advance(1)
+    assert due(backend) == [CODE]
+
+
+def test_a_session_in_use_is_looked_at_once_for_each_timeout(
+    backend: Counting, clock: Clock
+) -> None:
+    run(backend.open(ALICE, BOARD))
+    looked = 0
+    for _ in range(100):
+        clock.advance(10)
+        run(backend.touch(ALICE))
+        looked += len(due(backend))
+        assert sweep(backend) == 0
+    assert 9 <= looked <= 12
+
+
+def test_a_session_that_waits_for_its_keep_is_let_be_until_then(
+    backend: Counting, clock: Clock
+) -> None:
+    run(backend.create_session(CODE, label="", keep=1_000))
+    clock.advance(100)
+    assert due(backend) == [CODE]
+    assert sweep(backend) == 0
+    clock.advance(899)
+    assert due(backend, 0) == due(backend, 5_000) == []
+    clock.advance(1)
+    assert due(backend, 5_000) == [CODE]
+    assert sweep(backend) == 1
+    assert run(backend.sessions()) == []
+
+
+@pytest.mark.parametrize("use", ["open", "touch", "keep"])
+def test_a_session_that_waits_for_its_keep_is_due_again_once_it_is_used(
+    backend: Counting, clock: Clock, use: str
+) -> None:
+    run(backend.create_session(CODE, label="", keep=10_000))
+    clock.advance(100)
+    assert sweep(backend) == 0
+    assert due(backend) == []
+    if use == "open":
+        run(backend.open(ALICE, BOARD))
+    elif use == "touch":
+        run(backend.touch(OWN))
+    else:
+        run(backend.update_session(CODE, keep=50))
+    clock.advance(100)
+    assert due(backend) == [CODE]
+    assert sweep(backend) == (use != "touch")
+
+
+def test_who_joins_while_it_is_put_off_until_its_keep_is_not_forgotten(
+    backend: Counting, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(backend.create_session(CODE, label="", keep=10_000))
+    clock.advance(100)
+    move_on = backend._move_on
+
+    async def overtaken(session: str, bound: bytes) -> None:
+        await backend.open(ALICE, BOARD)
+        await move_on(session, bound)
+
+    monkeypatch.setattr(backend, "_move_on", overtaken)
+    assert not run(backend.evict_empty_session(CODE, idle_for=100))
+    monkeypatch.undo()
+    clock.advance(100)
+    assert due(backend) == [CODE]
+
+
+def test_of_more_than_fit_into_an_answer_those_due_longest_are_told(
+    backend: Counting, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessionstores.backends.redis.registry.WINDOW", 3)
+    for number in (5, 4, 3, 2, 1):
+        run(backend.open(StoreKey(f"S{number:05d}", "alice"), BOARD))
+        clock.advance(1)
+    clock.advance(200)
+    assert due(backend) == ["S00003", "S00004", "S00005"]
+    sweep(backend)
+    assert due(backend) == ["S00001", "S00002"]
+
+
+def test_what_was_evicted_is_reported_though_a_later_step_fails(
+    backend: Counting, clock: Clock
+) -> None:
+    count = 2 * REMOVED_AT_ONCE + 10
+    for number in range(count):
+        run(backend.open(StoreKey(CODE, f"p{number:03d}"), BOARD))
+    clock.advance(100)
+    # From here on the server has the script of that time, which is one command then.
+    nobody = backend.evict_idle(CODE, idle_for=100, limit=1, participant="nobody")
+    assert run(nobody) == []
+    # The second script's answer is lost: what that removed cannot be told.
+    backend.sent, backend.loses = 0, 2
+    removed = run(backend.evict_idle(CODE, idle_for=100, limit=count))
+    assert len(removed) == REMOVED_AT_ONCE
+    assert all(final.states == BOARD for final in removed)
+    # The third command moves the registry on.
+    backend.sent, backend.loses = 0, 2
+    assert len(run(backend.evict_idle(CODE, idle_for=100, limit=count))) == 10
+    backend.sent, backend.loses = 0, 1
+    with pytest.raises(StoreUnavailable):
+        run(backend.evict_idle(CODE, idle_for=100, limit=count))
+
+
+def test_scripts_that_the_server_forgot_run_for_all_sessions(
+    backend: Counting,
+) -> None:
+    codes = [f"S{number:05d}" for number in range(20)]
+    for code in codes:
+        run(backend.open(StoreKey(code, "alice"), BOARD))
+    backend.outside.script_flush()
+    backend.sent = 0
+    assert [summary.code for summary in run(backend.summaries())] == codes
+    assert backend.sent <= 4
+
+
+def test_the_server_tells_its_figures(backend: Counting) -> None:
+    server = run(backend.server())
+    assert server is not None
+    product, version = server.name.split(" ")
+    assert product in ("Redis", "Valkey")
+    assert version[0].isdigit()
+    assert server.used is not None
+    assert server.used > 100_000
+    assert (server.limit, server.evicted, server.policy) == (None, 0, "noeviction")

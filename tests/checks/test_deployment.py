@@ -1,0 +1,310 @@
+"""Each trap in how cache, layer and workers are set up is a warning that says so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.management import call_command
+from django.db import connections
+from django.test import override_settings
+
+from sessionstores.checks import deployment
+from tests.checking import found, ids
+
+ROOT = Path(__file__).parents[2]
+
+CACHE = "django.core.cache.backends."
+URL = "redis://cache.example:6379/0"
+REDIS = {"BACKEND": f"{CACHE}redis.RedisCache", "LOCATION": URL}
+DJANGO_REDIS = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": URL}
+MEMCACHED = {
+    "BACKEND": f"{CACHE}memcached.PyMemcacheCache",
+    "LOCATION": "cache.example:11211",
+}
+DATABASE = {
+    "BACKEND": f"{CACHE}db.DatabaseCache",
+    "LOCATION": "records",
+    "OPTIONS": {"MAX_ENTRIES": 10**9},
+}
+PUBSUB = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
+CORE = "channels_redis.core.RedisChannelLayer"
+SAFE = {"serializer": "site.json.Serializer"}
+
+
+class PlainCache(LocMemCache):
+    pass
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What DATABASES says of the database that a DatabaseCache is in."""
+    given = connections["default"].settings_dict
+    # In memory, each thread would have another: refused.
+    monkeypatch.setitem(given, "NAME", tmp_path / "cache.sqlite3")
+    monkeypatch.setitem(given, "ATOMIC_REQUESTS", False)
+    return given
+
+
+def with_cache(
+    cache: dict[str, Any], *, deploy: bool = False, **settings: Any
+) -> list[str | None]:
+    """Return the ids for a site whose records are in `cache`."""
+    layers = {"CHANNEL_LAYERS": {"default": PUBSUB}}
+    given = {**layers, "CACHES": {"default": cache}, **settings}
+    return ids(deploy=deploy, **given)
+
+
+def with_layer(**config: Any) -> list[str | None]:
+    """Return the ids for a site with the layer that keeps its queues in Redis."""
+    return ids(CHANNEL_LAYERS={"default": {"BACKEND": CORE, "CONFIG": config}})
+
+
+@pytest.mark.parametrize("cache", [REDIS, DJANGO_REDIS, MEMCACHED])
+def test_recommended_site_hears_nothing(cache: dict[str, Any]) -> None:
+    assert with_cache(cache) == []
+
+
+def test_recommended_site_hears_nothing_for_deployment() -> None:
+    assert with_cache({**REDIS, "OPTIONS": SAFE}, deploy=True) == []
+    assert with_cache(MEMCACHED, deploy=True) == []
+
+
+def test_demo_hears_nothing() -> None:
+    finished = subprocess.run(
+        [sys.executable, "manage.py", "check", "--fail-level", "WARNING"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings"},
+    )
+    assert finished.stdout == "System check identified no issues (0 silenced).\n"
+
+
+# Several workers
+
+
+def test_process_local_cache_and_layer_are_warnings_for_deployment() -> None:
+    assert ids(deploy=True) == ["W004", "W005"]
+    messages = found(deploy=True)
+    assert [message.level for message in messages] == [checks.WARNING] * 2
+    silenced = ["sessionstores.W004", "sessionstores.W005"]
+    with override_settings(SILENCED_SYSTEM_CHECKS=silenced):
+        call_command(
+            "check",
+            "--deploy",
+            "--fail-level",
+            "WARNING",
+            "--tag",
+            "sessionstores",
+        )
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [("4", ["W004", "W005"]), ("1", []), ("", []), ("many", [])],
+)
+def test_process_local_cache_and_layer_are_warnings_where_several_workers_are_announced(
+    monkeypatch: pytest.MonkeyPatch, workers: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", workers)
+    assert ids() == expected
+    assert ids(deploy=True) == ["W004", "W005"]
+    assert with_cache(REDIS) == []
+
+
+def test_subclass_of_the_process_local_cache_is_process_local() -> None:
+    assert "W004" in with_cache({"BACKEND": f"{__name__}.PlainCache"}, deploy=True)
+
+
+# Caches
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["W008"]),
+        ({"MAX_ENTRIES": 10_000}, ["W008"]),
+        ({"MAX_ENTRIES": "a few"}, ["W008"]),
+        ({"MAX_ENTRIES": deployment.ENOUGH_ENTRIES}, []),
+    ],
+)
+@pytest.mark.usefixtures("database")
+def test_table_of_records_that_django_culls_is_a_warning(
+    options: dict[str, Any], expected: list[str]
+) -> None:
+    assert with_cache({**DATABASE, "OPTIONS": options}) == expected
+
+
+@pytest.mark.usefixtures("database")
+def test_other_alias_that_culls_the_table_of_records_is_a_warning() -> None:
+    small = {**DATABASE, "OPTIONS": {}}
+    elsewhere = {**small, "LOCATION": "pages"}
+    caches = {
+        "default": DATABASE,
+        "pages": elsewhere,
+        "unknown": {"BACKEND": "no.Such"},
+    }
+    assert ids(CACHES=caches) == []
+    (message,) = found(CACHES={**caches, "other": small})
+    assert message.id == "sessionstores.W008"
+    assert "CACHES['other'] allows 300 rows in 'records'" in message.msg
+
+
+def test_transaction_around_each_view_is_a_warning_where_records_are_in_that_database(
+    database: dict[str, Any],
+) -> None:
+    assert with_cache(DATABASE) == []
+    database["ATOMIC_REQUESTS"] = True
+    (message,) = found(CACHES={"default": DATABASE})
+    assert message.id == "sessionstores.W009"
+    assert "'default'" in message.msg
+    assert with_cache(REDIS) == []
+
+
+@pytest.mark.parametrize(
+    ("cache", "everywhere", "said"),
+    [
+        (DJANGO_REDIS, False, None),
+        (DJANGO_REDIS, True, "DJANGO_REDIS_IGNORE_EXCEPTIONS"),
+        ({**DJANGO_REDIS, "OPTIONS": {"IGNORE_EXCEPTIONS": False}}, True, None),
+        (
+            {**DJANGO_REDIS, "OPTIONS": {"IGNORE_EXCEPTIONS": True}},
+            False,
+            "IGNORE_EXCEPTIONS",
+        ),
+        ({**MEMCACHED, "OPTIONS": {"ignore_exc": True}}, False, "ignore_exc"),
+        (REDIS, True, None),
+    ],
+)
+def test_cache_that_hides_outages_is_a_warning(
+    cache: dict[str, Any], everywhere: bool, said: str | None
+) -> None:
+    messages = found(
+        CACHES={"default": cache}, DJANGO_REDIS_IGNORE_EXCEPTIONS=everywhere
+    )
+    assert [message.id for message in messages] == ["sessionstores.W010"] * bool(said)
+    assert all(f"({said})" in message.msg for message in messages)
+
+
+def test_logins_that_an_outage_hides_are_a_warning_wherever_the_records_are() -> None:
+    hiding = {**DJANGO_REDIS, "OPTIONS": {"IGNORE_EXCEPTIONS": True}}
+    given = {
+        "CACHES": {"default": REDIS, "logins": hiding},
+        "SESSION_CACHE_ALIAS": "logins",
+    }
+    assert ids(**given) == []
+    in_cache = "django.contrib.sessions.backends.cache"
+    (message,) = found(**given, SESSION_ENGINE=in_cache)
+    assert message.id == "sessionstores.W010"
+    assert "join()" in message.msg
+    placed = {"REDIS": {"url": URL}, "CACHE": "logins"}
+    assert ids(**given, SESSION_ENGINE=in_cache, SESSIONSTORES=placed) == ["W010"]
+    assert ids(**given, SESSIONSTORES=placed) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"LOCATION": [URL, "redis://copy.example"]}, ["W011"]),
+        ({"LOCATION": f"{URL},redis://copy.example"}, ["W011"]),
+        ({"LOCATION": [URL]}, []),
+    ],
+)
+@pytest.mark.parametrize("cache", [REDIS, DJANGO_REDIS])
+def test_several_servers_of_which_one_is_used_are_a_warning(
+    cache: dict[str, Any], changed: dict[str, Any], expected: list[str]
+) -> None:
+    assert with_cache({**cache, **changed}) == expected
+
+
+def test_several_addresses_are_no_warning_where_sentinels_or_a_setting_decide() -> None:
+    two = {"LOCATION": ["redis://primary/0", "redis://primary/0"]}
+    sentinels = {"OPTIONS": {"SENTINELS": [("sentinel.example", 26379)]}}
+    assert with_cache({**DJANGO_REDIS, **two, **sentinels}) == []
+    assert with_cache({**REDIS, **two}, SESSIONSTORES={"REDIS": {"url": URL}}) == []
+
+
+@pytest.mark.parametrize(
+    ("cache", "expected"),
+    [
+        (REDIS, ["W015"]),
+        (
+            {**REDIS, "OPTIONS": {"serializer": f"{CACHE}redis.RedisSerializer"}},
+            ["W015"],
+        ),
+        ({**REDIS, "OPTIONS": SAFE}, []),
+        (DJANGO_REDIS, ["W015"]),
+        ({**DJANGO_REDIS, "OPTIONS": {"SERIALIZER": "site.json.Serializer"}}, []),
+    ],
+)
+def test_pickles_on_the_server_of_records_are_a_warning_for_deployment(
+    cache: dict[str, Any], expected: list[str]
+) -> None:
+    assert with_cache(cache, deploy=True) == expected
+
+
+def test_unusable_cache_gets_its_error_alone() -> None:
+    two = {**REDIS, "LOCATION": ["memory://a", "memory://b"]}
+    assert with_cache(two, deploy=True) == ["E002"]
+    assert with_cache(REDIS, SESSIONSTORES={"CACHE": "no"}, deploy=True) == ["E002"]
+    assert with_cache({**DATABASE, "LOCATION": ""}, deploy=True) == ["E002"]
+
+
+def test_state_that_memcached_would_not_take_is_an_error() -> None:
+    assert with_cache(MEMCACHED, SESSIONSTORES={"MAX_STATE_BYTES": 2**20}) == ["E002"]
+    assert with_cache(REDIS, SESSIONSTORES={"MAX_STATE_BYTES": 2**20}) == []
+
+
+# Channel layers
+
+
+def test_layer_that_keeps_queues_in_redis_has_three_limits() -> None:
+    assert with_layer() == ["W012", "W013", "W014"]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        (URL, ["W012", "W013"]),
+        (("layer.example", 6379), ["W012", "W013"]),
+        ({"address": URL, "socket_timeout": 5}, ["W012", "W013"]),
+        ({"address": URL, "socket_timeout": 15}, ["W013"]),
+        ({"address": URL, "socket_timeout": None}, ["W013"]),
+        ({"host": "layer.example", "max_connections": 1_000}, ["W012"]),
+        (f"{URL}?socket_timeout=15&max_connections=500", []),
+        (
+            {"address": f"{URL}?socket_timeout=1", "socket_timeout": 15},
+            ["W012", "W013"],
+        ),
+    ],
+)
+def test_limits_of_the_layers_client_are_warnings(
+    host: object, expected: list[str]
+) -> None:
+    assert with_layer(hosts=[host], capacity=1_000) == expected
+    # The narrowest of several decides.
+    wide = {"address": URL, "socket_timeout": None, "max_connections": 1_000}
+    assert with_layer(hosts=[wide, host], capacity=1_000) == expected
+
+
+def test_older_redis_py_sets_itself_no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployment, "version", lambda package: "7.1.0")
+    assert with_layer(hosts=[URL], capacity=1_000) == []
+    tight = {"address": URL, "socket_timeout": 3, "max_connections": 10}
+    assert with_layer(hosts=[tight], capacity=1_000) == ["W012", "W013"]
+
+
+@pytest.mark.parametrize(("capacity", "expected"), [(999, ["W014"]), (1_000, [])])
+def test_little_room_in_the_layer_is_a_warning(
+    capacity: int, expected: list[str]
+) -> None:
+    wide = {"address": URL, "socket_timeout": None, "max_connections": 1_000}
+    assert with_layer(hosts=[wide], capacity=capacity) == expected

@@ -1,0 +1,218 @@
+"""Each system check speaks up when it should, and says what to do."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.management import call_command
+from django.test import override_settings
+
+import sessionstores
+from sessionstores.middleware import ParticipantMiddleware
+from sessionstores.participants.participant import Participant
+from sessionstores.state.declaration import State, action, registry
+from tests.checking import found, ids, run
+
+SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
+OURS = "sessionstores.middleware.ParticipantMiddleware"
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+PACKAGE = Path(sessionstores.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "checks.md"
+
+
+class SitesOwnMiddleware(ParticipantMiddleware):
+    pass
+
+
+def test_site_that_is_right_hears_nothing() -> None:
+    assert run() == []
+    call_command("check", "--fail-level", "WARNING")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"IDLE_TIMEOU": 5}, "Did you mean 'IDLE_TIMEOUT'"),
+        ({"IDLE_TIMEOUT": 0}, "IDLE_TIMEOUT"),
+        ({"RATE_LIMIT": "fast"}, "RATE_LIMIT"),
+        ({"KEY_PREFIX": "a b"}, "KEY_PREFIX"),
+        ({"CACHE": ["default"]}, "CACHE"),
+        ({"REDIS": "redis://cache"}, "REDIS"),
+        ({"HEARTBEAT": float("nan")}, "HEARTBEAT"),
+        ([], "must be a dict"),
+    ],
+)
+def test_unusable_settings_are_an_error(given: object, said: str) -> None:
+    # Deployment checks as well: none may fail over settings that E001 refuses.
+    messages = found(deploy=True, SESSIONSTORES=given)
+    first = messages[0]
+    assert first.id == "sessionstores.E001"
+    assert first.is_serious()
+    assert said in first.msg
+
+
+def test_each_unusable_setting_is_named() -> None:
+    assert ids(SESSIONSTORES={"A": 1, "B": 2, "HEARTBEAT": -1}) == ["E001"] * 3
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "django.core.cache.backends.dummy.DummyCache",
+        "django.core.cache.backends.filebased.FileBasedCache",
+        "no.such.Cache",
+    ],
+)
+def test_cache_that_cannot_hold_records_is_an_error(backend: str) -> None:
+    messages = found(
+        deploy=True, CACHES={"default": {"BACKEND": backend, "LOCATION": "x"}}
+    )
+    assert messages[0].id == "sessionstores.E002"
+    assert messages[0].is_serious()
+    assert "sessionstores.W004" not in [message.id for message in messages]
+
+
+def test_alias_that_does_not_exist_is_an_error() -> None:
+    assert ids(SESSIONSTORES={"CACHE": "elsewhere"}) == ["E002"]
+
+
+def test_two_states_of_one_name_are_an_error_that_names_both() -> None:
+    with registry.isolated():
+
+        class One(State, name="twice"):
+            pass
+
+        class Two(State, name="twice"):
+            pass
+
+        (message,) = found()
+    assert message.id == "sessionstores.E003"
+    assert message.is_serious()
+    assert "'twice'" in message.msg
+    assert "One" in message.msg
+    assert "Two" in message.msg
+
+
+def test_annotation_that_does_not_resolve_is_an_error() -> None:
+    with registry.isolated():
+
+        class Broken(State):
+            @action
+            def move(self, card: NoSuchType) -> None:  # type: ignore[name-defined] # noqa: F821
+                pass
+
+        (message,) = found()
+    assert message.id == "sessionstores.E004"
+    assert "NoSuchType" in message.msg
+
+
+def test_participant_that_clients_could_send_is_an_error() -> None:
+    with registry.isolated():
+
+        class Broken(State):
+            @action
+            def move(self, by: Participant) -> None:
+                pass
+
+        assert ids() == ["E004"]
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_missing_asgi_application_is_a_warning(value: object) -> None:
+    (message,) = found(ASGI_APPLICATION=value)
+    assert message.id == "sessionstores.W001"
+    assert message.level == checks.WARNING
+
+
+def test_missing_asgi_setting_is_a_warning(settings: Any) -> None:
+    del settings.ASGI_APPLICATION
+    assert ids() == ["W001"]
+
+
+@pytest.mark.parametrize("layers", [{}, {"other": {"BACKEND": PUBSUB}}])
+def test_missing_channel_layer_is_a_warning(layers: dict[str, Any]) -> None:
+    (message,) = found(CHANNEL_LAYERS=layers, deploy=False)
+    assert message.id == "sessionstores.W002"
+    assert message.level == checks.WARNING
+    assert ids(CHANNEL_LAYERS=layers, deploy=True) == ["W002", "W004"]
+
+
+def test_missing_channel_layers_setting_is_a_warning(settings: Any) -> None:
+    del settings.CHANNEL_LAYERS
+    assert ids() == ["W002"]
+
+
+@pytest.mark.parametrize(
+    ("middleware", "expected"),
+    [
+        ([SESSION, OURS], []),
+        ([OURS, SESSION], ["W003"]),
+        ([OURS], ["W003"]),
+        ([f"{__name__}.SitesOwnMiddleware", SESSION], ["W003"]),
+        (["no.such.Middleware", "tests.checking.run", SESSION, OURS], []),
+        ([SESSION], []),
+        ([], []),
+    ],
+)
+def test_middleware_without_djangos_session_before_it_is_a_warning(
+    middleware: list[str], expected: list[str]
+) -> None:
+    assert ids(MIDDLEWARE=middleware) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"HEARTBEAT": 10, "PRESENCE_LEASE": 20}, []),
+        ({"HEARTBEAT": 20}, ["W006"]),
+        ({"PRESENCE_LEASE": 5}, ["W006"]),
+        ({"HEARTBEAT": 10, "IDLE_TIMEOUT": 20}, []),
+        ({"HEARTBEAT": 10, "IDLE_TIMEOUT": 19}, ["W017"]),
+        ({"IDLE_TIMEOUT": 2}, ["W017"]),
+        ({"MAX_FRAME_BYTES": 1_048_576}, []),
+        ({"MAX_FRAME_BYTES": 1_048_577}, ["W007"]),
+    ],
+)
+def test_limits_that_do_not_fit_are_warnings(
+    given: dict[str, Any], expected: list[str]
+) -> None:
+    assert ids(SESSIONSTORES=given) == expected
+
+
+@pytest.mark.parametrize(
+    ("hosts", "warned"), [(["workshop.example"], False), ([".example", "*"], True)]
+)
+def test_hosts_that_let_every_origin_in_are_a_warning_for_deployment(
+    hosts: list[str], warned: bool
+) -> None:
+    assert ("W016" in ids(deploy=True, ALLOWED_HOSTS=hosts)) is warned
+    assert ids(ALLOWED_HOSTS=hosts) == []
+
+
+def test_every_check_is_documented_and_nothing_else_is() -> None:
+    source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    checked = re.findall(r'id="sessionstores\.([EW]\d{3})"', source)
+    documented = re.findall(r"^## ([EW]\d{3})\b", PAGE.read_text(), re.MULTILINE)
+    assert len(checked) == len(set(checked))
+    assert documented == sorted(checked)
+
+
+def test_checks_open_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*args: object) -> None:
+        raise AssertionError("A check wants to connect.")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    layers = {
+        "default": {"BACKEND": PUBSUB, "CONFIG": {"hosts": ["redis://x.invalid"]}}
+    }
+    redis = "django.core.cache.backends.redis.RedisCache"
+    caches = {"default": {"BACKEND": redis, "LOCATION": "redis://x.invalid"}}
+    run(deploy=True)
+    with override_settings(CHANNEL_LAYERS=layers, CACHES=caches):
+        run(deploy=True)

@@ -1,0 +1,207 @@
+"""Warnings of large records and slow operations: who gets them, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from sessionstores import ActionRejected, signals
+from sessionstores.backends.base import run
+from sessionstores.manager import stores
+from sessionstores.monitoring import alerts
+from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert, told, warn
+from tests.sockets import CODE, Socket
+from tests.workshop.states import Agenda, Board
+
+LEAK = Alert("slow", "It is slow.", "Make it fast.", "K7Q2ZD:alice")
+NEVER_SLOW = 10**9
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[tuple[str, str]]]:
+    """What `store_warning` says during a test: code and key of each."""
+    seen: list[tuple[str, str]] = []
+
+    def receive(
+        sender: object, warning: str, key: str, text: str, hint: str, **kwargs: Any
+    ) -> None:
+        assert sender is Alert
+        assert text
+        assert hint
+        seen.append((warning, key))
+
+    signals.store_warning.connect(receive)
+    yield seen
+    signals.store_warning.disconnect(receive)
+
+
+@pytest.fixture(autouse=True)
+def _not_slow() -> Iterator[None]:
+    with override_settings(SESSIONSTORES={"SLOW_OPERATION_MS": NEVER_SLOW}):
+        yield
+
+
+def board(participant: str = "alice") -> Any:
+    return stores.get(Board, CODE, participant)
+
+
+def test_a_record_at_four_fifths_of_its_limit_is_warned_of_at_the_write(
+    warnings: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with override_settings(SESSIONSTORES={"MAX_STATE_BYTES": 1_000}):
+        board().dispatch(Board.note, "x" * 600)
+        assert warnings == []
+        board().dispatch(Board.note, "x" * 750)
+        (record,) = caplog.records
+        assert (record.name, record.levelno) == (
+            "sessionstores.stats",
+            logging.WARNING,
+        )
+        assert record.getMessage().startswith("near_limit: K7Q2ZD:alice has ")
+        board().dispatch(Board.note, "x" * 760)
+        board("bob").dispatch(Board.note, "x" * 750)
+    assert warnings == [("near_limit", f"{CODE}:{name}") for name in ("alice", "bob")]
+
+
+def test_a_participant_over_the_budget_is_warned_of_but_a_session_has_none(
+    warnings: list[tuple[str, str]],
+) -> None:
+    with override_settings(SESSIONSTORES={"MAX_STATE_BYTES": 10**7}):
+        board().dispatch(Board.note, "x" * BUDGET_PER_PARTICIPANT)
+        agenda = stores.get(Agenda, CODE)
+        many = {f"participant-{number:020}": 1 for number in range(8_000)}
+        agenda.dispatch(lambda agenda: agenda.votes.update(many))
+    assert warnings == [("over_budget", f"{CODE}:alice")]
+
+
+async def test_a_receiver_in_an_event_loop_may_be_a_coroutine() -> None:
+    seen = []
+
+    async def receive(warning: str, **kwargs: Any) -> None:
+        await asyncio.sleep(0)
+        seen.append(warning)
+
+    signals.store_warning.connect(receive)
+    with override_settings(SESSIONSTORES={"MAX_STATE_BYTES": 1_000}):
+        await board().adispatch(Board.note, "x" * 750)
+    signals.store_warning.disconnect(receive)
+    assert seen == ["near_limit"]
+
+
+def test_a_slow_operation_is_warned_of_by_name_and_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def reject(state: Board) -> None:
+        raise ActionRejected("No.")
+
+    store = board()
+    snapshot = store.snapshot()
+    rev = snapshot.rev
+
+    def replace() -> None:
+        store.replace(Board(notes="new"), base=rev)
+
+    def refuse() -> None:
+        with pytest.raises(ActionRejected):
+            store.dispatch(reject)
+
+    operations = {
+        "dispatch of Board.note": lambda: store.dispatch(
+            Board.note, snapshot.state.notes
+        ),
+        "reject": refuse,
+        "snapshot": store.snapshot,
+        "peek": store.peek,
+        "replace": replace,
+        "delete": store.delete,
+    }
+    for name, operation in operations.items():
+        told.clear()
+        caplog.clear()
+        with override_settings(SESSIONSTORES={"SLOW_OPERATION_MS": 0}):
+            operation()
+        (record,) = caplog.records
+        message = record.getMessage()
+        assert message.startswith("slow: K7Q2ZD:alice: "), message
+        assert name in message
+
+
+async def test_a_slow_operation_of_a_tab_is_warned_of_too(
+    warnings: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with override_settings(SESSIONSTORES={"SLOW_OPERATION_MS": 0}):
+        socket = await Socket().hello("alice")
+        opened = [record.getMessage() for record in caplog.records]
+        told.clear()
+        await socket.act(1, "board.note", text="x")
+        await socket.drop()
+    assert set(warnings) == {("slow", f"{CODE}:alice"), ("slow", f"{CODE}:*")}
+    assert all("opening took " in message for message in opened)
+    assert "dispatch of Board.note took " in caplog.text
+
+
+def test_nothing_is_slow_below_the_setting(warnings: list[tuple[str, str]]) -> None:
+    board().dispatch(Board.note, "x")
+    assert board().state.notes == "x"
+    assert warnings == []
+
+
+def test_the_same_warning_comes_once_in_a_while(
+    warnings: list[tuple[str, str]],
+) -> None:
+    assert run(warn(LEAK, blocking=True)) is True
+    assert run(warn(LEAK, blocking=True)) is False
+    assert run(warn(LEAK._replace(key="K7Q2ZD:bob"), blocking=True)) is True
+    assert run(warn(LEAK._replace(code="growing"), blocking=True)) is True
+    assert len(warnings) == 3
+    with override_settings(SESSIONSTORES={"IDLE_TIMEOUT": 1e-9}):
+        assert run(warn(LEAK, blocking=True)) is True
+        assert told.recent() == []
+    # The one that came again is the youngest.
+    assert [leak.code for leak in told.recent()] == ["slow", "growing", "slow"]
+    assert told.recent()[-1] == LEAK
+
+
+def test_a_process_remembers_a_bounded_number_of_warnings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(alerts, "MAX_REMEMBERED", 3)
+    for number in range(10):
+        assert told.remember(LEAK._replace(key=f"K7Q2ZD:p{number}"))
+    assert [leak.key for leak in told.recent()] == [f"K7Q2ZD:p{n}" for n in (7, 8, 9)]
+
+
+def test_one_of_many_threads_gives_a_warning() -> None:
+    barrier = threading.Barrier(8)
+    answers = []
+
+    def remember() -> None:
+        barrier.wait(10)
+        answers.append(told.remember(LEAK))
+
+    threads = [threading.Thread(target=remember) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [False] * 7 + [True]
+
+
+def test_a_receiver_that_fails_fails_no_dispatch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(**kwargs: Any) -> None:
+        raise RuntimeError("the receiver is broken")
+
+    signals.store_warning.connect(fail)
+    with override_settings(SESSIONSTORES={"MAX_STATE_BYTES": 1_000}):
+        board().dispatch(Board.note, "x" * 750)
+    signals.store_warning.disconnect(fail)
+    assert board().state.notes == "x" * 750
+    assert "the receiver is broken" in caplog.text

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessionstores.realtime import protocol
+from sessionstores.realtime.protocol import BadFrame, Close, parse
+
+REV = "7f3a.45-9f3ac21b"
+
+
+def action(args: str = "{}", **more: str) -> str:
+    fields = {"id": "18", "state": '"board"', "action": '"move"', "args": args, **more}
+    inner = ",".join(f'"{name}":{value}' for name, value in fields.items())
+    return f'{{"type":"action",{inner}}}'
+
+
+def nested(levels: int) -> str:
+    """Return an action frame of so many levels, its own included."""
+    return action("[" * (levels - 1) + "]" * (levels - 1))
+
+
+def refusal(text: Any, **limits: int) -> str:
+    with pytest.raises(BadFrame) as caught:
+        parse(text, **limits)
+    assert caught.value.message
+    return caught.value.code
+
+
+def test_hello_carries_token_client_and_what_the_tab_has() -> None:
+    frame = parse(
+        f'{{"type":"hello","token":"t","client":"c8f2","have":{{"me":"{REV}"}}}}'
+    )
+    assert frame == protocol.HelloFrame("t", "c8f2", {"me": REV})
+
+
+def test_an_action_keeps_its_arguments_as_they_were_sent() -> None:
+    frame = parse(action('{"card": "ace"}', client='"c8f2"'))
+    assert isinstance(frame, protocol.ActionFrame)
+    assert (frame.id, frame.state, frame.action) == (18, "board", "move")
+    assert frame.client == "c8f2"
+    assert bytes(frame.args) == b'{"card": "ace"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "frame"),
+    [
+        (f'{{"type":"sync","doc":"me","rev":"{REV}"}}', protocol.SyncFrame("me", REV)),
+        ('{"type":"sync","doc":"me"}', protocol.SyncFrame("me")),
+        ('{"type":"pong","visible":false}', protocol.PongFrame(visible=False)),
+        ('{"type":"pong"}', protocol.PongFrame()),
+        ('{"type":"token","token":"t"}', protocol.TokenFrame("t")),
+        (
+            '{"type":"bye","because":["unknown fields","are ignored"]}',
+            protocol.ByeFrame(),
+        ),
+        ('{"rev":null,"doc":"me","type":"sync"}', protocol.SyncFrame("me")),
+        ('{"type":"meta","data":{"name":"Al"}}', protocol.MetaFrame({"name": "Al"})),
+    ],
+)
+def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
+    assert parse(text) == frame
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "bad_json"),
+        ("hello", "bad_json"),
+        ('{"type":"bye"', "bad_json"),
+        ('{"type":"bye"} {}', "bad_json"),
+        ("{'type':'bye'}", "bad_json"),
+        (action("{,}"), "bad_json"),
+        (action("[01]"), "bad_json"),
+        ("[]", "bad_frame"),
+        ('[{"type":"bye"}]', "bad_frame"),
+        ("null", "bad_frame"),
+        ("5", "bad_frame"),
+        ('"bye"', "bad_frame"),
+        ("{}", "bad_frame"),
+        ('{"type":null}', "bad_frame"),
+        ('{"type":["bye"]}', "bad_frame"),
+        (b'{"type":"bye"}', "bad_frame"),
+        (None, "bad_frame"),
+        (action("[NaN]"), "bad_value"),
+        (action("[Infinity]"), "bad_value"),
+        (action("[-Infinity]"), "bad_value"),
+        (action('["\\ud800"]'), "bad_value"),
+        (action('["\\uDC00 and more"]'), "bad_value"),
+        (action('["\\ud83dx"]'), "bad_value"),
+        (action('["\ud800"]'), "bad_value"),
+        (action('{"\\ud800":1}'), "bad_value"),
+        (action("[9007199254740992]"), "bad_value"),
+        (action("[-9007199254740992]"), "bad_value"),
+        (action(f"[{'9' * 400}]"), "bad_value"),
+        (action(f"[{'9' * 5000}]"), "bad_value"),
+        (action("[1e400]"), "bad_value"),
+        (action("[-1E+400]"), "bad_value"),
+        (action('{"deep":[{"er":9007199254740992}]}'), "bad_value"),
+        (action(more="12345678901234567890"), "bad_value"),
+        (action(id="9007199254740992"), "bad_value"),
+        ('{"type":"bye","n":9007199254740992}', "bad_value"),
+        ('{"type":"dance"}', "unknown_type"),
+        ('{"type":"watch","participant":"bob"}', "unknown_type"),
+        ('{"type":"Bye"}', "unknown_type"),
+        ('{"type":""}', "unknown_type"),
+        (action(id='"18"'), "bad_frame"),
+        (action(id="true"), "bad_frame"),
+        (action(id="0"), "bad_frame"),
+        (action(id="-1"), "bad_frame"),
+        (action(id="1.5"), "bad_frame"),
+        (action(state="1"), "bad_frame"),
+        (action(state='""'), "bad_frame"),
+        (action(state=f'"{"a" * 101}"'), "bad_frame"),
+        (action(action="null"), "bad_frame"),
+        (action(client='"a b"'), "bad_frame"),
+        (action(client='"a\\n"'), "bad_frame"),
+        ('{"type":"action","id":1}', "bad_frame"),
+        ('{"type":"hello","token":"t"}', "bad_frame"),
+        ('{"type":"hello","token":"","client":"c"}', "bad_frame"),
+        ('{"type":"hello","token":5,"client":"c"}', "bad_frame"),
+        ('{"type":"hello","token":"t","client":""}', "bad_frame"),
+        ('{"type":"hello","token":"t","client":"c","have":{"me":"x"}}', "bad_frame"),
+        ('{"type":"hello","token":"t","client":"c","have":[]}', "bad_frame"),
+        ('{"type":"sync","doc":"me","rev":"7f3a.1-0b77e2d1\\n"}', "bad_frame"),
+        ('{"type":"sync"}', "bad_frame"),
+        ('{"type":"pong","visible":"yes"}', "bad_frame"),
+        ('{"type":"token"}', "bad_frame"),
+        ('{"type":"hello","token":"t","client":"c","meta":[]}', "bad_frame"),
+        ('{"type":"meta"}', "bad_meta"),
+        ('{"type":"meta","data":null}', "bad_meta"),
+        ('{"type":"meta","data":[{}]}', "bad_meta"),
+        ('{"type":"meta","data":{"at":9007199254740992}}', "bad_meta"),
+        (f'{{"type":"meta","data":{{"deep":{"[" * 40}{"]" * 40}}}}}', "bad_meta"),
+    ],
+)
+def test_a_bad_frame_is_refused_with_its_code(text: Any, code: str) -> None:
+    assert refusal(text) == code
+
+
+def test_a_meta_that_is_too_large_for_a_frame_is_not_taken_for_an_action() -> None:
+    assert refusal('{"type":"meta","data":{}}', limit=10) == "bad_meta"
+    assert refusal('{"type":"bye"}', limit=10) == "too_large"
+
+
+def test_hello_may_bring_what_the_tab_shows_of_itself() -> None:
+    frame = parse('{"type":"hello","token":"t","client":"c","meta":{"name":"Al"}}')
+    assert frame == protocol.HelloFrame("t", "c", meta={"name": "Al"})
+
+
+def test_the_largest_integers_pass() -> None:
+    assert parse(action("[9007199254740991, -9007199254740991, 1e99]"))
+
+
+def test_digits_in_strings_are_not_numbers() -> None:
+    assert parse(action('["12345678901234567890", "1e400", "{[{["]'))
+
+
+def test_a_surrogate_pair_is_a_character() -> None:
+    assert parse(action('["\\ud83d\\ude00"]'))
+
+
+def test_thirty_two_levels_pass_and_forty_do_not() -> None:
+    assert parse(nested(32))
+    assert refusal(nested(33)) == "too_deep"
+    assert refusal(nested(40)) == "too_deep"
+    assert refusal("[" * 60_000) == "too_deep"
+
+
+def test_brackets_in_strings_and_beside_each_other_are_not_depth() -> None:
+    assert parse(action(json.dumps(["[" * 100, '"{' * 100, "\\" * 9, []])))
+    assert parse(action(json.dumps([[]] * 100)))
+
+
+def test_a_frame_of_64_kib_is_too_large_and_one_byte_less_is_not() -> None:
+    padding = 65_536 - len(action('[""]'))
+    assert refusal(action(f'["{"x" * padding}"]')) == "too_large"
+    assert parse(action(f'["{"x" * (padding - 1)}"]'))
+
+
+def test_size_is_counted_in_bytes() -> None:
+    text = action('["ééé"]')
+    assert parse(text, limit=len(text) + 4)
+    assert refusal(text, limit=len(text) + 3) == "too_large"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+frames = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["hello", "action", "sync", "pong", "token", "bye"])
+        | json_values
+    },
+    optional=dict.fromkeys(
+        ["id", "state", "action", "args", "client", "doc", "rev", "token", "have"],
+        json_values,
+    ),
+)
+
+
+@given(
+    st.text()
+    | st.binary()
+    | json_values.map(json.dumps)
+    | frames.map(json.dumps)
+    | st.text(alphabet='{}[]":,\\ud8-1e9.NaInfity', max_size=200)
+)
+def test_whatever_arrives_is_a_frame_or_refused(text: str | bytes) -> None:
+    read: object
+    try:
+        read = parse(text)
+    except BadFrame as bad:
+        read = bad
+    assert isinstance(read, protocol.Frame | BadFrame)
+    if isinstance(read, BadFrame):
+        assert msgspec.json.decode(protocol.error(read.code, read.message))
+
+
+@given(json_values)
+def test_what_passes_as_an_argument_is_portable_json(value: Any) -> None:
+    text = json.dumps(value)
+    try:
+        frame = parse(action(text))
+    except BadFrame:
+        return
+    assert isinstance(frame, protocol.ActionFrame)
+    again = msgspec.json.decode(frame.args)
+    assert again == value
+
+
+def test_close_codes_say_by_range_what_to_do() -> None:
+    ranges: dict[int, set[str]] = {}
+    for close in Close:
+        ranges.setdefault(close // 100, set()).add(close.name)
+    assert ranges == {
+        10: {"NORMAL"},
+        40: {
+            "TOO_MANY_BAD_FRAMES",
+            "UNKNOWN_PROTOCOL",
+            "FORBIDDEN",
+            "ENDED",
+            "LIMIT",
+            "DISCONNECTED",
+        },
+        41: {"TOKEN"},
+        42: {
+            "HELLO_TIMEOUT",
+            "UNAVAILABLE",
+            "SLOW",
+            "INTERNAL",
+            "TOO_MANY_CONNECTIONS",
+        },
+    }
+
+
+def test_outgoing_frames_read_as_designed() -> None:
+    other = "7f3a.46-51d0aa37"
+    odd = 'say "\u2028\\'
+    written = {
+        protocol.welcome(
+            session="K7Q2ZD",
+            participant="alice",
+            role=odd,
+            client="c8f2",
+            ping=10,
+            rate=(20, 40),
+            frame=65_536,
+        ): {
+            "type": "welcome",
+            "session": "K7Q2ZD",
+            "participant": "alice",
+            "role": odd,
+            "client": "c8f2",
+            "ping": 10,
+            "limits": {"rate": [20, 40], "frame": 65_536},
+        },
+        protocol.snapshot("me", REV, {"board": msgspec.Raw(b'{"a":1}')}): {
+            "type": "snapshot",
+            "doc": "me",
+            "rev": REV,
+            "states": {"board": {"a": 1}},
+            "reset": False,
+        },
+        protocol.snapshot("me", REV, None, reset=True): {
+            "type": "snapshot",
+            "doc": "me",
+            "rev": REV,
+            "reset": True,
+        },
+        protocol.patch("me", REV, other, b"[1]"): {
+            "type": "patch",
+            "doc": "me",
+            "base": REV,
+            "rev": other,
+            "ops": [1],
+        },
+        protocol.ack(18, "me", REV, other, b"[1]", b"null"): {
+            "type": "ack",
+            "id": 18,
+            "doc": "me",
+            "base": REV,
+            "rev": other,
+            "ops": [1],
+            "result": None,
+        },
+        protocol.ack(18, "me", REV, REV, b"[]", None): {
+            "type": "ack",
+            "id": 18,
+            "doc": "me",
+            "base": REV,
+            "rev": REV,
+            "ops": [],
+        },
+        protocol.reject(18, "rejected", odd): {
+            "type": "reject",
+            "id": 18,
+            "code": "rejected",
+            "message": odd,
+        },
+        protocol.ping({"me": REV}): {"type": "ping", "heads": {"me": REV}},
+        protocol.ping(None): {"type": "ping"},
+        protocol.message(b"[1]"): {"type": "message", "data": [1]},
+        protocol.presence({"bob": [b'{"name":"Bob"}', b""], "al": [b""]}, ["eve"]): {
+            "type": "presence",
+            "joined": {"bob": [{"name": "Bob"}, {}], "al": [{}]},
+            "left": ["eve"],
+        },
+        protocol.presence({}, []): {"type": "presence", "joined": {}, "left": []},
+        protocol.token(odd): {"type": "token", "token": odd},
+        protocol.end("ended"): {"type": "end", "reason": "ended", "retry": False},
+        protocol.error("bad_frame", odd): {
+            "type": "error",
+            "code": "bad_frame",
+            "message": odd,
+        },
+    }
+    for text, frame in written.items():
+        assert json.loads(text) == frame

@@ -1,0 +1,124 @@
+"""Backoff and background threads: waiting times, forks, exits."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessionstores.concurrency import BackgroundThread, Backoff
+
+
+class Waiter:
+    """Works by waiting for its end."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        self.started.set()
+        self.stopped.wait()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+def waiting(*, resumes: bool = False) -> BackgroundThread[Waiter]:
+    return BackgroundThread("waiter", Waiter, join_seconds=5, resumes=resumes)
+
+
+@given(
+    attempt=st.integers(0, 10_000),
+    base=st.floats(1e-6, 10),
+    cap=st.floats(1e-6, 60),
+    eager=st.integers(0, 8),
+)
+def test_a_delay_is_between_zero_and_the_doubled_base_or_the_cap(
+    attempt: int, base: float, cap: float, eager: int
+) -> None:
+    delay = Backoff(base, cap, eager).delay(attempt)
+    assert 0 <= delay <= cap
+    if attempt < eager:
+        assert delay == 0
+    if attempt < 16:
+        assert delay <= base * 2**attempt
+
+
+def test_delays_are_spread() -> None:
+    backoff = Backoff(1, 60)
+    assert len({backoff.delay(5) for _ in range(50)}) > 40
+
+
+def test_a_thread_starts_with_the_first_work_and_ends_when_closed() -> None:
+    thread = waiting()
+    assert not thread.is_running
+    with thread.worker() as first:
+        assert first.started.wait(5)
+    with thread.worker() as again:
+        assert again is first
+    thread.close()
+    assert first.stopped.is_set()
+    assert not thread.is_running
+    with thread.worker() as second:
+        assert second is not first
+    thread.close()
+
+
+def test_an_idle_thread_ends_by_itself_unless_work_came() -> None:
+    ended: list[bool] = []
+    asked = threading.Event()
+
+    class Asker(Waiter):
+        def run(self) -> None:
+            ended.append(thread.end_if(lambda: False))
+            ended.append(thread.end_if(lambda: True))
+            asked.set()
+
+    thread = BackgroundThread("asker", Asker, join_seconds=5)
+    with thread.worker():
+        pass
+    assert asked.wait(5)
+    assert ended == [False, True]
+    assert not thread.is_running
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("resumes", [False, True])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_fork_leaves_the_child_no_thread_and_no_lock(*, resumes: bool) -> None:
+    thread = waiting(resumes=resumes)
+    with thread.worker() as before:
+        assert before.started.wait(5)
+    child = os.fork()
+    if not child:
+        # Exit codes are all that the child can say here.
+        clean = not thread.is_running
+        with thread.worker() as own:
+            clean = clean and own is not before and own.started.wait(5)
+        os._exit(0 if clean else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert before.stopped.is_set()
+    assert thread.is_running == resumes
+    thread.close()
+
+
+def test_a_thread_that_forks_itself_is_not_joined() -> None:
+    codes: list[int] = []
+
+    class Forker(Waiter):
+        def run(self) -> None:
+            child = os.fork()
+            if not child:
+                os._exit(7)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    thread = BackgroundThread("forker", Forker, join_seconds=5)
+    with thread.worker():
+        running = thread._thread
+    assert running is not None
+    running.join(5)
+    assert codes == [7]
