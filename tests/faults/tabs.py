@@ -40,8 +40,14 @@ class LiveTab(Tab):
     something of it is gone; both by document.
     """
 
-    def __init__(self, participant: Participant, workers: Sequence[Worker]) -> None:
+    def __init__(
+        self,
+        participant: Participant,
+        workers: Sequence[Worker],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(participant.token())
+        self.clock = clock
         self.participant = participant
         self.workers = workers
         self.worker: Worker | None = None
@@ -53,7 +59,8 @@ class LiveTab(Tab):
         self.errors: list[str] = []
         # Codes with which the server closed; None where the connection just broke.
         self.closes: list[int | None] = []
-        # How long the server took from the opening of a socket to the last snapshot.
+        # How long the server took from the opening of a socket to the last snapshot,
+        # by `clock`.
         self.waits: list[float] = []
         # The lines that it was told to add, by the ids of actions without an answer,
         # and those that were acknowledged and refused.
@@ -91,7 +98,7 @@ class LiveTab(Tab):
     async def _serve(self) -> int | None:
         """Serve one connection to its end; return the code that the server gave."""
         self.worker = random.choice(self.workers)
-        started = time.monotonic()
+        started = self.clock()
         queue = self._start()
         try:
             async with connect(
@@ -131,7 +138,7 @@ class LiveTab(Tab):
                 silence = SILENT_BEATS * frame["ping"]
             if waiting and self.caught_up:
                 waiting = False
-                self.waits.append(time.monotonic() - started)
+                self.waits.append(self.clock() - started)
 
     def read(self) -> dict[str, Any]:
         """Read the oldest unread frame, and start the wait for what is missing."""
@@ -228,7 +235,12 @@ async def _write(
 
 @asynccontextmanager
 async def open_tabs(
-    workers: Sequence[Worker], count: int, *, each: int = 2, code: str | None = None
+    workers: Sequence[Worker],
+    count: int,
+    *,
+    each: int = 2,
+    code: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[list[LiveTab]]:
     """Open `count` tabs, `each` of them per participant; close them in the end.
 
@@ -236,7 +248,7 @@ async def open_tabs(
     """
     code = code or generate_code()
     tabs = [
-        LiveTab(Participant(code, f"p{number // each}"), workers)
+        LiveTab(Participant(code, f"p{number // each}"), workers, clock)
         for number in range(count)
     ]
     async with asyncio.TaskGroup() as group:
