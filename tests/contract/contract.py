@@ -51,13 +51,13 @@ from tests.contract.overview import OverviewContract
 
 # Where the backends keep how long they wait for a server.
 DEADLINES = [
-    "redis_batches.ANSWER_SECONDS",
-    "redis_cluster.ANSWER_SECONDS",
-    "redis_clients.ANSWER_SECONDS",
-    "redis_stream.ANSWER_SECONDS",
-    "redis_clients.POOL_SECONDS",
+    "redis.batches.ANSWER_SECONDS",
+    "redis.cluster.ANSWER_SECONDS",
+    "redis.client.ANSWER_SECONDS",
+    "redis.async_connection.ANSWER_SECONDS",
+    "redis.client.POOL_SECONDS",
     "database_pool.DEADLINE",
-    "memcached_servers.TIMEOUT",
+    "memcached_pool.TIMEOUT",
 ]
 
 
