@@ -320,7 +320,7 @@ class Backend(Connectivity):
         """
 
     @abstractmethod
-    async def strays(self) -> list[StoreKey] | None:
+    async def orphans(self) -> list[StoreKey] | None:
         """Return the keys of records that no index knows, by a look at all keys.
 
         Slow, and in small steps: for a thorough sweep, never for a page. None: the
@@ -328,8 +328,8 @@ class Backend(Connectivity):
         """
 
     @abstractmethod
-    async def readmit(self, key: StoreKey) -> bool:
-        """Enter a stray in the indexes again, with its own last use; False: it is gone.
+    async def reindex(self, key: StoreKey) -> bool:
+        """Enter an orphan in the indexes again, with its own last use; False: none is there.
 
         Past any limit, since it takes up its room already. Under a tombstone it is
         removed instead, and that is False; but it may stay for a minute, if whoever

@@ -366,7 +366,7 @@ def test_look_that_could_not_be_claimed_is_due_again(
     assert sweep().readmitted == 1
 
 
-@pytest.mark.parametrize("method", ["evict_idle", "reap", "strays", "summaries"])
+@pytest.mark.parametrize("method", ["evict_idle", "reap", "orphans", "summaries"])
 def test_spoilt_session_costs_only_itself(
     method: str,
     sweep: Sweeper,
@@ -509,14 +509,14 @@ def test_look_at_all_records_happens_once_in_an_idle_timeout_whoever_sweeps(
     backend: LocMemBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
-    strays = LocMemBackend.strays
+    orphans = LocMemBackend.orphans
 
     async def counted(self: LocMemBackend) -> Any:
         nonlocal looks
         looks += 1
-        return await strays(self)
+        return await orphans(self)
 
-    monkeypatch.setattr(LocMemBackend, "strays", counted)
+    monkeypatch.setattr(LocMemBackend, "orphans", counted)
     fill(backend, CODE, 1)
     for _ in range(10):
         # Each another process, as far as its memory goes.

@@ -119,8 +119,8 @@ class Overview(Sessions):
         """See `Backend.due_sessions`. Any session may be due: there is no telling."""
         return [code for code in await self.sessions() if code > after][:limit]
 
-    async def strays(self) -> list[StoreKey] | None:
-        """See `Backend.strays`."""
+    async def orphans(self) -> list[StoreKey] | None:
+        """See `Backend.orphans`."""
         names = await self._list()
         if names is None:
             return None
@@ -145,8 +145,8 @@ class Overview(Sessions):
         listed = key.is_session or has_line(place.members.value, key.participant)
         return not (listed and has_line(place.bucket.value, key.session))
 
-    async def readmit(self, key: StoreKey) -> bool:
-        """See `Backend.readmit`."""
+    async def reindex(self, key: StoreKey) -> bool:
+        """See `Backend.reindex`."""
         name = self._tombstone(key.session)
         tombstone = (await self._get(name)).get(name)
         if tombstone and self._clock() - decode_time(tombstone.value) < ENDING:

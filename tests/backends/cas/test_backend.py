@@ -229,8 +229,8 @@ CALLS: dict[str, Call] = {
     "note": lambda backend: backend.note(CODE, [{"kind": "end"}], changes=1),
     "summaries": lambda backend: backend.summaries(),
     "due": lambda backend: backend.due_sessions(idle_for=0, limit=9),
-    "strays": lambda backend: backend.strays(),
-    "readmit": lambda backend: backend.readmit(BOB),
+    "orphans": lambda backend: backend.orphans(),
+    "reindex": lambda backend: backend.reindex(BOB),
 }
 
 
@@ -439,7 +439,7 @@ RACES: dict[str, Call] = {
     "update": lambda backend: backend.update_session(CODE, label="x"),
     "release": lambda backend: backend.release(lease()),
     "reap": lambda backend: backend.reap([CODE]),
-    "readmit": lambda backend: backend.readmit(ALICE),
+    "reindex": lambda backend: backend.reindex(ALICE),
 }
 
 STARTS: dict[str, list[Call]] = {
@@ -593,7 +593,7 @@ def test_a_sweep_beside_a_session_that_goes_finds_none_of_its_participants_lost(
     raise AssertionError("never came to an end")
 
 
-def test_a_look_for_strays_beside_an_end_takes_nobody_from_who_ends_it(
+def test_a_look_for_orphans_beside_an_end_takes_nobody_from_who_ends_it(
     plain: LocMemBackend, stepwise: Stepwise
 ) -> None:
     for at in range(100):
@@ -603,8 +603,8 @@ def test_a_look_for_strays_beside_an_end_takes_nobody_from_who_ends_it(
 
         def overtake(step: int, what: str, at: int = at) -> None:
             if step == at:
-                for key in run(plain.strays()) or ():
-                    run(plain.readmit(key))
+                for key in run(plain.orphans()) or ():
+                    run(plain.reindex(key))
 
         stepwise.steps, stepwise.before = 0, overtake
         removed = run(stepwise.end_session(CODE))

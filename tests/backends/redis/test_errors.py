@@ -111,7 +111,7 @@ def test_what_no_server_of_ours_answers_is_an_outage_too(
     with pytest.raises(StoreUnavailable, match="NOPERM"):
         backend.server()
     with pytest.raises(StoreUnavailable, match="NOPERM"):
-        backend.strays()
+        backend.orphans()
 
 
 def test_a_server_that_is_away_is_named_with_what_is_wrong(
