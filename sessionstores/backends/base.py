@@ -13,21 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from ..keys import StoreKey
 from ..state.revisions import Rev
-from .base_connections import Connectivity
 from .types import (
-    ACTIVITY_MINUTES,
-    CLIENT_MEMORY,
-    EVERYONE,
-    MAX_EVENTS,
-    MAX_META_BYTES,
     Attempt,
-    ClientEntry,
     Committed,
     Finding,
     Lease,
@@ -44,32 +37,6 @@ from .types import (
     Value,
 )
 
-__all__ = [
-    "ACTIVITY_MINUTES",
-    "CLIENT_MEMORY",
-    "EVERYONE",
-    "MAX_EVENTS",
-    "MAX_META_BYTES",
-    "Attempt",
-    "Backend",
-    "ClientEntry",
-    "Committed",
-    "Finding",
-    "Lease",
-    "Opened",
-    "ParticipantInfo",
-    "Record",
-    "Removed",
-    "ServerInfo",
-    "SessionInfo",
-    "SessionSummary",
-    "Stale",
-    "Standing",
-    "Unchanged",
-    "Value",
-    "run",
-]
-
 T = TypeVar("T")
 
 
@@ -84,7 +51,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("A blocking backend's method suspended.")
 
 
-class Backend(Connectivity):
+class Backend(ABC):
     """Where records live. See the module's docstring for what holds of every method."""
 
     # Whether processes other than this one see the same records.
@@ -329,12 +296,81 @@ class Backend(Connectivity):
 
     @abstractmethod
     async def reindex(self, key: StoreKey) -> bool:
-        """Enter an orphan in the indexes again, with its own last use; False: none is there.
+        """Enter an orphan in the indexes again, with its own last use; False: none.
 
         Past any limit, since it takes up its room already. Under a tombstone it is
         removed instead, and that is False; but it may stay for a minute, if whoever
         ended the session could yet remove it and tell of it.
         """
+
+    # Tokens
+
+    @abstractmethod
+    async def revoke(self, key: StoreKey) -> frozenset[str]:
+        """Void what was issued to `key` until now (`"*"`: to all of the session).
+
+        Kept for `TOKEN_MAX_AGE`. Returns the processes that follow the record.
+        """
+
+    @abstractmethod
+    async def standings(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Standing]:
+        """Return for each participant what decides whether a token counts.
+
+        Raises `StateCorrupt` if revocations cannot be read, rather than forget one.
+        """
+
+    # Connections. An entry outlives its deadline until it is reaped, so that of all
+    # processes one finds out that somebody has left.
+
+    @abstractmethod
+    async def lease(self, leases: Sequence[Lease]) -> list[StoreKey]:
+        """Enter or renew connections for `PRESENCE_LEASE`, and touch their records.
+
+        Returns the participants who had no connection before, not even one that has
+        run out and was not reaped: they have joined. Of several callers at once, one
+        is told so.
+
+        Neither the sequence nor a lease is one step: a participant's connection is
+        entered first, then what it follows, then the record is touched.
+        """
+
+    @abstractmethod
+    async def release(self, lease: Lease, *, grace: float = 0) -> bool:
+        """Remove a connection; True if it was its participant's last: they have left.
+
+        With `grace`, it stays as `leaving` for so many seconds instead, after which
+        `reap` takes it, and the answer is False. What was not there stays so.
+
+        What its process follows through others stays: the caller passes in `follows`
+        only the records that no other connection of its process follows. These are
+        let go at once in either case.
+        """
+
+    @abstractmethod
+    async def reap(self, codes: Sequence[str]) -> list[StoreKey]:
+        """Remove the connections of these sessions that have run out.
+
+        Returns the participants whose last one that was: they have left. Each is
+        returned once, however many call this, here and elsewhere.
+        """
+
+    @abstractmethod
+    async def connections(self, key: StoreKey) -> list[Lease]:
+        """Return a participant's connections, or with `"*"` all of the session.
+
+        Those that are leaving are among them; those that have run out are not.
+        """
+
+    @abstractmethod
+    async def connections_of(self, codes: Sequence[str]) -> dict[str, list[Lease]]:
+        """Return the connections of each session, as `connections` with `"*"`.
+
+        A constant number of round trips, however many sessions there are.
+        """
+
+    @abstractmethod
+    async def followers(self, key: StoreKey) -> frozenset[str]:
+        """Return the processes with connections that follow the record."""
 
     # Shared values
 

@@ -6,7 +6,7 @@ from .. import conf
 from ..exceptions import LimitReached, SessionEnded, SessionLocked, StoreUnavailable
 from ..keys import StoreKey
 from ..state.revisions import Rev
-from .base import Record
+from .types import Record
 
 
 def ended(session: str) -> SessionEnded:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from django.core import signing
 
 from ..backends import get_backend
-from ..backends.base import Backend, Standing, run
+from ..backends.base import Backend, run
+from ..backends.types import Standing
 from ..exceptions import (
     InsideTransaction,
     InvalidKey,

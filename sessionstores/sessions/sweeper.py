@@ -17,7 +17,8 @@ from math import inf
 from typing import Literal
 
 from .. import conf, event_bus
-from ..backends.base import Backend, Removed
+from ..backends.base import Backend
+from ..backends.types import Removed
 from ..exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey, check_code, check_participant
 from ..monitoring.history import sample

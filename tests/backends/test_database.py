@@ -25,9 +25,10 @@ from django.db.backends.signals import connection_created
 from pytest_django import DjangoDbBlocker, Settings
 
 from sessionstores.backends import get_backend, problem
-from sessionstores.backends.base import Committed, Record, Stale, run
+from sessionstores.backends.base import run
 from sessionstores.backends.database import DatabaseBackend, key_of, row
 from sessionstores.backends.database_pool import THREADS, close_connections, pool
+from sessionstores.backends.types import Committed, Record, Stale
 from sessionstores.exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey, cache_key
 from tests.conftest import started
@@ -215,7 +216,7 @@ settings.configure(
 django.setup()
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Committed
+from sessionstores.backends.types import Committed
 from sessionstores.keys import StoreKey
 
 ALICE = StoreKey("K7Q2ZD", "alice")

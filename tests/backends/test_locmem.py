@@ -12,8 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from sessionstores.backends import get_backend, problem
-from sessionstores.backends.base import Record, run
+from sessionstores.backends.base import run
 from sessionstores.backends.locmem import LocMemBackend, RecordCache
+from sessionstores.backends.types import Record
 from sessionstores.keys import StoreKey
 from tests.contract.contract import ALICE, BOARD, BackendContract, Clock
 

@@ -21,11 +21,12 @@ from pymemcache.exceptions import MemcacheServerError
 from pytest_django import Settings
 
 from sessionstores.backends import get_backend, problem
-from sessionstores.backends.base import Backend, Committed, Record, Stale, run
+from sessionstores.backends.base import Backend, run
 from sessionstores.backends.cas.key_value import Versioned
 from sessionstores.backends.clock import ServerClock
 from sessionstores.backends.memcached import MAX_VALUE, MemcachedBackend, expiry
 from sessionstores.backends.memcached_pool import MAX_IDLE, MemcachedServer, ReplyLine
+from sessionstores.backends.types import Committed, Record, Stale
 from sessionstores.exceptions import StateTooLarge, StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.contract.contract import (

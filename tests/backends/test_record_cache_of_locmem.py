@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sessionstores.backends.base import Committed, Record, run
+from sessionstores.backends.base import run
 from sessionstores.backends.locmem import MEMORY, LocMemBackend
+from sessionstores.backends.types import Committed, Record
 from sessionstores.keys import StoreKey
 
 

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 import pytest
 from pytest_django import Settings
 
-from sessionstores.backends.base import (
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.types import (
     ACTIVITY_MINUTES,
     MAX_EVENTS,
-    Backend,
     Record,
     SessionSummary,
-    run,
 )
 from sessionstores.exceptions import LimitReached, StateCorrupt
 from sessionstores.keys import StoreKey

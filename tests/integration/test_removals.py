@@ -10,8 +10,8 @@ import pytest
 
 from sessionstores import signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease
 from sessionstores.backends.cas.backend import CasBackend
+from sessionstores.backends.types import Lease
 from sessionstores.keys import StoreKey, cache_key
 from sessionstores.manager import stores
 from sessionstores.realtime.hub import current_hub, hubs

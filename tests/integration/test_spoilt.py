@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import Lease
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import ACTIVITY_MINUTES, SessionSummary, run
+from sessionstores.backends.base import run
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.types import ACTIVITY_MINUTES, SessionSummary
 from sessionstores.exceptions import StateCorrupt
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Backend, Standing, run
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.types import Standing
 from sessionstores.exceptions import InvalidKey, InvalidToken, SessionEnded
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores

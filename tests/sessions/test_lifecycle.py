@@ -13,7 +13,8 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from sessionstores import InvalidKey, SessionLocked, State, UnknownSession, event_bus
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease, Record, SessionInfo, Stale, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import Lease, Record, SessionInfo, Stale
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.sessions.lifecycle import LONGEST_KEEP

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from sessionstores import event_bus, signals
-from sessionstores.backends.base import Backend, Lease, run
+from sessionstores.backends.base import Backend, run
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.types import Lease
 from sessionstores.exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.monitoring import history, sweeps

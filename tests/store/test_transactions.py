@@ -8,7 +8,8 @@ import pytest
 
 from sessionstores import ActionRejected, Conflict, signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Attempt, Backend, Record, run
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.types import Attempt, Record
 from sessionstores.exceptions import OutcomeUnknown, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessionstores.backends.base import Attempt, Committed, Record, Stale, run
+from sessionstores.backends.base import run
 from sessionstores.backends.cas import backend
 from sessionstores.backends.cas.key_value import Versioned
 from sessionstores.backends.cas.serializers import codes_in, ids_in
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.types import Attempt, Committed, Record, Stale
 from sessionstores.exceptions import (
     LimitReached,
     SessionEnded,
