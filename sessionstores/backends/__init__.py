@@ -51,7 +51,7 @@ def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
     The blocking flavour is for synchronous code, the other for coroutines. Raises
     `ImproperlyConfigured` for a cache that cannot be used, see `problem`.
     """
-    return _backend(alias or conf.get().cache, blocking=blocking)
+    return _backend(alias or conf.get().cache)[blocking]
 
 
 def problem(alias: str) -> str | None:
@@ -124,12 +124,15 @@ def _cache_class(path: object) -> type[BaseCache]:
 
 
 @cache
-def _backend(alias: str, *, blocking: bool) -> Backend:
+def _backend(alias: str) -> tuple[Backend, Backend]:
+    """Return both flavours; the index is whether it blocks."""
     cls = _backend_class(alias)
     if reason := cls.problem(alias):
         raise ImproperlyConfigured(reason)
     make: Callable[..., Backend] = cls
-    return make(alias, blocking=blocking)
+    flavours = make(alias, blocking=False), make(alias, blocking=True)
+    flavours[False].clock = flavours[True].clock
+    return flavours
 
 
 @receiver(setting_changed)

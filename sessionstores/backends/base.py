@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ..keys import StoreKey
 from ..state.revisions import Rev
+from .clock import ServerClock
 from .types import (
     Attempt,
     Committed,
@@ -61,6 +62,8 @@ class Backend(ABC):
 
     def __init__(self, *, blocking: bool) -> None:
         self.blocking = blocking
+        # This process's estimate of `now`; both flavours from `get_backend` share one.
+        self.clock = ServerClock()
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
@@ -81,6 +84,24 @@ class Backend(ABC):
     @abstractmethod
     async def now(self) -> float:
         """Return the backend's time."""
+
+    async def read_clock(self) -> float:
+        """Return `now`, and synchronise `clock`; one call, once a minute two."""
+        if self.in_memory:
+            # Its clock is this machine's.
+            return self.clock()
+        if self.clock.is_due():
+            # Some backends learn their server's time only while they talk to it.
+            await self.value("clock")
+        asked_at = time.monotonic()
+        now = await self.now()
+        self.clock.synchronise(now, asked_at)
+        return now
+
+    async def check_clock(self) -> None:
+        """Synchronise `clock` if that is due."""
+        if not self.in_memory and self.clock.is_due():
+            await self.read_clock()
 
     # Records
 

@@ -34,6 +34,8 @@ _SAME = {"postgresql": "%s", "sqlite": "%s", "mysql": "CAST(%s AS BINARY)"}
 _CAPITAL = re.compile("[A-Z^]")
 _MARKED = re.compile(r"\^(.)")
 
+# Expiry is kept in whole seconds, so less makes no difference.
+CLOCK_TOLERANCE = 3.0
 # SQLite's file is on this machine, whose clock is ours.
 _CLOCK = {
     "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
@@ -72,7 +74,7 @@ class DatabaseBackend(CasBackend):
         blocking: bool,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self._server_clock = ServerClock()
+        self._server_clock = ServerClock(tolerance=CLOCK_TOLERANCE)
         super().__init__(blocking=blocking, clock=clock or self._server_clock)
         self._table: str = settings.CACHES[alias]["LOCATION"]
 
@@ -159,7 +161,7 @@ class DatabaseBackend(CasBackend):
             if query and self._server_clock.is_due():
                 with connection.cursor() as cursor:
                     cursor.execute(query)
-                    self._server_clock.compare(float(cursor.fetchone()[0]))
+                    self._server_clock.synchronise(float(cursor.fetchone()[0]))
             return work(connection)
 
         db = database_of(self._table)

@@ -37,6 +37,8 @@ SILENT_TIMEOUT = 0.3
 # Of what coroutines ask, so much is under way at once, and waits so much longer.
 THREADS = 64
 GRACE = 0.2
+# It tells whole seconds, and looks at its clock once in one.
+CLOCK_TOLERANCE = 3.0
 # Connections to one server that are kept though nobody uses them now.
 MAX_IDLE = 64
 
@@ -113,7 +115,7 @@ class MemcachedServer:
                 line = self._dial()
             line.client.sock.settimeout(self._patience)
             if self.clock.is_due():
-                self.clock.compare(line.client.stats()[b"time"])
+                self.clock.synchronise(line.client.stats()[b"time"])
             result = command(line)
         except BaseException as error:
             # An answer may yet come; the next to ask must not take it for theirs.
@@ -198,7 +200,7 @@ def servers(alias: str) -> Sequence[MemcachedServer]:
     known = _known.get(alias)
     if known is None:
         # One clock for all, since a session goes by that of whichever answers first.
-        clock = ServerClock()
+        clock = ServerClock(tolerance=CLOCK_TOLERANCE)
         made = tuple(MemcachedServer(address, clock) for address in addresses(alias))
         known = _known.setdefault(alias, made)
     return known
