@@ -13,7 +13,13 @@ from ... import conf
 from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import History, Rev
-from ..errors import TRIES, contended, ended, is_another, untold
+from ..errors import (
+    MAX_ATTEMPTS,
+    contended,
+    ended,
+    is_unrelated,
+    outcome_unknown,
+)
 from ..types import (
     NOBODY,
     QUARANTINE,
@@ -52,7 +58,7 @@ class CasBackend(Overview):
     async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
         """See `Backend.open`."""
         looked = lost = False
-        for tried in range(TRIES):
+        for tried in range(MAX_ATTEMPTS):
             place = await self._place(key)
             if place.ended:
                 raise ended(key.session)
@@ -136,7 +142,7 @@ class CasBackend(Overview):
         record = base
         lost: StoreUnavailable | None = None
         started = time.monotonic()
-        for tried in range(TRIES):
+        for tried in range(MAX_ATTEMPTS):
             now = self._clock()
             history = record.history.extend(rev)
             stored = successor(record, history, states, attempt, now)
@@ -162,9 +168,9 @@ class CasBackend(Overview):
                 return await self._committed(record, due=False)
             if record.rev != base.rev:
                 if (repeated or lost) and (
-                    place == "unknown" or is_another(record, base, rev)
+                    place == "unknown" or is_unrelated(record, base, rev)
                 ):
-                    raise untold(rev, record) from lost
+                    raise outcome_unknown(rev, record) from lost
                 return Stale(record)
             await self._give_way(tried)
         raise contended(key)
@@ -234,7 +240,7 @@ class CasBackend(Overview):
 
     async def _wipe(self, key: StoreKey) -> Removed | None:
         name = self._record(key)
-        for tried in range(TRIES):
+        for tried in range(MAX_ATTEMPTS):
             found = (await self._get(name)).get(name)
             if found is None:
                 return None
@@ -263,7 +269,7 @@ class CasBackend(Overview):
             await self._keep_aside(key, name, data or b"")
             return True
         record = self._record(key)
-        for tried in range(TRIES):
+        for tried in range(MAX_ATTEMPTS):
             found = (await self._get(record)).get(record)
             if found is None:
                 return False

@@ -16,7 +16,7 @@ from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..errors import (
-    TRIES,
+    MAX_ATTEMPTS,
     check_participants,
     check_sessions,
     contended,
@@ -94,7 +94,7 @@ class Index(Connections):
 
         A session that has participants and no record gets one, `lost` if given.
         """
-        for tried in range(TRIES):
+        for tried in range(MAX_ATTEMPTS):
             place = await self._place(key)
             if not await self._mend(key, place, lost):
                 return place
@@ -214,7 +214,7 @@ class Index(Connections):
         token: object = await self._put(name, None, value, lifetime)
         if token is None or known:
             return token
-        for tried in range(TRIES):
+        for tried in range(MAX_ATTEMPTS):
             await self._register(session)
             # Again, since others may have counted at the same time.
             if await self.session_count() <= conf.get().max_sessions:

@@ -15,7 +15,7 @@ from ... import conf
 from ...exceptions import StoreUnavailable
 from ...keys import SESSION, StoreKey, cache_key, shared_key
 from ..base import Backend
-from ..errors import TRIES, contended, unavailable
+from ..errors import MAX_ATTEMPTS, contended, unavailable
 
 _EAGER_TRIES = 3
 _MAX_PAUSE = 0.05
@@ -109,7 +109,7 @@ class Primitive(Backend):
         `change` gets b"" where nothing stands, and may run several times. Returns what
         stood there before. With `found`, no look is taken before the first try.
         """
-        for tried in range(TRIES):
+        for tried in range(MAX_ATTEMPTS):
             if found is None or tried:
                 found = (await self._get(key)).get(key, ABSENT)
             value, token = found.value, found.token

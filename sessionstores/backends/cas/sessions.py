@@ -10,7 +10,7 @@ from ... import conf
 from ...exceptions import SessionEnded, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
-from ..errors import TRIES, contended
+from ..errors import MAX_ATTEMPTS, contended
 from ..types import ParticipantInfo, Removed, SessionInfo
 from .activity import decode_notes, events_in, with_notes
 from .key_value import ABSENT
@@ -73,7 +73,7 @@ class Sessions(Removal):
         """See `Backend.update_session`. Raises `StateCorrupt` as `read` does."""
         key = StoreKey.of_session(code)
         name, tombstone, notes = self._about(code)
-        for tried in range(TRIES):
+        for tried in range(MAX_ATTEMPTS):
             found = await self._get(name, tombstone, notes)
             if tombstone in found or name not in found:
                 return None
