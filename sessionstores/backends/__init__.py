@@ -1,4 +1,4 @@
-"""The backend that the settings choose."""
+"""Backends: where records live, one for each cache that the settings name."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ _BACKENDS = {
     ),
     "django.core.cache.backends.db.DatabaseCache": ("database.DatabaseBackend", None),
 }
+# A change of these makes new backends, and connections.
+_RESET_BY = {"CACHES", "DATABASES", "SESSIONSTORES", "TIME_ZONE", "USE_TZ"}
 _WAY_OUT = (
     "Name an alias of CACHES in SESSIONSTORES['CACHE'] that is a LocMemCache, a Redis "
     "cache, memcached or a DatabaseCache; for any other way to reach a Redis or "
@@ -137,5 +139,5 @@ def _backend(alias: str) -> tuple[Backend, Backend]:
 
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"CACHES", "SESSIONSTORES", "DATABASES"}:
+    if setting in _RESET_BY:
         _backend.cache_clear()
