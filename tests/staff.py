@@ -11,7 +11,8 @@ from django.urls import reverse
 
 from sessionstores import StoreKey, stores
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import Lease
 from tests.workshop.states import Agenda, Board
 
 CODE = "K7Q2ZD"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..backends.base import EVERYONE, Lease, ParticipantInfo
+from ..backends.types import EVERYONE, Lease, ParticipantInfo
 from ..keys import SESSION, StoreKey
 from ..realtime.connection import Connection
 from ..realtime.hub import hubs

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from django.utils.crypto import salted_hmac
 
-from ..backends.base import Record
+from ..backends.types import Record
 from ..keys import StoreKey
 from ..state import codec
 from ..state.declaration import get_state

@@ -1,4 +1,4 @@
-"""The backend that the settings choose."""
+"""Backends: where records live, one for each cache that the settings name."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ _BACKENDS = {
     ),
     "django.core.cache.backends.db.DatabaseCache": ("database.DatabaseBackend", None),
 }
+# A change of these makes new backends, and connections.
+_RESET_BY = {"CACHES", "DATABASES", "SESSIONSTORES", "TIME_ZONE", "USE_TZ"}
 _WAY_OUT = (
     "Name an alias of CACHES in SESSIONSTORES['CACHE'] that is a LocMemCache, a Redis "
     "cache, memcached or a DatabaseCache; for any other way to reach a Redis or "
@@ -51,7 +53,7 @@ def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
     The blocking flavour is for synchronous code, the other for coroutines. Raises
     `ImproperlyConfigured` for a cache that cannot be used, see `problem`.
     """
-    return _backend(alias or conf.get().cache, blocking=blocking)
+    return _backend(alias or conf.get().cache)[blocking]
 
 
 def problem(alias: str) -> str | None:
@@ -124,15 +126,18 @@ def _cache_class(path: object) -> type[BaseCache]:
 
 
 @cache
-def _backend(alias: str, *, blocking: bool) -> Backend:
+def _backend(alias: str) -> tuple[Backend, Backend]:
+    """Return both flavours; the index is whether it blocks."""
     cls = _backend_class(alias)
     if reason := cls.problem(alias):
         raise ImproperlyConfigured(reason)
     make: Callable[..., Backend] = cls
-    return make(alias, blocking=blocking)
+    flavours = make(alias, blocking=False), make(alias, blocking=True)
+    flavours[False].clock = flavours[True].clock
+    return flavours
 
 
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"CACHES", "SESSIONSTORES", "DATABASES"}:
+    if setting in _RESET_BY:
         _backend.cache_clear()

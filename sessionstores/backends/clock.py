@@ -1,45 +1,66 @@
-"""The time by a server's clock, for servers that do not look at it on our behalf."""
+"""The server's clock, estimated here: a wrong local clock then expires nothing early.
+
+Resynchronised every 60 s and after sleep.
+"""
 
 from __future__ import annotations
 
 import time
 from math import inf
 
-# Seconds that a comparison holds, and a difference that is none: some servers tell
-# whole seconds, look at their clock once in one, and count both down.
+# Seconds for which an estimate holds, and for which one holds that took longer than
+# QUICK to learn: it is off by up to that.
 HOLDS = 60.0
-SAME = 3.0
+HOLDS_IF_SLOW = 1.0
+QUICK = 0.02
+# This machine's two clocks do not drift apart by more seconds unless one was set, or
+# the machine slept, in which the monotonic one stands still.
+JUMP = 3.0
 
 
 class ServerClock:
-    """This process's clock, put right: one that is an hour off removes nothing early.
+    """Called, it returns the server's time in seconds since the epoch.
 
-    Whoever talks to the server compares it, when that is due. In between it goes on
-    evenly, whatever is done to the machine's clock; but when that has been set, or the
-    machine has been asleep, comparing is due at once.
+    Until it is first synchronised, that is this machine's time. In between it runs by
+    the monotonic clock, whatever is done to the machine's time. A server's time within
+    `tolerance` seconds of this machine's counts as equal to it: some servers tell whole
+    seconds, update them once in one, and count both down.
     """
 
-    def __init__(self) -> None:
-        # What is to be added to the time since some start; unknown at first.
-        self._zero: float | None = None
-        self._compared = -inf
-        # Between the machine's clocks: of the two, the even one stops in its sleep.
-        self._apart = 0.0
+    def __init__(self, *, tolerance: float = 0.0) -> None:
+        self._tolerance = tolerance
+        # Server's time minus `time.monotonic()`; None: not known yet.
+        self._offset: float | None = None
+        # This machine's time minus `time.monotonic()`, when last synchronised.
+        self._local_offset = 0.0
+        self._due_at = -inf
 
     def __call__(self) -> float:
-        zero = self._zero
-        return time.time() if zero is None else time.monotonic() + zero
+        offset = self._offset
+        return time.time() if offset is None else time.monotonic() + offset
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has ever been synchronised."""
+        return self._offset is not None
 
     def is_due(self) -> bool:
-        """Tell whether it should be compared."""
+        """Tell whether it should be synchronised now."""
         now = time.monotonic()
-        if now - self._compared >= HOLDS:
-            return True
-        return abs(time.time() - now - self._apart) > SAME
+        return now >= self._due_at or abs(time.time() - now - self._local_offset) > JUMP
 
-    def compare(self, told: float) -> None:
-        """Take the server's time, in seconds, as it has just told it."""
-        ours, self._compared = time.time(), time.monotonic()
-        self._apart = ours - self._compared
-        right = told if abs(told - ours) > SAME else ours
-        self._zero = right - self._compared
+    def synchronise(self, server_time: float, asked_at: float | None = None) -> None:
+        """Take the time that the server has just told.
+
+        `asked_at` is `time.monotonic()` when it was asked: it counts as having answered
+        at once, so that nothing seems older than it is.
+        """
+        now, local = time.monotonic(), time.time()
+        asked_at = now if asked_at is None else asked_at
+        if abs(server_time - local) < self._tolerance:
+            self._offset = local - now
+        else:
+            self._offset = server_time - asked_at
+        self._local_offset = local - now
+        is_slow = now - asked_at > QUICK
+        self._due_at = asked_at + (HOLDS_IF_SLOW if is_slow else HOLDS)

@@ -1,4 +1,4 @@
-"""Errors that every backend raises alike, and the limits that they check."""
+"""Errors and limit checks that both families of backends share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .. import conf
 from ..exceptions import LimitReached, SessionEnded, SessionLocked, StoreUnavailable
 from ..keys import StoreKey
 from ..state.revisions import Rev
-from .base import Record
+from .types import Record
 
 
 def ended(session: str) -> SessionEnded:
@@ -26,7 +26,7 @@ def locked(key: StoreKey) -> SessionLocked:
 
 
 def check_participants(session: str, count: int, limit: int) -> None:
-    """Raise `LimitReached` if a session with `count` participants takes no more."""
+    """Raise `LimitReached` if a session of `count` participants has reached `limit`."""
     if count >= limit:
         raise LimitReached(
             f"Session {session} has {count} participants, all that MAX_PARTICIPANTS "
@@ -35,49 +35,50 @@ def check_participants(session: str, count: int, limit: int) -> None:
 
 
 def check_sessions(session: str, count: int) -> None:
-    """Raise `LimitReached` if `count` sessions, this one included, are too many."""
+    """Raise `LimitReached` if `count` sessions, with this one, are too many."""
     if count > conf.get().max_sessions:
         raise too_many_sessions(session)
 
 
 def too_many_sessions(session: str) -> LimitReached:
-    """Return the error for a session that would be one too many."""
+    """Return the error for a session past `MAX_SESSIONS`."""
     return LimitReached(
         f"Session {session} would be one more than the {conf.get().max_sessions} that "
         "MAX_SESSIONS allows. End some, or raise it in SESSIONSTORES."
     )
 
 
-# Somebody gets through at each try, so this many in vain mean that the cache is sick.
-TRIES = 64
+# At each attempt one of the rivals succeeds, so this many failures mean a sick cache.
+MAX_ATTEMPTS = 64
 
 
 def contended(key: object) -> StoreUnavailable:
-    """Return the error for a key that changed at every one of our tries."""
+    """Return the error for a key that changed during each of `MAX_ATTEMPTS` writes."""
     return StoreUnavailable(
-        f"{key} changed at each of {TRIES} tries to write it. Nothing was written; try "
-        "again when there is less going on."
+        f"{key} changed at each of {MAX_ATTEMPTS} tries to write it. Nothing was "
+        "written; try again when there is less going on."
     )
 
 
-def is_another(record: Record, base: Record, rev: Rev) -> bool:
-    """Tell whether a record has begun anew, neither on `base` nor with `rev`.
+def is_unrelated(record: Record, base: Record, rev: Rev) -> bool:
+    """Tell whether a record is of another incarnation than both `base` and `rev`.
 
-    Whatever was committed in between has left no trace.
+    Its history then says nothing about a commit of `rev` on `base`.
     """
     return record.rev.incarnation not in (base.rev.incarnation, rev.incarnation)
 
 
-def untold(rev: Rev, found: Record) -> StoreUnavailable:
-    """Return the error for a commit that may be in what `found` no longer tells of."""
+def outcome_unknown(rev: Rev, found: Record) -> StoreUnavailable:
+    """Return the error for a commit that `found` can neither confirm nor deny."""
     return StoreUnavailable(
-        f"Whether the commit of {rev} to {found.key} is in cannot be told: the record "
-        f"is at {found.rev}, past its memory. Read it before you try again."
+        f"Whether the commit of {rev} to {found.key} is in is unknown: the record is "
+        f"at {found.rev}, whose history does not reach back to it. Read it before you "
+        "try again."
     )
 
 
 def unavailable(error: Exception) -> StoreUnavailable:
-    """Return the error for a cache that did not answer, or answered that it cannot."""
+    """Return the error for a cache that did not answer or reported a failure."""
     return StoreUnavailable(
         f"The cache did not answer ({type(error).__name__}: {error}). What was being "
         "written may or may not be in; read before you try again."

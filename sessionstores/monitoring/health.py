@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from .. import conf
-from ..backends.base import ServerInfo, SessionSummary
+from ..backends.types import ServerInfo, SessionSummary
 from ..humanize import size, span
 from ..keys import StoreKey
 from .alerts import Alert, oversized

@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from .. import conf
-from ..backends.base import Backend, ServerInfo, SessionSummary
+from ..backends.base import Backend
+from ..backends.types import ServerInfo, SessionSummary
 from ..exceptions import StateCorrupt, StoreUnavailable
 from . import alerts, health, sweeps
 from .alerts import Alert

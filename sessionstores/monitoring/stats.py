@@ -17,7 +17,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from .. import conf
-from ..backends.base import Backend, ServerInfo, SessionSummary
+from ..backends.base import Backend
+from ..backends.types import ServerInfo, SessionSummary
 from . import alerts, health, history, sweeps
 from .alerts import BUDGET_PER_PARTICIPANT
 from .alerts import Alert as Alert

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..backends.base import (
+from ..backends.base import Backend
+from ..backends.types import (
     ACTIVITY_MINUTES,
-    Backend,
     ParticipantInfo,
     SessionInfo,
     SessionSummary,

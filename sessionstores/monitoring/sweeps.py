@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from .. import conf
-from ..backends.base import Backend, Value
+from ..backends.base import Backend
+from ..backends.types import Value
 from ..exceptions import StoreUnavailable
 
 logger = logging.getLogger("sessionstores.sweeper")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from typing import NamedTuple
 
 from django.core import signing
 
 from ..backends import get_backend
-from ..backends.base import Backend, Standing, run
+from ..backends.base import Backend, run
+from ..backends.types import Standing
 from ..exceptions import (
     InsideTransaction,
     InvalidKey,
@@ -28,56 +28,6 @@ LINK_SALT = "sessionstores.link"
 MAX_ROLE_LENGTH = 64
 # The longest that we sign, with a role of 64 emoji, has 1199 characters.
 MAX_TOKEN_LENGTH = 1536
-
-# Seconds for which the backend's clock is known if it told its time so quickly; else
-# it is asked again after one.
-HOLDS = 60.0
-QUICK = 0.02
-
-
-class Clock:
-    """The backend's time: tokens are issued and expire by it, as they are revoked.
-
-    This machine's own clock may be an hour off. Called, it tells the time by what the
-    backend has told last and what has passed since; before that, by this machine.
-    """
-
-    def __init__(self) -> None:
-        self.is_known = False
-        # What is to be added to `time.monotonic`; None: the records are in memory.
-        self._zero: float | None = None
-        self._due = -math.inf
-
-    def __call__(self) -> float:
-        zero = self._zero
-        return time.time() if zero is None else time.monotonic() + zero
-
-    async def read(self, backend: Backend) -> float:
-        """Return the time that it is; one call to the cache, two once a minute."""
-        if backend.in_memory:
-            # Its clock is ours.
-            told, self._zero, self._due = time.time(), None, -math.inf
-        else:
-            if time.monotonic() >= self._due:
-                # Some look at their server's clock only while they talk to it.
-                await backend.value("clock")
-            asked = time.monotonic()
-            told = await backend.now()
-            # As if it had been told at once: no token seems older than it is.
-            self._zero = told - asked
-            slow = time.monotonic() - asked > QUICK
-            self._due = asked + (1.0 if slow else HOLDS)
-        self.is_known = True
-        return told
-
-    async def compare(self, backend: Backend) -> None:
-        """Ask for the time unless it is known."""
-        if backend.in_memory or time.monotonic() >= self._due:
-            await self.read(backend)
-
-
-# Of this process: all its records are in one place.
-clock = Clock()
 
 
 def check_role(role: object) -> str:
@@ -109,7 +59,7 @@ class Claims(NamedTuple):
     @classmethod
     def now(cls, session: str, participant: str, role: str) -> Claims:
         """Return claims that are issued at this moment, as far as that is known."""
-        return cls(session, participant, role, clock())
+        return cls(session, participant, role, get_backend(blocking=True).clock())
 
     @property
     def key(self) -> StoreKey:
@@ -119,7 +69,7 @@ class Claims(NamedTuple):
 
 async def issue(backend: Backend, session: str, participant: str, role: str) -> Claims:
     """Return claims that are issued at this moment, by the backend's clock."""
-    return Claims(session, participant, role, await clock.read(backend))
+    return Claims(session, participant, role, await backend.read_clock())
 
 
 def issue_here(session: str, participant: str, role: str) -> Claims:
@@ -177,7 +127,8 @@ def read_token(token: object, *, max_age: float, salt: str = TOKEN_SALT) -> Clai
             "The token is signed but says nothing that this version understands. "
             "Reload the page for a new one."
         )
-    if clock.is_known:
+    backend = get_backend(blocking=True)
+    if backend.in_memory or backend.clock.is_known:
         check_age(claims, max_age=max_age)
     return claims
 
@@ -201,7 +152,8 @@ def parse_claims(content: object) -> Claims | None:
 
 def check_age(claims: Claims, *, max_age: float) -> None:
     """Raise `InvalidToken` if `claims` were issued more than `max_age` seconds ago."""
-    if clock() - claims.issued > max_age:
+    now = get_backend(blocking=True).clock()
+    if now - claims.issued > max_age:
         raise InvalidToken(
             "The token has expired. Reload the page for a new one, or raise "
             "SESSIONSTORES['TOKEN_MAX_AGE']."
@@ -229,5 +181,5 @@ async def check_standing(backend: Backend, claims: Claims, *, max_age: float) ->
     were issued before a revocation of the participant or of the whole session.
     """
     standings = await backend.standings([claims.key])
-    await clock.compare(backend)
+    await backend.check_clock()
     check_claims(claims, standings[claims.key], max_age=max_age)

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from ..backends.base import MAX_META_BYTES, Backend, Lease, Record
+from ..backends.base import Backend
+from ..backends.types import MAX_META_BYTES, Lease, Record
 from ..event_bus import Change
 from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .. import conf
-from ..backends.base import Attempt
+from ..backends.types import Attempt
 from ..exceptions import (
     ActionRejected,
     LimitReached,

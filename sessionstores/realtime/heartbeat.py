@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from .. import conf
-from ..backends.base import Standing
+from ..backends.types import Standing
 from ..exceptions import InvalidToken, SessionEnded
 from ..keys import StoreKey
 from ..participants.tokens import Claims, check_claims, make_token

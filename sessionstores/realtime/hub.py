@@ -19,7 +19,7 @@ import msgspec
 
 from .. import conf, event_bus
 from ..backends import get_backend
-from ..backends.base import Standing
+from ..backends.types import Standing
 from ..exceptions import StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.history import sample

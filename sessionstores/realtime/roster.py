@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from .. import conf
 from ..backends import get_backend
-from ..backends.base import Lease
+from ..backends.types import Lease
 from ..exceptions import StoreUnavailable
 from ..keys import StoreKey
 from ..sessions import presence

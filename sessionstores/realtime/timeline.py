@@ -15,7 +15,8 @@ from typing import Any
 
 from .. import conf
 from ..backends import get_backend
-from ..backends.base import MAX_EVENTS, Backend
+from ..backends.base import Backend
+from ..backends.types import MAX_EVENTS
 from ..event_bus import Change, Event, Message, Note, Removal
 from ..exceptions import SessionStoresError, StoreUnavailable
 from ..keys import StoreKey

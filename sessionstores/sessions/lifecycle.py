@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from .. import event_bus, signals
-from ..backends.base import Backend, Record, SessionInfo
+from ..backends.base import Backend
+from ..backends.types import Record, SessionInfo
 from ..exceptions import LimitReached, StateCorrupt, UnknownSession
 from ..keys import StoreKey, generate_code
 from ..state import codec

@@ -14,7 +14,8 @@ import msgspec
 from django.dispatch import Signal
 
 from .. import event_bus, signals
-from ..backends.base import Backend, Lease
+from ..backends.base import Backend
+from ..backends.types import Lease
 from ..exceptions import SessionStoresError
 from ..keys import StoreKey
 

@@ -17,7 +17,8 @@ from math import inf
 from typing import Literal
 
 from .. import conf, event_bus
-from ..backends.base import Backend, Removed
+from ..backends.base import Backend
+from ..backends.types import Removed
 from ..exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey, check_code, check_participant
 from ..monitoring.history import sample
@@ -283,7 +284,7 @@ class _Pass:
 
     async def _readmit(self) -> None:
         try:
-            strays = await self.backend.strays()
+            strays = await self.backend.orphans()
         except StateCorrupt as error:
             # Whose doing that is, the look at the index says.
             logger.info("Records that no index knows are not looked for: %s", error)
@@ -292,7 +293,7 @@ class _Pass:
             if self.stopped or not self._concerns(key):
                 continue
             with self._sparing(key.session):
-                if self.dry_run or await self.backend.readmit(key):
+                if self.dry_run or await self.backend.reindex(key):
                     self._count("readmitted", [(key, 0)])
                     await self._go_on()
 

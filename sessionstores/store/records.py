@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from .. import conf, event_bus, signals
-from ..backends.base import Attempt, Backend, Committed, Record, Removed, Stale
+from ..backends.base import Backend
+from ..backends.types import Attempt, Committed, Record, Removed, Stale
 from ..exceptions import StateCorrupt
 from ..keys import StoreKey
 from ..monitoring import alerts

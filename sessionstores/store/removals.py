@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from .. import conf, event_bus, signals
-from ..backends.base import Backend, Record, Removed
+from ..backends.base import Backend
+from ..backends.types import Record, Removed
 from ..exceptions import StateCorrupt, UnknownState
 from ..keys import StoreKey
 from ..state import codec

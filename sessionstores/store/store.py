@@ -13,7 +13,8 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 from django.utils.asyncio import async_unsafe
 
 from ..backends import get_backend
-from ..backends.base import Backend, Record, run
+from ..backends.base import Backend, run
+from ..backends.types import Record
 from ..exceptions import Conflict
 from ..keys import StoreKey
 from ..monitoring import alerts

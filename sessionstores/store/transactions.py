@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from .. import conf, event_bus
-from ..backends.base import Attempt, Backend, Record, Stale, Unchanged
+from ..backends.base import Backend
+from ..backends.types import Attempt, Record, Stale, Unchanged
 from ..exceptions import (
     ActionRejected,
     InvalidArguments,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sessionstores.admin.isolation import IsolationProbe, probe
-from sessionstores.backends.base import EVERYONE, Lease, ParticipantInfo
+from sessionstores.backends.types import EVERYONE, Lease, ParticipantInfo
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.realtime.hub import current_hub
 from sessionstores.state.revisions import Rev

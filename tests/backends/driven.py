@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from sessionstores.backends.base import Backend, Committed, Lease, Record, run
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.types import Committed, Lease, Record
 from sessionstores.keys import SESSION, StoreKey, cache_key
 
 CODE = "K7Q2ZD"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pytest_django import Settings
 
-from sessionstores.backends.base import EVERYONE, Backend, Lease, run
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.types import EVERYONE, Lease
 from sessionstores.keys import StoreKey
 from tests.backends.driven import (
     ALICE,

@@ -11,15 +11,14 @@ import msgspec
 import pytest
 from pytest_django import Settings
 
-from sessionstores.backends.base import (
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.types import (
     CLIENT_MEMORY,
     Attempt,
-    Backend,
     Committed,
     Record,
     Stale,
     Unchanged,
-    run,
 )
 from sessionstores.exceptions import (
     LimitReached,

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 import pytest
 from pytest_django import Settings
 
-from sessionstores.backends.base import (
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.types import (
     ACTIVITY_MINUTES,
     MAX_EVENTS,
-    Backend,
     Record,
     SessionSummary,
-    run,
 )
 from sessionstores.exceptions import LimitReached, StateCorrupt
 from sessionstores.keys import StoreKey
@@ -433,7 +432,7 @@ class OverviewContract(BackendTests):
             in_threads(self.THREADS, work)
             assert not any(lost)
 
-    def test_strays_are_found_and_entered_again_as_they_are(
+    def test_orphans_are_found_and_entered_again_as_they_are(
         self, backend: Driven, clock: Clock, settings: Settings
     ) -> None:
         settings.SESSIONSTORES = {"MAX_PARTICIPANTS": 2}
@@ -443,18 +442,18 @@ class OverviewContract(BackendTests):
         backend.open(ELSEWHERE, BOARD)
         clock.advance(50)
         if not self.LISTS_KEYS:
-            assert backend.strays() is None
+            assert backend.orphans() is None
         else:
-            assert backend.strays() == []
+            assert backend.orphans() == []
         self.lose_index(CODE, clock)
         assert backend.participants(CODE) == []
         if self.LISTS_KEYS:
-            assert backend.strays() == [ALICE, BOB]
-        assert backend.readmit(ALICE) is True
-        assert backend.readmit(BOB) is True
-        assert backend.readmit(BOB) is True
-        assert backend.readmit(CAROL) is False
-        assert not backend.strays()
+            assert backend.orphans() == [ALICE, BOB]
+        assert backend.reindex(ALICE) is True
+        assert backend.reindex(BOB) is True
+        assert backend.reindex(BOB) is True
+        assert backend.reindex(CAROL) is False
+        assert not backend.orphans()
         listed = [(info.id, info.seen) for info in backend.participants(CODE)]
         assert listed == [("alice", START), ("bob", START + 100)]
         with pytest.raises(LimitReached):
@@ -463,7 +462,7 @@ class OverviewContract(BackendTests):
         [removed] = backend.evict_idle(CODE, idle_for=150, limit=10)
         assert (removed.key, removed.states) == (ALICE, BOARD)
 
-    def test_a_stray_whose_session_is_gone_too_gets_one(
+    def test_an_orphan_whose_session_is_gone_too_gets_one(
         self, backend: Driven, clock: Clock
     ) -> None:
         backend.open(ALICE, BOARD)
@@ -471,13 +470,13 @@ class OverviewContract(BackendTests):
         backend.delete_session(CODE)
         assert backend.sessions() == []
         if self.LISTS_KEYS:
-            assert backend.strays() == [ALICE]
-        assert backend.readmit(ALICE) is True
+            assert backend.orphans() == [ALICE]
+        assert backend.reindex(ALICE) is True
         assert backend.sessions() == [CODE]
         assert backend.session(CODE) is not None
         assert [info.id for info in backend.participants(CODE)] == ["alice"]
 
-    def test_a_stray_of_an_ended_session_goes(
+    def test_an_orphan_of_an_ended_session_goes(
         self, backend: Driven, clock: Clock
     ) -> None:
         backend.open(ALICE, BOARD)
@@ -485,7 +484,7 @@ class OverviewContract(BackendTests):
         backend.end_session(CODE)
         # Until then, whoever ended it may be about to remove it too.
         clock.advance(61)
-        assert backend.readmit(ALICE) is False
+        assert backend.reindex(ALICE) is False
         assert backend.read(ALICE) is None
         assert backend.sessions() == []
-        assert not backend.strays()
+        assert not backend.orphans()

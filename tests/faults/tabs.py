@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Record, Unchanged
+from sessionstores.backends.types import Record, Unchanged
 from sessionstores.keys import StoreKey, generate_code
 from sessionstores.participants.participant import Participant
 from sessionstores.realtime.protocol import SUBPROTOCOL

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Record, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import Record
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from tests.demo_process import until

@@ -11,7 +11,7 @@ import pytest
 
 from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import MAX_META_BYTES, Lease
+from sessionstores.backends.types import MAX_META_BYTES, Lease
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores

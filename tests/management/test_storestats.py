@@ -19,7 +19,8 @@ from django.core.management.base import CommandError
 from django.test import override_settings
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import ServerInfo, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import ServerInfo
 from sessionstores.keys import cache_key
 from sessionstores.management.commands.storestats import (
     BLOCKS,

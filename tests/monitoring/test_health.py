@@ -6,7 +6,7 @@ import pytest
 from django.test import override_settings
 
 from sessionstores import conf
-from sessionstores.backends.base import ServerInfo, SessionSummary
+from sessionstores.backends.types import ServerInfo, SessionSummary
 from sessionstores.monitoring import health
 from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert
 from sessionstores.monitoring.health import Evictions, Sample, of_records, of_site, rose

@@ -13,8 +13,9 @@ from django.test import override_settings
 
 from sessionstores import signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import ServerInfo, run
+from sessionstores.backends.base import run
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.types import ServerInfo
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.monitoring import alerts, history

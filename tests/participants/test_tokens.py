@@ -15,8 +15,9 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores.backends import get_backend
-from sessionstores.backends.base import Backend, Standing, run
+from sessionstores.backends import _backend, get_backend
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.types import Standing
 from sessionstores.exceptions import InvalidKey, InvalidToken, SessionEnded
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
@@ -43,7 +44,7 @@ CODE = "K7Q2ZD"
 @pytest.fixture(autouse=True)
 def known_time() -> None:
     """Let the time be known, whatever other tests have left behind."""
-    run(tokens.clock.compare(get_backend(blocking=True)))
+    run(get_backend(blocking=True).check_clock())
 
 
 def claims(participant: str = "alice", **changes: Any) -> Claims:
@@ -302,7 +303,7 @@ def clock_off(seconds: float) -> Iterator[None]:
     right = time.time
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: right() + seconds)
-        patch.setattr(tokens, "clock", tokens.Clock())
+        _backend.cache_clear()
         yield
 
 

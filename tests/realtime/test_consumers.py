@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease
+from sessionstores.backends.types import Lease
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores

@@ -12,7 +12,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease
+from sessionstores.backends.types import Lease
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from sessionstores.realtime import publisher as module

@@ -10,7 +10,7 @@ import pytest
 
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease
+from sessionstores.backends.types import Lease
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.realtime import roster as module

@@ -17,7 +17,8 @@ from django.test import override_settings
 
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import MAX_EVENTS, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import MAX_EVENTS
 from sessionstores.event_bus import Attendance, Change, Message, Note, Removal
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey

@@ -18,8 +18,9 @@ import pytest
 
 from sessionstores import signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Value, run
+from sessionstores.backends.base import run
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.types import Value
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.monitoring.sweeps import NAME as LAST_SWEEP

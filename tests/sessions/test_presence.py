@@ -9,7 +9,8 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Lease, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import Lease
 from sessionstores.exceptions import InvalidKey, StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from sessionstores import event_bus, signals
-from sessionstores.backends.base import Backend, Lease, run
+from sessionstores.backends.base import Backend, run
+from sessionstores.backends.cas.keys import members_key, record_key
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.types import Lease
 from sessionstores.exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.monitoring import history, sweeps
@@ -81,16 +83,16 @@ def fill(backend: Backend, code: str, count: int) -> None:
 
 def lose(backend: LocMemBackend, key: StoreKey) -> None:
     """Let a record be gone as by the cache's doing: the index still names it."""
-    name = backend._record(key)
-    found = run(backend._get(name))[name]
-    assert run(backend._drop(name, found.token))
+    name = record_key(key)
+    found = run(backend.store.read([name]))[name]
+    assert run(backend.store.delete(name, found.token))
 
 
 def forget(backend: LocMemBackend, key: StoreKey) -> None:
     """Let the index of a session's participants be gone; the records are there."""
-    name = backend._members(key.session)
-    found = run(backend._get(name))[name]
-    assert run(backend._drop(name, found.token))
+    name = members_key(key.session)
+    found = run(backend.store.read([name]))[name]
+    assert run(backend.store.delete(name, found.token))
 
 
 def lease(key: StoreKey) -> Lease:
@@ -298,9 +300,9 @@ def test_corrupt_records_stay_and_stop_nothing(
     for code in (CODE, "ELSE23"):
         fill(backend, code, 2)
     for key in (OWN, StoreKey("ELSE23", "p0")):
-        name = backend._record(key)
-        token = run(backend._get(name))[name].token
-        run(backend._put(name, token, b"junk", 600))
+        name = record_key(key)
+        token = run(backend.store.read([name]))[name].token
+        run(backend.store.cas(name, token, b"junk", 600))
     clock.advance(IDLE)
     assert sweep(dry_run=True).participants == 1
     done = sweep()
@@ -366,7 +368,7 @@ def test_look_that_could_not_be_claimed_is_due_again(
     assert sweep().readmitted == 1
 
 
-@pytest.mark.parametrize("method", ["evict_idle", "reap", "strays", "summaries"])
+@pytest.mark.parametrize("method", ["evict_idle", "reap", "orphans", "summaries"])
 def test_spoilt_session_costs_only_itself(
     method: str,
     sweep: Sweeper,
@@ -509,14 +511,14 @@ def test_look_at_all_records_happens_once_in_an_idle_timeout_whoever_sweeps(
     backend: LocMemBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
-    strays = LocMemBackend.strays
+    orphans = LocMemBackend.orphans
 
     async def counted(self: LocMemBackend) -> Any:
         nonlocal looks
         looks += 1
-        return await strays(self)
+        return await orphans(self)
 
-    monkeypatch.setattr(LocMemBackend, "strays", counted)
+    monkeypatch.setattr(LocMemBackend, "orphans", counted)
     fill(backend, CODE, 1)
     for _ in range(10):
         # Each another process, as far as its memory goes.

@@ -9,7 +9,8 @@ import pytest
 
 from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Removed, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import Removed
 from sessionstores.keys import StoreKey
 from sessionstores.store import removals
 from sessionstores.store.removals import tell_lost, tell_removed

@@ -17,7 +17,8 @@ from sessionstores import (
     signals,
 )
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import Attempt, Record, Stale, run
+from sessionstores.backends.base import run
+from sessionstores.backends.types import Attempt, Record, Stale
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant

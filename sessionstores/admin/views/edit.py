@@ -13,7 +13,8 @@ from django.utils.translation import gettext as _
 
 from ... import conf, event_bus
 from ...backends import get_backend
-from ...backends.base import Record, run
+from ...backends.base import run
+from ...backends.types import Record
 from ...exceptions import (
     Conflict,
     InsideTransaction,

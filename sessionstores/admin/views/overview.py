@@ -13,7 +13,8 @@ from django.utils.translation import gettext_lazy as _
 
 from ... import conf
 from ...backends import get_backend
-from ...backends.base import Lease, SessionSummary, run
+from ...backends.base import run
+from ...backends.types import Lease, SessionSummary
 from ...exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from ...humanize import number_text, percent_text, size_text
 from ...manager import stores

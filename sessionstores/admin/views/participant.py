@@ -15,7 +15,8 @@ from django.utils.translation import pgettext
 
 from ... import conf
 from ...backends import get_backend
-from ...backends.base import Backend, Lease, ParticipantInfo, Record, run
+from ...backends.base import Backend, run
+from ...backends.types import Lease, ParticipantInfo, Record
 from ...exceptions import (
     InsideTransaction,
     StateCorrupt,

@@ -11,7 +11,8 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ... import conf
 from ...backends import get_backend
-from ...backends.base import Backend, ParticipantInfo, SessionInfo, run
+from ...backends.base import Backend, run
+from ...backends.types import ParticipantInfo, SessionInfo
 from ...exceptions import InsideTransaction, StoreUnavailable
 from ...humanize import number_text, size_text
 from ...keys import SESSION, StoreKey

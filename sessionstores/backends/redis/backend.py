@@ -23,13 +23,13 @@ from ...exceptions import SessionStoresError, StoreUnavailable
 from ...keys import StoreKey, cache_key
 from ...state.revisions import Rev
 from ..errors import (
-    TRIES,
+    MAX_ATTEMPTS,
     check_participants,
     contended,
     ended,
-    is_another,
+    is_unrelated,
     locked,
-    untold,
+    outcome_unknown,
 )
 from ..record_cache import Recent
 from ..types import (
@@ -96,7 +96,7 @@ class RedisBackend(RedisSessions):
         given = conf.get()
         rev, founding = Rev.first(), Rev.first()
         may_found = False
-        for _ in range(TRIES):
+        for _ in range(MAX_ATTEMPTS):
             answer, *rest = await self._run(
                 "open",
                 session,
@@ -244,9 +244,9 @@ class RedisBackend(RedisSessions):
         if verdict == b"in":
             return Committed(record, followers_in(key, moment, lines))
         if (repeated or lost) and (
-            verdict == b"unknown" or is_another(record, base, rev)
+            verdict == b"unknown" or is_unrelated(record, base, rev)
         ):
-            raise untold(rev, record) from lost
+            raise outcome_unknown(rev, record) from lost
         return Stale(record)
 
     async def _committed(

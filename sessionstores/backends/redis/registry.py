@@ -13,7 +13,7 @@ from contextlib import suppress
 from ... import conf
 from ...exceptions import StoreUnavailable
 from ...state.revisions import Rev
-from ..errors import TRIES, contended, too_many_sessions
+from ..errors import MAX_ATTEMPTS, contended, too_many_sessions
 from .serializers import packed
 from .server import RedisServer
 
@@ -41,7 +41,7 @@ class RedisRegistry(RedisServer):
         due for a look, if it only waited for the end of its keep.
         """
         was_listed = None
-        for _ in range(TRIES):
+        for _ in range(MAX_ATTEMPTS):
             there, listed = await self._send_all(
                 [
                     ("EXISTS", self._session(session)),

@@ -196,8 +196,8 @@ class RedisSessions(RedisConnections):
         listed = await self._settle(code)
         return answer == b"gone" or listed
 
-    async def strays(self) -> list[StoreKey] | None:
-        """See `Backend.strays`."""
+    async def orphans(self) -> list[StoreKey] | None:
+        """See `Backend.orphans`."""
         names = await self._scan("{*}:[sp]:*")
         prefix = conf.get().key_prefix
         keys = keys_of_records(prefix, (name.decode("latin-1") for name in names))
@@ -206,7 +206,7 @@ class RedisSessions(RedisConnections):
             for session, ids in by_session(keys)
             for some in in_chunks(ids, LOOKED_AT_ONCE)
         ]
-        answers = await self._run_all("strays", calls)
+        answers = await self._run_all("orphans", calls)
         # Afterwards, since a session is registered before there is anything of it.
         listed = [("ZSCORE", self._registry(), session) for session, _ in calls]
         registered = await self._send_all(listed)
@@ -215,14 +215,14 @@ class RedisSessions(RedisConnections):
             calls, answers, registered, strict=True
         ):
             for id, mark in zip(ids, marks, strict=True):
-                if mark == b"stray" or (mark == b"listed" and known is None):
+                if mark == b"orphan" or (mark == b"listed" and known is None):
                     found.add(StoreKey(session, id))
         return sorted(found)
 
-    async def readmit(self, key: StoreKey) -> bool:
-        """See `Backend.readmit`."""
+    async def reindex(self, key: StoreKey) -> bool:
+        """See `Backend.reindex`."""
         session, id = key
-        answer = await self._run("readmit", session, id, conf.get().idle_timeout)
+        answer = await self._run("reindex", session, id, conf.get().idle_timeout)
         self._recent.drop(key)
         if answer != b"in":
             return False

@@ -17,7 +17,8 @@ from django.core import checks
 from django.core.management.base import BaseCommand
 
 from ...backends import get_backend, problem
-from ...backends.base import Backend, Finding, run
+from ...backends.base import Backend, run
+from ...backends.types import Finding
 from ...checks.settings import TAG, usable_conf
 from ...exceptions import StoreUnavailable
 from ...realtime.channel_layer import LAYER_SECONDS, reaches_others

@@ -12,7 +12,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
 
-from ...backends.base import Backend, SessionSummary, run
+from ...backends.base import Backend, run
+from ...backends.types import SessionSummary
 from ...exceptions import StoreUnavailable
 from ...humanize import size, span
 from ...keys import SESSION

@@ -15,7 +15,7 @@ from django.test import AsyncClient, override_settings
 from sessionstores import StoreUnavailable, stores
 from sessionstores.admin.views.overview import CROWD
 from sessionstores.backends import get_backend
-from sessionstores.backends.base import ServerInfo
+from sessionstores.backends.types import ServerInfo
 from sessionstores.monitoring.stats import Alert, Sample
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 from sessionstores.sessions.autosweep import autosweep

@@ -151,7 +151,7 @@ def test_a_cluster_that_is_away_is_an_outage_until_it_is_back(
             if renewed:
                 callers.renew()
             assert not any(done for done, _ in callers.open(codes))
-            for asking in ("sessions", "server", "run_name", "strays", "summaries"):
+            for asking in ("sessions", "server", "run_name", "orphans", "summaries"):
                 with pytest.raises(StoreUnavailable, match="cannot be reached"):
                     drive(getattr(callers.backend, asking)())
         # Empty, but they know one another.

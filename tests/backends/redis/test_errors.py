@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessionstores.backends.base import Committed, Stale, run
+from sessionstores.backends.base import run
 from sessionstores.backends.redis.backend import RedisBackend
 from sessionstores.backends.redis.sync_pool import word_of
+from sessionstores.backends.types import Committed, Stale
 from sessionstores.exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.backends.driven import ALICE, BOARD, CODE, MORE, Driven, lease
@@ -111,7 +112,7 @@ def test_what_no_server_of_ours_answers_is_an_outage_too(
     with pytest.raises(StoreUnavailable, match="NOPERM"):
         backend.server()
     with pytest.raises(StoreUnavailable, match="NOPERM"):
-        backend.strays()
+        backend.orphans()
 
 
 def test_a_server_that_is_away_is_named_with_what_is_wrong(

@@ -1,4 +1,4 @@
--- What there is of each record: 'gone', 'listed', or a 'stray' that no index names.
+-- What there is of each record: 'gone', 'listed', or an 'orphan' that no index names.
 local marks = {}
 for at, id in ipairs(ARGV) do
   if call('EXISTS', record_key(id)) == 0 then
@@ -6,7 +6,7 @@ for at, id in ipairs(ARGV) do
   elseif id == '*' or call('ZSCORE', base .. 'i:', id) then
     marks[at] = 'listed'
   else
-    marks[at] = 'stray'
+    marks[at] = 'orphan'
   end
 end
 return marks
