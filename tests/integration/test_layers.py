@@ -414,7 +414,7 @@ async def test_channels_that_fall_silent_leave_no_connections_behind(
         # Everybody's layer connects for sending with the first that is sent, which may
         # be the news of who is present, whenever that comes.
         layer: Any = get_channel_layer()
-        probe = {"type": MESSAGE_TYPE, "body": events.PROBE}
+        probe = {"type": MESSAGE_TYPE, "body": serializers.PROBE}
         await layer.send("specific.nobody!x", probe)
         opened, tasks = [], []
         for _ in range(4):
