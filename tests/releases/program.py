@@ -99,6 +99,23 @@ def cleanup(code: str, participant: str) -> bool:
     return stores.cleanup_participant(code, participant)
 
 
+def revoke(code: str, participant: str) -> bool:
+    """Make a participant's tokens void."""
+    stores.revoke(code, participant)
+    return True
+
+
+def disconnect(code: str, participant: str) -> bool:
+    """Close a participant's tabs."""
+    stores.disconnect(code, participant)
+    return True
+
+
+def send(code: str, words: str) -> None:
+    """Send a message to all tabs of a session."""
+    stores.send(code, {"words": words})
+
+
 def lock(code: str) -> None:
     """Let nobody new in."""
     stores.lock(code)
@@ -124,6 +141,9 @@ PROGRAM: dict[str, Callable[..., Any]] = {
         visitor,
         sweep,
         cleanup,
+        revoke,
+        disconnect,
+        send,
         lock,
         end,
     )

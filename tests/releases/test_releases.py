@@ -277,6 +277,14 @@ class PinnedTab(LiveTab):
     def __init__(self, participant: Participant, worker: Worker, token: str) -> None:
         super().__init__(participant, [worker])
         self.token = token
+        self.messages: list[str] = []
+
+    def read(self) -> dict[str, Any]:
+        """See `LiveTab.read`."""
+        frame = super().read()
+        if frame["type"] == "message":
+            self.messages.append(frame["data"]["words"])
+        return frame
 
     async def run(self) -> None:
         """Connect, and note with which code the server closes."""
@@ -352,25 +360,34 @@ async def test_tabs_at_both_releases_see_the_same(
 
 
 @pytest.mark.usefixtures("on_valkey")
-async def test_tabs_at_both_releases_learn_what_either_removes(
+async def test_tabs_at_both_releases_learn_what_either_does(
     releases: tuple[Release, Release],
 ) -> None:
-    old, new = releases
-    code = old.program.ask("create", label="", keep=0)
-    alice, others = "alice", {"bob": old, "carol": new}
-    tabs = tabs_at_both(releases, code, alice, *others)
+    code = releases[0].program.ask("create", label="", keep=0)
+    # By participant: who does what to them, and how their tabs are closed.
+    deeds = {
+        f"{do}-{number}": (release.program, do, close)
+        for number, release in enumerate(releases)
+        for do, close in (("cleanup", 4004), ("disconnect", 4006), ("revoke", 4100))
+    }
+    tabs = tabs_at_both(releases, code, "alice", *deeds)
     async with connected(*tabs):
-        for id, release in others.items():
-            gone = [tab for tab in tabs if tab.participant.id == id]
-            who = {"code": code, "participant": id}
-            assert await asyncio.to_thread(release.program.ask, "cleanup", **who)
-            await eventually(lambda gone=gone: all(tab.closes for tab in gone), "end")
-            assert [tab.closes for tab in gone] == [[4004], [4004]]
-        rest = [tab for tab in tabs if tab.participant.id == alice]
+        for release in releases:
+            words = str(release.folder)
+            await asyncio.to_thread(release.program.ask, "send", code=code, words=words)
+        for tab in tabs:
+            await eventually(lambda tab=tab: len(tab.messages) == 2, "the messages")
+            assert set(tab.messages) == {str(release.folder) for release in releases}
+        for id, (program, do, close) in deeds.items():
+            closed = [tab for tab in tabs if tab.participant.id == id]
+            assert await asyncio.to_thread(program.ask, do, code=code, participant=id)
+            await eventually(lambda closed=closed: all(t.closes for t in closed), id)
+            assert [tab.closes for tab in closed] == [[close], [close]]
+        rest = [tab for tab in tabs if tab.participant.id == "alice"]
         for tab in rest:
-            await eventually(lambda tab=tab: [*tab.present] == [alice], "the leaves")
-            assert sorted(tab.left) == sorted(others)
-        await asyncio.to_thread(old.program.ask, "end", code=code)
+            await eventually(lambda tab=tab: [*tab.present] == ["alice"], "the leaves")
+            assert sorted(tab.left) == sorted(deeds)
+        await asyncio.to_thread(releases[0].program.ask, "end", code=code)
         await eventually(lambda: all(tab.closes for tab in rest), "the end")
         assert [tab.closes for tab in rest] == [[4004], [4004]]
 
