@@ -15,7 +15,6 @@ import msgspec
 import redis
 import redis.asyncio
 from _rows import Row, interleaved, show
-from _states import BOARD_1K, BOARD_10K
 from bench_dispatch import Cards, accesses, p99
 from servers import PEERS, valkey
 
@@ -25,7 +24,7 @@ django.setup()
 
 from django.test import override_settings  # noqa: E402
 
-from benchmarks.states import Board  # noqa: E402
+from benchmarks.states import BOARD_1K, BOARD_10K, Board  # noqa: E402
 from sessionstores import stores  # noqa: E402
 from sessionstores.backends import get_backend  # noqa: E402
 from sessionstores.backends.base import run  # noqa: E402

@@ -27,8 +27,9 @@ django.setup()
 
 from django.test import override_settings  # noqa: E402
 
+from benchmarks.commits import noting_commits  # noqa: E402
 from benchmarks.states import Board  # noqa: E402
-from sessionstores import Participant, event_bus, stores  # noqa: E402
+from sessionstores import Participant, stores  # noqa: E402
 from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab  # noqa: E402
 from tests.servers import Valkey  # noqa: E402
@@ -191,22 +192,12 @@ async def commit(pipe: Connection, url: str) -> float:
 
     Without the making of the patch, which has a figure of its own.
     """
-    committed = 0.0
-
-    def note(event: event_bus.Event) -> None:
-        nonlocal committed
-        assert isinstance(event, event_bus.Change)
-        assert event.operations
-        committed = time.perf_counter()
-
     spent = 0.0
-    with over_redis(url), registry.isolated(Board):
+    with over_redis(url), registry.isolated(Board), noting_commits() as last:
         board = stores.get(Board, CODE, "alice")
-        event_bus.bus.subscribers.insert(0, note)
         for turn in range(TURNS):
             await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
-            spent += await asyncio.to_thread(pipe.recv) - committed
-        event_bus.bus.subscribers.remove(note)
+            spent += await asyncio.to_thread(pipe.recv) - last.at
     pipe.send("enough")
     return spent / TURNS
 

@@ -137,12 +137,12 @@ def valkey() -> Iterator[Valkey]:
 
 @contextlib.contextmanager
 def serving(app: str, store: Valkey | None = None) -> Iterator[Server]:
-    """Run `benchmarks.apps:app` under uvicorn until the block ends.
+    """Run `benchmarks.asgi_apps:app` under uvicorn until the block ends.
 
     With its cache and channel layer on `store`, if one is given.
     """
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", f"benchmarks.apps:{app}"]
+    command = [sys.executable, "-m", "uvicorn", f"benchmarks.asgi_apps:{app}"]
     options = ["--port", str(port), "--log-level", "error", "--lifespan", "off"]
     options += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
     environment = {} if store is None else {"BENCH_REDIS": store.url}

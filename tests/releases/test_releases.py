@@ -24,7 +24,7 @@ from tests.integration.tab import Pending
 from tests.servers import Memcached, Server, Valkey
 
 HERE = Path(__file__).parent
-RELEASE = HERE / "sessionstores-0.1.0.dev0.tar.xz"
+(RELEASE,) = HERE.glob("sessionstores-*.tar.xz")
 SURFACE = HERE / "surface.json"
 CACHES = ("default", "memcached", "database")
 # Neither beats nor leases run out while a test runs: what arrives is what was sent.

@@ -1,7 +1,7 @@
 """The servers that are measured against each other, each an ASGI application.
 
-`uvicorn benchmarks.apps:NAME`; all answer every text frame with one of their own. What
-they keep is in this process, or in the Redis at `BENCH_REDIS`.
+`uvicorn benchmarks.asgi_apps:NAME`; all answer every text frame with one of their own.
+What they keep is in this process, or in the Redis at `BENCH_REDIS`.
 """
 
 from __future__ import annotations
