@@ -2,10 +2,11 @@
 
 `python benchmarks/compare.py --base PATH [--rounds 5] [NAME ...]` runs the named
 benchmarks, or all, of the checkout at PATH (A) and of this one (B): A, B, A, B and so
-on, each with its own benchmarks and package. Compared is each row's ratio to its floor
-or peer, which a busy machine disturbs least; the row's aim says which way is better. B
-is worse in a row if its median lies outside of all that A has shown and A's median
-outside of all that B has shown. Exits with 1 if any row is worse.
+on, each with its own benchmarks and package. Compared is what the row's aim bounds,
+which also says which way is better: the ratio to the floor or peer, which a busy
+machine disturbs least, or the figure where the aim has a unit. B is worse in a row if
+its median lies outside of all that A has shown and A's median outside of all that B
+has shown; with fewer than five rounds that says little. Exits with 1 if a row is worse.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from run import HERE, NAMES
 
 HEAD = ("what", "floor or peer", "figure", "ratio", "aim")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_BOUND = re.compile(r"([≤≥<>]) [\d.,]+ ?(ms|µs|KB|MB)?")
 
 
 class Measured(NamedTuple):
     """What one run printed in a row; `better` is "lower" or "higher"."""
 
-    ratio: float
+    value: float
     figure: str
     better: str
 
@@ -37,49 +39,48 @@ class Measured(NamedTuple):
 class Compared(NamedTuple):
     """What the runs of one checkout printed in a row."""
 
-    ratios: list[float]
+    values: list[float]
     figure: str
 
     @property
     def median(self) -> float:
-        """The median ratio."""
-        return statistics.median(self.ratios)
+        """The median value."""
+        return statistics.median(self.values)
 
-    def encloses(self, ratio: float) -> bool:
-        """Tell whether a ratio lies within what the runs have shown."""
-        return min(self.ratios) <= ratio <= max(self.ratios)
+    def encloses(self, value: float) -> bool:
+        """Tell whether a value lies within what the runs have shown."""
+        return min(self.values) <= value <= max(self.values)
 
     def __str__(self) -> str:
-        spread = f"{min(self.ratios):.3g} to {max(self.ratios):.3g}"
+        spread = f"{min(self.values):.3g} to {max(self.values):.3g}"
         return f"{self.median:.3g} ({spread})"
 
 
 def parse(output: str) -> dict[str, Measured]:
-    """Return the rows of all tables in a benchmark's output, by what and beside what.
-
-    A row without a ratio, such as a count, is compared by its figure.
-    """
+    """Return the rows of all tables in an output, by what and beside what."""
     rows = {}
     starts: list[int] | None = None
     for line in output.splitlines():
         if line.startswith("what ") and all(name in line for name in HEAD):
             starts = [line.index(name) for name in HEAD]
-        elif starts is not None and line.rstrip().endswith(("  ok", "  MISSED")):
-            # Columns are aligned, and the last but one is followed by the verdict.
-            ends = [*starts[1:], len(line)]
-            what, floor, figure, ratio, aim = (
-                line[start:end].strip() for start, end in zip(starts, ends, strict=True)
-            )
-            aim = aim.rpartition("  ")[0].strip()
-            number = _NUMBER.search(ratio) or _NUMBER.search(figure)
-            if number is not None:
-                beside = " ".join(_NUMBER.sub("", floor).split())
-                better = "higher" if aim.rfind("≥") > aim.rfind("≤") else "lower"
-                value = float(number[0].replace(",", ""))
-                rows[f"{what} | {beside}"] = Measured(value, figure, better)
-        else:
+        elif starts is None or not line.endswith(("  ok", "  MISSED")):
             starts = None
+        else:
+            ends = [*starts[1:], len(line)]
+            cells = (line[at:end] for at, end in zip(starts, ends, strict=True))
+            what, floor, figure, ratio, aim = map(str.strip, cells)
+            beside = " ".join(_NUMBER.sub("", floor).split())
+            rows[f"{what} | {beside}"] = measured(figure, ratio, aim)
     return rows
+
+
+def measured(figure: str, ratio: str, aim: str) -> Measured:
+    """Take out of a row what its aim bounds."""
+    sign, unit = _BOUND.findall(aim)[-1]
+    number = _NUMBER.search(figure if unit else ratio)
+    assert number is not None, (figure, ratio, aim)
+    better = "higher" if sign in "≥>" else "lower"
+    return Measured(float(number[0].replace(",", "")), figure, better)
 
 
 def is_worse(base: Compared, new: Compared, better: str) -> bool:
@@ -96,12 +97,12 @@ def run(checkout: Path, name: str) -> dict[str, Measured]:
         [sys.executable, str(checkout / "benchmarks" / "run.py"), name],
         cwd=checkout,
         env=environment,
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     rows = parse(done.stdout)
     if done.returncode or not rows:
-        print(done.stdout)
+        print(done.stdout, done.stderr)
         raise SystemExit(f"{checkout}: {name} failed")
     return rows
 
@@ -113,7 +114,7 @@ def collect(runs: Iterable[Mapping[str, Measured]]) -> dict[str, Compared]:
         for name, measured in each.items():
             rows.setdefault(name, []).append(measured)
     return {
-        name: Compared([each.ratio for each in measured], measured[-1].figure)
+        name: Compared([each.value for each in measured], measured[-1].figure)
         for name, measured in rows.items()
     }
 
