@@ -126,7 +126,8 @@ def compare(name: str, base: Path, rounds: int) -> bool:
     for number in range(rounds):
         for checkout, done in zip(checkouts, runs, strict=True):
             done.append(run(checkout, name))
-        print(f"== {name}: round {number + 1} of {rounds}", flush=True)
+        load = os.getloadavg()[0]
+        print(f"== {name}: round {number + 1} of {rounds}, load {load:.1f}", flush=True)
     better = {row: each.better for run in runs[1] for row, each in run.items()}
     old, new = map(collect, runs)
     worse = False
