@@ -76,7 +76,8 @@ def parse(output: str) -> dict[str, Measured]:
 
 def measured(figure: str, ratio: str, aim: str) -> Measured:
     """Take out of a row what its aim bounds."""
-    sign, unit = _BOUND.findall(aim)[-1]
+    # An aim without a sign is a count that should be reached from above: 0.
+    sign, unit = (_BOUND.findall(aim) or [("≤", "count")])[-1]
     number = _NUMBER.search(figure if unit else ratio)
     assert number is not None, (figure, ratio, aim)
     better = "higher" if sign in "≥>" else "lower"

@@ -29,6 +29,7 @@ def test_tables_are_read_as_they_are_printed(
         rows.Row("many", "pool 2,844/s", "3393/s", "1.2 times", "≥ 3", ok=False),
         rows.Row("access", "the origin's 5 ms", "0.3 ms", "0.06", "≤ 2 ms", ok=True),
         rows.Row("diff", "jsonpatch 292 µs", "9 µs", "32", "≤ 10 µs, ≥ 30", ok=True),
+        rows.Row("held the server", "", "123", "", "0", ok=False),
         rows.Row("ahead", "Socket.IO 812/s", "900/s", "1.11", "> 1", ok=True),
     )
     assert compare.parse(capsys.readouterr().out) == {
@@ -36,6 +37,7 @@ def test_tables_are_read_as_they_are_printed(
         "many | pool /s": (1.2, "3393/s", "higher"),
         "access | the origin's ms": (0.3, "0.3 ms", "lower"),
         "diff | jsonpatch µs": (32, "9 µs", "higher"),
+        "held the server | ": (123, "123", "lower"),
         "ahead | Socket.IO /s": (1.11, "900/s", "higher"),
     }
 
