@@ -54,7 +54,7 @@ FRAME = (
 
 
 def start(store: Valkey, name: str) -> AbstractContextManager[Server]:
-    """Start a contender's server; whatever it keeps is on `store`."""
+    """Start a contender's server, which keeps its data on `store`."""
     return (serving_peer if name == "socketio" else serving)(name, store)
 
 
@@ -62,7 +62,7 @@ def actions(store: Valkey, connections: int) -> list[Row]:
     """Measure an action that changes a board of 1 KB, answered by its ack."""
     contenders = dict(CONTENDERS)
     if shutil.which("npm") is None:
-        print("There is no npm: Socket.IO is not measured")
+        print("npm is not installed: Socket.IO is not measured")
         del contenders["socketio"]
     got = compare(contenders, connections, rounds=ROUNDS, start=partial(start, store))
     what = f"action→ack, Redis, {connections} connections"
@@ -91,7 +91,7 @@ def actions(store: Valkey, connections: int) -> list[Row]:
 
 
 def beside_socketio(got: Contest, what: str, connections: int) -> Row:
-    """Compare rates: ahead of it with few connections, level with many."""
+    """Compare rates: ahead of Socket.IO with few connections, level with many."""
     times = got.ratio("sessionstores", "socketio", "rate")
     aim, least = ("> 1", 1.0) if connections == min(ACTIONS) else ("≥ 0.9", 0.9)
     return Row(
@@ -105,7 +105,7 @@ def beside_socketio(got: Contest, what: str, connections: int) -> Row:
 
 
 def paced(store: Valkey) -> Row:
-    """Measure how long an answer takes when few come at a time."""
+    """Measure the time of an answer at a fixed, low rate of actions."""
     got = compare(
         {name: CONTENDERS[name] for name in ("channels_echo", "sessionstores")},
         PACED_CONNECTIONS,
@@ -138,7 +138,7 @@ def over_redis(url: str) -> override_settings:
 
 
 def subscribe(pipe: Connection, url: str) -> None:
-    """The floor's process: tell when each message arrived."""
+    """The floor's process: report when each message arrives."""
 
     async def listen() -> None:
         async with (
@@ -156,7 +156,7 @@ def subscribe(pipe: Connection, url: str) -> None:
 
 
 def watch(pipe: Connection, url: str) -> None:
-    """Our process: tell when the tab's socket was given each patch."""
+    """Our process: report when the tab's socket is given each patch."""
 
     def heard(message: dict[str, Any]) -> None:
         arrived = time.perf_counter()
@@ -215,7 +215,7 @@ def elsewhere(listener: Any, sender: Any, url: str) -> float:
 
 
 def delivery(store: Valkey) -> Row:
-    """Measure what another process's tab is told."""
+    """Measure delivery to a tab of another process."""
     floors, ours = [], []
     for _ in range(ROUNDS):
         floors.append(elsewhere(subscribe, publish, store.url) * 1e6)

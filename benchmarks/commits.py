@@ -28,7 +28,7 @@ class LastCommit:
 
 @contextmanager
 def noting_commits() -> Iterator[LastCommit]:
-    """Note each commit, before anybody else is told of it, until the block ends."""
+    """Note each commit, before other subscribers get it, until the block ends."""
     last = LastCommit()
     event_bus.bus.subscribers.insert(0, last.note)
     try:
