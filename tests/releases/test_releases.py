@@ -21,12 +21,11 @@ from tests.faults.sites import on_redis
 from tests.faults.tabs import LiveTab, agree, eventually
 from tests.faults.workers import PUBSUB, ROOT, Worker
 from tests.integration.tab import Pending
-from tests.servers import Memcached, Server, Valkey
+from tests.servers import Memcached, Server, Valkey, missing
 
 HERE = Path(__file__).parent
 (RELEASE,) = HERE.glob("sessionstores-*.tar.xz")
 SURFACE = HERE / "surface.json"
-CACHES = ("default", "memcached", "database")
 # Neither beats nor leases run out while a test runs: what arrives is what was sent.
 HEARTBEAT = "20"
 TIMES = 40
@@ -108,17 +107,20 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def releases(
     unpacked: Path,
     valkey: Valkey,
-    memcached: Memcached,
+    request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Release, Release]]:
     """Both releases, the old one first, on the same caches."""
+    # Where there is none, the tests that need it say so; see `cache`.
+    absent = missing(Memcached)
+    memcached = 0 if absent else request.getfixturevalue("memcached").port
     shared = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.releases.settings",
         "SITE_REDIS": valkey.url,
         "SITE_LAYER": PUBSUB,
         "SITE_HEARTBEAT": HEARTBEAT,
-        "SITE_MEMCACHED": f"127.0.0.1:{memcached.port}",
+        "SITE_MEMCACHED": f"127.0.0.1:{memcached}",
         "SITE_DATABASE": str(tmp_path_factory.mktemp("database") / "site.sqlite3"),
     }
     both = []
@@ -136,6 +138,15 @@ def releases(
         for release in both:
             release.worker.stop()
             release.program.stop()
+
+
+@pytest.fixture(params=["default", "memcached", "database"])
+def cache(request: pytest.FixtureRequest) -> str:
+    """The alias of a cache that several processes share."""
+    alias: str = request.param
+    if alias == "memcached":
+        request.getfixturevalue(alias)
+    return alias
 
 
 # The surface
@@ -205,7 +216,6 @@ def test_each_process_runs_its_release(releases: tuple[Release, Release]) -> Non
     assert not (new.folder / "sessionstores" / "hub.py").exists()
 
 
-@pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("oldest_first", [True, False], ids=["old-new", "new-old"])
 def test_records_of_one_release_are_read_and_changed_by_the_other(
     releases: tuple[Release, Release], cache: str, oldest_first: bool
@@ -235,7 +245,6 @@ def test_records_of_one_release_are_read_and_changed_by_the_other(
     assert one.ask("visitor", cache, url=link, code=code) is None
 
 
-@pytest.mark.parametrize("cache", CACHES)
 def test_both_releases_write_to_one_record_at_once(
     releases: tuple[Release, Release], cache: str
 ) -> None:
@@ -254,7 +263,6 @@ def test_both_releases_write_to_one_record_at_once(
     assert len(lines) == 2 * TIMES
 
 
-@pytest.mark.parametrize("cache", CACHES)
 def test_each_release_sweeps_what_the_other_left_idle(
     releases: tuple[Release, Release], cache: str
 ) -> None:
