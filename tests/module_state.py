@@ -206,16 +206,20 @@ def path(expression: ast.expr) -> list[str]:
             return []
 
 
-def mutable_objects(modules: Mapping[str, Module]) -> dict[str, str]:
+def mutable_objects(
+    modules: Mapping[str, Module], *, wired_by: str = ""
+) -> dict[str, str]:
     """Return what outlives calls and is changed by them, and why it is thought so.
 
     By `module:name`, for objects of a class `module:Class.name`. Not seen is what is
-    changed through another name for it.
+    changed through another name for it. What the module `wired_by` changes, it changes
+    once, at start-up, and does not count.
     """
     found: dict[str, str] = {}
     stateful = stateful_classes(modules)
     for module in modules.values():
-        found |= changed_in_functions(modules, module)
+        if module.name != wired_by:
+            found |= changed_in_functions(modules, module)
         found |= {
             f"{module.name}:{node.name}": "caches results"
             for node in outside_functions(module.tree)
