@@ -6,7 +6,8 @@ on, each with its own benchmarks and package. Compared is what the row's aim bou
 which also says which way is better: the ratio to the floor or peer, which a busy
 machine disturbs least, or the figure where the aim has a unit. B is worse in a row if
 its median lies outside of all that A has shown and A's median outside of all that B
-has shown; with fewer than five rounds that says little. Exits with 1 if a row is worse.
+has shown, and they differ by more than the printed digits; with fewer than five rounds
+that says little. Exits with 1 if a row is worse.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import NamedTuple
 from run import HERE, NAMES
 
 HEAD = ("what", "floor or peer", "figure", "ratio", "aim")
+# Figures are printed with about three digits.
+ROUNDING = 0.01
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _BOUND = re.compile(r"([≤≥<>]) [\d.,]+ ?(ms|µs|KB|MB)?")
 
@@ -88,7 +91,8 @@ def is_worse(base: Compared, new: Compared, better: str) -> bool:
     """Tell whether the new runs are worse beyond the spread of both."""
     lower = new.median < base.median
     apart = not base.encloses(new.median) and not new.encloses(base.median)
-    return apart and lower == (better == "higher")
+    rounded = abs(new.median - base.median) <= ROUNDING * base.median
+    return apart and not rounded and lower == (better == "higher")
 
 
 def run(checkout: Path, name: str) -> dict[str, Measured]:

@@ -48,6 +48,8 @@ def test_tables_are_read_as_they_are_printed(
         ([1.0, 1.1, 1.2], [1.3, 1.4, 1.5], "lower", True),
         ([1.0, 1.1, 1.2], [1.3, 1.4, 1.5], "higher", False),
         ([1.3, 1.4, 1.5], [1.0, 1.1, 1.2], "higher", True),
+        # A figure that does not vary, but for its last digit.
+        ([4.62, 4.62], [4.63, 4.63], "lower", False),
         # One slow run of the base: its spread reaches the new median.
         ([1.0, 1.1, 1.45], [1.3, 1.4, 1.5], "lower", False),
         # One fast run of the new tree.
