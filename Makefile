@@ -4,8 +4,9 @@
 #   make demo-redis               run it on two workers that share a Valkey
 #   make test                     test the package, its client and the demo; COV=--cov
 #   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
-#   make lint                     judge style, types, layers, migrations, settings
-#   make bench                    print the figures beside their floors
+#   make lint                     judge style, types, layers, house rules, settings
+#   make bench                    print the figures beside their floors; two checkouts:
+#                                 python benchmarks/compare.py --base PATH
 #   make trace                    count a dispatch's and a frame's calls, files and changes
 #   make soak                     watch memory for three minutes, or longer: HOURS=24
 #   make test VENV=.venv-3.13 PYTHON=python3.13 DJANGO='Django>=6.1,<6.2'
@@ -53,6 +54,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_house.py
 	$(BIN)/python manage.py makemigrations --check --settings tests.settings
 	$(BIN)/python manage.py check --deploy --fail-level WARNING \
 		--settings tests.settings_deploy

@@ -35,7 +35,7 @@ BASE = "/admin/sessionstores/livesession/"
 
 
 class Site:
-    """A superuser's browser, and the cache that the site looks into now."""
+    """A superuser's browser, and the cache that the site uses now."""
 
     def __init__(self) -> None:
         self.client = Client()
@@ -43,7 +43,7 @@ class Site:
         self.conf = conf.get()
 
     def get(self, alias: str, path: str, wanted: bytes) -> Callable[[], None]:
-        """Return what opens a page, in which `wanted` is to be found."""
+        """Return a callable that opens a page and checks that it has `wanted`."""
         settings: dict[str, Any] = {"cache": alias, "max_participants": LARGE}
         chosen = replace(self.conf, **settings)
 
@@ -70,7 +70,7 @@ def row(what: str, few: float, many: float, aim: float) -> Row:
 
 
 def large_session(alias: str, participants: int) -> str:
-    """Make one session of so many in a cache; return its code."""
+    """Create a session with participants in a cache; return its code."""
     settings = {
         "CACHE": alias,
         "AUTO_SWEEP": False,

@@ -15,7 +15,7 @@ PEERS = "Phoenix 8.5, Socket.IO 14.8, Liveblocks 60 KB"
 
 
 def main() -> None:
-    """Print the rows; without npm only what needs none."""
+    """Print the rows; without npm only those that need no minifier."""
     written = len(gzip.compress(CLIENT.read_bytes(), 9)) / 1024
     rows = []
     if shutil.which("npx"):

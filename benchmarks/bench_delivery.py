@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
+from benchmarks.commits import noting_commits  # noqa: E402
 from benchmarks.states import Board  # noqa: E402
-from sessionstores import Participant, event_bus, stores  # noqa: E402
+from sessionstores import Participant, stores  # noqa: E402
 from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab  # noqa: E402
 
@@ -51,32 +52,24 @@ async def deliver(code: str) -> float:
 
     Without the making of the patch, which has a figure of its own.
     """
-    committed = 0.0
     arrived: asyncio.Queue[float] = asyncio.Queue()
     spent = 0.0
-
-    def note(event: event_bus.Event) -> None:
-        nonlocal committed
-        assert isinstance(event, event_bus.Change)
-        assert event.operations
-        committed = time.perf_counter()
-
-    def heard(message: dict[str, Any]) -> None:
-        if message["text"].startswith('{"type":"patch"'):
-            arrived.put_nowait(time.perf_counter() - committed)
-
     tab = Tab(Participant(code, "alice").token())
     await tab.connect()
-    tab.heard = heard
-    event_bus.bus.subscribers.insert(0, note)
     board = stores.get(Board, code, "alice")
-    for turn in range(TURNS):
-        await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
-        spent += await arrived.get()
-        tab.inbox.clear()
-        if not turn % 100:
-            tab.say({"type": "pong", "visible": True})
-    event_bus.bus.subscribers.remove(note)
+    with noting_commits() as last:
+
+        def heard(message: dict[str, Any]) -> None:
+            if message["text"].startswith('{"type":"patch"'):
+                arrived.put_nowait(last.ago)
+
+        tab.heard = heard
+        for turn in range(TURNS):
+            await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
+            spent += await arrived.get()
+            tab.inbox.clear()
+            if not turn % 100:
+                tab.say({"type": "pong", "visible": True})
     await tab.drop()
     return spent / TURNS
 

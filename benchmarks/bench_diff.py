@@ -5,8 +5,8 @@ from __future__ import annotations
 import jsonpatch
 import msgspec
 from _rows import Row, interleaved, show
-from _states import BOARD_1K, BOARD_10K
 
+from benchmarks.states import BOARD_1K, BOARD_10K
 from sessionstores.state.patch import Json, apply, diff
 
 ROUNDS = 15

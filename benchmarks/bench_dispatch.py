@@ -9,13 +9,13 @@ from typing import Any
 
 import django
 from _rows import Row, interleaved, show
-from _states import BOARD_1K
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
 from django.core.cache.backends.locmem import LocMemCache  # noqa: E402
 
+from benchmarks.states import BOARD_1K  # noqa: E402
 from sessionstores import State, action, event_bus, field, stores  # noqa: E402
 from sessionstores.state.declaration import registry  # noqa: E402
 

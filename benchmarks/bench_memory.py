@@ -30,7 +30,7 @@ CONNECTIONS = 500
 
 
 def idle() -> tuple[float, float]:
-    """Return the encoded bytes of a participant, and what it takes in all."""
+    """Return the bytes of a participant's encoded state, and of all it occupies."""
     with registry.isolated(Board):
         codes = [stores.create_session() for _ in range(IDLE_PARTICIPANTS // 50)]
         people = [(code, f"participant-{n}") for code in codes for n in range(50)]
@@ -39,7 +39,7 @@ def idle() -> tuple[float, float]:
         for code, person in people:
             board = stores.get(Board, code, person)
             board.dispatch(Board.move, "card-03", "drop")
-        # The next heartbeat does so: it is not what an idle participant takes.
+        # The next heartbeat does so: an idle participant does not occupy it for long.
         run(timeline.flush(get_backend(blocking=True)))
         gc.collect()
         taken = tracemalloc.get_traced_memory()[0]

@@ -1,4 +1,4 @@
-"""Dispatch, access and memory on Redis, beside redis-py and the least such script."""
+"""Dispatch, access and memory on Redis, beside redis-py with a minimal script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import msgspec
 import redis
 import redis.asyncio
 from _rows import Row, interleaved, show
-from _states import BOARD_1K, BOARD_10K
 from bench_dispatch import Cards, accesses, p99
 from servers import PEERS, valkey
 
@@ -25,7 +24,7 @@ django.setup()
 
 from django.test import override_settings  # noqa: E402
 
-from benchmarks.states import Board  # noqa: E402
+from benchmarks.states import BOARD_1K, BOARD_10K, Board  # noqa: E402
 from sessionstores import stores  # noqa: E402
 from sessionstores.backends import get_backend  # noqa: E402
 from sessionstores.backends.base import run  # noqa: E402
@@ -41,7 +40,7 @@ SCRIPT = (PEERS / "compare_and_set.lua").read_text()
 
 
 class Floor:
-    """A state of which the newest rev is known, and commits to it by plain redis-py."""
+    """The floor: commits to a state of known rev, by plain redis-py."""
 
     def __init__(self, client: redis.Redis, key: str, board: dict[str, Any]) -> None:
         self.key = f"floor:{key}"
@@ -57,7 +56,7 @@ class Floor:
         return client.evalsha(self.sha, 2, self.key, "floor:index", *arguments)
 
     def read(self, client: redis.Redis) -> None:
-        """Read what `commit` goes on from."""
+        """Read the rev and the state that `commit` builds on."""
         rev, self.state = client.hmget(self.key, "rev", "state")
         self.rev = int(rev)
 
@@ -75,12 +74,12 @@ def filled(name: str, board: dict[str, Any]) -> Store[Cards]:
 
 
 def turned(turn: int) -> tuple[str, str]:
-    """Return from where to where the top card goes: there and back."""
+    """Return the piles that the top card is moved from and to: there and back."""
     return ("keep", "drop") if turn % 2 else ("drop", "keep")
 
 
 def forget() -> None:
-    """Let this process know no state: what it keeps goes with its backends."""
+    """Empty this process's cache of records, which goes with its backends."""
     with override_settings(SESSIONSTORES={}):
         pass
     stores.get(Cards, "K7Q2ZD", "alice").snapshot()

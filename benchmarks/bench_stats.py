@@ -28,12 +28,12 @@ from sessionstores.state.declaration import registry  # noqa: E402
 PER_SESSION = 50
 FEW, MANY = 10, 10_000
 ROUNDS = 9
-# The whole page of the overview has that long.
+# The limit of the whole overview page.
 AIM_MS = 300
 
 
 def fill(alias: str, participants: int) -> None:
-    """Make so many participants in a cache."""
+    """Create participants in a cache."""
     settings = {"CACHE": alias, "AUTO_SWEEP": False, "SLOW_OPERATION_MS": 10_000}
     with override_settings(SESSIONSTORES=settings):
         for start in range(0, participants, PER_SESSION):
@@ -44,7 +44,7 @@ def fill(alias: str, participants: int) -> None:
 
 
 def figures(alias: str, participants: int) -> Callable[[], None]:
-    """Return what asks for the figures, and checks them."""
+    """Return a callable that asks for the figures and checks them."""
     backend = get_backend(blocking=True, alias=alias)
 
     def ask() -> None:

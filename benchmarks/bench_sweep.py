@@ -38,7 +38,7 @@ GAP_SECONDS = 3.0
 
 
 def fill(participants: int) -> float:
-    """Make so many participants of about 1 KB each; return the time after the last."""
+    """Create participants of about 1 KB each; return the time after the last."""
     backend = get_backend(blocking=True)
     for _ in range(participants // PER_SESSION):
         code = stores.create_session()
@@ -48,9 +48,9 @@ def fill(participants: int) -> float:
 
 
 def sweep_before(moment: float) -> tuple[Sweep, float]:
-    """Remove who was last seen until `moment`; return what was done and µs of each."""
+    """Remove those last seen until `moment`; return the sweep and the µs for each."""
     backend = get_backend(blocking=True)
-    # A pass takes the half minute's sample if nobody has, which has its own figure.
+    # A pass takes the half minute's sample if it is missing; that has its own figure.
     run(sample(backend))
     age = run(backend.now()) - moment
     started = time.perf_counter()
@@ -151,7 +151,7 @@ def nothing_due(client: Any) -> list[Row]:
 
 
 def times(call: Callable[[], object]) -> Callable[[], None]:
-    """Return what calls `CALLS` times."""
+    """Return a callable that calls another `CALLS` times."""
 
     def calls() -> None:
         for _ in range(CALLS):

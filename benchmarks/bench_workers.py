@@ -27,8 +27,9 @@ django.setup()
 
 from django.test import override_settings  # noqa: E402
 
+from benchmarks.commits import noting_commits  # noqa: E402
 from benchmarks.states import Board  # noqa: E402
-from sessionstores import Participant, event_bus, stores  # noqa: E402
+from sessionstores import Participant, stores  # noqa: E402
 from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab  # noqa: E402
 from tests.servers import Valkey  # noqa: E402
@@ -53,7 +54,7 @@ FRAME = (
 
 
 def start(store: Valkey, name: str) -> AbstractContextManager[Server]:
-    """Start a contender's server; whatever it keeps is on `store`."""
+    """Start a contender's server, which keeps its data on `store`."""
     return (serving_peer if name == "socketio" else serving)(name, store)
 
 
@@ -61,7 +62,7 @@ def actions(store: Valkey, connections: int) -> list[Row]:
     """Measure an action that changes a board of 1 KB, answered by its ack."""
     contenders = dict(CONTENDERS)
     if shutil.which("npm") is None:
-        print("There is no npm: Socket.IO is not measured")
+        print("npm is not installed: Socket.IO is not measured")
         del contenders["socketio"]
     got = compare(contenders, connections, rounds=ROUNDS, start=partial(start, store))
     what = f"action→ack, Redis, {connections} connections"
@@ -90,7 +91,7 @@ def actions(store: Valkey, connections: int) -> list[Row]:
 
 
 def beside_socketio(got: Contest, what: str, connections: int) -> Row:
-    """Compare rates: ahead of it with few connections, level with many."""
+    """Compare rates: ahead of Socket.IO with few connections, level with many."""
     times = got.ratio("sessionstores", "socketio", "rate")
     aim, least = ("> 1", 1.0) if connections == min(ACTIONS) else ("≥ 0.9", 0.9)
     return Row(
@@ -104,7 +105,7 @@ def beside_socketio(got: Contest, what: str, connections: int) -> Row:
 
 
 def paced(store: Valkey) -> Row:
-    """Measure how long an answer takes when few come at a time."""
+    """Measure the time of an answer at a fixed, low rate of actions."""
     got = compare(
         {name: CONTENDERS[name] for name in ("channels_echo", "sessionstores")},
         PACED_CONNECTIONS,
@@ -137,7 +138,7 @@ def over_redis(url: str) -> override_settings:
 
 
 def subscribe(pipe: Connection, url: str) -> None:
-    """The floor's process: tell when each message arrived."""
+    """The floor's process: report when each message arrives."""
 
     async def listen() -> None:
         async with (
@@ -155,7 +156,7 @@ def subscribe(pipe: Connection, url: str) -> None:
 
 
 def watch(pipe: Connection, url: str) -> None:
-    """Our process: tell when the tab's socket was given each patch."""
+    """Our process: report when the tab's socket is given each patch."""
 
     def heard(message: dict[str, Any]) -> None:
         arrived = time.perf_counter()
@@ -191,22 +192,12 @@ async def commit(pipe: Connection, url: str) -> float:
 
     Without the making of the patch, which has a figure of its own.
     """
-    committed = 0.0
-
-    def note(event: event_bus.Event) -> None:
-        nonlocal committed
-        assert isinstance(event, event_bus.Change)
-        assert event.operations
-        committed = time.perf_counter()
-
     spent = 0.0
-    with over_redis(url), registry.isolated(Board):
+    with over_redis(url), registry.isolated(Board), noting_commits() as last:
         board = stores.get(Board, CODE, "alice")
-        event_bus.bus.subscribers.insert(0, note)
         for turn in range(TURNS):
             await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
-            spent += await asyncio.to_thread(pipe.recv) - committed
-        event_bus.bus.subscribers.remove(note)
+            spent += await asyncio.to_thread(pipe.recv) - last.at
     pipe.send("enough")
     return spent / TURNS
 
@@ -224,7 +215,7 @@ def elsewhere(listener: Any, sender: Any, url: str) -> float:
 
 
 def delivery(store: Valkey) -> Row:
-    """Measure what another process's tab is told."""
+    """Measure delivery to a tab of another process."""
     floors, ours = [], []
     for _ in range(ROUNDS):
         floors.append(elsewhere(subscribe, publish, store.url) * 1e6)

@@ -45,7 +45,7 @@ def tokens(count: int) -> list[str]:
 
 
 class Contest(NamedTuple):
-    """What each contender got in each round."""
+    """Each contender's result in each round."""
 
     runs: list[dict[str, Load]]
 

@@ -3,7 +3,7 @@
 `python benchmarks/load.py URL CONNECTIONS SECONDS KIND RATE` prints "ready" once all
 are open, and a JSON object at the end. At RATE 0 in a closed loop: each connection
 sends its next frame when the last one was answered. Else in an open one, where waiting
-for an answer is not waiting for one's turn: so many frames a second in all.
+for an answer does not delay the next turn: RATE frames a second in all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ORIGIN = "http://127.0.0.1"
 
 
 class Kind(NamedTuple):
-    """How an answer and a ping begin, and what answers a ping."""
+    """The prefixes of an answer and of a ping, and the frame that answers a ping."""
 
     answer: str
     ping: str = '{"type":"ping"'
@@ -38,7 +38,7 @@ KINDS = {
     "socketio": Kind("43", "2", "3"),
 }
 OURS = ("action", "sync")
-# Who is present is told when it is known, answer or no answer.
+# Frames of presence come when they come; they answer no action.
 PRESENCE = '{"type":"presence"'
 
 
@@ -82,7 +82,7 @@ async def welcomed(socket: ClientConnection, token: str, number: int) -> str:
 
 
 def frame_of(kind: str, number: int, tab: Tab) -> str:
-    """Return the frame that is sent for the `number`th time."""
+    """Return the frame that a connection sends as its `number`th."""
     if kind == "sync":
         return json.dumps({"type": "sync", "doc": "me", "rev": tab.rev})
     # Ten cards go to one pile, then all ten to the other.
@@ -134,7 +134,7 @@ async def pace(
 async def main(
     url: str, connections: int, seconds: float, kind: str, rate: float
 ) -> None:
-    """Run the load and print what was answered, and in which time."""
+    """Run the load; print the number of answers and their median time."""
     tokens = json.loads(sys.stdin.read() or "[]")
     async with AsyncExitStack() as stack:
         tabs = [

@@ -1,4 +1,4 @@
-"""Every figure of the project, each beside its floor or peer in the same run.
+"""All figures of the project, each beside its floor or peer in the same run.
 
 `python benchmarks/run.py [NAME ...]` runs all of them, or those named.
 """
@@ -27,13 +27,13 @@ NAMES = (
 
 
 def main(names: list[str]) -> int:
-    """Run one after the other, since each wants the machine for itself."""
+    """Run the benchmarks one after the other: each needs the machine for itself."""
     failed = 0
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     for name in names or NAMES:
         script = HERE / f"bench_{name}.py"
         if not script.exists():
-            print(f"There is no benchmark {name!r}; there are {', '.join(NAMES)}.")
+            print(f"Unknown benchmark {name!r}. Benchmarks: {', '.join(NAMES)}.")
             return 2
         print(f"== {name}", flush=True)
         command = [sys.executable, str(script)]

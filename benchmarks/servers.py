@@ -1,4 +1,4 @@
-"""Server and load processes for the benchmarks, and what the server process used."""
+"""Server and load processes for the benchmarks, and the CPU time that servers used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATHS = {
 
 
 class Load(NamedTuple):
-    """What a load got: answers a second, the median seconds of one, and the CPU µs.
+    """Result of a load: answers a second, the median seconds of one, and the CPU µs.
 
     `cpu` is the server's for each answer, `store_cpu` that of the Redis behind it.
     """
@@ -68,7 +68,7 @@ class Server:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
-        raise RuntimeError("the server is gone")
+        raise RuntimeError("the server has ended")
 
     @contextlib.contextmanager
     def load(
@@ -137,12 +137,12 @@ def valkey() -> Iterator[Valkey]:
 
 @contextlib.contextmanager
 def serving(app: str, store: Valkey | None = None) -> Iterator[Server]:
-    """Run `benchmarks.apps:app` under uvicorn until the block ends.
+    """Run `benchmarks.asgi_apps:app` under uvicorn until the block ends.
 
     With its cache and channel layer on `store`, if one is given.
     """
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", f"benchmarks.apps:{app}"]
+    command = [sys.executable, "-m", "uvicorn", f"benchmarks.asgi_apps:{app}"]
     options = ["--port", str(port), "--log-level", "error", "--lifespan", "off"]
     options += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
     environment = {} if store is None else {"BENCH_REDIS": store.url}

@@ -27,12 +27,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
+from django.core.cache.backends import locmem  # noqa: E402
 from django.test import override_settings  # noqa: E402
 
 from benchmarks.states import CARDS, Board  # noqa: E402
 from sessionstores import Participant, stores  # noqa: E402
-from sessionstores.backends import get_backend  # noqa: E402
-from sessionstores.backends.locmem import LocMemBackend  # noqa: E402
 from sessionstores.humanize import size, span  # noqa: E402
 from sessionstores.monitoring.stats import resident  # noqa: E402
 from sessionstores.state.declaration import registry  # noqa: E402
@@ -41,7 +40,7 @@ from tests.integration.tab import Tab, settle  # noqa: E402
 SESSIONS = 6
 PEOPLE = 10
 EDITS = 10
-# Short, so that all that is kept for a while comes and goes many times.
+# Short, so that everything with a lifetime is created and expires many times.
 SETTINGS = {
     "AUTO_SWEEP": False,
     "IDLE_TIMEOUT": 2,
@@ -65,7 +64,7 @@ LEVEL = {
 
 
 class Cycle(NamedTuple):
-    """What there was when everybody had left and been swept; `at` in seconds."""
+    """Memory when everybody had left and been swept; `at` in seconds."""
 
     at: float
     rss: int
@@ -115,16 +114,14 @@ async def cycle() -> None:
 
 
 def cached(server: Callable[[], int] | None) -> int:
-    """Return the bytes of what the cache holds, expired or not."""
+    """Return the bytes that the cache holds, expired entries included."""
     if server is not None:
         return server()
-    backend = get_backend(blocking=True)
-    assert isinstance(backend, LocMemBackend)
-    return sum(map(len, backend.store.cache._cache.values()))
+    return sum(map(len, locmem._caches["sessionstores:default"].values()))
 
 
 def soak(seconds: float, server: Callable[[], int] | None) -> list[Cycle]:
-    """Run cycles for so long; print each."""
+    """Run cycles for `seconds`; print each."""
     started = time.monotonic()
     cycles: list[Cycle] = []
     print("  at       cycle  resident   objects     cache")
@@ -139,13 +136,13 @@ def soak(seconds: float, server: Callable[[], int] | None) -> list[Cycle]:
                 f"{seen.objects:>9,} {size(seen.cache):>9}",
                 flush=True,
             )
-        # The last ones to leave have their while to come back.
+        # The last ones to leave may come back within the grace.
         runner.run(asyncio.sleep(1))
     return cycles
 
 
 def columns(cycles: Sequence[Cycle]) -> dict[str, list[int]]:
-    """Return each figure's course."""
+    """Return each figure over time."""
     return {
         "resident memory": [each.rss for each in cycles],
         "live objects": [each.objects for each in cycles],
@@ -154,7 +151,7 @@ def columns(cycles: Sequence[Cycle]) -> dict[str, list[int]]:
 
 
 def judge(cycles: Sequence[Cycle]) -> bool:
-    """Say of each figure what it was on the way and at the end; True if all are level.
+    """Print the course of each figure; return True if all are level.
 
     Medians of two halves, without what comes before while the process warms up.
     """

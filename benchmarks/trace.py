@@ -250,7 +250,7 @@ class Tab:
         await self.hear("ack")
 
     async def hear(self, kind: str) -> None:
-        """Wait for a frame of that type, past those that come when they come."""
+        """Wait for a frame of that type, past others that arrive in between."""
         while True:
             event = await self._communicator.receive_output(PATIENCE)
             assert event["type"] == "websocket.send", event
@@ -275,7 +275,7 @@ async def connected(code: str, recorder: Recorder) -> AsyncIterator[Tab]:
 
 
 async def follow(code: str) -> None:
-    """Be the other process: say when its tab is connected, and has seen a change."""
+    """Run the other process: print when its tab is connected and has seen a change."""
     async with connected(code, Recorder()) as tab:
         print("connected", flush=True)
         await tab.hear("patch")
@@ -333,7 +333,7 @@ async def frames(code: str) -> list[Walk]:
         at_rest = asyncio.all_tasks()
         walks = []
         for _ in range(WALKS):
-            # What the frame before has left to other tasks is no part of this one.
+            # Tasks that the frame before has left running are not part of this walk.
             if left := asyncio.all_tasks() - at_rest:
                 await asyncio.wait(left, timeout=PATIENCE)
             await tab.move("drop", recorded=True)
@@ -343,7 +343,7 @@ async def frames(code: str) -> list[Walk]:
 
 
 def usual(walks: list[Walk]) -> Walk:
-    """Return the walk that most are alike to."""
+    """Return the walk that most of them are equal to."""
     ((walk, times),) = Counter(walks).most_common(1)
     if times <= len(walks) / 2:
         raise RuntimeError(f"Of {len(walks)} walks, only {times} were alike.")
@@ -351,7 +351,7 @@ def usual(walks: list[Walk]) -> Walk:
 
 
 class Figures(NamedTuple):
-    """What is counted of a walk."""
+    """Counts of a walk."""
 
     calls: int
     files: int
@@ -421,7 +421,7 @@ def measure() -> dict[str, Walk]:
 
 
 def main() -> int:
-    """Print the figures; 1 if an aim is missed and that matters."""
+    """Print the figures; return 1 if an aim is missed, with `--check`."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--verbose", action="store_true", help="print the walks, too")
     parser.add_argument("--check", action="store_true", help="fail if an aim is missed")

@@ -1,4 +1,4 @@
-"""What pages and the demo command need of the workshop beside its state."""
+"""Sessions and people of the workshop, for its pages and the demo command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The servers that are measured against each other, each an ASGI application.
 
-`uvicorn benchmarks.apps:NAME`; all answer every text frame with one of their own. What
-they keep is in this process, or in the Redis at `BENCH_REDIS`.
+`uvicorn benchmarks.asgi_apps:NAME`; all answer every text frame with one of their own.
+What they keep is in this process, or in the Redis at `BENCH_REDIS`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FAVOURITES = 25
 
 
 async def raw_echo(scope: Any, receive: Any, send: Any) -> None:
-    """The floor: no framework at all."""
+    """The floor: an echo without any framework."""
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
@@ -70,7 +70,7 @@ async def raw_echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Echo(AsyncWebsocketConsumer):
-    """What Channels alone costs."""
+    """The echo of a stock Channels consumer."""
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None
@@ -83,7 +83,7 @@ channels_echo = URLRouter([path("ws/", Echo.as_asgi())])
 
 
 class Naive(AsyncWebsocketConsumer):
-    """State in Django's session, told to a group: what one writes on a first day."""
+    """The naive way: state in Django's session, sent whole to a group."""
 
     async def connect(self) -> None:
         """Join the participant's group."""
@@ -99,7 +99,7 @@ class Naive(AsyncWebsocketConsumer):
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None
     ) -> None:
-        """Move a card in the session's board and tell the group."""
+        """Move a card in the session's board and send the board to the group."""
         frame = json.loads(text_data or "")
         session = self.scope["session"]
         board = await session.aget("board")
@@ -111,7 +111,7 @@ class Naive(AsyncWebsocketConsumer):
         )
 
     async def board_changed(self, event: dict[str, Any]) -> None:
-        """Tell this tab."""
+        """Send the board to this tab."""
         await self.send(text_data=json.dumps({"id": event["id"], **event["board"]}))
 
 

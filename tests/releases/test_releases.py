@@ -1,0 +1,426 @@
+"""The release before this one, beside it: same surface, same records, same frames."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sessionstores.participants.participant import Participant
+from tests.faults.sites import on_redis
+from tests.faults.tabs import LiveTab, agree, eventually
+from tests.faults.workers import PUBSUB, ROOT, Worker
+from tests.integration.tab import Pending
+from tests.servers import Memcached, Server, Valkey, missing
+
+HERE = Path(__file__).parent
+(RELEASE,) = HERE.glob("sessionstores-*.tar.xz")
+SURFACE = HERE / "surface.json"
+# Neither beats nor leases run out while a test runs: what arrives is what was sent.
+HEARTBEAT = "20"
+TIMES = 40
+
+
+class Program:
+    """A process of one release that does what it is asked; see `program`."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.releases.program"],
+            env=environment,
+            # Python looks here first.
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, do: str, cache: str = "default", **arguments: Any) -> None:
+        """Ask for something, to be heard later."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(
+            json.dumps({"do": do, "cache": cache, **arguments}) + "\n"
+        )
+        self.process.stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        """Return the answer to the oldest question."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the process has ended"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, do: str, cache: str = "default", **arguments: Any) -> Any:
+        """Return the result of something; fail on an error."""
+        self.start(do, cache, **arguments)
+        return self.hear()["result"]
+
+    def error(self, do: str, cache: str = "default", **arguments: Any) -> str:
+        """Return the code of the error that something ends with."""
+        self.start(do, cache, **arguments)
+        code: str = self.hear()["error"]
+        return code
+
+    def stop(self) -> None:
+        """Let it end."""
+        self.process.communicate(timeout=20)
+        assert self.process.returncode == 0
+
+
+class SiteWorker(Worker):
+    """A server process of one release."""
+
+    def start(self, **options: Any) -> None:
+        """See `Server.start`."""
+        Server.start(self, env=self.environment, **options)
+
+
+class Release(NamedTuple):
+    """What runs of one release: a server, and a program."""
+
+    folder: Path
+    worker: SiteWorker
+    program: Program
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that holds the package of the old release."""
+    folder = tmp_path_factory.mktemp("release")
+    with tarfile.open(RELEASE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def releases(
+    unpacked: Path,
+    valkey: Valkey,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Release, Release]]:
+    """Both releases, the old one first, on the same caches."""
+    # Where there is none, the tests that need it say so; see `cache`.
+    absent = missing(Memcached)
+    memcached = 0 if absent else request.getfixturevalue("memcached").port
+    shared = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.releases.settings",
+        "SITE_REDIS": valkey.url,
+        "SITE_LAYER": PUBSUB,
+        "SITE_HEARTBEAT": HEARTBEAT,
+        "SITE_MEMCACHED": f"127.0.0.1:{memcached}",
+        "SITE_DATABASE": str(tmp_path_factory.mktemp("database") / "site.sqlite3"),
+    }
+    both = []
+    for folder in (unpacked, ROOT):
+        environment = {**shared, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+        program, worker = Program(folder, environment), SiteWorker(environment)
+        both.append(Release(folder, worker, program))
+    old, new = both
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(SiteWorker.start, (old.worker, new.worker)))
+        new.program.ask("create_table")
+        yield old, new
+    finally:
+        for release in both:
+            release.worker.stop()
+            release.program.stop()
+
+
+@pytest.fixture(params=["default", "memcached", "database"])
+def cache(request: pytest.FixtureRequest) -> str:
+    """The alias of a cache that several processes share."""
+    alias: str = request.param
+    if alias == "memcached":
+        request.getfixturevalue(alias)
+    return alias
+
+
+# The surface
+
+
+def surface_of(folder: Path) -> Any:
+    """Return the surface of the package in a folder, found by another process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.releases.surface"],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
+        },
+        capture_output=True,
+        # Python looks here first.
+        cwd=folder,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def lost(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Yield what of one surface is missing or different in another; more is no loss."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key, value in before.items():
+            if key in after:
+                yield from lost(value, after[key], f"{path}/{key}")
+            else:
+                yield f"{path}/{key}"
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from (f"{path}/{each}" for each in before if each not in after)
+    elif before != after:
+        yield f"{path}: {before} became {after}"
+
+
+def test_surface_of_the_release_is_still_there() -> None:
+    before, after = json.loads(SURFACE.read_text()), surface_of(ROOT)
+    assert list(lost(before, after)) == []
+    # A tab of the old release does not send what is new.
+    for kind, fields in before["wire"]["inbound"].items():
+        new = after["wire"]["inbound"][kind].items() - fields.items()
+        assert [name for name, required in new if required] == [], kind
+
+
+def test_recorded_surface_is_that_of_the_release(unpacked: Path) -> None:
+    assert json.loads(SURFACE.read_text()) == surface_of(unpacked)
+
+
+def test_a_lost_part_of_the_surface_is_found() -> None:
+    before = {"a": {"b": 1, "c": [1, 2]}, "d": "e"}
+    assert list(lost(before, {**before, "new": 1})) == []
+    after = {"a": {"b": 2, "c": [2, 3]}}
+    assert list(lost(before, after)) == ["/a/b: 1 became 2", "/a/c/1", "/d"]
+
+
+# Records
+
+
+def test_each_process_runs_its_release(releases: tuple[Release, Release]) -> None:
+    old, new = releases
+    for release in releases:
+        assert Path(release.program.ask("where")).parent.parent == release.folder
+    assert old.folder != new.folder
+    assert (old.folder / "sessionstores" / "hub.py").exists()
+    assert not (new.folder / "sessionstores" / "hub.py").exists()
+
+
+@pytest.mark.parametrize("oldest_first", [True, False], ids=["old-new", "new-old"])
+def test_records_of_one_release_are_read_and_changed_by_the_other(
+    releases: tuple[Release, Release], cache: str, oldest_first: bool
+) -> None:
+    one, other = (each.program for each in (releases[:: 1 if oldest_first else -1]))
+    code = one.ask("create", cache, label="Team day", keep=3_600)
+    who = {"code": code, "participant": "alice"}
+    one.ask("write", cache, **who, line="one")
+    assert other.ask("look", cache, **who) == one.ask("look", cache, **who)
+    other.ask("write", cache, **who, line="other")
+    one.ask("write", cache, **who, line="one again")
+    rev, lines = other.ask("look", cache, **who)
+    assert [rev, lines] == one.ask("look", cache, **who)
+    assert lines == ["one", "other", "one again"]
+
+    seen = other.ask("overview", cache, code=code)
+    assert seen == one.ask("overview", cache, code=code)
+    assert (seen[0], seen[1], seen[3]) == ("Team day", 1, True)
+
+    link = one.ask("link", cache, **who)
+    assert other.ask("visitor", cache, url=link, code=code) == "alice"
+    one.ask("lock", cache, code=code)
+    stranger = {"code": code, "participant": "stranger", "line": ""}
+    assert other.error("write", cache, **stranger) == "session_locked"
+    other.ask("end", cache, code=code)
+    assert one.error("write", cache, **who, line="") == "session_ended"
+    assert one.ask("visitor", cache, url=link, code=code) is None
+
+
+def test_both_releases_write_to_one_record_at_once(
+    releases: tuple[Release, Release], cache: str
+) -> None:
+    old, new = (each.program for each in releases)
+    code = old.ask("create", cache, label="", keep=0)
+    who = {"code": code, "participant": "alice"}
+    old.start("write_many", cache, **who, by="old", times=TIMES)
+    new.start("write_many", cache, **who, by="new", times=TIMES)
+    assert "result" in old.hear()
+    assert "result" in new.hear()
+    rev, lines = old.ask("look", cache, **who)
+    assert [rev, lines] == new.ask("look", cache, **who)
+    for by in ("old", "new"):
+        own = [line for line in lines if line.startswith(by)]
+        assert own == [f"{by} {number}" for number in range(TIMES)]
+    assert len(lines) == 2 * TIMES
+
+
+def test_each_release_sweeps_what_the_other_left_idle(
+    releases: tuple[Release, Release], cache: str
+) -> None:
+    old, new = (each.program for each in releases)
+    for one, other in ((old, new), (new, old)):
+        code = one.ask("create", cache, label="", keep=0)
+        for participant in ("alice", "bob"):
+            one.ask("write", cache, code=code, participant=participant, line="a")
+        assert other.ask("sweep", cache, code=code) == 2
+        assert one.ask("look", cache, code=code, participant="alice") is None
+        assert one.ask("sweep", cache, code=code) == 0
+
+
+# Tabs
+
+
+class PinnedTab(LiveTab):
+    """A tab that is connected once, to one worker, with the other release's token."""
+
+    def __init__(self, participant: Participant, worker: Worker, token: str) -> None:
+        super().__init__(participant, [worker])
+        self.token = token
+        self.messages: list[str] = []
+
+    def read(self) -> dict[str, Any]:
+        """See `LiveTab.read`."""
+        frame = super().read()
+        if frame["type"] == "message":
+            self.messages.append(frame["data"]["words"])
+        return frame
+
+    async def run(self) -> None:
+        """Connect, and note with which code the server closes."""
+        self.closes.append(await self._serve())
+
+
+@asynccontextmanager
+async def connected(*tabs: PinnedTab) -> AsyncIterator[None]:
+    """Keep tabs connected until the block ends."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(tab.run()) for tab in tabs]
+        await eventually(lambda: all(tab.caught_up for tab in tabs), "all tabs")
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+@pytest.fixture
+def on_valkey(valkey: Valkey, settings: Any) -> None:
+    """Let this process look at the records of both releases."""
+    settings.CACHES = on_redis(valkey.port)["CACHES"]
+
+
+def tabs_at_both(
+    releases: tuple[Release, Release], code: str, *participants: str
+) -> list[PinnedTab]:
+    """Make a tab of each participant at each release."""
+    return [
+        PinnedTab(
+            Participant(code, id),
+            at.worker,
+            of.program.ask("token", code=code, participant=id),
+        )
+        for at, of in (releases, releases[::-1])
+        for id in participants
+    ]
+
+
+@pytest.mark.usefixtures("on_valkey")
+async def test_tabs_at_both_releases_see_the_same(
+    releases: tuple[Release, Release],
+) -> None:
+    code = releases[0].program.ask("create", label="", keep=0)
+    tabs = tabs_at_both(releases, code, "alice", "bob")
+    everybody = {"alice": 2, "bob": 2}
+
+    def present(tab: PinnedTab) -> dict[str, int]:
+        return {id: len(shown) for id, shown in tab.present.items()}
+
+    async with connected(*tabs):
+        for tab in tabs:
+            await eventually(lambda tab=tab: present(tab) == everybody, "presence")
+        for number, tab in enumerate(tabs):
+            tab.add("me", f"me {number}")
+            tab.add("session", f"session {number}")
+            await agree(tabs)
+        for release in releases:
+            line = {"participant": "alice", "line": str(release.folder)}
+            await asyncio.to_thread(release.program.ask, "write", code=code, **line)
+            final = await agree(tabs)
+        assert len(final[tabs[0].keys["me"]]) == 4
+        assert len(final[tabs[1].keys["me"]]) == 2
+        assert len(final[tabs[0].keys["session"]]) == 4
+        # All of it arrived as patches; none was missed and asked for.
+        assert [tab.snapshots for tab in tabs] == [0] * 4
+        for tab in tabs:
+            for number in range(TIMES):
+                tab.add("session", f"{id(tab)} {number}")
+        final = await agree(tabs)
+        lines = final[tabs[0].keys["session"]]
+        assert len(lines) == len(set(lines)) == 4 + 4 * TIMES
+        assert [tab.refused for tab in tabs] == [[]] * 4
+
+
+@pytest.mark.usefixtures("on_valkey")
+async def test_tabs_at_both_releases_learn_what_either_does(
+    releases: tuple[Release, Release],
+) -> None:
+    code = releases[0].program.ask("create", label="", keep=0)
+    # By participant: who does what to them, and how their tabs are closed.
+    deeds = {
+        f"{do}-{number}": (release.program, do, close)
+        for number, release in enumerate(releases)
+        for do, close in (("cleanup", 4004), ("disconnect", 4006), ("revoke", 4100))
+    }
+    tabs = tabs_at_both(releases, code, "alice", *deeds)
+    async with connected(*tabs):
+        for release in releases:
+            words = str(release.folder)
+            await asyncio.to_thread(release.program.ask, "send", code=code, words=words)
+        for tab in tabs:
+            await eventually(lambda tab=tab: len(tab.messages) == 2, "the messages")
+            assert set(tab.messages) == {str(release.folder) for release in releases}
+        for id, (program, do, close) in deeds.items():
+            closed = [tab for tab in tabs if tab.participant.id == id]
+            assert await asyncio.to_thread(program.ask, do, code=code, participant=id)
+            await eventually(lambda closed=closed: all(t.closes for t in closed), id)
+            assert [tab.closes for tab in closed] == [[close], [close]]
+        rest = [tab for tab in tabs if tab.participant.id == "alice"]
+        for tab in rest:
+            await eventually(lambda tab=tab: [*tab.present] == ["alice"], "the leaves")
+            assert sorted(tab.left) == sorted(deeds)
+        await asyncio.to_thread(releases[0].program.ask, "end", code=code)
+        await eventually(lambda: all(tab.closes for tab in rest), "the end")
+        assert [tab.closes for tab in rest] == [[4004], [4004]]
+
+
+@pytest.mark.usefixtures("on_valkey")
+async def test_an_action_is_run_once_though_sent_to_both_releases(
+    releases: tuple[Release, Release],
+) -> None:
+    code = releases[0].program.ask("create", label="", keep=0)
+    for number, tab in enumerate(tabs_at_both(releases, code, "alice")):
+        line = f"once {number}"
+        async with connected(tab):
+            tab.add("me", line)
+            (sent,) = tab.pending.values()
+            await eventually(lambda tab=tab: not tab.pending, "the answer")
+        # As if the answer had been lost with the connection.
+        del tab.answers[sent.id]
+        tab.pending[sent.id] = Pending(sent.id, sent.frame, sent.client)
+        tab.sent[sent.id] = "me", line
+        tab.workers = [
+            each.worker for each in releases if each.worker is not tab.worker
+        ]
+        async with connected(tab):
+            await eventually(lambda tab=tab: not tab.pending, "the second answer")
+            final = await agree([tab])
+        assert tab.answers[sent.id]["type"] == "ack"
+        assert "result" not in tab.answers[sent.id]
+        assert final[tab.keys["me"]].count(line) == 1
