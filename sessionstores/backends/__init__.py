@@ -23,8 +23,8 @@ _NEVER = {
     DummyCache: "keeps nothing",
     FileBasedCache: "loses acknowledged writes when two processes write at once",
 }
-# By the name of the cache class, so that no package is imported that is not used, and
-# what its backend needs beside Django: the package and our extra of that name.
+# By the name of the cache class, so that no unused package is imported: our class, and
+# the extra of ours that it needs.
 _BACKENDS = {
     "django.core.cache.backends.locmem.LocMemCache": ("locmem.LocMemBackend", None),
     "django.core.cache.backends.redis.RedisCache": (
@@ -51,15 +51,15 @@ def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
     """Return this process's backend for the cache `alias`, or else for `CACHE`.
 
     The blocking flavour is for synchronous code, the other for coroutines. Raises
-    `ImproperlyConfigured` for a cache that cannot be used, see `problem`.
+    `ImproperlyConfigured` for a cache with a `problem`.
     """
     return _backend(alias or conf.get().cache)[blocking]
 
 
 def problem(alias: str) -> str | None:
-    """Say in words why the cache `alias` cannot hold records; None if it can.
+    """Say why the cache `alias` cannot hold records; None if it can.
 
-    Reads settings only: no cache is made and none is asked.
+    Reads settings only, and connects to nothing.
     """
     try:
         return _backend_class(alias).problem(alias)
@@ -98,7 +98,7 @@ def _backend_class(alias: str) -> type[Backend]:
 
 
 def places_redis(given: dict[str, Any] | None) -> bool:
-    """Tell whether a `REDIS` setting says itself where the server is."""
+    """Tell whether a `REDIS` setting names a server of its own."""
     return bool(given) and not {"url", "sentinels", "cluster"}.isdisjoint(given or {})
 
 

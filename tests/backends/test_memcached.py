@@ -24,7 +24,6 @@ from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import Backend, run
 from sessionstores.backends.cas.backend import CasBackend
 from sessionstores.backends.cas.key_value import Versioned
-from sessionstores.backends.clock import ServerClock
 from sessionstores.backends.memcached import (
     MAX_VALUE,
     MemcachedBackend,
@@ -519,26 +518,6 @@ def test_a_process_whose_clock_is_off_removes_nothing_early(
         assert len(run(wrong.connections(ALICE))) == 1
         assert abs(run(wrong.now()) - local()) < 3
         monkeypatch.undo()
-
-
-def test_a_clock_is_compared_again_when_the_machine_has_been_asleep(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    wall, even = 1_000.0, 50.0
-    monkeypatch.setattr(time, "time", lambda: wall)
-    monkeypatch.setattr(time, "monotonic", lambda: even)
-    clock = ServerClock(tolerance=3)
-    assert clock.is_due()
-    clock.synchronise(wall + 3_600)
-    wall, even = wall + 30, even + 30
-    assert not clock.is_due()
-    assert clock() == 4_630
-    # Suspended: one of the clocks stood still.
-    wall += 500
-    assert clock.is_due()
-    clock.synchronise(wall + 3_600)
-    assert not clock.is_due()
-    assert clock() == 5_130
 
 
 def test_the_servers_tell_their_figures(blocking: MemcachedBackend) -> None:

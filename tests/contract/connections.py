@@ -1,4 +1,4 @@
-"""What every backend promises of connections: who joins, who leaves, who is told."""
+"""The part of the contract about connections: joins, leaves and their reporting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every backend promises, as one test class that each of them passes unchanged."""
+"""The contract of a backend, as a test class that each of them passes unchanged."""
 
 from __future__ import annotations
 

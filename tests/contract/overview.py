@@ -1,4 +1,4 @@
-"""What every backend promises of the whole: what there is, is due, and is lost."""
+"""The part of the contract about all sessions: summaries, eviction and orphans."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from ..errors import (
     locked,
     outcome_unknown,
 )
-from ..record_cache import Recent
+from ..record_cache import RecordCache
 from ..types import (
     QUARANTINE,
     Attempt,
@@ -75,7 +75,7 @@ class RedisBackend(RedisSessions):
 
     def __init__(self, alias: str, *, blocking: bool) -> None:
         super().__init__(alias, blocking=blocking)
-        self._recent = Recent()
+        self._recent = RecordCache()
 
     @classmethod
     def problem(cls, alias: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import conf
 from ...keys import shared_key
-from ..record_cache import Recent
+from ..record_cache import RecordCache
 from ..types import MEASURED_TRIPS, Finding, ServerInfo, Value
 from .report import info_of, report, server_of
 from .scripts import RedisCommands
@@ -21,7 +21,7 @@ SLOW_MS = 10
 class RedisServer(RedisCommands):
     """What is not of one session."""
 
-    _recent: Recent
+    _recent: RecordCache
 
     # Shared values
 

@@ -11,7 +11,7 @@ from ... import conf
 from ...exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey, keys_of_records
 from ...state.revisions import Rev
-from ..record_cache import Recent
+from ..record_cache import RecordCache
 from ..types import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
 from .leases import RedisConnections
 from .serializers import (
@@ -36,7 +36,7 @@ _event = msgspec.msgpack.Decoder(dict[str, Any]).decode
 class RedisSessions(RedisConnections):
     """Sessions one by one, and all at a glance."""
 
-    _recent: Recent
+    _recent: RecordCache
 
     async def create_session(self, code: str, *, label: str, keep: float) -> bool:
         """See `Backend.create_session`."""

@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 
 from sessionstores.backends.base import run
+from sessionstores.backends.cas.key_value import Values
+from sessionstores.backends.cas.leases import Leases
 from tests.backends.cas.stores import (
     Call,
     DictBackend,
+    DictStore,
     Stepwise,
     check_index,
 )
 from tests.backends.driven import (
     ALICE,
+    BOB,
     CODE,
     OWN,
     Clock,
@@ -70,3 +74,68 @@ def test_joins_and_leaves_alternate_whatever_interleaves(
         if stepwise.store.steps <= at:
             return
     raise AssertionError("never came to an end")
+
+
+@pytest.fixture
+def leases(values: Values) -> Leases:
+    return Leases(values)
+
+
+def test_the_first_connection_joins_and_the_last_one_leaves(leases: Leases) -> None:
+    assert run(leases.enter([lease(), lease(BOB)])) == [ALICE, BOB]
+    assert run(leases.enter([lease(connection="c2")])) == []
+    assert run(leases.leave(lease())) is False
+    assert run(leases.leave(lease())) is False
+    assert run(leases.leave(lease(connection="c2"))) is True
+    assert [found.key for found in run(leases.connections(OWN))] == [BOB]
+
+
+def test_an_expired_lease_is_absent_but_leaves_only_when_it_is_reaped(
+    leases: Leases, clock: Clock
+) -> None:
+    run(leases.enter([lease()]))
+    clock.advance(31)
+    assert run(leases.connections(ALICE)) == []
+    assert run(leases.live([ALICE])) == {ALICE: []}
+    assert run(leases.reap([CODE])) == [ALICE]
+    assert run(leases.reap([CODE])) == []
+
+
+def test_a_leaving_connection_stays_for_its_grace(leases: Leases, clock: Clock) -> None:
+    run(leases.enter([lease()]))
+    assert run(leases.leave(lease(), grace=5)) is False
+    [held] = run(leases.connections(ALICE))
+    assert held.leaving
+    clock.advance(4)
+    assert run(leases.enter([lease(connection="c2")])) == []
+    clock.advance(2)
+    assert run(leases.reap([CODE])) == []
+    assert [held.connection for held in run(leases.connections(ALICE))] == ["c2"]
+
+
+def test_renewing_keeps_the_time_of_the_first_lease(
+    leases: Leases, clock: Clock
+) -> None:
+    run(leases.enter([lease()]))
+    clock.advance(20)
+    run(leases.enter([lease()]))
+    [held] = run(leases.connections(ALICE))
+    assert held.since == clock.time - 20
+
+
+def test_no_value_is_left_of_who_has_left(leases: Leases, store: DictStore) -> None:
+    run(leases.enter([lease(), lease(BOB)]))
+    run(leases.leave(lease()))
+    run(leases.leave(lease(BOB)))
+    assert store.values() == {}
+    assert run(leases.connections_of([CODE])) == {CODE: []}
+
+
+def test_who_joins_while_the_attendance_is_lost_is_entered_again(
+    leases: Leases, store: DictStore
+) -> None:
+    joined = run(leases.enter([lease()]))
+    store.lose(f"ss:{{{CODE}}}:a:")
+    assert run(leases.connections(OWN)) == []
+    run(leases.confirm(joined))
+    assert [held.key for held in run(leases.connections(OWN))] == [ALICE]

@@ -10,13 +10,21 @@ from typing import Any
 import pytest
 
 from sessionstores.backends.base import run
+from sessionstores.backends.cas.followers import Followers
+from sessionstores.backends.cas.index import Index
+from sessionstores.backends.cas.key_value import Values
+from sessionstores.backends.cas.removal import Removal
+from sessionstores.backends.cas.serializers import encode, fresh
+from sessionstores.backends.types import NOBODY, Removed
 from sessionstores.exceptions import (
     StoreUnavailable,
 )
 from sessionstores.keys import StoreKey
+from sessionstores.state.revisions import Rev
 from tests.backends.cas.stores import (
     Call,
     DictBackend,
+    DictStore,
     Stepwise,
     check_index,
     fail_at,
@@ -207,3 +215,61 @@ def test_a_participant_who_is_just_being_created_is_not_reported_as_lost(
         reported.append(len(removed))
     # Only those who come when it has been looked at for the last time.
     assert reported == [0] * (len(reported) - 1) + [1]
+
+
+@pytest.fixture
+def removal(values: Values) -> Removal:
+    index = Index(values)
+    for id in ("alice", "bob"):
+        run(index.enter(CODE, id))
+    return Removal(values, index, Followers(values))
+
+
+def plant_record(store: DictStore, id: str) -> None:
+    stored = fresh(Rev.first(), BOARD, store.clock(), None)
+    store.plant(f"ss:{{{CODE}}}:p:{id}", encode(stored))
+
+
+def test_a_removal_returns_final_states_and_followers(
+    removal: Removal, values: Values, store: DictStore
+) -> None:
+    plant_record(store, "alice")
+    run(Followers(values).follow([lease(ALICE)]))
+    expected = Removed(ALICE, BOARD, frozenset({"web-1"}))
+    assert run(removal.remove(CODE, ["alice"])) == [expected]
+    assert run(removal.remove(CODE, ["alice"])) == []
+
+
+def test_an_entry_without_a_record_is_reported_as_lost_once(removal: Removal) -> None:
+    assert run(removal.remove(CODE, ["alice"])) == [Removed(ALICE, None, NOBODY)]
+    assert run(removal.remove(CODE, ["alice"])) == []
+
+
+def test_only_the_idle_are_removed(
+    removal: Removal, store: DictStore, clock: Clock
+) -> None:
+    plant_record(store, "alice")
+    clock.advance(60)
+    plant_record(store, "bob")
+    removed = run(removal.remove(CODE, ["alice", "bob"], idle_since=clock() - 30))
+    assert [final.key for final in removed] == [ALICE]
+    assert run(Index(removal._values).members([CODE])) == {CODE: ["bob"]}
+
+
+def test_a_corrupt_record_is_never_idle_but_can_be_removed(
+    removal: Removal, store: DictStore
+) -> None:
+    store.plant(f"ss:{{{CODE}}}:p:alice", b"junk")
+    assert run(removal.remove(CODE, ["alice"], idle_since=inf)) == []
+    assert run(removal.remove(CODE, ["alice"])) == [Removed(ALICE, None, NOBODY)]
+
+
+def test_who_was_seen_since_a_record_was_read_is_not_taken(
+    removal: Removal, store: DictStore, clock: Clock
+) -> None:
+    plant_record(store, "alice")
+    found = store.at(f"ss:{{{CODE}}}:p:alice")
+    clock.advance(60)
+    plant_record(store, "alice")
+    assert run(removal.take(ALICE, found, clock() - 30)) is None
+    assert run(removal.take(ALICE, found)) == Removed(ALICE, BOARD, NOBODY)
