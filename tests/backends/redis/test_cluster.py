@@ -1,4 +1,4 @@
-"""A cluster whose nodes fall silent, go away, and hand slots to one another."""
+"""A cluster whose nodes fail, fail over, and move slots to one another."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from redis.crc import key_slot
 
 from sessionstores.backends.base import run
 from sessionstores.backends.redis.backend import RedisBackend
-from sessionstores.backends.redis.client import LoopClients, sender
-from sessionstores.backends.redis.cluster import SLOTS, Slots, slot_of
+from sessionstores.backends.redis.client import connect_loops, connect_threads
+from sessionstores.backends.redis.cluster import SLOTS, SlotTable, slot_of
 from sessionstores.backends.redis.location import Address, Location
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
@@ -185,14 +185,14 @@ def send(
     request: pytest.FixtureRequest, own: ValkeyCluster
 ) -> Iterator[Callable[..., Any]]:
     """Send a command, in one flavour."""
-    place = Location(cluster=own.nodes[0].url)
+    location = Location(cluster=own.nodes[0].url)
     if request.param == "blocking":
-        yield sender(place).send
+        yield connect_threads(location).send
         return
-    clients = LoopClients(place)
+    loops = connect_loops(location)
 
     async def awaited(*command: Any) -> Any:
-        return await clients.current().send(*command)
+        return await loops.current().send(*command)
 
     with asyncio.Runner() as runner:
         yield lambda *command: runner.run(awaited(*command))
@@ -237,14 +237,14 @@ def test_nodes_that_do_not_know_their_name_are_where_they_were_asked() -> None:
     def remap(address: Address) -> Address:
         return ("outside", address[1])
 
-    slots = Slots(("seed", 1), remap)
+    slots = SlotTable(("seed", 1), remap)
     assert not slots
-    told = [[0, 8_000, [b"", 1], [b"10.0.0.9", 9]], [8_001, 16_000, [b"10.0.0.2", 2]]]
-    slots.learn(told, ("seed", 1))
+    reply = [[0, 8_000, [b"", 1], [b"10.0.0.9", 9]], [8_001, 16_000, [b"10.0.0.2", 2]]]
+    slots.learn(reply, ("seed", 1))
     assert slots
     assert slots.primaries == [("seed", 1), ("outside", 2)]
     assert slots.nodes == [("seed", 1), ("outside", 9), ("outside", 2)]
-    slots.doubt(("seed", 1))
+    slots.demote(("seed", 1))
     assert slots.nodes[-1] == ("seed", 1)
     # Nobody serves the last slots; who was asked first will say so.
     keys = {key_slot(str(number).encode()): str(number) for number in range(50_000)}

@@ -1,4 +1,4 @@
-"""What a Redis or Valkey server cannot do, in words that say what to change."""
+"""Errors of a Redis or Valkey server, each with what to change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from sessionstores.backends.base import run
 from sessionstores.backends.redis.backend import RedisBackend
-from sessionstores.backends.redis.sync_pool import word_of
+from sessionstores.backends.redis.errors import error_code
 from sessionstores.backends.types import Committed, Stale
 from sessionstores.exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
@@ -132,8 +132,8 @@ def test_the_words_of_older_servers_are_found_in_what_they_say_of_scripts() -> N
         "ERR Error running script (call to f_a1b2): @user_script:3: @user_script: 3: "
         "-OOM command not allowed when used memory > 'maxmemory'."
     )
-    assert word_of(ValueError(said)) == "OOM"
-    assert word_of(ValueError("WRONGTYPE Operation against")) == "WRONGTYPE"
+    assert error_code(ValueError(said)) == "OOM"
+    assert error_code(ValueError("WRONGTYPE Operation against")) == "WRONGTYPE"
 
 
 def test_a_commit_is_in_though_the_server_is_full_when_it_marks_the_record(
@@ -142,14 +142,15 @@ def test_a_commit_is_in_though_the_server_is_full_when_it_marks_the_record(
     settings.SESSIONSTORES = {"IDLE_TIMEOUT": 1}
     record = backend.open(ALICE, BOARD).record
     time.sleep(0.15)
-    call = backend.backend._call
+    scripts = backend.backend._scripts
+    call = scripts.call
 
     async def full(name: str, *arguments: Any, **how: Any) -> Any:
         if name == "touch":
             refuse(own, "OOM")
         return await call(name, *arguments, **how)
 
-    monkeypatch.setattr(backend.backend, "_call", full)
+    monkeypatch.setattr(scripts, "call", full)
     assert isinstance(backend.commit(record, record.rev.next(), MORE), Committed)
 
 
@@ -178,16 +179,17 @@ def test_who_is_gone_is_reported_when_the_others_cannot_be_removed(
     keys = [StoreKey(CODE, f"p{number:03d}") for number in range(150)]
     for key in keys:
         backend.open(key, BOARD)
-    run_script, scripts = backend.backend._run, 0
+    runner, count = backend.backend._scripts, 0
+    run_script = runner.run
 
     async def failing(name: str, *arguments: Any, **how: Any) -> Any:
-        nonlocal scripts
-        scripts += name == "remove"
-        if scripts == 2:
+        nonlocal count
+        count += name == "remove"
+        if count == 2:
             raise StoreUnavailable("away for a moment")
         return await run_script(name, *arguments, **how)
 
-    monkeypatch.setattr(backend.backend, "_run", failing)
+    monkeypatch.setattr(runner, "run", failing)
     first = [final.key for final in getattr(backend, method)(CODE)]
     assert len(first) == 100
     monkeypatch.undo()
