@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -127,3 +129,39 @@ class TestCluster(RedisContract):
     @pytest.fixture(autouse=True)
     def _at(self, settings: Settings, cluster: ValkeyCluster) -> None:
         settings.SESSIONSTORES = {"REDIS": {"cluster": cluster.nodes[0].url}}
+
+
+# Run by another process, since this one has imported hiredis. Prints what the system
+# check says, then what a site's first use raises.
+WITHOUT_HIREDIS = """
+import sys
+sys.modules["hiredis"] = None
+import django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["sessionstores"],
+    CACHES={"default": {"BACKEND": sys.argv[1], "LOCATION": "redis://x.invalid"}},
+)
+django.setup()
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+from sessionstores import stores
+print(*(found.msg for found in run_checks() if found.id == "sessionstores.E002"))
+try:
+    stores.create_session()
+except ImproperlyConfigured as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    "cache",
+    ["django.core.cache.backends.redis.RedisCache", "django_redis.cache.RedisCache"],
+)
+def test_without_hiredis_the_check_and_the_first_use_name_the_extra(cache: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_HIREDIS, cache]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    check, use = process.stdout.splitlines()
+    assert "pip install 'django-sessionstores[redis]'" in check
+    assert "hiredis" in check
+    assert use == check
