@@ -71,7 +71,6 @@ logger = logging.getLogger("sessionstores.backends")
 
 _encode = msgspec.msgpack.Encoder().encode
 
-
 S = TypeVar("S")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -134,7 +133,7 @@ class RedisBackend(Backend):
         rev, session_rev = Rev.first(), Rev.first()
         may_create = False
         for _ in range(MAX_ATTEMPTS):
-            answer, *rest = await self._scripts.run(
+            reply, *rest = await self._scripts.run(
                 "open",
                 session,
                 id,
@@ -145,26 +144,26 @@ class RedisBackend(Backend):
                 pack_rev(session_rev),
                 *(part for pair in states.items() for part in pair),
             )
-            if answer == b"unfounded":
+            if reply == b"unfounded":
                 await self._registry.register(session)
                 may_create = True
                 continue
-            if answer != b"record" and may_create:
+            if reply != b"record" and may_create:
                 await self._registry.settle(session)
-            if answer == b"record":
+            if reply == b"record":
                 repair, fields, created, lost = rest
                 await self._registry.repair(session, 1 if may_create else repair)
-                record = self._unpacked(key, fields)
+                record = self._unpack(key, fields)
                 return Opened(record, created=bool(created), lost=bool(lost))
-            self._refuse(answer, key, rest)
+            self._raise_refusal(reply, key, rest)
         raise contended(key)
 
-    def _refuse(self, answer: bytes, key: StoreKey, rest: Sequence[Any]) -> None:
-        if answer == b"corrupt":
+    def _raise_refusal(self, reply: bytes, key: StoreKey, rest: Sequence[Any]) -> None:
+        if reply == b"corrupt":
             raise corrupt(key)
-        if answer == b"ended":
+        if reply == b"ended":
             raise ended(key.session)
-        if answer == b"locked":
+        if reply == b"locked":
             raise locked(key)
         check_participants(key.session, rest[0], conf.get().max_participants)
 
@@ -174,25 +173,25 @@ class RedisBackend(Backend):
         """See `Backend.read`. Transfers no state that `recall` has."""
         held = self._recent.get(key)
         rev = known or (held.rev if held else None)
-        answer, *rest = await self._scripts.call(
+        reply, *rest = await self._scripts.call(
             "read",
             (record_key(key),),
             (pack_rev(rev) if rev else b"", conf.get().idle_timeout),
         )
-        if answer == b"absent":
+        if reply == b"absent":
             self._recent.drop(key)
             return None
-        if answer == b"corrupt":
+        if reply == b"corrupt":
             raise corrupt(key)
         due, found = rest
-        if answer == b"record":
-            record = self._unpacked(key, found)
+        if reply == b"record":
+            record = self._unpack(key, found)
         elif held is not None and held.rev == rev:
             record = msgspec.structs.replace(held, seen=unpack_head(found).seen)
         else:
             record = None
         if due and touch:
-            head = await self._touched(key)
+            head = await self._mark_used(key)
             if head is None:
                 return None
             if record is not None:
@@ -201,25 +200,26 @@ class RedisBackend(Backend):
             return Unchanged(known or unpack_head(found).history.rev)
         return record
 
-    async def _touched(
+    async def _mark_used(
         self, key: StoreKey, *, if_due: bool = True
     ) -> PackedHead | None:
         """Mark the record as used; return its head, None if there is none."""
         session, id = key
         timeout = conf.get().idle_timeout
-        answer, *rest = await self._scripts.run(
+        reply, *rest = await self._scripts.run(
             "touch", session, id, timeout, int(if_due)
         )
-        if answer == b"absent":
+        if reply == b"absent":
             self._recent.drop(key)
             return None
-        if answer == b"corrupt":
+        if reply == b"corrupt":
             raise corrupt(key)
         repair, packed = rest
         await self._registry.repair(session, repair)
         return unpack_head(packed)
 
-    def _unpacked(self, key: StoreKey, fields: Sequence[bytes]) -> Record:
+    def _unpack(self, key: StoreKey, fields: Sequence[bytes]) -> Record:
+        """Return a record from its hash; `recall` has it from now on."""
         record = unpack_record(key, fields)
         self._recent.put(record)
         return record
@@ -228,8 +228,8 @@ class RedisBackend(Backend):
         """See `Backend.heads`."""
         heads: dict[StoreKey, Rev | None] = {}
         calls = by_session(keys)
-        answers = await self._scripts.run_all("heads", calls)
-        for (session, ids), revs in zip(calls, answers, strict=True):
+        replies = await self._scripts.run_all("heads", calls)
+        for (session, ids), revs in zip(calls, replies, strict=True):
             for id, rev in zip(ids, revs, strict=True):
                 heads[StoreKey(session, id)] = unpack_rev(rev) if rev else None
         return heads
@@ -255,37 +255,16 @@ class RedisBackend(Backend):
                 raise
             lost = error
             reply = await self._scripts.call("commit", keys, arguments, retry=False)
-        verdict, *rest = reply if isinstance(reply, list) else (b"ok", reply)
-        if verdict == b"ok":
-            return await self._committed(base, rev, states, attempt, *rest)
-        if verdict == b"absent":
-            self._recent.drop(key)
-            return Stale(None)
-        if verdict == b"corrupt":
-            raise corrupt(key)
-        now, fields, lines = rest
-        record = self._unpacked(key, fields)
-        if verdict == b"in":
-            return Committed(record, unpack_followers(key, now, lines))
-        if (repeated or lost) and (
-            verdict == b"unknown" or is_unrelated(record, base, rev)
-        ):
-            raise outcome_unknown(rev, record) from lost
-        return Stale(record)
-
-    async def _committed(
-        self,
-        base: Record,
-        rev: Rev,
-        changes: Mapping[str, bytes | None],
-        attempt: Attempt | None,
-        reply: bytes,
-        lines: Sequence[bytes | None] = (None, None),
-    ) -> Committed:
-        key = base.key
+        lines: Sequence[bytes | None] = (None, None)
+        if isinstance(reply, list):
+            verdict, *rest = reply
+            if verdict != b"ok":
+                doubt = repeated or lost
+                return self._uncommitted(base, rev, verdict, rest, doubt)
+            reply, lines = rest
         now, seen, is_due = COMMITTED.unpack(reply)
-        states = {**base.states, **changes}
-        kept = {name: data for name, data in states.items() if data is not None}
+        merged_states = {**base.states, **states}
+        kept = {name: data for name, data in merged_states.items() if data is not None}
         clients = merged(base.clients, attempt, now)
         history = base.history.extend(rev)
         record = Record(key, history, kept, clients, base.created, seen)
@@ -293,14 +272,41 @@ class RedisBackend(Backend):
         if is_due:
             # The commit is in, whatever fails now.
             try:
-                await self._touched(key, if_due=False)
+                await self._mark_used(key, if_due=False)
             except SessionStoresError as error:
                 logger.info("%s is marked as used by a later access: %s", key, error)
         return Committed(record, unpack_followers(key, reply, lines))
 
+    def _uncommitted(
+        self,
+        base: Record,
+        rev: Rev,
+        verdict: bytes,
+        rest: Sequence[Any],
+        doubt: object,
+    ) -> Committed | Stale:
+        """Return the outcome of a commit that the last call did not make.
+
+        `doubt`: whether, or by which error, the reply to an earlier call was lost.
+        """
+        key = base.key
+        if verdict == b"absent":
+            self._recent.drop(key)
+            return Stale(None)
+        if verdict == b"corrupt":
+            raise corrupt(key)
+        now, fields, lines = rest
+        record = self._unpack(key, fields)
+        if verdict == b"in":
+            return Committed(record, unpack_followers(key, now, lines))
+        if doubt and (verdict == b"unknown" or is_unrelated(record, base, rev)):
+            cause = doubt if isinstance(doubt, Exception) else None
+            raise outcome_unknown(rev, record) from cause
+        return Stale(record)
+
     async def touch(self, key: StoreKey) -> bool:
         """See `Backend.touch`."""
-        return await self._touched(key) is not None
+        return await self._mark_used(key) is not None
 
     async def delete(self, key: StoreKey) -> Removed | None:
         """See `Backend.delete`."""

@@ -97,10 +97,10 @@ class RedisSessions:
 
     async def _details(self, code: str, *changes: Any) -> SessionInfo | None:
         timeout = conf.get().idle_timeout
-        answer, *rest = await self._scripts.run("session", code, *changes, timeout)
-        if answer == b"absent":
+        reply, *rest = await self._scripts.run("session", code, *changes, timeout)
+        if reply == b"absent":
             return None
-        if answer == b"corrupt":
+        if reply == b"corrupt":
             raise corrupt(StoreKey.of_session(code))
         packed, named, kept, lock, events = rest
         head = unpack_head(packed)
@@ -120,10 +120,10 @@ class RedisSessions:
     ) -> None:
         """See `Backend.note`. Not retried, or an event might be noted twice."""
         latest = map(_encode, events[-MAX_EVENTS:])
-        answer = await self._scripts.run(
+        reply = await self._scripts.run(
             "note", code, changes, MAX_EVENTS, *latest, retry=False
         )
-        if answer == b"corrupt":
+        if reply == b"corrupt":
             raise corrupt(StoreKey.of_session(code))
 
     async def end_session(self, code: str) -> list[Removed]:
@@ -202,13 +202,13 @@ class RedisSessions:
 
     async def evict_empty_session(self, code: str, *, idle_for: float) -> bool:
         """See `Backend.evict_empty_session`."""
-        answer, score = await self._scripts.run("empty", code, idle_for)
-        if answer == b"stays":
+        reply, score = await self._scripts.run("empty", code, idle_for)
+        if reply == b"stays":
             await self._registry.postpone(code, score)
             return False
         self._recent.drop(StoreKey.of_session(code))
         listed = await self._registry.settle(code)
-        return answer == b"gone" or listed
+        return reply == b"gone" or listed
 
     async def orphans(self) -> list[StoreKey] | None:
         """See `Backend.orphans`."""
@@ -236,11 +236,9 @@ class RedisSessions:
     async def reindex(self, key: StoreKey) -> bool:
         """See `Backend.reindex`."""
         session, id = key
-        answer = await self._scripts.run(
-            "reindex", session, id, conf.get().idle_timeout
-        )
+        reply = await self._scripts.run("reindex", session, id, conf.get().idle_timeout)
         self._recent.drop(key)
-        if answer != b"in":
+        if reply != b"in":
             return False
         await self._registry.repair(session, 2)
         await self._registry.look_again(session)

@@ -104,7 +104,7 @@ async def test_a_connection_that_was_lost_is_opened_again(own: Valkey) -> None:
     assert await client.send("ECHO", "again") == b"again"
 
 
-async def test_a_server_that_says_nothing_is_given_up_by_all_at_once(
+async def test_all_commands_to_a_silent_server_time_out_at_once(
     own: Valkey,
 ) -> None:
     client = connection_to(own)
@@ -120,7 +120,7 @@ async def test_a_server_that_says_nothing_is_given_up_by_all_at_once(
     assert await client.send("ECHO", "awake") == b"awake"
 
 
-async def test_a_loop_that_was_kept_busy_gives_nobody_up(own: Valkey) -> None:
+async def test_a_loop_that_was_kept_busy_times_nothing_out(own: Valkey) -> None:
     client = connection_to(own)
     await client.send("PING")
     asking = client.send("ECHO", "patient")
@@ -232,7 +232,7 @@ def test_a_loop_that_was_closed_at_once_is_cleared_away_by_the_next(
     loops = [asyncio.new_event_loop() for _ in range(3)]
     for loop in loops:
         loop.run_until_complete(ask())
-        # Not as `asyncio.run` does it: nothing in it is told of the end.
+        # Unlike `asyncio.run`, this ends nothing that still runs in it.
         loop.close()
     assert connected(own) > 0
     asyncio.run(ask())

@@ -33,7 +33,7 @@ def own() -> Iterator[Valkey]:
     server.stop()
 
 
-# What the site may say, and what it may not
+# Options of the site
 
 
 @pytest.mark.parametrize("cluster", [False, True])

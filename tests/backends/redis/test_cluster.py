@@ -42,7 +42,7 @@ def own(settings: Settings) -> Iterator[ValkeyCluster]:
     cluster = ValkeyCluster()
     try:
         cluster.start()
-        # What one of them serves is no matter of the others' either.
+        # A node that fails leaves the others' slots served.
         for node in cluster.nodes:
             with node.client() as client:
                 client.config_set("cluster-require-full-coverage", "no")
@@ -60,7 +60,7 @@ def codes_of(node: int, count: int) -> list[str]:
 
 
 class Callers:
-    """Many who call one backend of either flavour at the same time."""
+    """Many concurrent callers of one backend, of either flavour."""
 
     def __init__(self, flavour: str) -> None:
         self.flavour = flavour
@@ -80,7 +80,7 @@ class Callers:
         self.backend = RedisBackend("default", blocking=self.flavour == "blocking")
 
     def open(self, codes: Sequence[str]) -> list[tuple[bool, float]]:
-        """Open a record of each session; tell whether it worked, and how soon."""
+        """Open a record of each session; return if each worked, and the seconds."""
         return self.runner.run(self._all(codes))
 
     def until_served(self, codes: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ class Callers:
 
 
 @flavours
-def test_a_silent_node_is_no_matter_of_what_the_others_serve(
+def test_a_silent_node_does_not_affect_what_the_others_serve(
     flavour: str, own: ValkeyCluster
 ) -> None:
     silent, served = codes_of(0, 10), codes_of(1, 10) + codes_of(2, 10)
@@ -113,17 +113,17 @@ def test_a_silent_node_is_no_matter_of_what_the_others_serve(
         assert all(done for done, _ in callers.open(silent + served))
         with own.nodes[0].paused():
             for _ in range(3):
-                told = callers.open(silent + served)
-                assert not any(done for done, _ in told[:10])
-                assert all(done for done, _ in told[10:])
-                assert max(seconds for _, seconds in told[:10]) < DEADLINE
+                results = callers.open(silent + served)
+                assert not any(done for done, _ in results[:10])
+                assert all(done for done, _ in results[10:])
+                assert max(seconds for _, seconds in results[:10]) < DEADLINE
                 # While some wait for the silent one, the others wait for nothing.
-                assert max(seconds for _, seconds in told[10:]) < DEADLINE / 2
+                assert max(seconds for _, seconds in results[10:]) < DEADLINE / 2
         callers.until_served(silent + served)
 
 
 @flavours
-def test_many_callers_of_a_silent_cluster_are_each_told_in_time(
+def test_many_callers_of_a_silent_cluster_each_fail_in_time(
     flavour: str, own: ValkeyCluster
 ) -> None:
     codes = [code for node in range(3) for code in codes_of(node, 17)][:CALLERS]
@@ -135,9 +135,9 @@ def test_many_callers_of_a_silent_cluster_are_each_told_in_time(
             for renewed in (False, False, True, False):
                 if renewed:
                     callers.renew()
-                told = callers.open(codes)
-                assert not any(done for done, _ in told)
-                assert max(seconds for _, seconds in told) < DEADLINE
+                results = callers.open(codes)
+                assert not any(done for done, _ in results)
+                assert max(seconds for _, seconds in results) < DEADLINE
         callers.until_served(codes)
 
 
@@ -184,9 +184,9 @@ def test_a_seed_that_is_silent_is_an_outage_to_a_new_process_until_it_replies(
     with Callers(flavour) as callers:
         with own.nodes[0].paused():
             for _ in range(2):
-                told = callers.open(codes)
-                assert not any(done for done, _ in told)
-                assert max(seconds for _, seconds in told) < DEADLINE
+                results = callers.open(codes)
+                assert not any(done for done, _ in results)
+                assert max(seconds for _, seconds in results) < DEADLINE
         callers.until_served(codes)
 
 
@@ -226,10 +226,10 @@ def test_a_promoted_replica_is_found(
         until(lambda: client.dbsize() > 0, "the replica to have the records")
         if how == "killed":
             own.nodes[0].kill()
-            told = callers.open(codes)
+            results = callers.open(codes)
             # What the other node serves is not affected.
-            assert [done for done, _ in told] == [False] * 3 + [True] * 3
-            assert max(seconds for _, seconds in told) < DEADLINE
+            assert [done for done, _ in results] == [False] * 3 + [True] * 3
+            assert max(seconds for _, seconds in results) < DEADLINE
         else:
             client.execute_command("CLUSTER", "FAILOVER")
         until(lambda: client.info("replication")["role"] == "master", "the promotion")
@@ -445,7 +445,7 @@ def test_nodes_that_do_not_know_their_name_are_where_they_were_asked() -> None:
     assert slots.nodes == [("seed", 1), ("outside", 9), ("outside", 2)]
     slots.demote(("seed", 1))
     assert slots.nodes[-1] == ("seed", 1)
-    # Nobody serves the last slots; who was asked first will say so.
+    # Nobody serves the last slots; the node that was asked replies with that error.
     keys = {key_slot(str(number).encode()): str(number) for number in range(50_000)}
     served = (("seed", 1), ("outside", 2), ("seed", 1))
     for slot, node in zip((8_000, 8_001, 16_001), served, strict=True):

@@ -109,7 +109,7 @@ def test_sentinels_of_django_redis_know_the_primary_by_the_host_of_the_url(
 
 @both
 @pytest.mark.parametrize("location", ["", None, [], "cache.example:6379", "http://x"])
-def test_what_is_no_url_is_refused(
+def test_an_address_that_is_not_a_url_is_refused(
     settings: Settings, backend: str, location: Any
 ) -> None:
     at(settings, backend, location)
@@ -193,7 +193,7 @@ def test_sentinels_come_with_the_name_of_the_service(settings: Settings) -> None
         ({"sentinels": [], "service": "main"}, "both 'sentinels' and 'service'"),
     ],
 )
-def test_an_address_that_is_none_or_two_is_refused(
+def test_no_address_and_two_addresses_are_refused(
     settings: Settings, given: dict[str, Any], said: str
 ) -> None:
     at(settings, DJANGO)

@@ -160,7 +160,7 @@ def test_who_joins_while_it_is_put_off_until_its_keep_is_not_forgotten(
     assert due(backend) == [CODE]
 
 
-def test_of_more_than_fit_into_an_answer_those_due_longest_are_told(
+def test_of_more_than_fit_into_a_reply_those_due_longest_are_returned(
     backend: RedisBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessionstores.backends.redis.registry.WINDOW", 3)
@@ -183,7 +183,7 @@ def test_what_was_evicted_is_reported_though_a_later_step_fails(
     # From here on the server has the script of that time, which is one command then.
     nobody = backend.evict_idle(CODE, idle_for=100, limit=1, participant="nobody")
     assert run(nobody) == []
-    # The second script's answer is lost: what that removed cannot be told.
+    # The second script's reply is lost, and with it what that removed.
     scripts.sent, scripts.loses = 0, 2
     removed = run(backend.evict_idle(CODE, idle_for=100, limit=count))
     assert len(removed) == REMOVAL_BATCH

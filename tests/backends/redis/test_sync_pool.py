@@ -69,7 +69,7 @@ def test_many_threads_share_few_connections(own: Valkey) -> None:
     assert 1 <= len(connection_ids(own)) <= LIMIT
 
 
-def test_who_finds_no_connection_free_is_told_so(
+def test_a_caller_that_finds_no_free_connection_fails(
     own: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "POOL_SECONDS", 0.01)
