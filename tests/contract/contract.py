@@ -50,11 +50,6 @@ from tests.contract.overview import OverviewContract
 
 # Where the backends keep how long they wait for a server.
 DEADLINES = [
-    "redis.batches.ANSWER_SECONDS",
-    "redis.cluster.ANSWER_SECONDS",
-    "redis.client.ANSWER_SECONDS",
-    "redis.async_connection.ANSWER_SECONDS",
-    "redis.client.POOL_SECONDS",
     "database_pool.DEADLINE",
     "memcached_pool.TIMEOUT",
 ]

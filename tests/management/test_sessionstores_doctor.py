@@ -18,7 +18,7 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from sessionstores.backends.locmem import LocMemBackend
-from sessionstores.backends.redis.backend import RedisBackend
+from sessionstores.backends.redis.server import RedisServer
 from sessionstores.management.commands import sessionstores_doctor
 from tests.servers import Valkey, free_port
 
@@ -216,7 +216,7 @@ def test_what_the_server_says_of_itself_is_reported(own_valkey: Valkey) -> None:
         client.config_set("maxmemory-policy", "allkeys-lru")
     found = findings(CACHES=redis(own_valkey.url))
     assert found[0][:2] == ("ok", "cache")
-    assert "RedisBackend wrote and read" in found[0][2]
+    assert "RedisServer wrote and read" in found[0][2]
     assert "all processes see" in found[0][2]
     (warning,) = [text for level, _, text in found if level == "warning"]
     assert "allkeys-lru" in warning
@@ -238,14 +238,14 @@ def test_slow_server_is_trouble_and_a_busy_moment_is_not(
 ) -> None:
     asked = 0
 
-    async def far(self: RedisBackend) -> float:
+    async def far(self: RedisServer) -> float:
         nonlocal asked
         asked += 1
         if asked <= slow:
             time.sleep(0.011)  # noqa: ASYNC251 - it blocks, as a busy process does
         return 0.0
 
-    monkeypatch.setattr(RedisBackend, "now", far)
+    monkeypatch.setattr(RedisServer, "now", far)
     found = findings(CACHES=redis(own_valkey.url))
     assert [entry[0] for entry in found if "ound trip" in entry[2]] == [level]
 

@@ -1,27 +1,28 @@
-"""The contract over Redis or Valkey: each method one script, atomic on the server.
+"""Backend on Redis or Valkey: each method one script, atomic on the server.
 
 A session's keys share a slot, so a script sees all of them; the registry of sessions
-stands apart, and whoever founds or removes a session looks after it (`_settle`). What
-the keys hold is said in `lua/prelude.lua`.
+is in another, so whoever creates or removes a session settles it there. What the keys
+hold is documented in `lua/prelude.lua`.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import update_wrapper
 from hashlib import sha1
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
 
 from ... import conf
 from ...exceptions import SessionStoresError, StoreUnavailable
-from ...keys import StoreKey, cache_key
+from ...keys import StoreKey
 from ...state.revisions import Rev
+from ..base import Backend
 from ..errors import (
     MAX_ATTEMPTS,
     check_participants,
@@ -41,41 +42,74 @@ from ..types import (
     Removed,
     Stale,
     Unchanged,
+    Value,
     merged,
 )
+from .leases import RedisLeases
 from .location import location_for
-from .scripts import SOON
+from .registry import RedisRegistry
+from .scripts import RETRY_SECONDS, ScriptRunner
 from .serializers import (
+    COMMITTED,
     PackedHead,
     by_session,
     corrupt,
-    followers_in,
-    head_of,
-    packed,
-    record_of,
-    remembered,
-    removed_of,
-    unpacked,
+    pack_commit,
+    pack_rev,
+    quarantine_key,
+    record_key,
+    unpack_followers,
+    unpack_head,
+    unpack_record,
+    unpack_removed,
+    unpack_rev,
 )
+from .server import RedisServer
 from .sessions import RedisSessions
 
 logger = logging.getLogger("sessionstores.backends")
 
-_ORDER = struct.Struct("<dd")
-_TOLD = struct.Struct("<ddB")
-
 _encode = msgspec.msgpack.Encoder().encode
 
+S = TypeVar("S")
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class RedisBackend(RedisSessions):
-    """Records on one server, or a cluster of them, that all processes share."""
+
+def _delegate(
+    part: str, method: Callable[Concatenate[S, P], R]
+) -> Callable[Concatenate[Any, P], R]:
+    """Return a method of the backend that calls that of one of its parts."""
+
+    def delegated(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(getattr(self, part), *args, **kwargs)
+
+    update_wrapper(delegated, method)
+    return delegated
+
+
+class RedisBackend(Backend):
+    """Records on one server, or a cluster, that all processes share.
+
+    Records are handled here, all else in parts over the same `scripts`; these are
+    made for the location of the cache `alias`, unless given.
+    """
 
     shared: ClassVar[bool] = True
     in_memory: ClassVar[bool] = False
 
-    def __init__(self, alias: str, *, blocking: bool) -> None:
-        super().__init__(alias, blocking=blocking)
+    def __init__(
+        self, alias: str, *, blocking: bool, scripts: ScriptRunner | None = None
+    ) -> None:
+        super().__init__(blocking=blocking)
+        if scripts is None:
+            scripts = ScriptRunner(location_for(alias), blocking=blocking)
+        self._scripts = scripts
         self._recent = RecordCache()
+        self._registry = RedisRegistry(scripts)
+        self._sessions = RedisSessions(scripts, self._registry, self._recent)
+        self._leases = RedisLeases(scripts, self._registry)
+        self._server = RedisServer(scripts)
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
@@ -86,6 +120,8 @@ class RedisBackend(RedisSessions):
             return str(error)
         return None
 
+    # Records
+
     def recall(self, key: StoreKey) -> Record | None:
         """See `Backend.recall`."""
         return self._recent.get(key)
@@ -94,94 +130,97 @@ class RedisBackend(RedisSessions):
         """See `Backend.open`."""
         session, id = key
         given = conf.get()
-        rev, founding = Rev.first(), Rev.first()
-        may_found = False
+        rev, session_rev = Rev.first(), Rev.first()
+        may_create = False
         for _ in range(MAX_ATTEMPTS):
-            answer, *rest = await self._run(
+            reply, *rest = await self._scripts.run(
                 "open",
                 session,
                 id,
-                packed(rev),
+                pack_rev(rev),
                 given.idle_timeout,
                 given.max_participants,
-                int(may_found),
-                packed(founding),
+                int(may_create),
+                pack_rev(session_rev),
                 *(part for pair in states.items() for part in pair),
             )
-            if answer == b"unfounded":
-                await self._register(session)
-                may_found = True
+            if reply == b"unfounded":
+                await self._registry.register(session)
+                may_create = True
                 continue
-            if answer != b"record" and may_found:
-                await self._settle(session)
-            if answer == b"record":
-                mend, fields, created, lost = rest
-                await self._mended(session, 1 if may_found else mend)
-                record = self._remembered(key, fields)
+            if reply != b"record" and may_create:
+                await self._registry.settle(session)
+            if reply == b"record":
+                repair, fields, created, lost = rest
+                await self._registry.repair(session, 1 if may_create else repair)
+                record = self._unpack(key, fields)
                 return Opened(record, created=bool(created), lost=bool(lost))
-            self._refuse(answer, key, rest)
+            self._raise_refusal(reply, key, rest)
         raise contended(key)
 
-    def _refuse(self, answer: bytes, key: StoreKey, rest: Sequence[Any]) -> None:
-        if answer == b"corrupt":
+    def _raise_refusal(self, reply: bytes, key: StoreKey, rest: Sequence[Any]) -> None:
+        if reply == b"corrupt":
             raise corrupt(key)
-        if answer == b"ended":
+        if reply == b"ended":
             raise ended(key.session)
-        if answer == b"locked":
+        if reply == b"locked":
             raise locked(key)
         check_participants(key.session, rest[0], conf.get().max_participants)
 
     async def read(
         self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
     ) -> Record | Unchanged | None:
-        """See `Backend.read`. Transfers no state that this process has at hand."""
+        """See `Backend.read`. Transfers no state that `recall` has."""
         held = self._recent.get(key)
         rev = known or (held.rev if held else None)
-        answer, *rest = await self._call(
+        reply, *rest = await self._scripts.call(
             "read",
-            (self._record(key),),
-            (packed(rev) if rev else b"", conf.get().idle_timeout),
+            (record_key(key),),
+            (pack_rev(rev) if rev else b"", conf.get().idle_timeout),
         )
-        if answer == b"absent":
+        if reply == b"absent":
             self._recent.drop(key)
             return None
-        if answer == b"corrupt":
+        if reply == b"corrupt":
             raise corrupt(key)
         due, found = rest
-        if answer == b"record":
-            record = self._remembered(key, found)
+        if reply == b"record":
+            record = self._unpack(key, found)
         elif held is not None and held.rev == rev:
-            record = msgspec.structs.replace(held, seen=head_of(found).seen)
+            record = msgspec.structs.replace(held, seen=unpack_head(found).seen)
         else:
             record = None
         if due and touch:
-            head = await self._touched(key)
+            head = await self._mark_used(key)
             if head is None:
                 return None
             if record is not None:
                 record = msgspec.structs.replace(record, seen=head.seen)
         if record is None or record.rev == known:
-            return Unchanged(known or head_of(found).history.rev)
+            return Unchanged(known or unpack_head(found).history.rev)
         return record
 
-    async def _touched(
+    async def _mark_used(
         self, key: StoreKey, *, if_due: bool = True
     ) -> PackedHead | None:
-        """Mark the record as used; return its head, None if it is gone."""
+        """Mark the record as used; return its head, None if there is none."""
         session, id = key
         timeout = conf.get().idle_timeout
-        answer, *rest = await self._run("touch", session, id, timeout, int(if_due))
-        if answer == b"absent":
+        reply, *rest = await self._scripts.run(
+            "touch", session, id, timeout, int(if_due)
+        )
+        if reply == b"absent":
             self._recent.drop(key)
             return None
-        if answer == b"corrupt":
+        if reply == b"corrupt":
             raise corrupt(key)
-        mend, front = rest
-        await self._mended(session, mend)
-        return head_of(front)
+        repair, packed = rest
+        await self._registry.repair(session, repair)
+        return unpack_head(packed)
 
-    def _remembered(self, key: StoreKey, fields: Sequence[bytes]) -> Record:
-        record = record_of(key, fields)
+    def _unpack(self, key: StoreKey, fields: Sequence[bytes]) -> Record:
+        """Return a record from its hash; `recall` has it from now on."""
+        record = unpack_record(key, fields)
         self._recent.put(record)
         return record
 
@@ -189,10 +228,10 @@ class RedisBackend(RedisSessions):
         """See `Backend.heads`."""
         heads: dict[StoreKey, Rev | None] = {}
         calls = by_session(keys)
-        answers = await self._run_all("heads", calls)
-        for (session, ids), revs in zip(calls, answers, strict=True):
+        replies = await self._scripts.run_all("heads", calls)
+        for (session, ids), revs in zip(calls, replies, strict=True):
             for id, rev in zip(ids, revs, strict=True):
-                heads[StoreKey(session, id)] = unpacked(rev) if rev else None
+                heads[StoreKey(session, id)] = unpack_rev(rev) if rev else None
         return heads
 
     async def commit(
@@ -206,89 +245,82 @@ class RedisBackend(RedisSessions):
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
-        size = base.bytes
-        put: list[Any] = []
-        gone = []
-        for name, data in states.items():
-            size -= len(base.states.get(name, b""))
-            if data is None:
-                gone.append(name)
-            else:
-                size += len(data)
-                put += name, data
-        timeout = conf.get().idle_timeout
-        order = packed(base.rev) + packed(rev) + _ORDER.pack(timeout, size)
-        prefix = conf.get().key_prefix
-        keys = self._record(key), cache_key(prefix, key.session, "f")
-        client = remembered(base.clients, attempt) if attempt else (b"", b"")
-        arguments = order, key.participant, *client, len(put), *put, *gone
+        keys, arguments = pack_commit(base, rev, states, attempt)
         started = time.monotonic()
         lost: StoreUnavailable | None = None
         try:
-            answer = await self._call("commit", keys, arguments, again=False)
+            reply = await self._scripts.call("commit", keys, arguments, retry=False)
         except StoreUnavailable as error:
-            if time.monotonic() - started > SOON:
+            if time.monotonic() - started > RETRY_SECONDS:
                 raise
             lost = error
-            answer = await self._call("commit", keys, arguments, again=False)
-        verdict, *rest = answer if isinstance(answer, list) else (b"ok", answer)
-        if verdict == b"ok":
-            return await self._committed(base, rev, states, attempt, *rest)
+            reply = await self._scripts.call("commit", keys, arguments, retry=False)
+        lines: Sequence[bytes | None] = (None, None)
+        if isinstance(reply, list):
+            verdict, *rest = reply
+            if verdict != b"ok":
+                doubt = repeated or lost
+                return self._uncommitted(base, rev, verdict, rest, doubt)
+            reply, lines = rest
+        now, seen, is_due = COMMITTED.unpack(reply)
+        merged_states = {**base.states, **states}
+        kept = {name: data for name, data in merged_states.items() if data is not None}
+        clients = merged(base.clients, attempt, now)
+        history = base.history.extend(rev)
+        record = Record(key, history, kept, clients, base.created, seen)
+        self._recent.put(record)
+        if is_due:
+            # The commit is in, whatever fails now.
+            try:
+                await self._mark_used(key, if_due=False)
+            except SessionStoresError as error:
+                logger.info("%s is marked as used by a later access: %s", key, error)
+        return Committed(record, unpack_followers(key, reply, lines))
+
+    def _uncommitted(
+        self,
+        base: Record,
+        rev: Rev,
+        verdict: bytes,
+        rest: Sequence[Any],
+        doubt: object,
+    ) -> Committed | Stale:
+        """Return the outcome of a commit that the last call did not make.
+
+        `doubt`: whether, or by which error, the reply to an earlier call was lost.
+        """
+        key = base.key
         if verdict == b"absent":
             self._recent.drop(key)
             return Stale(None)
         if verdict == b"corrupt":
             raise corrupt(key)
-        moment, fields, lines = rest
-        record = self._remembered(key, fields)
+        now, fields, lines = rest
+        record = self._unpack(key, fields)
         if verdict == b"in":
-            return Committed(record, followers_in(key, moment, lines))
-        if (repeated or lost) and (
-            verdict == b"unknown" or is_unrelated(record, base, rev)
-        ):
-            raise outcome_unknown(rev, record) from lost
+            return Committed(record, unpack_followers(key, now, lines))
+        if doubt and (verdict == b"unknown" or is_unrelated(record, base, rev)):
+            cause = doubt if isinstance(doubt, Exception) else None
+            raise outcome_unknown(rev, record) from cause
         return Stale(record)
-
-    async def _committed(
-        self,
-        base: Record,
-        rev: Rev,
-        changes: Mapping[str, bytes | None],
-        attempt: Attempt | None,
-        told: bytes,
-        lines: Sequence[bytes | None] = (None, None),
-    ) -> Committed:
-        key = base.key
-        at, seen, due = _TOLD.unpack(told)
-        states = {**base.states, **changes}
-        kept = {name: data for name, data in states.items() if data is not None}
-        clients = merged(base.clients, attempt, at)
-        history = base.history.extend(rev)
-        record = Record(key, history, kept, clients, base.created, seen)
-        self._recent.put(record)
-        if due:
-            # The commit is in, whatever fails now.
-            try:
-                await self._touched(key, if_due=False)
-            except SessionStoresError as error:
-                logger.info("%s is marked as used by a later access: %s", key, error)
-        return Committed(record, followers_in(key, told, lines))
 
     async def touch(self, key: StoreKey) -> bool:
         """See `Backend.touch`."""
-        return await self._touched(key) is not None
+        return await self._mark_used(key) is not None
 
     async def delete(self, key: StoreKey) -> Removed | None:
         """See `Backend.delete`."""
         self._recent.drop(key)
         if key.is_session:
-            rev = packed(Rev.first())
-            final = await self._run(
-                "wipe", key.session, rev, conf.get().idle_timeout, again=False
+            rev = pack_rev(Rev.first())
+            final = await self._scripts.run(
+                "wipe", key.session, rev, conf.get().idle_timeout, retry=False
             )
-            return removed_of(key.session, final) if final else None
-        found = await self._run("remove", key.session, key.participant, again=False)
-        return removed_of(key.session, found[0]) if found else None
+            return unpack_removed(key.session, final) if final else None
+        found = await self._scripts.run(
+            "remove", key.session, key.participant, retry=False
+        )
+        return unpack_removed(key.session, found[0]) if found else None
 
     async def set_aside(
         self, key: StoreKey, name: str | None, data: bytes | None
@@ -299,17 +331,66 @@ class RedisBackend(RedisSessions):
             value = _encode([name, data or b""])
             # Named by its content: repeated, it is kept once; what differs is kept too.
             digest = sha1(value).hexdigest()[:16]  # noqa: S324 - no secret
-        aside = f"q:{key.participant}:{digest}"
-        prefix = cache_key(conf.get().key_prefix, key.session, "").removesuffix("::")
+        suffix = f"{key.participant}:{digest}"
+        aside = quarantine_key(key.session, suffix)
         if name is not None:
             milliseconds = int(QUARANTINE * 1000)
-            await self._send("SET", f"{prefix}:{aside}", value, "PX", milliseconds)
-        elif not await self._run(
-            "aside", key.session, key.participant, aside, QUARANTINE
+            await self._scripts.send("SET", aside, value, "PX", milliseconds)
+        elif not await self._scripts.run(
+            "aside", key.session, key.participant, f"q:{suffix}", QUARANTINE
         ):
             return False
         self._recent.drop(key)
-        logger.warning(
-            "What stood at %s is kept for a day as %s:%s.", key, prefix, aside
-        )
+        logger.warning("Undecodable data at %s is kept for a day as %s.", key, aside)
         return True
+
+    # Sessions
+
+    create_session = _delegate("_sessions", RedisSessions.create_session)
+    session = _delegate("_sessions", RedisSessions.session)
+    update_session = _delegate("_sessions", RedisSessions.update_session)
+    note = _delegate("_sessions", RedisSessions.note)
+    end_session = _delegate("_sessions", RedisSessions.end_session)
+    delete_session = _delegate("_sessions", RedisSessions.delete_session)
+    participants = _delegate("_sessions", RedisSessions.participants)
+    evict_idle = _delegate("_sessions", RedisSessions.evict_idle)
+    evict_empty_session = _delegate("_sessions", RedisSessions.evict_empty_session)
+    orphans = _delegate("_sessions", RedisSessions.orphans)
+    reindex = _delegate("_sessions", RedisSessions.reindex)
+    summaries = _delegate("_sessions", RedisSessions.summaries)
+
+    # Registry
+
+    sessions = _delegate("_registry", RedisRegistry.sessions)
+    session_count = _delegate("_registry", RedisRegistry.session_count)
+    participant_count = _delegate("_registry", RedisRegistry.participant_count)
+    due_sessions = _delegate("_registry", RedisRegistry.due_sessions)
+
+    # Tokens and connections
+
+    revoke = _delegate("_leases", RedisLeases.revoke)
+    standings = _delegate("_leases", RedisLeases.standings)
+    lease = _delegate("_leases", RedisLeases.lease)
+    release = _delegate("_leases", RedisLeases.release)
+    reap = _delegate("_leases", RedisLeases.reap)
+    connections = _delegate("_leases", RedisLeases.connections)
+    connections_of = _delegate("_leases", RedisLeases.connections_of)
+    followers = _delegate("_leases", RedisLeases.followers)
+
+    # Server and shared values
+
+    now = _delegate("_server", RedisServer.now)
+    values = _delegate("_server", RedisServer.values)
+    swap_value = _delegate("_server", RedisServer.swap_value)
+    server = _delegate("_server", RedisServer.server)
+    run_name = _delegate("_server", RedisServer.run_name)
+    examine = _delegate("_server", RedisServer.examine)
+
+    async def value(self, name: str) -> Value:
+        """See `Backend.value`."""
+        return (await self._server.values([name]))[name]
+
+    async def clear(self) -> None:
+        """See `Backend.clear`."""
+        self._recent.clear()
+        await self._server.clear()

@@ -1,7 +1,9 @@
-"""The nodes of a cluster: which of them serves what, and how commands get there.
+"""Connections to a cluster: find the node that serves a key, and follow redirects.
 
-Each node has connections of its own, so that what befalls one does not concern what
-the others serve.
+Each node has connections of its own, so a node that fails delays nothing that the
+others serve. redis-py's cluster clients do not have that property: the blocking one
+reads the slots again inside the failed call and under one lock, and the asynchronous
+one may send ASKING and the command behind it on different connections.
 """
 
 from __future__ import annotations
@@ -14,45 +16,35 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .location import ANSWER_SECONDS, Address
-from .sync_pool import (
-    LOST,
-    REFUSALS,
-    Redirect,
-    SyncPool,
-    not_in_a_cluster,
-    or_raise,
-    redirect_of,
-)
+from redis.exceptions import AskError, MovedError, ResponseError
+
+from ...concurrency import Backoff
+from .async_connection import LoopConnection
+from .errors import NO_REPLY, error_code
+from .location import REPLY_SECONDS, Address
+from .serializers import first_key
+from .sync_pool import Command, SyncPool
 
 SLOTS = 16_384
-# A slot that has moved takes one, one that is on the move another; more are a loop.
-REDIRECTS = 3
-
-# Any bytes may be a key.
-HOW = "utf-8", "surrogateescape"
-
-Command = Sequence[Any]
-
-
-def first_key(command: Command) -> str:
-    """Return the first key of a command, or of a script."""
-    key = command[3 if command[0] in ("EVALSHA", "EVAL") else 1]
-    return key.decode(*HOW) if isinstance(key, bytes) else str(key)
+# A slot that has moved takes one redirect, one that is moving another; more are a loop.
+MAX_REDIRECTS = 3
+# Before a command on several keys of a slot is sent again while these are moving.
+_PAUSES = Backoff(0.01, 0.05)
 
 
 def slot_of(command: Command) -> int:
-    """Return the slot of a command's first key; its other keys share it."""
+    """Return the slot of a command's first key, which its other keys share."""
     key = first_key(command)
     tag, closed, _ = key.partition("{")[2].partition("}")
-    return crc_hqx((tag if closed and tag else key).encode(*HOW), 0) % SLOTS
+    tagged = tag if closed and tag else key
+    return crc_hqx(tagged.encode("utf-8", "surrogateescape"), 0) % SLOTS
 
 
-class Slots:
-    """Who serves what, as a node told it last; false until one did.
+class SlotTable:
+    """The node that serves each slot, as last learnt from a node; false until then.
 
-    `seed` is the node that is asked first, `remap` makes the addresses that nodes have
-    of one another into those that they have from here.
+    `seed` is the node that is asked first; `remap` turns the addresses that nodes give
+    into those under which they are reached from here.
     """
 
     def __init__(self, seed: Address, remap: Callable[[Address], Address]) -> None:
@@ -67,22 +59,22 @@ class Slots:
 
     @property
     def nodes(self) -> list[Address]:
-        """All that can be asked who serves what, the doubtful ones last."""
+        """All nodes that can be asked for the slots, those that failed last."""
         return list(dict.fromkeys([*self._known, self._seed]))
 
     def owner(self, command: Command) -> Address:
         """Return the node that serves the keys of a command."""
         return self._owners[slot_of(command)]
 
-    def learn(self, told: Sequence[Sequence[Any]], by: Address) -> None:
-        """Take over what the node at `by` answers to CLUSTER SLOTS."""
-        if not told:
-            raise not_in_a_cluster(by)
-        # If nobody serves a slot, that one says so.
+    def learn(self, reply: Sequence[Sequence[Any]], by: Address) -> None:
+        """Take over the reply of the node at `by` to CLUSTER SLOTS."""
+        if not reply:
+            raise ResponseError(f"CLUSTERDOWN {by[0]}:{by[1]} is in no cluster")
+        # A slot that nobody serves is asked of `by`, which replies with that error.
         owners = [by] * SLOTS
         primaries: dict[Address, None] = {}
         known = {by: None}
-        for first, last, *nodes in told:
+        for first, last, *nodes in reply:
             addresses = [self._address(node[0], node[1], by) for node in nodes]
             owners[first : last + 1] = addresses[:1] * (last + 1 - first)
             primaries[addresses[0]] = None
@@ -90,112 +82,148 @@ class Slots:
         self.primaries, self._known = list(primaries), list(known)
         self._owners = owners
 
-    def follow(self, redirect: Redirect, by: Address) -> Address:
-        """Return where the node at `by` sends a command; remember it if for good."""
-        there = self._address(redirect.host, redirect.port, by)
-        if not redirect.asking:
-            self._owners[redirect.slot] = there
-        return there
+    def follow(self, redirect: AskError, by: Address) -> Address:
+        """Return the node that `by` redirects to; remember it if the slot has moved."""
+        target = self._address(redirect.host, redirect.port, by)
+        if isinstance(redirect, MovedError):
+            self._owners[redirect.slot_id] = target
+        return target
 
-    def doubt(self, node: Address) -> None:
-        """Let a node that does not answer be the last that is asked."""
+    def demote(self, node: Address) -> None:
+        """Ask a node that did not reply after all others."""
         self._known = [*(each for each in self._known if each != node), node]
 
     def _address(self, host: bytes | str | None, port: int, by: Address) -> Address:
         name = host.decode() if isinstance(host, bytes) else host
-        # One that does not know its name is where it was asked.
+        # A node that does not know its own name is at the address just asked.
         return self._remap((name, port)) if name else (by[0], port)
 
 
-class LoopCluster:
-    """Sends what the coroutines of one event loop ask for to the nodes that serve it.
+class Route:
+    """The next step for a command whose node did not serve it.
 
-    `make` returns a node's `LoopClient`, which closes when the loop ends.
+    `node` is where to send it, after `pause` seconds, with ASKING before it if
+    `is_asking`; if `has_moved`, the slots should be read again.
     """
 
-    def __init__(self, slots: Slots, make: Callable[[Address], Any]) -> None:
-        self._slots = slots
-        self._make = make
-        self._nodes: dict[Address, Any] = {}
-        self._looking: asyncio.Task[None] | None = None
+    def __init__(self, node: Address, deadline: float) -> None:
+        self.node = node
+        self.pause = 0.0
+        self.is_asking = False
+        self.has_moved = False
+        self._deadline = deadline
+        self._redirects = 0
+        self._pauses = 0
 
-    def _at(self, address: Address) -> Any:
+    def leads_on(self, reply: Any, slots: SlotTable) -> bool:
+        """Take a reply; tell whether to send the command once more."""
+        self.pause, self.has_moved = 0.0, False
+        if isinstance(reply, AskError):
+            if self._redirects == MAX_REDIRECTS:
+                return False
+            self._redirects += 1
+            self.has_moved = isinstance(reply, MovedError)
+            self.is_asking = not self.has_moved
+            self.node = slots.follow(reply, self.node)
+            return True
+        if isinstance(reply, ResponseError) and error_code(reply) == "TRYAGAIN":
+            # It has not run: some of its keys are here and some at another node.
+            self.pause = _PAUSES.delay(self._pauses)
+            self._pauses += 1
+            return time.monotonic() + self.pause < self._deadline
+        return False
+
+
+class LoopCluster:
+    """Sends the commands of one event loop's coroutines to the nodes that serve them.
+
+    `connect` returns the connection to a node, which closes when the loop ends.
+    """
+
+    def __init__(
+        self,
+        slots: SlotTable,
+        connect: Callable[[Address], LoopConnection],
+        seconds: float = REPLY_SECONDS,
+    ) -> None:
+        self._slots = slots
+        self._connect = connect
+        self._seconds = seconds
+        self._nodes: dict[Address, LoopConnection] = {}
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def _node(self, address: Address) -> LoopConnection:
         node = self._nodes.get(address)
         if node is None:
-            node = self._nodes[address] = self._make(address)
+            node = self._nodes[address] = self._connect(address)
         return node
 
     async def send(self, *command: Any) -> Any:
-        """Return the answer; errors are those of redis-py and TimeoutError."""
-        deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
+        """Return the reply; raises errors of redis-py and TimeoutError."""
+        deadline = asyncio.get_running_loop().time() + self._seconds
         if not self._slots:
             async with asyncio.timeout_at(deadline):
-                await asyncio.shield(self._look())
+                await asyncio.shield(self._refresh())
         address = self._slots.owner(command)
         try:
-            return await self._at(address).send(*command)
-        except LOST:
-            self._doubt(address)
+            return await self._node(address).send(*command)
+        except NO_REPLY:
+            self._demote(address)
             raise
-        except REFUSALS as error:
-            redirect = redirect_of(error)
-            if redirect is None:
+        except ResponseError as error:
+            route = Route(address, time.monotonic() + self._seconds)
+            if not route.leads_on(error, self._slots):
                 raise
         async with asyncio.timeout_at(deadline):
-            return await self._sent_on(redirect, address, command)
+            return await self._send_on(route, command)
 
-    async def _sent_on(
-        self, redirect: Redirect, address: Address, command: Command
-    ) -> Any:
-        left = REDIRECTS
+    async def _send_on(self, route: Route, command: Command) -> Any:
         while True:
-            left -= 1
-            if not redirect.asking:
-                self._look()
-            address = self._slots.follow(redirect, address)
-            node = self._at(address)
-            # One behind the other, in one write.
-            asked = [node.send("ASKING")] if redirect.asking else []
+            if route.has_moved:
+                self._refresh()
+            if route.pause:
+                await asyncio.sleep(route.pause)
+            node = self._node(route.node)
+            # In one write, so that nothing comes between.
+            asking = [node.send("ASKING")] if route.is_asking else []
             try:
-                return (await asyncio.gather(*asked, node.send(*command)))[-1]
-            except LOST:
-                self._doubt(address)
+                return (await asyncio.gather(*asking, node.send(*command)))[-1]
+            except NO_REPLY:
+                self._demote(route.node)
                 raise
-            except REFUSALS as error:
-                following = redirect_of(error)
-                if following is None or not left:
+            except ResponseError as error:
+                if not route.leads_on(error, self._slots):
                     raise
-                redirect = following
 
-    def _doubt(self, node: Address) -> None:
-        self._slots.doubt(node)
-        self._look()
+    def _demote(self, node: Address) -> None:
+        self._slots.demote(node)
+        self._refresh()
 
-    def _look(self) -> asyncio.Task[None]:
-        """Find out who serves what; nobody needs to wait for it."""
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._ask())
-            self._looking.add_done_callback(self._looked)
-        return self._looking
+    def _refresh(self) -> asyncio.Task[None]:
+        """Read the slots again, in a task that nobody needs to wait for."""
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._learn())
+            self._refreshing.add_done_callback(self._refreshed)
+        return self._refreshing
 
-    def _looked(self, task: asyncio.Task[None]) -> None:
-        self._looking = None
-        # Those who wait for it are told, and others need not be.
+    def _refreshed(self, task: asyncio.Task[None]) -> None:
+        self._refreshing = None
+        # Taken, so that asyncio does not log an error that nobody waited for.
         if not task.cancelled():
             task.exception()
 
-    async def _ask(self) -> None:
-        """Ask all nodes at once; the first that tells is believed."""
+    async def _learn(self) -> None:
+        """Ask all nodes for the slots at once, and believe the first that replies."""
         asking = [
-            asyncio.create_task(self._told_by(node)) for node in self._slots.nodes
+            asyncio.create_task(self._slots_by(node)) for node in self._slots.nodes
         ]
         left = len(asking)
         try:
-            for told in asyncio.as_completed(asking):
+            for reply in asyncio.as_completed(asking):
                 left -= 1
                 try:
-                    self._slots.learn(*await told)
-                except (*LOST, *REFUSALS):
+                    self._slots.learn(*await reply)
+                except (*NO_REPLY, ResponseError):
                     if not left:
                         raise
                 else:
@@ -205,114 +233,121 @@ class LoopCluster:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _told_by(self, node: Address) -> tuple[Sequence[Any], Address]:
-        return await self._at(node).send("CLUSTER", "SLOTS"), node
+    async def _slots_by(self, node: Address) -> tuple[Sequence[Any], Address]:
+        return await self._node(node).send("CLUSTER", "SLOTS"), node
 
-    async def nodes(self) -> list[Any]:
-        """Return the clients of all primaries."""
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await asyncio.shield(self._look())
-        return [self._at(address) for address in self._slots.primaries]
+    async def primaries(self) -> list[LoopConnection]:
+        """Return the connections to all primaries."""
+        async with asyncio.timeout(self._seconds):
+            await asyncio.shield(self._refresh())
+        return [self._node(address) for address in self._slots.primaries]
 
     async def close(self) -> None:
         """Close all connections; they open again when they are needed."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         for node in self._nodes.values():
             await node.close()
 
-    def abandon(self) -> None:
-        """End the connections of a loop that was closed."""
+    def shut_down(self) -> None:
+        """Close the connections of a loop that is closed."""
         for node in self._nodes.values():
-            node.abandon()
+            node.shut_down()
 
 
-class Cluster:
-    """Sends what synchronous callers ask for to the nodes that serve it.
+class SyncCluster:
+    """Sends the commands of a process's threads to the nodes that serve them.
 
-    Safe in threads and across a fork, as the `SyncPool` of a node is, which `make`
-    returns.
+    Safe in threads and across a fork, as the pool of a node is that `connect` returns.
     """
 
-    def __init__(self, slots: Slots, make: Callable[[Address], SyncPool]) -> None:
+    def __init__(
+        self,
+        slots: SlotTable,
+        connect: Callable[[Address], SyncPool],
+        seconds: float = REPLY_SECONDS,
+    ) -> None:
         self._slots = slots
-        self._make = make
+        self._connect = connect
+        self._seconds = seconds
         self._nodes: dict[Address, SyncPool] = {}
-        self._looking: threading.Thread | None = None
+        self._refreshing: threading.Thread | None = None
 
-    def _at(self, address: Address) -> SyncPool:
+    def _node(self, address: Address) -> SyncPool:
         node = self._nodes.get(address)
         if node is None:
-            node = self._nodes.setdefault(address, self._make(address))
+            node = self._nodes.setdefault(address, self._connect(address))
         return node
 
     def send(self, *command: Any) -> Any:
-        """Return the answer to one command; raises the errors of redis-py."""
-        (answer,) = self.send_all([command])
-        return or_raise(answer)
+        """Return the reply to one command; raises the errors of redis-py."""
+        reply = self.send_all([command])[0]
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
 
     def send_all(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the answers to commands, one write to each node; errors included."""
+        """Return the replies to commands, errors included; one write to each node."""
         if not self._slots:
-            self._ask()
+            self._learn()
         parts: dict[Address, list[int]] = {}
         for number, command in enumerate(commands):
             parts.setdefault(self._slots.owner(command), []).append(number)
-        answers: list[Any] = [None] * len(commands)
+        replies: list[Any] = [None] * len(commands)
         for address, numbers in parts.items():
-            told = self._told(address, [commands[number] for number in numbers])
-            for number, answer in zip(numbers, told, strict=True):
-                answers[number] = self._final(answer, address, commands[number])
-        return answers
+            some = self._exchange(address, [commands[number] for number in numbers])
+            for number, reply in zip(numbers, some, strict=True):
+                replies[number] = self._send_on(reply, address, commands[number])
+        return replies
 
-    def _told(self, address: Address, commands: Sequence[Command]) -> list[Any]:
+    def _send_on(self, reply: Any, address: Address, command: Command) -> Any:
+        """Return the final reply to a command, after redirects and pauses."""
+        if not isinstance(reply, ResponseError):
+            return reply
+        route = Route(address, time.monotonic() + self._seconds)
+        while route.leads_on(reply, self._slots):
+            if route.has_moved:
+                self._refresh()
+            time.sleep(route.pause)
+            asking: list[Command] = [("ASKING",)] if route.is_asking else []
+            reply = self._exchange(route.node, [*asking, command])[-1]
+        return reply
+
+    def _exchange(self, address: Address, commands: Sequence[Command]) -> list[Any]:
         try:
-            return self._at(address).send_all(commands)
-        except LOST:
-            self._slots.doubt(address)
-            self._look()
+            return self._node(address).send_all(commands)
+        except NO_REPLY:
+            self._slots.demote(address)
+            self._refresh()
             raise
 
-    def _final(self, answer: Any, address: Address, command: Command) -> Any:
-        """Return what is answered in the end, where a node sends a command on."""
-        for _ in range(REDIRECTS):
-            redirect = redirect_of(answer)
-            if redirect is None:
-                break
-            if not redirect.asking:
-                self._look()
-            address = self._slots.follow(redirect, address)
-            asking = [("ASKING",)] if redirect.asking else []
-            answer = self._told(address, [*asking, command])[-1]
-        return answer
-
-    def _look(self) -> None:
-        """Find out who serves what; nobody waits for it, as nodes may be silent."""
-        if self._looking is None or not self._looking.is_alive():
-            self._looking = threading.Thread(target=self._look_on, daemon=True)
-            # Not while the interpreter ends.
+    def _refresh(self) -> None:
+        """Read the slots again, in a thread: silent nodes delay nobody else."""
+        if self._refreshing is None or not self._refreshing.is_alive():
+            self._refreshing = threading.Thread(target=self._try_learn, daemon=True)
+            # No thread starts while the interpreter ends.
             with suppress(RuntimeError):
-                self._looking.start()
+                self._refreshing.start()
 
-    def _look_on(self) -> None:
-        with suppress(*LOST, *REFUSALS):
-            self._ask()
+    def _try_learn(self) -> None:
+        with suppress(*NO_REPLY, ResponseError):
+            self._learn()
 
-    def _ask(self) -> None:
-        """Ask one node after the other, as long as an answer may take."""
+    def _learn(self) -> None:
+        """Ask one node after the other for the slots, as long as a reply may take."""
         started = time.monotonic()
         nodes = self._slots.nodes
         for node in nodes:
             try:
-                self._slots.learn(self._at(node).send("CLUSTER", "SLOTS"), node)
-            except (*LOST, *REFUSALS):
-                is_late = time.monotonic() - started >= ANSWER_SECONDS
+                self._slots.learn(self._node(node).send("CLUSTER", "SLOTS"), node)
+            except (*NO_REPLY, ResponseError):
+                is_late = time.monotonic() - started >= self._seconds
                 if is_late or node == nodes[-1]:
                     raise
             else:
                 return
 
-    def nodes(self) -> list[SyncPool]:
-        """Return what sends to each of the primaries."""
-        self._ask()
-        return [self._at(address) for address in self._slots.primaries]
+    def primaries(self) -> list[SyncPool]:
+        """Return the pools of all primaries."""
+        self._learn()
+        return [self._node(address) for address in self._slots.primaries]

@@ -1,24 +1,61 @@
-"""What a Redis or Valkey server's refusals and silence mean, and what to change."""
+"""Errors of Redis and Valkey servers, translated for callers with a way out."""
 
 from __future__ import annotations
 
-from ...exceptions import StateCorrupt, StoreUnavailable
-from .location import ANSWER_SECONDS
+import re
+
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+
+# The errors of redis-py and of the network for a server that did not answer.
+NO_REPLY = (RedisConnectionError, RedisTimeoutError, OSError)
+
+# An error's code is the first word of the reply, which redis-py turns into a class.
+_CODES: dict[type[Exception], str] = {
+    OutOfMemoryError: "OOM",
+    NoPermissionError: "NOPERM",
+    AuthenticationError: "NOAUTH",
+    ReadOnlyError: "READONLY",
+    MasterDownError: "MASTERDOWN",
+    ClusterDownError: "CLUSTERDOWN",
+    BusyLoadingError: "LOADING",
+    TryAgainError: "TRYAGAIN",
+    MovedError: "MOVED",
+    AskError: "ASK",
+}
+
+# Redis 6 puts this before the code of an error inside a script.
+_IN_SCRIPT = re.compile(r"^(?:ERR )?Error running script.*?: -([A-Z]+) ")
 
 _CREDENTIALS = (
     "Give the right username and password in the URL of CACHES, or in "
     "SESSIONSTORES['REDIS']."
 )
 _FAILOVER = (
-    "It passes once the failover or the start is through. If it stays, give the "
+    "It passes when the failover or the start is over. If it stays, give the "
     "primary's address, or its sentinels or the cluster in SESSIONSTORES['REDIS']."
 )
 _SLOTS = "It passes while slots move; if it stays, see CLUSTER INFO of its nodes."
-_UNKNOWN = "Look whether it is a Redis or Valkey of version 6.2 or later; see its log."
-_DOUBT = "What was being written may or may not be in; read before you try again."
+_UNKNOWN = "Check that it is a Redis or Valkey of version 6.2 or later; see its log."
+_OUTCOME = "What was being written may or may not be in; read before you try again."
 
-# By the first word of what a server answers while it cannot do what it was asked.
-WAYS_OUT = {
+# By the code of a reply that says that the server cannot do what it was asked.
+_WAYS_OUT = {
     "OOM": (
         "Its memory is full: raise maxmemory, end sessions that are over, or give "
         "sessions a server of their own."
@@ -37,39 +74,57 @@ WAYS_OUT = {
     "TRYAGAIN": _SLOTS,
     "MOVED": _SLOTS,
     "ASK": _SLOTS,
-    "MISCONF": "It cannot write to its disk: see its log; mostly the disk is full.",
-    "BUSY": "A script of another user's keeps it: see its log, or SCRIPT KILL.",
+    "MISCONF": "It cannot write to its disk: see its log; usually the disk is full.",
+    "BUSY": "A script of another user's is blocking it: see its log, or SCRIPT KILL.",
 }
 
 
-def refused(server: str, word: str, said: str) -> StoreUnavailable:
-    """Return the error for an answer of the server's that it cannot."""
-    if not said.startswith(word):
-        said = f"{word} {said}"
-    way_out = WAYS_OUT.get(word, _UNKNOWN)
-    return StoreUnavailable(f"{server} refused ({said.rstrip('.')}). {way_out}")
+def error_code(error: Exception) -> str:
+    """Return the first word of the reply that an error stands for, such as OOM."""
+    if code := _CODES.get(type(error)):
+        return code
+    text = str(error)
+    inner = _IN_SCRIPT.search(text)
+    return inner[1] if inner else text.split(" ", 1)[0]
 
 
-def silent(server: str) -> StoreUnavailable:
-    """Return the error for an answer that did not come in time."""
-    return StoreUnavailable(
-        f"{server} did not answer within {ANSWER_SECONDS:g} s. {_DOUBT}"
-    )
+def is_demoted(error: Exception) -> bool:
+    """Tell whether the reply says that the server is no longer the primary."""
+    return error_code(error) == "READONLY"
 
 
-def lost(server: str, reason: str) -> StoreUnavailable:
-    """Return the error for a connection that cannot be had, or was lost."""
-    # What redis-py adds of each sentinel fills pages.
-    reason = reason.split(" : <", 1)[0]
-    return StoreUnavailable(
-        f"{server} cannot be reached ({reason.rstrip('.')}). {_DOUBT}"
-    )
+def translated(
+    error: Exception, server: str, key: str, seconds: float
+) -> SessionStoresError:
+    """Return the error to raise for one of redis-py's or of the network.
+
+    `server` is its name for people, `key` the first that the command named, and
+    `seconds` the time within which a reply was expected.
+    """
+    code = error_code(error)
+    if code == "WRONGTYPE":
+        return _wrong_type(server, key)
+    if code in _WAYS_OUT or isinstance(error, ResponseError):
+        return _refused(server, code, str(error))
+    if isinstance(error, RedisTimeoutError | TimeoutError):
+        return StoreUnavailable(
+            f"{server} did not answer within {seconds:g} s. {_OUTCOME}"
+        )
+    # redis-py appends a description of each sentinel, which fills pages.
+    reason = str(error).split(" : <", 1)[0].rstrip(".")
+    return StoreUnavailable(f"{server} cannot be reached ({reason}). {_OUTCOME}")
 
 
-def wrong_type(server: str, key: str) -> StateCorrupt:
-    """Return the error for what somebody else has put in the place of a key of ours."""
+def _refused(server: str, code: str, reply: str) -> StoreUnavailable:
+    if not reply.startswith(code):
+        reply = f"{code} {reply}"
+    way_out = _WAYS_OUT.get(code, _UNKNOWN)
+    return StoreUnavailable(f"{server} refused ({reply.rstrip('.')}). {way_out}")
+
+
+def _wrong_type(server: str, key: str) -> StateCorrupt:
     return StateCorrupt(
-        f"{server} holds at {key}, or at another key of that session, what is not of "
-        "sessionstores. Delete it, and give whatever wrote it other keys, or "
+        f"{server} holds at {key}, or at another key of that session, a value that is "
+        "not of sessionstores. Delete it, and give whatever wrote it other keys, or "
         "SESSIONSTORES another KEY_PREFIX."
     )

@@ -1,4 +1,4 @@
-"""Who is connected, who follows what, and which tokens count, on Redis or Valkey."""
+"""Leases of connections, followers of records, and revoked tokens."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from ...exceptions import StoreUnavailable
 from ...keys import StoreKey
 from ..types import Lease, Standing
 from .registry import RedisRegistry
+from .scripts import ScriptRunner
 from .serializers import (
     by_session,
-    followers_in,
+    corrupt_revocations,
     in_chunks,
-    lease_of,
-    lost_revocations,
-    parts_of,
+    pack_lease,
+    unpack_followers,
+    unpack_lease,
 )
 
-# So many at a time, that no script holds the server up for long.
-LEASED_AT_ONCE = 100
-REAPED_AT_ONCE = 500
+# The most that one script works on, so that none blocks the server for long.
+LEASE_BATCH = 100
+REAP_BATCH = 500
 
 
-class RedisConnections(RedisRegistry):
-    """What tabs and tokens need."""
+class RedisLeases:
+    """The part of the contract for tabs and their tokens; see `Backend`."""
 
-    # Connections
+    def __init__(self, scripts: ScriptRunner, registry: RedisRegistry) -> None:
+        self._scripts = scripts
+        self._registry = registry
 
     async def lease(self, leases: Sequence[Lease]) -> list[StoreKey]:
         """See `Backend.lease`."""
@@ -38,88 +41,90 @@ class RedisConnections(RedisRegistry):
             sessions.setdefault(lease.key.session, []).append(lease)
         times = given.presence_lease, self._lifetime(), given.idle_timeout
         calls = [
-            (session, [*times, *(part for lease in some for part in parts_of(lease))])
+            (session, [*times, *(part for lease in some for part in pack_lease(lease))])
             for session, several in sessions.items()
-            for some in in_chunks(several, LEASED_AT_ONCE)
+            for some in in_chunks(several, LEASE_BATCH)
         ]
         joined = []
-        answers = await self._run_all("lease", calls)
-        for (session, _), (mend, *ids) in zip(calls, answers, strict=True):
+        replies = await self._scripts.run_all("lease", calls)
+        for (session, _), (repair, *ids) in zip(calls, replies, strict=True):
             joined += [StoreKey(session, id.decode()) for id in ids]
-            await self._mended(session, mend)
+            await self._registry.repair(session, repair)
         return joined
 
     def _lifetime(self) -> float:
         given = conf.get()
-        # So long there is somebody to reap them, if there will ever be.
+        # Past it nobody is left to reap them.
         return given.presence_lease + given.leave_grace + 2 * given.idle_timeout
 
     async def release(self, lease: Lease, *, grace: float = 0) -> bool:
-        """See `Backend.release`. Repeated, since its answer is remembered for it."""
+        """See `Backend.release`. Retried: the server remembers its reply for that."""
         session, id = lease.key
         times = max(grace, 0), self._lifetime()
         name, call = f"{id}/{lease.connection}", secrets.token_hex(8)
         arguments = id, name, lease.process, *times, call, *lease.follows
-        return bool(await self._run("release", session, *arguments))
+        return bool(await self._scripts.run("release", session, *arguments))
 
     async def reap(self, codes: Sequence[str]) -> list[StoreKey]:
         """See `Backend.reap`."""
         left: list[StoreKey] = []
         some = list(dict.fromkeys(codes))
         while some:
-            calls = [(code, (REAPED_AT_ONCE,)) for code in some]
+            calls = [(code, (REAP_BATCH,)) for code in some]
             try:
-                answers = await self._run_all("reap", calls, again=False)
+                replies = await self._scripts.run_all("reap", calls, retry=False)
             except StoreUnavailable:
-                # Who has been found to have left is not found again.
+                # Those reaped already are not returned by another call.
                 if left:
                     break
                 raise
-            for code, (_, *ids) in zip(some, answers, strict=True):
+            for code, (_, *ids) in zip(some, replies, strict=True):
                 left += [StoreKey(code, id.decode()) for id in ids]
             some = [
-                code for code, (more, *_) in zip(some, answers, strict=True) if more
+                code for code, (more, *_) in zip(some, replies, strict=True) if more
             ]
         return left
 
     async def connections(self, key: StoreKey) -> list[Lease]:
         """See `Backend.connections`."""
-        listed = await self._run("connections", key.session, key.participant)
-        return leases_in(key.session, listed)
+        listed = await self._scripts.run("connections", key.session, key.participant)
+        return _leases_in(key.session, listed)
 
     async def connections_of(self, codes: Sequence[str]) -> dict[str, list[Lease]]:
         """See `Backend.connections_of`. One round trip."""
         some = list(dict.fromkeys(codes))
-        answers = await self._run_all("connections", [(code, "*") for code in some])
+        calls = [(code, "*") for code in some]
+        replies = await self._scripts.run_all("connections", calls)
         return {
-            code: leases_in(code, listed)
-            for code, listed in zip(some, answers, strict=True)
+            code: _leases_in(code, listed)
+            for code, listed in zip(some, replies, strict=True)
         }
 
     async def followers(self, key: StoreKey) -> frozenset[str]:
         """See `Backend.followers`."""
-        moment, *lines = await self._run("followers", key.session, key.participant)
-        return followers_in(key, moment, lines)
+        session, id = key
+        time, *lines = await self._scripts.run("followers", session, id)
+        return unpack_followers(key, time, lines)
 
     # Tokens
 
     async def revoke(self, key: StoreKey) -> frozenset[str]:
         """See `Backend.revoke`."""
         age = conf.get().token_max_age
-        followers = await self._run("revoke", key.session, key.participant, age)
-        if followers == b"corrupt":
-            raise lost_revocations(key.session)
-        moment, *lines = followers
-        return followers_in(key, moment, lines)
+        reply = await self._scripts.run("revoke", key.session, key.participant, age)
+        if reply == b"corrupt":
+            raise corrupt_revocations(key.session)
+        time, *lines = reply
+        return unpack_followers(key, time, lines)
 
     async def standings(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Standing]:
         """See `Backend.standings`."""
         standings = {}
         calls = by_session(keys)
-        answers = await self._run_all("standings", calls)
-        for (session, ids), (has_ended, times) in zip(calls, answers, strict=True):
+        replies = await self._scripts.run_all("standings", calls)
+        for (session, ids), (has_ended, times) in zip(calls, replies, strict=True):
             if times == b"corrupt":
-                raise lost_revocations(session)
+                raise corrupt_revocations(session)
             everyone, *own = times
             for id, at in zip(ids, own, strict=True):
                 revoked = [float(one) for one in (everyone, at) if one is not None]
@@ -129,10 +134,10 @@ class RedisConnections(RedisRegistry):
         return standings
 
 
-def leases_in(session: str, listed: Sequence[Any]) -> list[Lease]:
-    """Return the connections that a script listed: name, details, whether leaving."""
-    flat = iter(listed)
+def _leases_in(session: str, reply: Sequence[Any]) -> list[Lease]:
+    """Return the leases in a flat reply: name, details, whether leaving."""
+    flat = iter(reply)
     return [
-        lease_of(session, name, details, leaving)
+        unpack_lease(session, name, details, leaving)
         for name, details, leaving in zip(flat, flat, flat, strict=True)
     ]

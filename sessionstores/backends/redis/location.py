@@ -1,4 +1,4 @@
-"""Where the Redis or Valkey server of a cache alias is, read from settings."""
+"""Location of a cache alias's Redis or Valkey server, read from settings."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ... import conf
 
-# A command has this long for its answer.
-ANSWER_SECONDS = 1.0
+# A reply is waited for this long.
+REPLY_SECONDS = 1.0
 
 PORT = 6379
 
-# Arguments of redis-py's client of a cluster which a node's has no use for.
-_OF_CLUSTERS = frozenset(
+# Arguments of redis-py's RedisCluster that the client of one node does not take.
+_CLUSTER_OPTIONS = frozenset(
     {
         *("host", "port", "startup_nodes", "address_remap", "dynamic_startup_nodes"),
         *("require_full_coverage", "reinitialize_steps", "read_from_replicas"),
@@ -39,10 +39,11 @@ _WAY_OUT = (
 
 
 class Location(NamedTuple):
-    """An address of one of three kinds, and the client's arguments beside ours.
+    """An address of one of three kinds, with the site's arguments for redis-py.
 
-    `url` is one server's; or that of any node of a `cluster`; with `sentinels`, pairs
-    of host and port, `service` is the name that they know the primary by.
+    Either the `url` of one server; or that of any node of a `cluster`; or pairs of
+    host and port of `sentinels`, with the name of the `service` that they watch. A
+    call fails when no reply has come within `reply_seconds`.
     """
 
     url: str = ""
@@ -51,23 +52,24 @@ class Location(NamedTuple):
     service: str = ""
     sentinel_options: Mapping[str, Any] = {}
     options: Mapping[str, Any] = {}
+    reply_seconds: float = REPLY_SECONDS
 
 
-def name_of(place: Location) -> str:
-    """Return how errors call the server, or servers; without credentials."""
-    if place.sentinels:
-        addresses = ", ".join(f"{host}:{port}" for host, port in place.sentinels)
-        return f"The primary {place.service!r} of the sentinels at {addresses}"
-    if place.cluster:
-        return "The cluster at {}:{}".format(*seed_of(place))
-    if place.url.startswith("unix:"):
-        return f"The server at {urlsplit(place.url).path}"
-    return "The server at {}:{}".format(*_address_in(place.url))
+def name_of(location: Location) -> str:
+    """Return the name of the server, or servers, in errors; without credentials."""
+    if location.sentinels:
+        addresses = ", ".join(f"{host}:{port}" for host, port in location.sentinels)
+        return f"The primary {location.service!r} of the sentinels at {addresses}"
+    if location.cluster:
+        return "The cluster at {}:{}".format(*seed_of(location))
+    if location.url.startswith("unix:"):
+        return f"The server at {urlsplit(location.url).path}"
+    return "The server at {}:{}".format(*_address_in(location.url))
 
 
-def seed_of(place: Location) -> Address:
-    """Return the address of the node of a cluster that is given."""
-    return _address_in(place.cluster)
+def seed_of(location: Location) -> Address:
+    """Return the address of the cluster's node that the settings name."""
+    return _address_in(location.cluster)
 
 
 def _address_in(url: str) -> Address:
@@ -75,21 +77,23 @@ def _address_in(url: str) -> Address:
     return parts.hostname or "localhost", parts.port or PORT
 
 
-def node_of(place: Location, address: Address) -> Location:
-    """Return where one node of a cluster is, with all else that is said of them."""
+def node_of(location: Location, address: Address) -> Location:
+    """Return the location of one node of a cluster, with the cluster's options."""
     host, port = address
-    parts = urlsplit(place.cluster)
+    parts = urlsplit(location.cluster)
     credentials, at, _ = parts.netloc.rpartition("@")
     named = f"[{host}]" if ":" in host else host
     url = parts._replace(netloc=f"{credentials}{at}{named}:{port}", path="").geturl()
-    kept = {name: v for name, v in place.options.items() if name not in _OF_CLUSTERS}
-    return Location(url, options=kept)
+    kept = {
+        name: v for name, v in location.options.items() if name not in _CLUSTER_OPTIONS
+    }
+    return Location(url, options=kept, reply_seconds=location.reply_seconds)
 
 
 def location_for(alias: str) -> Location:
-    """Return where the server of `CACHES[alias]` is, or where `REDIS` says.
+    """Return the location that `REDIS` gives, or else that of `CACHES[alias]`.
 
-    Raises `ImproperlyConfigured` for what cannot be told from there.
+    Raises `ImproperlyConfigured` if the settings do not say where the server is.
     """
     given = dict(conf.get().redis or {})
     addresses = sorted({"url", "cluster", "sentinels"} & given.keys())
@@ -110,13 +114,13 @@ def _explicit(given: dict[str, Any]) -> Location:
     for name, address in (("url", url), ("cluster", cluster)):
         if address and not _is_url(address):
             raise ImproperlyConfigured(
-                f"SESSIONSTORES['REDIS'][{name!r}] is {address!r}, which is no URL "
+                f"SESSIONSTORES['REDIS'][{name!r}] is {address!r}, which is not a URL "
                 "like 'redis://host:6379/0', 'rediss://…' or 'unix:///path'."
             )
     if bool(sentinels) != bool(service):
         raise ImproperlyConfigured(
             "SESSIONSTORES['REDIS'] needs both 'sentinels' and 'service', the name "
-            "that they know the primary by."
+            "by which they know the primary."
         )
     pairs = tuple((host, int(port)) for host, port in sentinels)
     return Location(url, cluster, pairs, service, sentinel_options, given)
@@ -132,8 +136,8 @@ def _derived(alias: str) -> Location:
     for custom in ("pool_class", "parser_class"):
         if options.pop(custom, None) is not None:
             raise ImproperlyConfigured(
-                f"CACHES[{alias!r}] has a {custom} of its own, so its server cannot "
-                f"be told from there. {_WAY_OUT}"
+                f"CACHES[{alias!r}] has a {custom} of its own, so the address of its "
+                f"server cannot be read from there. {_WAY_OUT}"
             )
     options.pop("serializer", None)
     return Location(_first_url(alias, cache), options=options)
@@ -145,8 +149,8 @@ def _of_django_redis(
     for custom in ("CONNECTION_FACTORY", "CONNECTION_POOL_CLASS"):
         if options.get(custom, getattr(settings, f"DJANGO_REDIS_{custom}", None)):
             raise ImproperlyConfigured(
-                f"CACHES[{alias!r}] has a {custom} of its own, so its server cannot "
-                f"be told from there. {_WAY_OUT}"
+                f"CACHES[{alias!r}] has a {custom} of its own, so the address of its "
+                f"server cannot be read from there. {_WAY_OUT}"
             )
     arguments = {
         **options.get("CONNECTION_POOL_KWARGS", {}),
@@ -178,7 +182,7 @@ def _first_url(alias: str, cache: Mapping[str, Any]) -> str:
     url = str(locations[0]).strip() if locations else ""
     if not _is_url(url):
         raise ImproperlyConfigured(
-            f"CACHES[{alias!r}]['LOCATION'] is {url!r}, which is no URL like "
+            f"CACHES[{alias!r}]['LOCATION'] is {url!r}, which is not a URL like "
             "'redis://host:6379/0', 'rediss://…' or 'unix:///path'."
         )
     return url

@@ -1,8 +1,8 @@
-"""The registry of sessions, which stands in another slot than they do.
+"""Registry of sessions: a sorted set in its own hash slot.
 
-A sorted set: each session by a time before which nothing in it is due, a lower bound of
-the last use of the longest unused participant, or of its own. Where nothing can be due
-before the end of its keep, that end stands there, negated; and 0 asks for a look.
+Score: a time before which nothing in the session can expire, which is the last use of
+its longest unused participant, or of the session, or earlier. Negative: nothing can
+expire before the end of the session's keep, which is the score negated. 0: look again.
 """
 
 from __future__ import annotations
@@ -14,101 +14,105 @@ from ... import conf
 from ...exceptions import StoreUnavailable
 from ...state.revisions import Rev
 from ..errors import MAX_ATTEMPTS, contended, too_many_sessions
-from .serializers import packed
-from .server import RedisServer
+from .scripts import ScriptRunner
+from .serializers import index_key, pack_rev, registry_key, session_key
 
 # Codes that one command returns, so that it is a matter of milliseconds.
 WINDOW = 20_000
 
 
-class RedisRegistry(RedisServer):
-    """Whoever founds or removes a session looks after the registry last (`_settle`)."""
+class RedisRegistry:
+    """The registry of sessions; whoever creates or removes a session settles it last.
 
-    async def now(self) -> float:
-        """See `Backend.now`."""
-        return float(await self._call("now", (self._registry(),), ()))
+    Methods that have the name of a method of `Backend` fulfil its contract.
+    """
 
-    async def _register(self, session: str) -> None:
+    def __init__(self, scripts: ScriptRunner) -> None:
+        self._scripts = scripts
+
+    async def register(self, session: str) -> None:
         """Enter the session; raise `LimitReached` if that makes too many."""
-        limit = conf.get().max_sessions
-        if not await self._call("register", (self._registry(),), (session, limit)):
+        arguments = session, conf.get().max_sessions
+        if not await self._scripts.call("register", (registry_key(),), arguments):
             raise too_many_sessions(session)
 
-    async def _settle(self, session: str) -> bool:
-        """Make the registry agree with what is there; tell if the session stood in it.
+    async def settle(self, session: str) -> bool:
+        """Enter or remove the session, as it exists or not; tell if it was entered.
 
-        The last of several that cross sees what all of them did. A session in use is
-        due for a look, if it only waited for the end of its keep.
+        The last of several callers at once sees what all of them did. A session that
+        waits for the end of its keep is looked at again, since it is in use.
         """
         was_listed = None
+        registry = registry_key()
         for _ in range(MAX_ATTEMPTS):
-            there, listed = await self._send_all(
+            exists, score = await self._scripts.send_all(
                 [
-                    ("EXISTS", self._session(session)),
-                    ("ZSCORE", self._registry(), session),
+                    ("EXISTS", session_key(session)),
+                    ("ZSCORE", registry, session),
                 ]
             )
+            is_listed = score is not None
             if was_listed is None:
-                was_listed = listed is not None
-            waits = listed is not None and float(listed) < 0
-            if bool(there) == (listed is not None) and not waits:
+                was_listed = is_listed
+            waits = is_listed and float(score) < 0
+            if bool(exists) == is_listed and not waits:
                 return was_listed
-            if there:
-                await self._send("ZADD", self._registry(), 0, session)
+            if exists:
+                await self._scripts.send("ZADD", registry, 0, session)
             else:
-                await self._send("ZREM", self._registry(), session)
+                await self._scripts.send("ZREM", registry, session)
         raise contended(session)
 
-    async def _mended(self, session: str, mend: int) -> None:
-        """Do what a script found to be done: 1: enter the session; 2: found it, too."""
-        if mend == 2:
-            rev, timeout = packed(Rev.first()), conf.get().idle_timeout
-            await self._run("found", session, rev, timeout, "", 0)
-        if mend:
-            await self._settle(session)
+    async def repair(self, session: str, what: int) -> None:
+        """Repair what a script found: 1: the entry is due; 2: so is the session."""
+        if what == 2:
+            rev, timeout = pack_rev(Rev.first()), conf.get().idle_timeout
+            await self._scripts.run("found", session, rev, timeout, "", 0)
+        if what:
+            await self.settle(session)
 
-    async def _move_on(self, session: str, bound: bytes) -> None:
-        """Let the session be until something in it is due; b"" leaves it as it is."""
-        if not bound:
+    async def postpone(self, session: str, score: bytes) -> None:
+        """Set the session's score, after a look at it; b"" leaves it as it is."""
+        if not score:
             return
         # What was removed is to be reported, whatever fails now.
         with suppress(StoreUnavailable):
-            await self._send("ZADD", self._registry(), "XX", bound, session)
-            # Who joins looks after it, unless it did so before this was written.
-            if bound.startswith(b"-") and await self._send(
-                "ZCARD", self._index(session)
+            await self._scripts.send("ZADD", registry_key(), "XX", score, session)
+            # A newcomer settles it, unless that was before this was written.
+            if score.startswith(b"-") and await self._scripts.send(
+                "ZCARD", index_key(session)
             ):
-                await self._look_soon(session)
+                await self.look_again(session)
 
-    async def _look_soon(self, session: str) -> None:
-        await self._send("ZADD", self._registry(), "XX", 0, session)
+    async def look_again(self, session: str) -> None:
+        """Let the next sweep look at the session."""
+        await self._scripts.send("ZADD", registry_key(), "XX", 0, session)
 
     async def sessions(self) -> list[str]:
-        """See `Backend.sessions`."""
-        codes = await self._send("ZRANGE", self._registry(), 0, -1)
+        """Return the codes of all sessions, sorted."""
+        codes = await self._scripts.send("ZRANGE", registry_key(), 0, -1)
         return sorted(code.decode() for code in codes)
 
     async def session_count(self) -> int:
-        """See `Backend.session_count`."""
-        return int(await self._send("ZCARD", self._registry()))
+        """Return the number of sessions."""
+        return int(await self._scripts.send("ZCARD", registry_key()))
 
     async def participant_count(self, code: str | None = None) -> int:
-        """See `Backend.participant_count`."""
+        """Return the number of participants, of all sessions if `code` is None."""
         codes = await self.sessions() if code is None else [code]
-        return sum(
-            await self._send_all([("ZCARD", self._index(code)) for code in codes])
-        )
+        commands = [("ZCARD", index_key(code)) for code in codes]
+        return sum(await self._scripts.send_all(commands))
 
     async def due_sessions(
         self, *, idle_for: float, limit: int, after: str = ""
     ) -> list[str]:
-        """See `Backend.due_sessions`. One command, however many sessions there are.
+        """Return the sessions to look at, with one command, however many there are.
 
-        Of more than `WINDOW` that are due, it tells those due longest; the others
-        follow, with no `after`, when these have been through.
+        If more than `WINDOW` are due, it returns those due longest; the others follow,
+        with no `after`, when these have been looked at.
         """
-        due: Sequence[bytes] = await self._call(
-            "due", (self._registry(),), (idle_for, WINDOW)
+        due: Sequence[bytes] = await self._scripts.call(
+            "due", (registry_key(),), (idle_for, WINDOW)
         )
         codes = sorted(code.decode() for code in due)
         return [code for code in codes if code > after][:limit]

@@ -1,4 +1,4 @@
-"""How commands and scripts reach a Redis or Valkey server, and what its errors mean."""
+"""Script runner: sends scripts and commands to the server and translates its errors."""
 
 from __future__ import annotations
 
@@ -11,202 +11,185 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoScriptError, RedisError
 
 from ... import conf
-from ...exceptions import StoreUnavailable
-from ...keys import StoreKey, cache_key, shared_key
-from ..base import Backend
-from .client import LoopClients, sender
-from .cluster import first_key
-from .errors import WAYS_OUT, lost, refused, silent, wrong_type
-from .location import location_for, name_of
-from .sync_pool import word_of
+from ...exceptions import SessionStoresError, StoreUnavailable
+from .client import connect_loops, connect_threads
+from .errors import translated
+from .location import Location, name_of
+from .serializers import first_key, session_key
+from .sync_pool import Command
 
 # A command is sent again only if it failed so soon that the second fits the deadline.
-SOON = 0.3
+RETRY_SECONDS = 0.3
 
-# Scripts that bring all that they need.
-ALONE = frozenset({"commit", "due", "read", "register", "swap"})
+# Scripts that run without `prelude.lua` before them.
+_STANDALONE = frozenset({"commit", "due", "read", "register", "swap"})
 
 
 class Script(NamedTuple):
-    """A script with the name by which the server knows it once it is loaded."""
+    """The text of a script, and the digest by which a server that has it knows it."""
 
     text: str
     sha: str
 
+    @classmethod
+    def of(cls, text: str) -> Script:
+        """Return the script with this text."""
+        return cls(text, sha1(text.encode()).hexdigest())  # noqa: S324 - Redis's name
+
 
 @cache
-def script(name: str) -> Script:
-    """Return one of the files in `lua/`, with what all of them share before it."""
+def load_script(name: str) -> Script:
+    """Return a script of `lua/`, with what the scripts share before it."""
     folder = Path(__file__).with_name("lua")
-    parts = [name] if name in ALONE else ["prelude", name]
-    return load_script(
-        "\n".join((folder / f"{part}.lua").read_text() for part in parts)
-    )
+    parts = [name] if name in _STANDALONE else ["prelude", name]
+    return Script.of("\n".join((folder / f"{part}.lua").read_text() for part in parts))
 
 
-def load_script(text: str) -> Script:
-    """Return the script of this text."""
-    return Script(text, sha1(text.encode()).hexdigest())  # noqa: S324 - Redis's name
+class ScriptRunner:
+    """Runs scripts and sends commands, each where its first key is served.
 
+    The blocking flavour sends from threads and never suspends; the other from
+    coroutines. All methods raise `StoreUnavailable` for a server that does not reply
+    or refuses, and `StateCorrupt` for a key of another type.
+    """
 
-class RedisCommands(Backend):
-    """Sends commands and scripts, each to the slot of its session."""
+    def __init__(self, location: Location, *, blocking: bool) -> None:
+        self.location = location
+        self._server = name_of(location)
+        self._threads = connect_threads(location) if blocking else None
+        self._loops = connect_loops(location)
 
-    def __init__(self, alias: str, *, blocking: bool) -> None:
-        super().__init__(blocking=blocking)
-        self._place = location_for(alias)
-        if blocking:
-            self._sender = sender(self._place)
-        else:
-            self._clients = LoopClients(self._place)
+    script = staticmethod(load_script)
 
-    async def _send(self, *command: Any, again: bool = True) -> Any:
-        """Send one command; once more if its answer is lost soon and it bears that.
-
-        Raises `StoreUnavailable`, and `StateCorrupt` for a key of another's type.
-        """
-        started = time.monotonic()
-        try:
-            return await self._once(command)
-        except StoreUnavailable:
-            if not again or time.monotonic() - started > SOON:
-                raise
-        return await self._once(command)
-
-    async def _once(self, command: tuple[Any, ...], node: Any = None) -> Any:
-        try:
-            if self.blocking:
-                return (node or self._sender).send(*command)
-            return await (node or self._clients.current()).send(*command)
-        except NoScriptError:
-            raise
-        except (RedisError, OSError) as error:
-            raise self._translated(error, command) from error
-
-    def _translated(self, error: Exception, command: tuple[Any, ...]) -> Exception:
-        """Return what an error of redis-py's, or of the network, is to callers."""
-        server, word = name_of(self._place), word_of(error)
-        if word == "WRONGTYPE":
-            return wrong_type(server, first_key(command))
-        if word in WAYS_OUT or isinstance(error, ResponseError):
-            return refused(server, word, str(error))
-        if isinstance(error, RedisTimeoutError | TimeoutError):
-            return silent(server)
-        return lost(server, str(error))
-
-    async def _run(
-        self, name: str, session: str, *arguments: Any, again: bool = True
+    async def run(
+        self, name: str, session: str, *arguments: Any, retry: bool = True
     ) -> Any:
-        return await self._call(name, (self._session(session),), arguments, again=again)
+        """Run a script on the keys of a session."""
+        return await self.call(name, (session_key(session),), arguments, retry=retry)
 
-    async def _call(
+    async def call(
         self,
         name: str,
         keys: tuple[str, ...],
         arguments: Sequence[Any],
         *,
-        again: bool = True,
+        retry: bool = True,
     ) -> Any:
-        wanted = self._script(name)
+        """Run a script on keys of one slot; once more, with `retry`, as `send` does."""
+        script = self.script(name)
         rest = len(keys), *keys, *arguments
         try:
-            return await self._send("EVALSHA", wanted.sha, *rest, again=again)
+            return await self.send("EVALSHA", script.sha, *rest, retry=retry)
         except NoScriptError:
             # It has not run. This loads it, too.
-            return await self._send("EVAL", wanted.text, *rest, again=again)
+            return await self.send("EVAL", script.text, *rest, retry=retry)
 
-    async def _run_all(
+    async def send(self, *command: Any, retry: bool = True) -> Any:
+        """Send a command; with `retry`, once more if its reply is soon lost."""
+        started = time.monotonic()
+        while True:
+            try:
+                if self._threads is not None:
+                    return self._threads.send(*command)
+                return await self._loops.current().send(*command)
+            except NoScriptError:
+                raise
+            except (RedisError, OSError) as error:
+                failure = self._translated(error, command)
+                is_late = time.monotonic() - started > RETRY_SECONDS
+                if is_late or not (retry and isinstance(failure, StoreUnavailable)):
+                    raise failure from error
+                retry = False
+
+    async def run_all(
         self,
         name: str,
         calls: Sequence[tuple[str, Sequence[Any]]],
         *,
-        again: bool = True,
+        retry: bool = True,
     ) -> list[Any]:
         """Run a script for several sessions at once, with the arguments of each."""
-        wanted = self._script(name)
+        script = self.script(name)
         commands = [
-            ("EVALSHA", wanted.sha, 1, self._session(session), *arguments)
+            ("EVALSHA", script.sha, 1, session_key(session), *arguments)
             for session, arguments in calls
         ]
-        answers = await self._send_all(commands)
+        replies = await self.send_all(commands)
         # The first loads it for all others on its server.
         while missing := [
-            n for n, a in enumerate(answers) if isinstance(a, NoScriptError)
+            n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)
         ]:
             first, *rest = missing
             session, arguments = calls[first]
-            answers[first] = await self._run(name, session, *arguments, again=again)
-            anew = await self._send_all([commands[number] for number in rest])
-            for number, answer in zip(rest, anew, strict=True):
-                answers[number] = answer
-        return answers
+            replies[first] = await self.run(name, session, *arguments, retry=retry)
+            again = await self.send_all([commands[number] for number in rest])
+            for number, reply in zip(rest, again, strict=True):
+                replies[number] = reply
+        return replies
 
-    async def _send_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send commands in one write; errors of the server's are among the answers."""
+    async def send_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one write, once; the first error reply is raised.
+
+        But `NoScriptError` is among the replies.
+        """
         try:
-            if self.blocking:
-                answers = self._sender.send_all(commands)
+            if self._threads is not None:
+                replies = self._threads.send_all(commands)
             else:
-                client = self._clients.current()
-                sent = [client.send(*command) for command in commands]
-                answers = await asyncio.gather(*sent, return_exceptions=True)
+                connection = self._loops.current()
+                sent = [connection.send(*command) for command in commands]
+                replies = await asyncio.gather(*sent, return_exceptions=True)
         except (RedisError, OSError) as error:
             raise self._translated(error, commands[0]) from error
-        for answer, command in zip(answers, commands, strict=True):
-            if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
-                raise self._translated(answer, command)
-        return answers
+        for reply, command in zip(replies, commands, strict=True):
+            if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
+                raise self._translated(reply, command)
+        return replies
 
-    async def _ask_all(self, *command: Any) -> list[Any]:
-        """Return each server's answer, of a cluster each primary's."""
-        return [await self._once(command, node) for node in await self._nodes(command)]
+    async def send_to_each(self, *command: Any) -> list[Any]:
+        """Return each server's reply to a command; of a cluster, each primary's."""
+        return [
+            await self._send_to(primary, command)
+            for primary in await self._primaries(command)
+        ]
 
-    async def _nodes(self, command: tuple[Any, ...]) -> Sequence[Any]:
-        try:
-            if self.blocking:
-                return self._sender.nodes()
-            return await self._clients.current().nodes()
-        except (RedisError, OSError) as error:
-            raise self._translated(error, command) from error
+    async def scan(self, pattern: str) -> list[bytes]:
+        """Return our keys that match a pattern, in many small steps over all keys.
 
-    async def _scan(self, pattern: str) -> list[bytes]:
-        """Return the keys of ours that match, in many small steps over all.
-
-        Some may be among them more than once.
+        Some may be returned more than once.
         """
-        # What is special in a pattern may be part of the prefix.
+        # Special characters of a pattern may be part of the prefix.
         prefix = re.sub(r"([][*?\\])", r"\\\1", conf.get().key_prefix)
-        how = "MATCH", f"{prefix}:{pattern}", "COUNT", 1_000
+        options = "MATCH", f"{prefix}:{pattern}", "COUNT", 1_000
         found: list[bytes] = []
-        for node in await self._nodes(("SCAN",)):
+        for primary in await self._primaries(("SCAN", "")):
             cursor = b"0"
             while True:
-                cursor, keys = await self._once(("SCAN", cursor, *how), node)
+                step = "SCAN", cursor, *options
+                cursor, keys = await self._send_to(primary, step)
                 found += keys
                 if cursor == b"0":
                     break
         return found
 
-    def _script(self, name: str) -> Script:
-        return script(name)
+    async def _primaries(self, command: Command) -> Sequence[Any]:
+        try:
+            if self._threads is not None:
+                return self._threads.primaries()
+            return await self._loops.current().primaries()
+        except (RedisError, OSError) as error:
+            raise self._translated(error, command) from error
 
-    def _session(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "s")
+    async def _send_to(self, primary: Any, command: Command) -> Any:
+        try:
+            reply = primary.send(*command)
+            return reply if self._threads is not None else await reply
+        except (RedisError, OSError) as error:
+            raise self._translated(error, command) from error
 
-    def _record(self, key: StoreKey) -> str:
-        if key.is_session:
-            return self._session(key.session)
-        return cache_key(conf.get().key_prefix, key.session, "p", key.participant)
-
-    def _index(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "i")
-
-    def _tombstone(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "t")
-
-    def _registry(self) -> str:
-        return shared_key(conf.get().key_prefix, "reg", "")
+    def _translated(self, error: Exception, command: Command) -> SessionStoresError:
+        key = first_key(command) if len(command) > 1 else ""
+        return translated(error, self._server, key, self.location.reply_seconds)

@@ -1,4 +1,4 @@
-"""What the scripts say and are told, packed and taken apart."""
+"""Name keys, pack the arguments of scripts and unpack their replies."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from ... import conf
 from ...exceptions import StateCorrupt
-from ...keys import StoreKey
+from ...keys import StoreKey, cache_key, shared_key
 from ...state.revisions import History, Rev
 from ..types import (
     ACTIVITY_MINUTES,
@@ -28,15 +29,73 @@ TIME = struct.Struct("<d")
 _REV = struct.Struct("<4sd4s")
 _HEAD = struct.Struct("<4sdddd")
 _CLIENT = struct.Struct("<dd")
+_ORDER = struct.Struct("<dd")
 _ACTIVITY = struct.Struct(f"<d{ACTIVITY_MINUTES}H")
+# The reply to a commit: the time, the record's last use, and whether to touch it.
+COMMITTED = struct.Struct("<ddB")
 
 _encode = msgspec.msgpack.Encoder().encode
 _rejected = msgspec.msgpack.Decoder(dict[int, str]).decode
 _details = msgspec.msgpack.Decoder(tuple[str, str, list[str], bytes]).decode
 
 
+# Keys
+
+
+def session_key(session: str) -> str:
+    """Return the key of a session's own record; its slot is that of all its keys."""
+    return cache_key(conf.get().key_prefix, session, "s")
+
+
+def record_key(key: StoreKey) -> str:
+    """Return the key of a participant's record, or of the session's own."""
+    if key.is_session:
+        return session_key(key.session)
+    return cache_key(conf.get().key_prefix, key.session, "p", key.participant)
+
+
+def index_key(session: str) -> str:
+    """Return the key of a session's index of participants."""
+    return cache_key(conf.get().key_prefix, session, "i")
+
+
+def followers_key(session: str) -> str:
+    """Return the key of the lists of processes that follow a session's records."""
+    return cache_key(conf.get().key_prefix, session, "f")
+
+
+def tombstone_key(session: str) -> str:
+    """Return the key that keeps the code of an ended session closed."""
+    return cache_key(conf.get().key_prefix, session, "t")
+
+
+def quarantine_key(session: str, suffix: str) -> str:
+    """Return the key of data that was set aside."""
+    return cache_key(conf.get().key_prefix, session, "q", suffix)
+
+
+def registry_key() -> str:
+    """Return the key of the registry of sessions."""
+    return shared_key(conf.get().key_prefix, "reg", "")
+
+
+def value_key(name: str) -> str:
+    """Return the key of a value that all processes share."""
+    return shared_key(conf.get().key_prefix, "v", name)
+
+
+def first_key(command: Sequence[Any]) -> str:
+    """Return the first key of a command or of a script's call."""
+    key = command[3 if command[0] in ("EVALSHA", "EVAL") else 1]
+    # Any bytes may be a key.
+    return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
+
+
+# Records
+
+
 class PackedHead(NamedTuple):
-    """The front of a record: all but its states and clients."""
+    """The head of a record: all but its states and clients."""
 
     history: History
     created: float
@@ -44,40 +103,68 @@ class PackedHead(NamedTuple):
     size: int
 
 
-def packed(rev: Rev) -> bytes:
-    """Return a rev as scripts compare it."""
+def pack_rev(rev: Rev) -> bytes:
+    """Return a rev in the form that scripts compare: 16 bytes."""
     return _REV.pack(rev.incarnation.encode(), rev.counter, bytes.fromhex(rev.tail))
 
 
-def unpacked(rev: bytes) -> Rev:
-    """Return the rev that a script told."""
-    incarnation, counter, tail = _REV.unpack(rev)
+def unpack_rev(packed: bytes) -> Rev:
+    """Return the rev that a script replied."""
+    incarnation, counter, tail = _REV.unpack(packed)
     return Rev(incarnation.decode(), int(counter), tail.hex())
 
 
-def head_of(front: bytes) -> PackedHead:
-    """Return what the field `h` of a record holds."""
-    incarnation, counter, created, seen, size = _HEAD.unpack_from(front)
-    ring = front[_HEAD.size :]
+def pack_commit(
+    base: Record, rev: Rev, states: Mapping[str, bytes | None], attempt: Attempt | None
+) -> tuple[tuple[str, str], tuple[Any, ...]]:
+    """Return the keys and arguments of `commit.lua`."""
+    key = base.key
+    size = base.bytes
+    changed: list[Any] = []
+    removed = []
+    for name, data in states.items():
+        size -= len(base.states.get(name, b""))
+        if data is None:
+            removed.append(name)
+        else:
+            size += len(data)
+            changed += name, data
+    timeout = conf.get().idle_timeout
+    order = pack_rev(base.rev) + pack_rev(rev) + _ORDER.pack(timeout, size)
+    client: tuple[Any, Any] = (b"", b"")
+    if attempt is not None:
+        known = base.clients.get(attempt.client)
+        last = max(attempt.id, known.last) if known else attempt.id
+        # The script puts the time before it.
+        client = attempt.client, TIME.pack(last) + _encode(attempt.rejected)
+    keys = record_key(key), followers_key(key.session)
+    return keys, (order, key.participant, *client, len(changed), *changed, *removed)
+
+
+def unpack_head(packed: bytes) -> PackedHead:
+    """Return the content of a record's field `h`."""
+    incarnation, counter, created, seen, size = _HEAD.unpack_from(packed)
+    ring = packed[_HEAD.size :]
     rev = Rev(incarnation.decode(), int(counter), ring[-4:].hex())
     return PackedHead(History(rev, ring), created, seen, int(size))
 
 
-def record_of(key: StoreKey, fields: Sequence[bytes]) -> Record:
-    """Return the record whose hash this is: names and values in turn.
+def unpack_record(key: StoreKey, fields: Sequence[bytes]) -> Record:
+    """Return the record stored as a hash, given its names and values in turn.
 
-    Without those of its clients whose entries cannot be read.
+    Entries of clients that cannot be decoded are left out. Raises `StateCorrupt`
+    without a head.
     """
     states: dict[str, bytes] = {}
     clients: dict[str, ClientEntry] = {}
     head: PackedHead | None = None
     for name, value in in_pairs(fields):
         if name == b"h":
-            head = head_of(value)
+            head = unpack_head(value)
         elif name.startswith(b"s:"):
             states[name[2:].decode()] = value
         elif name.startswith(b"c:"):
-            # The record is worth more than what one client has been told.
+            # The record is worth more than the memory of one client.
             with suppress(struct.error, msgspec.DecodeError, ValueError):
                 at, last = _CLIENT.unpack_from(value)
                 entry = ClientEntry(int(last), _rejected(value[_CLIENT.size :]), at)
@@ -87,10 +174,10 @@ def record_of(key: StoreKey, fields: Sequence[bytes]) -> Record:
     return Record(key, head.history, states, clients, head.created, head.seen)
 
 
-def removed_of(session: str, final: Sequence[Any]) -> Removed:
-    """Return what a script took away: id, the hash or None, the followers if any."""
-    id, fields, followed = final
-    # Whoever entered it in the index has checked it.
+def unpack_removed(session: str, reply: Sequence[Any]) -> Removed:
+    """Return a removed record, given its id, hash or None, and followers or None."""
+    id, fields, followed = reply
+    # Ids are checked before they enter the index.
     key = StoreKey._make((session, id.decode()))
     states = None
     if fields is not None:
@@ -101,20 +188,23 @@ def removed_of(session: str, final: Sequence[Any]) -> Removed:
         }
     if followed is None:
         return Removed(key, states, NOBODY)
-    moment, *lines = followed
-    return Removed(key, states, followers_in(key, moment, lines))
+    time, *lines = followed
+    return Removed(key, states, unpack_followers(key, time, lines))
 
 
-def parts_of(lease: Lease) -> tuple[Any, ...]:
-    """Return a lease as the script takes it."""
+# Leases and followers
+
+
+def pack_lease(lease: Lease) -> tuple[Any, ...]:
+    """Return the arguments of `lease.lua` for one lease."""
     follows = sorted(lease.follows)
     details = _encode([lease.process, lease.client, follows, lease.meta])
     id, process = lease.key.participant, lease.process
     return id, lease.connection, details, process, len(follows), *follows
 
 
-def lease_of(session: str, name: bytes, details: bytes, leaving: int) -> Lease:
-    """Return a connection as the contract shows it: a script told these of it."""
+def unpack_lease(session: str, name: bytes, details: bytes, leaving: int) -> Lease:
+    """Return a connection's lease from its name, details and whether it is leaving."""
     id, _, connection = name.decode().partition("/")
     (since,) = TIME.unpack_from(details)
     process, client, follows, meta = _details(details[TIME.size :])
@@ -130,41 +220,35 @@ def lease_of(session: str, name: bytes, details: bytes, leaving: int) -> Lease:
     )
 
 
-def activity_of(field: bytes | None, now: float) -> tuple[int, ...]:
-    """Return the changes in each of the last minutes, the current one last."""
-    quiet = (0,) * ACTIVITY_MINUTES
-    if field is None or len(field) != _ACTIVITY.size:
-        return quiet
-    minute, *changes = _ACTIVITY.unpack(field)
-    passed = min(max(int(now // 60 - minute), 0), ACTIVITY_MINUTES)
-    return (*changes, *quiet)[passed:][:ACTIVITY_MINUTES]
-
-
-def followers_in(
-    key: StoreKey, moment: bytes, lines: Sequence[bytes | None]
+def unpack_followers(
+    key: StoreKey, time: bytes, lines: Sequence[bytes | None]
 ) -> frozenset[str]:
     """Return the processes that follow a record: its own lines, and everyone's.
 
-    `moment` begins with the time.
+    `time` begins with the server's time; lines past their deadline do not count.
     """
     own, everyone = lines
     if key.is_session:
         everyone = None
     if own is None and everyone is None:
         return NOBODY
-    (now,) = TIME.unpack_from(moment)
+    (now,) = TIME.unpack_from(time)
     entries = ((own or b"") + (everyone or b"")).decode().splitlines()
-    pairs = (entry.split(" ") for entry in entries)
-    return frozenset(process for deadline, process in pairs if float(deadline) > now)
+    pairs = [entry.split(" ") for entry in entries]
+    return frozenset([process for deadline, process in pairs if float(deadline) > now])
 
 
-def remembered(
-    clients: Mapping[str, ClientEntry], attempt: Attempt
-) -> tuple[str, bytes]:
-    """Return a client's id and what its entry will hold, behind the time."""
-    known = clients.get(attempt.client)
-    last = max(attempt.id, known.last) if known else attempt.id
-    return attempt.client, TIME.pack(last) + _encode(attempt.rejected)
+# Sessions
+
+
+def unpack_activity(field: bytes | None, now: float) -> tuple[int, ...]:
+    """Return the number of changes in each of the last minutes, the newest last."""
+    quiet = (0,) * ACTIVITY_MINUTES
+    if field is None or len(field) != _ACTIVITY.size:
+        return quiet
+    minute, *changes = _ACTIVITY.unpack(field)
+    passed = min(max(int(now // 60 - minute), 0), ACTIVITY_MINUTES)
+    return (*changes, *quiet)[passed:][:ACTIVITY_MINUTES]
 
 
 def by_session(keys: Iterable[StoreKey]) -> list[tuple[str, list[str]]]:
@@ -176,7 +260,7 @@ def by_session(keys: Iterable[StoreKey]) -> list[tuple[str, list[str]]]:
 
 
 def in_pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-    """Return a flat answer's names with their values."""
+    """Return a flat reply's names with their values."""
     return zip(flat[::2], flat[1::2], strict=True)
 
 
@@ -186,15 +270,15 @@ def in_chunks(several: Sequence[T], size: int) -> Iterable[Sequence[T]]:
 
 
 def corrupt(key: StoreKey) -> StateCorrupt:
-    """Return the error for what stands at `key` and is no record."""
+    """Return the error for a value at `key` that is not a record."""
     return StateCorrupt(
-        f"What the server holds at {key} is not a record. Take a snapshot of one of "
-        "its states: that sets it aside and starts afresh."
+        f"The server holds at {key} a value that is not a record. Take a snapshot of "
+        "one of its states: that sets it aside and starts afresh."
     )
 
 
-def lost_revocations(session: str) -> StateCorrupt:
-    """Return the error for revocations that are no longer any."""
+def corrupt_revocations(session: str) -> StateCorrupt:
+    """Return the error for revocations that cannot be read."""
     return StateCorrupt(
         f"The revocations of session {session} cannot be read. End the session, "
         "which voids all its tokens."

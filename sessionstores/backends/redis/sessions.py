@@ -1,4 +1,4 @@
-"""Sessions, their participants, and what is idle of both, on Redis or Valkey."""
+"""Sessions and participants: create, list, end, evict what is idle, repair."""
 
 from __future__ import annotations
 
@@ -13,51 +13,65 @@ from ...keys import StoreKey, keys_of_records
 from ...state.revisions import Rev
 from ..record_cache import RecordCache
 from ..types import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
-from .leases import RedisConnections
+from .registry import RedisRegistry
+from .scripts import ScriptRunner
 from .serializers import (
     TIME,
-    activity_of,
     by_session,
     corrupt,
-    head_of,
     in_chunks,
-    packed,
-    removed_of,
+    index_key,
+    pack_rev,
+    registry_key,
+    tombstone_key,
+    unpack_activity,
+    unpack_head,
+    unpack_removed,
 )
 
-# So many at a time, that no script holds the server up for long.
-REMOVED_AT_ONCE = 100
-LOOKED_AT_ONCE = 500
+# The most that one script works on, so that none blocks the server for long.
+REMOVAL_BATCH = 100
+ORPHANS_BATCH = 500
 
 _encode = msgspec.msgpack.Encoder().encode
 _event = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
-class RedisSessions(RedisConnections):
-    """Sessions one by one, and all at a glance."""
+class RedisSessions:
+    """The part of the contract for sessions and participants; see `Backend`.
 
-    _recent: RecordCache
+    `recent` is the cache of records, which forgets those that are removed.
+    """
+
+    def __init__(
+        self, scripts: ScriptRunner, registry: RedisRegistry, recent: RecordCache
+    ) -> None:
+        self._scripts = scripts
+        self._registry = registry
+        self._recent = recent
 
     async def create_session(self, code: str, *, label: str, keep: float) -> bool:
         """See `Backend.create_session`."""
         if await self.session(code) is not None:
             return False
         try:
-            await self._register(code)
+            await self._registry.register(code)
         except LimitReached:
-            # A code that is taken is so whether or not there is room.
-            if await self._send("EXISTS", self._tombstone(code)):
+            # A code that is taken stays taken, whether or not there is room.
+            if await self._scripts.send("EXISTS", tombstone_key(code)):
                 return False
             raise
         try:
-            rev, timeout = packed(Rev.first()), conf.get().idle_timeout
-            return bool(await self._run("found", code, rev, timeout, label, keep))
+            rev, timeout = pack_rev(Rev.first()), conf.get().idle_timeout
+            return bool(
+                await self._scripts.run("found", code, rev, timeout, label, keep)
+            )
         finally:
-            await self._settle(code)
+            await self._registry.settle(code)
 
     async def session(self, code: str) -> SessionInfo | None:
         """See `Backend.session`."""
-        return await self._about(code, b"", b"", b"", b"")
+        return await self._details(code, b"", b"", b"", b"")
 
     async def update_session(
         self,
@@ -69,7 +83,7 @@ class RedisSessions(RedisConnections):
         extend: float | None = None,
     ) -> SessionInfo | None:
         """See `Backend.update_session`."""
-        info = await self._about(
+        info = await self._details(
             code,
             b"" if label is None else f"={label}",
             b"" if keep is None else keep,
@@ -77,19 +91,19 @@ class RedisSessions(RedisConnections):
             b"" if extend is None else extend,
         )
         if info is not None and keep is not None:
-            # It may be due sooner than the registry says.
-            await self._look_soon(code)
+            # It may expire sooner than the registry says.
+            await self._registry.look_again(code)
         return info
 
-    async def _about(self, code: str, *changes: Any) -> SessionInfo | None:
+    async def _details(self, code: str, *changes: Any) -> SessionInfo | None:
         timeout = conf.get().idle_timeout
-        answer, *rest = await self._run("session", code, *changes, timeout)
-        if answer == b"absent":
+        reply, *rest = await self._scripts.run("session", code, *changes, timeout)
+        if reply == b"absent":
             return None
-        if answer == b"corrupt":
+        if reply == b"corrupt":
             raise corrupt(StoreKey.of_session(code))
-        front, named, kept, lock, events = rest
-        head = head_of(front)
+        packed, named, kept, lock, events = rest
+        head = unpack_head(packed)
         return SessionInfo(
             code,
             (named or b"").decode(),
@@ -104,52 +118,52 @@ class RedisSessions(RedisConnections):
     async def note(
         self, code: str, events: Sequence[Mapping[str, Any]], *, changes: int = 0
     ) -> None:
-        """See `Backend.note`. Not repeated, or it might stand there twice."""
+        """See `Backend.note`. Not retried, or an event might be noted twice."""
         latest = map(_encode, events[-MAX_EVENTS:])
-        answer = await self._run(
-            "note", code, changes, MAX_EVENTS, *latest, again=False
+        reply = await self._scripts.run(
+            "note", code, changes, MAX_EVENTS, *latest, retry=False
         )
-        if answer == b"corrupt":
+        if reply == b"corrupt":
             raise corrupt(StoreKey.of_session(code))
 
     async def end_session(self, code: str) -> list[Removed]:
         """See `Backend.end_session`."""
-        ids = await self._run("end", code, conf.get().token_max_age)
+        ids = await self._scripts.run("end", code, conf.get().token_max_age)
         return await self._clear_session(code, ids)
 
     async def delete_session(self, code: str) -> list[Removed]:
         """See `Backend.delete_session`."""
-        ids = await self._send("ZRANGE", self._index(code), 0, -1)
+        ids = await self._scripts.send("ZRANGE", index_key(code), 0, -1)
         return await self._clear_session(code, ids)
 
     async def _clear_session(self, code: str, ids: Sequence[bytes]) -> list[Removed]:
         removed: list[Removed] = []
-        rev, timeout = packed(Rev.first()), conf.get().idle_timeout
+        rev, timeout = pack_rev(Rev.first()), conf.get().idle_timeout
         try:
-            for some in in_chunks(sorted(ids), REMOVED_AT_ONCE):
-                finals = await self._run("remove", code, *some, again=False)
-                removed += [self._gone(code, final) for final in finals]
-            if own := await self._run("drop", code, rev, timeout, again=False):
-                removed.append(self._gone(code, own))
-            await self._settle(code)
+            for some in in_chunks(sorted(ids), REMOVAL_BATCH):
+                finals = await self._scripts.run("remove", code, *some, retry=False)
+                removed += [self._removed(code, final) for final in finals]
+            if own := await self._scripts.run("drop", code, rev, timeout, retry=False):
+                removed.append(self._removed(code, own))
+            await self._registry.settle(code)
         except (StoreUnavailable, StateCorrupt):
-            # What is gone is to be reported, whatever fails now; the others are
-            # found by whoever repeats this, or by a sweep.
+            # What was removed is to be reported, whatever fails now; a repeated call
+            # or a sweep finds the others.
             if not removed:
                 raise
         return removed
 
-    def _gone(self, session: str, final: Sequence[Any]) -> Removed:
-        removed = removed_of(session, final)
+    def _removed(self, session: str, reply: Sequence[Any]) -> Removed:
+        removed = unpack_removed(session, reply)
         self._recent.drop(removed.key)
         return removed
 
     async def participants(self, code: str) -> list[ParticipantInfo]:
         """See `Backend.participants`."""
-        listed = iter(await self._run("participants", code))
+        listed = iter(await self._scripts.run("participants", code))
         found = []
-        for id, front, connections in zip(listed, listed, listed, strict=True):
-            head = head_of(front)
+        for id, packed, connections in zip(listed, listed, listed, strict=True):
+            head = unpack_head(packed)
             found.append(
                 ParticipantInfo(
                     id.decode(),
@@ -162,57 +176,57 @@ class RedisSessions(RedisConnections):
             )
         return sorted(found)
 
-    # What is idle, and what is lost
+    # Eviction and repair
 
     async def evict_idle(
         self, code: str, *, idle_for: float, limit: int, participant: str | None = None
     ) -> list[Removed]:
-        """See `Backend.evict_idle`. `REMOVED_AT_ONCE` are one step."""
+        """See `Backend.evict_idle`. Up to `REMOVAL_BATCH` are removed in one step."""
         removed: list[Removed] = []
         while (left := limit - len(removed)) > 0:
-            some = min(left, REMOVED_AT_ONCE)
+            some = min(left, REMOVAL_BATCH)
             try:
-                bound, *finals = await self._run(
-                    "evict", code, idle_for, some, participant or "", again=False
+                score, *finals = await self._scripts.run(
+                    "evict", code, idle_for, some, participant or "", retry=False
                 )
             except StoreUnavailable:
-                # What is gone is to be reported, whatever fails now.
+                # What was removed is to be reported, whatever fails now.
                 if removed:
                     break
                 raise
-            removed += [self._gone(code, final) for final in finals]
+            removed += [self._removed(code, final) for final in finals]
             if len(finals) < some:
-                await self._move_on(code, bound)
+                await self._registry.postpone(code, score)
                 break
         return removed
 
     async def evict_empty_session(self, code: str, *, idle_for: float) -> bool:
         """See `Backend.evict_empty_session`."""
-        answer, bound = await self._run("empty", code, idle_for)
-        if answer == b"stays":
-            await self._move_on(code, bound)
+        reply, score = await self._scripts.run("empty", code, idle_for)
+        if reply == b"stays":
+            await self._registry.postpone(code, score)
             return False
         self._recent.drop(StoreKey.of_session(code))
-        listed = await self._settle(code)
-        return answer == b"gone" or listed
+        listed = await self._registry.settle(code)
+        return reply == b"gone" or listed
 
     async def orphans(self) -> list[StoreKey] | None:
         """See `Backend.orphans`."""
-        names = await self._scan("{*}:[sp]:*")
+        names = await self._scripts.scan("{*}:[sp]:*")
         prefix = conf.get().key_prefix
         keys = keys_of_records(prefix, (name.decode("latin-1") for name in names))
         calls = [
             (session, some)
             for session, ids in by_session(keys)
-            for some in in_chunks(ids, LOOKED_AT_ONCE)
+            for some in in_chunks(ids, ORPHANS_BATCH)
         ]
-        answers = await self._run_all("orphans", calls)
+        replies = await self._scripts.run_all("orphans", calls)
         # Afterwards, since a session is registered before there is anything of it.
-        listed = [("ZSCORE", self._registry(), session) for session, _ in calls]
-        registered = await self._send_all(listed)
+        listed = [("ZSCORE", registry_key(), session) for session, _ in calls]
+        registered = await self._scripts.send_all(listed)
         found = set()
         for (session, ids), marks, known in zip(
-            calls, answers, registered, strict=True
+            calls, replies, registered, strict=True
         ):
             for id, mark in zip(ids, marks, strict=True):
                 if mark == b"orphan" or (mark == b"listed" and known is None):
@@ -222,29 +236,29 @@ class RedisSessions(RedisConnections):
     async def reindex(self, key: StoreKey) -> bool:
         """See `Backend.reindex`."""
         session, id = key
-        answer = await self._run("reindex", session, id, conf.get().idle_timeout)
+        reply = await self._scripts.run("reindex", session, id, conf.get().idle_timeout)
         self._recent.drop(key)
-        if answer != b"in":
+        if reply != b"in":
             return False
-        await self._mended(session, 2)
-        await self._look_soon(session)
+        await self._registry.repair(session, 2)
+        await self._registry.look_again(session)
         return True
 
-    # All at a glance
+    # Overview
 
     async def summaries(self) -> list[SessionSummary]:
-        """See `Backend.summaries`. Two round trips, however much there is."""
-        codes = await self.sessions()
-        answers = await self._run_all("summary", [(code, ()) for code in codes])
+        """See `Backend.summaries`. Two round trips."""
+        codes = await self._registry.sessions()
+        replies = await self._scripts.run_all("summary", [(code, ()) for code in codes])
         return [
-            summary_of(code, answer)
-            for code, answer in zip(codes, answers, strict=True)
+            _unpack_summary(code, reply)
+            for code, reply in zip(codes, replies, strict=True)
         ]
 
 
-def summary_of(code: str, answer: Sequence[Any]) -> SessionSummary:
-    """Return a session's line of the overview, as its script told it."""
-    label, keep, locked, activity, times, counts, size, largest = answer
+def _unpack_summary(code: str, reply: Sequence[Any]) -> SessionSummary:
+    """Return a session's line of the overview from the reply of `summary.lua`."""
+    label, keep, locked, activity, times, counts, size, largest = reply
     now, created, seen, oldest = (
         TIME.unpack_from(times, at)[0] for at in range(0, 32, 8)
     )
@@ -264,5 +278,5 @@ def summary_of(code: str, answer: Sequence[Any]) -> SessionSummary:
         lost,
         oldest,
         (id.decode(), its_size),
-        activity_of(activity, now),
+        unpack_activity(activity, now),
     )

@@ -1,149 +1,73 @@
-"""Connections of one process, for synchronous callers.
+"""Pool of connections for the threads of one process.
 
-redis-py opens them, so that addresses, TLS, credentials and sentinels are as it has
-them, and reads their answers. Its pool and what it does around each command take as
-long again as the exchange with a server nearby.
+redis-py opens the connections, so that addresses, TLS, credentials and sentinels are
+as it has them, and reads the replies. Its own pool, and what it does around each
+command, take as long again as the exchange with a server nearby.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakMethod
 
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    MovedError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from hiredis import pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError, ResponseError
 
-from .location import Address
+from .errors import is_demoted
 
-try:
-    from hiredis import pack_command
-except ImportError:  # pragma: no cover - then redis-py packs them
-    pack_command = None  # type: ignore[assignment]
-
-CAN_PACK = pack_command is not None
-
-# What says that a server did not answer, and what says that it answered no.
-LOST = (RedisConnectionError, RedisTimeoutError, OSError)
-REFUSALS = (ResponseError,)
-
-# redis-py makes the first word of these answers a class.
-_WORDS: dict[type[Exception], str] = {
-    OutOfMemoryError: "OOM",
-    NoPermissionError: "NOPERM",
-    AuthenticationError: "NOAUTH",
-    ReadOnlyError: "READONLY",
-    MasterDownError: "MASTERDOWN",
-    ClusterDownError: "CLUSTERDOWN",
-    BusyLoadingError: "LOADING",
-    TryAgainError: "TRYAGAIN",
-    MovedError: "MOVED",
-    AskError: "ASK",
-}
-
-# What a primary answers that has become a replica.
-DEMOTED = "READONLY"
-
-_IN_SCRIPT = re.compile(r"^(?:ERR )?Error running script.*?: -([A-Z]+) ")
-
-# A free connection has this long to be found.
+# A free connection is waited for this long.
 POOL_SECONDS = 0.3
-# One that was used so lately is taken to be there still.
+# A connection that was used so recently is taken to be open still.
 FRESH_SECONDS = 0.05
 
-
-class Redirect(NamedTuple):
-    """Where a node of a cluster sends on to: this once if `asking`, else for good."""
-
-    asking: bool
-    slot: int
-    host: str
-    port: int
-
-
-def redirect_of(answer: Any) -> Redirect | None:
-    """Return where an answer sends on to; None if it is another answer."""
-    if not isinstance(answer, AskError):
-        return None
-    asking = not isinstance(answer, MovedError)
-    return Redirect(asking, answer.slot_id, answer.host, answer.port)
-
-
-def not_in_a_cluster(node: Address) -> ResponseError:
-    """Return the error for a node that knows nobody who serves anything."""
-    return ResponseError(f"CLUSTERDOWN {node[0]}:{node[1]} is in no cluster")
-
-
-def word_of(error: Exception) -> str:
-    """Return the first word of the answer that an error is, such as OOM."""
-    if word := _WORDS.get(type(error)):
-        return word
-    text = str(error)
-    # Redis 6 says first that it is a script's.
-    inner = _IN_SCRIPT.search(text)
-    return inner[1] if inner else text.split(" ", 1)[0]
-
-
-def or_raise(answer: Any) -> Any:
-    """Return an answer; raise one that is an error."""
-    if not isinstance(answer, ResponseError):
-        return answer
-    try:
-        raise answer
-    finally:
-        # Else it would hold on to this frame, and the frame to it.
-        del answer
+Command = tuple[Any, ...]
 
 
 class SyncPool:
-    """Sends commands and waits for their answers; safe in threads and across a fork.
+    """Sends commands and waits for the replies; safe in threads and across a fork.
 
-    `make` returns a client of redis-py's, which opens up to `limit` connections.
+    `make_client` returns a client of redis-py's, whose connections are used; at most
+    `limit` of them are open.
     """
 
-    def __init__(self, make: Callable[[], Any], limit: int) -> None:
-        self._make = make
+    def __init__(self, make_client: Callable[[], Any], limit: int) -> None:
+        self._make_client = make_client
         self._limit = limit
-        self.forget()
-        _exchanges.add(self)
+        self.reset()
+        if hasattr(os, "register_at_fork"):
+            reset = WeakMethod(self.reset)
+            os.register_at_fork(after_in_child=lambda: (alive := reset()) and alive())
 
-    def forget(self) -> None:
-        """Start afresh: the connections at hand are another process's."""
-        self._client = self._make()
-        # Each with the time when it was last used. Those that were closed open again.
+    def reset(self) -> None:
+        """Start afresh, without the connections at hand: they are another process's."""
+        self._client = self._make_client()
+        # Each with the time of its last use; one that was closed opens again.
         self._idle: list[tuple[Any, float]] = []
-        # When one was last found to be lost.
-        self._lost = 0.0
+        # When a connection was last found to be closed.
+        self._failed_at = 0.0
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._limit):
             self._permits.put(None)
 
     def send(self, *command: Any) -> Any:
-        """Return the answer to one command; raises the errors of redis-py."""
-        (answer,) = self.send_all([command])
-        return or_raise(answer)
+        """Return the reply to one command; raises the errors of redis-py."""
+        reply = self.send_all([command])[0]
+        if not isinstance(reply, ResponseError):
+            return reply
+        try:
+            raise reply
+        finally:
+            # Else the error would refer to this frame, and the frame to it.
+            del reply
 
-    def send_all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Return the answers to commands that go out in one write, errors included."""
+    def send_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the replies to commands that go out in one write, errors included."""
         try:
             self._permits.get(timeout=POOL_SECONDS)
         except Empty:
@@ -157,24 +81,22 @@ class SyncPool:
         try:
             if connection is None:
                 connection = self._client.connection_pool.make_connection()
-            if used < max(self._lost, time.monotonic() - FRESH_SECONDS):
+            if used < max(self._failed_at, time.monotonic() - FRESH_SECONDS):
                 _make_ready(connection)
-            packed = _packed(connection, commands)
-            connection.send_packed_command(packed, check_health=False)
-            answers = [_answer(connection) for _ in commands]
+            replies = _exchange(connection, commands)
             used = time.monotonic()
-            for answer in answers:
-                if isinstance(answer, ResponseError) and word_of(answer) == DEMOTED:
-                    # The next primary is elsewhere, for every connection.
-                    connection.disconnect()
-                    used = 0.0
-                    self._close_idle()
-            return answers
+            errors = [each for each in replies if isinstance(each, ResponseError)]
+            if errors and any(map(is_demoted, errors)):
+                # The next primary is elsewhere, for every connection.
+                connection.disconnect()
+                used = 0.0
+                self._close_idle()
+            return replies
         except BaseException:
-            # All may be lost if one is.
-            self._lost, used = time.monotonic(), 0.0
+            # If one was closed, all may be.
+            self._failed_at, used = time.monotonic(), 0.0
             if connection is not None:
-                # What comes yet would be taken for the answer to something else.
+                # A late reply would be taken for the reply to another command.
                 connection.disconnect()
             raise
         finally:
@@ -182,8 +104,8 @@ class SyncPool:
                 self._idle.append((connection, used))
             self._permits.put(None)
 
-    def nodes(self) -> list[SyncPool]:
-        """Return what sends to each server that there is: this."""
+    def primaries(self) -> list[SyncPool]:
+        """Return the pool of each server: this one."""
         return [self]
 
     def _close_idle(self) -> None:
@@ -197,39 +119,26 @@ class SyncPool:
         self._idle += [(connection, 0.0) for connection in closed]
 
 
-def _packed(connection: Any, commands: Sequence[Sequence[Any]]) -> list[bytes]:
-    if CAN_PACK:
-        return [b"".join([pack_command(tuple(command)) for command in commands])]
-    return list(connection.pack_commands(commands))
+def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    packed = [b"".join(map(pack_command, commands))]
+    connection.send_packed_command(packed, check_health=False)
+    replies = []
+    for _ in commands:
+        try:
+            replies.append(connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+    return replies
 
 
 def _make_ready(connection: Any) -> None:
     """Open a connection, again if the server has closed it."""
     connection.connect()
     try:
-        # There is nothing to read, but the end of it.
-        usable = not connection.can_read()
+        # There is nothing to read but its end.
+        is_usable = not connection.can_read()
     except (RedisError, OSError):
-        usable = False
-    if not usable:
+        is_usable = False
+    if not is_usable:
         connection.disconnect()
         connection.connect()
-
-
-def _answer(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
-
-
-_exchanges: WeakSet[SyncPool] = WeakSet()
-
-
-def _forget_all() -> None:
-    for exchange in list(_exchanges):
-        exchange.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)

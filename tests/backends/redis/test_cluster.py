@@ -1,8 +1,9 @@
-"""A cluster whose nodes fall silent, go away, and hand slots to one another."""
+"""A cluster whose nodes fail, fail over, and move slots to one another."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,18 +13,21 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 
 from sessionstores.backends.base import run
 from sessionstores.backends.redis.backend import RedisBackend
-from sessionstores.backends.redis.client import LoopClients, sender
-from sessionstores.backends.redis.cluster import SLOTS, Slots, slot_of
-from sessionstores.backends.redis.location import Address, Location
+from sessionstores.backends.redis.client import connect_loops, connect_threads
+from sessionstores.backends.redis.cluster import SLOTS, SlotTable, slot_of
+from sessionstores.backends.redis.location import Address, Location, location_for
+from sessionstores.backends.redis.scripts import ScriptRunner
+from sessionstores.backends.types import Committed, Record
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
-from tests.backends.driven import BOARD
+from tests.backends.driven import BOARD, MORE, Driven
 from tests.demo_process import until
 from tests.faults.counts import FULL
-from tests.servers import ValkeyCluster
+from tests.servers import Valkey, ValkeyCluster
 
 CALLERS = 50
 # Seconds until a call has failed; more where other tests take the machine's time.
@@ -38,7 +42,7 @@ def own(settings: Settings) -> Iterator[ValkeyCluster]:
     cluster = ValkeyCluster()
     try:
         cluster.start()
-        # What one of them serves is no matter of the others' either.
+        # A node that fails leaves the others' slots served.
         for node in cluster.nodes:
             with node.client() as client:
                 client.config_set("cluster-require-full-coverage", "no")
@@ -56,7 +60,7 @@ def codes_of(node: int, count: int) -> list[str]:
 
 
 class Callers:
-    """Many who call one backend of either flavour at the same time."""
+    """Many concurrent callers of one backend, of either flavour."""
 
     def __init__(self, flavour: str) -> None:
         self.flavour = flavour
@@ -76,7 +80,7 @@ class Callers:
         self.backend = RedisBackend("default", blocking=self.flavour == "blocking")
 
     def open(self, codes: Sequence[str]) -> list[tuple[bool, float]]:
-        """Open a record of each session; tell whether it worked, and how soon."""
+        """Open a record of each session; return if each worked, and the seconds."""
         return self.runner.run(self._all(codes))
 
     def until_served(self, codes: Sequence[str]) -> None:
@@ -101,7 +105,7 @@ class Callers:
 
 
 @flavours
-def test_a_silent_node_is_no_matter_of_what_the_others_serve(
+def test_a_silent_node_does_not_affect_what_the_others_serve(
     flavour: str, own: ValkeyCluster
 ) -> None:
     silent, served = codes_of(0, 10), codes_of(1, 10) + codes_of(2, 10)
@@ -109,17 +113,17 @@ def test_a_silent_node_is_no_matter_of_what_the_others_serve(
         assert all(done for done, _ in callers.open(silent + served))
         with own.nodes[0].paused():
             for _ in range(3):
-                told = callers.open(silent + served)
-                assert not any(done for done, _ in told[:10])
-                assert all(done for done, _ in told[10:])
-                assert max(seconds for _, seconds in told[:10]) < DEADLINE
+                results = callers.open(silent + served)
+                assert not any(done for done, _ in results[:10])
+                assert all(done for done, _ in results[10:])
+                assert max(seconds for _, seconds in results[:10]) < DEADLINE
                 # While some wait for the silent one, the others wait for nothing.
-                assert max(seconds for _, seconds in told[10:]) < DEADLINE / 2
+                assert max(seconds for _, seconds in results[10:]) < DEADLINE / 2
         callers.until_served(silent + served)
 
 
 @flavours
-def test_many_callers_of_a_silent_cluster_are_each_told_in_time(
+def test_many_callers_of_a_silent_cluster_each_fail_in_time(
     flavour: str, own: ValkeyCluster
 ) -> None:
     codes = [code for node in range(3) for code in codes_of(node, 17)][:CALLERS]
@@ -131,9 +135,9 @@ def test_many_callers_of_a_silent_cluster_are_each_told_in_time(
             for renewed in (False, False, True, False):
                 if renewed:
                     callers.renew()
-                told = callers.open(codes)
-                assert not any(done for done, _ in told)
-                assert max(seconds for _, seconds in told) < DEADLINE
+                results = callers.open(codes)
+                assert not any(done for done, _ in results)
+                assert max(seconds for _, seconds in results) < DEADLINE
         callers.until_served(codes)
 
 
@@ -172,6 +176,69 @@ def test_one_node_that_is_away_leaves_the_others_to_a_new_process(
         assert all(done for done, _ in callers.open(codes))
 
 
+@flavours
+def test_a_seed_that_is_silent_is_an_outage_to_a_new_process_until_it_replies(
+    flavour: str, own: ValkeyCluster
+) -> None:
+    codes = codes_of(1, CALLERS)
+    with Callers(flavour) as callers:
+        with own.nodes[0].paused():
+            for _ in range(2):
+                results = callers.open(codes)
+                assert not any(done for done, _ in results)
+                assert max(seconds for _, seconds in results) < DEADLINE
+        callers.until_served(codes)
+
+
+# Failover
+
+
+def add_replica(cluster: ValkeyCluster) -> Valkey:
+    """Start a replica of the first node; return when it has followed."""
+    replica = Valkey(cluster_enabled="yes", cluster_node_timeout="2000")
+    cluster.nodes.append(replica)
+    replica.start()
+    primary = at(cluster, 0, "CLUSTER", "MYID")
+    with replica.client() as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[0].port)
+
+        def follows() -> bool:
+            try:
+                client.execute_command("CLUSTER", "REPLICATE", primary)
+            except ResponseError:
+                # It has not heard of the primary yet.
+                return False
+            return client.info("replication").get("master_link_status") == "up"
+
+        until(follows, "the replica to follow")
+    return replica
+
+
+@flavours
+@pytest.mark.parametrize("how", ["handed over", "killed"])
+def test_a_promoted_replica_is_found(
+    flavour: str, how: str, own: ValkeyCluster
+) -> None:
+    replica = add_replica(own)
+    codes = [*codes_of(0, 3), *codes_of(1, 3)]
+    with Callers(flavour) as callers, replica.client() as client:
+        assert all(done for done, _ in callers.open(codes))
+        until(lambda: client.dbsize() > 0, "the replica to have the records")
+        if how == "killed":
+            own.nodes[0].kill()
+            results = callers.open(codes)
+            # What the other node serves is not affected.
+            assert [done for done, _ in results] == [False] * 3 + [True] * 3
+            assert max(seconds for _, seconds in results) < DEADLINE
+        else:
+            client.execute_command("CLUSTER", "FAILOVER")
+        until(lambda: client.info("replication")["role"] == "master", "the promotion")
+        callers.until_served(codes)
+        before = client.dbsize()
+        assert all(done for done, _ in callers.open(codes))
+        assert client.dbsize() == before > 0
+
+
 # Slots that move
 
 
@@ -180,19 +247,154 @@ def at(cluster: ValkeyCluster, node: int, *command: Any) -> Any:
         return client.execute_command(*command)
 
 
+class Move:
+    """The move of a session's slot from the first node to the second, step by step."""
+
+    def __init__(self, cluster: ValkeyCluster, code: str) -> None:
+        self.cluster = cluster
+        self.slot = key_slot(f"{{{code}}}".encode())
+        self.names = [at(cluster, node, "CLUSTER", "MYID") for node in range(3)]
+
+    def begin(self) -> None:
+        for node, how, other in ((1, "IMPORTING", 0), (0, "MIGRATING", 1)):
+            name = self.names[other]
+            at(self.cluster, node, "CLUSTER", "SETSLOT", self.slot, how, name)
+
+    def transfer(self, *keys: str | bytes) -> None:
+        port = self.cluster.nodes[1].port
+        keys = keys or tuple(self.keys())
+        at(self.cluster, 0, "MIGRATE", "127.0.0.1", port, "", 0, 1000, "KEYS", *keys)
+
+    def keys(self) -> list[bytes]:
+        """Return the keys that the first node still has."""
+        found: list[bytes] = at(
+            self.cluster, 0, "CLUSTER", "GETKEYSINSLOT", self.slot, 100
+        )
+        return found
+
+    def end(self) -> None:
+        for node in (1, 0, 2):
+            name = self.names[1]
+            at(self.cluster, node, "CLUSTER", "SETSLOT", self.slot, "NODE", name)
+
+
+def refusals(cluster: ValkeyCluster, word: str) -> int:
+    """Return how often the first two nodes replied with that error."""
+    count = 0
+    for node in range(2):
+        with cluster.nodes[node].client() as client:
+            stats = client.info("errorstats")
+            count += stats.get(f"errorstat_{word}", {"count": 0})["count"]
+    return count
+
+
+class Writer:
+    """Commits to one record again and again, in a thread of its own, until stopped."""
+
+    def __init__(self, flavour: str, key: StoreKey) -> None:
+        blocking = flavour == "blocking"
+        # The machine may take its time over each step of a move.
+        location = location_for("default")._replace(reply_seconds=10.0)
+        scripts = ScriptRunner(location, blocking=blocking)
+        self.backend = RedisBackend("default", blocking=blocking, scripts=scripts)
+        self.key = key
+        self.commits = 0
+        self.stopped = threading.Event()
+        self.threads = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Writer:
+        main = run if self.backend.blocking else asyncio.run
+        self.running = self.threads.submit(main, self._write())
+        self.go_on()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stopped.set()
+        self.threads.shutdown()
+
+    async def _write(self) -> Record:
+        record = (await self.backend.open(self.key, BOARD)).record
+        while not self.stopped.is_set():
+            answer = await self.backend.commit(record, record.rev.next(), MORE)
+            assert isinstance(answer, Committed)
+            record = answer.record
+            self.commits += 1
+        return record
+
+    def go_on(self) -> None:
+        """Return when it has committed once more."""
+        seen = self.commits
+
+        def has_gone_on() -> bool:
+            return self.commits > seen or self.running.done()
+
+        until(has_gone_on, "a commit")
+
+    def result(self) -> Record:
+        """Stop; return the record as its last commit left it."""
+        self.stopped.set()
+        return self.running.result()
+
+
+@flavours
+def test_commits_to_a_slot_that_moves_are_each_in_once(
+    flavour: str, own: ValkeyCluster
+) -> None:
+    (code,) = codes_of(0, 1)
+    key, move = StoreKey(code, "alice"), Move(own, code)
+    with Writer(flavour, key) as writer:
+        move.begin()
+        # Of a commit's two keys, only the record exists.
+        until(lambda: refusals(own, "TRYAGAIN") > 0, "a commit to wait")
+        move.transfer()
+        until(lambda: refusals(own, "ASK") > 0, "a commit to follow")
+        # What is still to come may be created at either node.
+        while keys := move.keys():
+            move.transfer(*keys)
+        move.end()
+        writer.go_on()
+        record = writer.result()
+    assert record.rev.counter == writer.commits + 1
+    assert refusals(own, "MOVED") > 0
+    fresh = RedisBackend("default", blocking=True)
+    read = run(fresh.read(key))
+    assert isinstance(read, Record)
+    assert read.rev == record.rev
+
+
+@flavours
+def test_a_move_that_does_not_end_fails_its_commits_in_time(
+    flavour: str, own: ValkeyCluster
+) -> None:
+    (code,) = codes_of(0, 1)
+    with Callers(flavour) as callers:
+        drive = run if flavour == "blocking" else callers.runner.run
+        backend = Driven(callers.backend, drive)
+        record = backend.open(StoreKey(code, "alice"), BOARD).record
+        move = Move(own, code)
+        move.begin()
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"TRYAGAIN .*while slots move"):
+            backend.commit(record, record.rev.next(), MORE)
+        assert time.monotonic() - started < DEADLINE
+        move.transfer()
+        move.end()
+        assert backend.commit_next(record, MORE).states == MORE
+
+
 @pytest.fixture(params=["blocking", "async"])
 def send(
     request: pytest.FixtureRequest, own: ValkeyCluster
 ) -> Iterator[Callable[..., Any]]:
     """Send a command, in one flavour."""
-    place = Location(cluster=own.nodes[0].url)
+    location = Location(cluster=own.nodes[0].url)
     if request.param == "blocking":
-        yield sender(place).send
+        yield connect_threads(location).send
         return
-    clients = LoopClients(place)
+    loops = connect_loops(location)
 
     async def awaited(*command: Any) -> Any:
-        return await clients.current().send(*command)
+        return await loops.current().send(*command)
 
     with asyncio.Runner() as runner:
         yield lambda *command: runner.run(awaited(*command))
@@ -203,24 +405,21 @@ def test_a_slot_is_followed_while_it_moves_and_when_it_has(
 ) -> None:
     (code,) = codes_of(0, 1)
     old, new = f"{{{code}}}:old", f"{{{code}}}:new"
-    slot = key_slot(old.encode())
-    names = [at(own, node, "CLUSTER", "MYID") for node in range(3)]
+    move = Move(own, code)
     assert send("SET", old, "before") == b"OK"
-    at(own, 1, "CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
-    at(own, 0, "CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
+    move.begin()
     # Where it is for now, and where what is new goes.
     assert send("GET", old) == b"before"
     assert send("SET", new, "meanwhile") == b"OK"
     assert send("GET", new) == b"meanwhile"
-    at(own, 0, "MIGRATE", "127.0.0.1", own.nodes[1].port, old, 0, 1000)
-    for node in (1, 0, 2):
-        at(own, node, "CLUSTER", "SETSLOT", slot, "NODE", names[1])
+    move.transfer(old)
+    move.end()
     for _ in range(2):
         assert send("GET", old) == b"before"
         assert send("GET", new) == b"meanwhile"
 
 
-# Who serves what
+# The nodes of slots
 
 
 @pytest.mark.parametrize(
@@ -237,16 +436,16 @@ def test_nodes_that_do_not_know_their_name_are_where_they_were_asked() -> None:
     def remap(address: Address) -> Address:
         return ("outside", address[1])
 
-    slots = Slots(("seed", 1), remap)
+    slots = SlotTable(("seed", 1), remap)
     assert not slots
-    told = [[0, 8_000, [b"", 1], [b"10.0.0.9", 9]], [8_001, 16_000, [b"10.0.0.2", 2]]]
-    slots.learn(told, ("seed", 1))
+    reply = [[0, 8_000, [b"", 1], [b"10.0.0.9", 9]], [8_001, 16_000, [b"10.0.0.2", 2]]]
+    slots.learn(reply, ("seed", 1))
     assert slots
     assert slots.primaries == [("seed", 1), ("outside", 2)]
     assert slots.nodes == [("seed", 1), ("outside", 9), ("outside", 2)]
-    slots.doubt(("seed", 1))
+    slots.demote(("seed", 1))
     assert slots.nodes[-1] == ("seed", 1)
-    # Nobody serves the last slots; who was asked first will say so.
+    # Nobody serves the last slots; the node that was asked replies with that error.
     keys = {key_slot(str(number).encode()): str(number) for number in range(50_000)}
     served = (("seed", 1), ("outside", 2), ("seed", 1))
     for slot, node in zip((8_000, 8_001, 16_001), served, strict=True):

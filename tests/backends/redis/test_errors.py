@@ -1,4 +1,4 @@
-"""What a Redis or Valkey server cannot do, in words that say what to change."""
+"""Errors of a Redis or Valkey server, each with what to change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from sessionstores.backends.base import run
 from sessionstores.backends.redis.backend import RedisBackend
-from sessionstores.backends.redis.sync_pool import word_of
+from sessionstores.backends.redis.errors import error_code
 from sessionstores.backends.types import Committed, Stale
 from sessionstores.exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
@@ -37,7 +37,7 @@ def own() -> Iterator[Valkey]:
 
 @pytest.fixture
 def proxy(own: Valkey) -> Iterator[Proxy]:
-    """What stands before it."""
+    """The proxy between the backend and that Valkey."""
     with Proxy(own.port) as between:
         yield between
 
@@ -101,9 +101,7 @@ def test_what_the_server_refuses_says_what_to_change(
         backend.lease([lease()])
 
 
-def test_what_no_server_of_ours_answers_is_an_outage_too(
-    backend: Driven, own: Valkey
-) -> None:
+def test_any_other_refusal_is_an_outage_too(backend: Driven, own: Valkey) -> None:
     backend.open(ALICE, BOARD)
     with own.client() as client:
         client.execute_command("ACL SETUSER default -@all +config")
@@ -115,7 +113,7 @@ def test_what_no_server_of_ours_answers_is_an_outage_too(
         backend.orphans()
 
 
-def test_a_server_that_is_away_is_named_with_what_is_wrong(
+def test_a_server_that_cannot_be_reached_is_named_with_the_reason(
     backend: Driven, own: Valkey, proxy: Proxy
 ) -> None:
     backend.open(ALICE, BOARD)
@@ -132,8 +130,8 @@ def test_the_words_of_older_servers_are_found_in_what_they_say_of_scripts() -> N
         "ERR Error running script (call to f_a1b2): @user_script:3: @user_script: 3: "
         "-OOM command not allowed when used memory > 'maxmemory'."
     )
-    assert word_of(ValueError(said)) == "OOM"
-    assert word_of(ValueError("WRONGTYPE Operation against")) == "WRONGTYPE"
+    assert error_code(ValueError(said)) == "OOM"
+    assert error_code(ValueError("WRONGTYPE Operation against")) == "WRONGTYPE"
 
 
 def test_a_commit_is_in_though_the_server_is_full_when_it_marks_the_record(
@@ -142,21 +140,22 @@ def test_a_commit_is_in_though_the_server_is_full_when_it_marks_the_record(
     settings.SESSIONSTORES = {"IDLE_TIMEOUT": 1}
     record = backend.open(ALICE, BOARD).record
     time.sleep(0.15)
-    call = backend.backend._call
+    scripts = backend.backend._scripts
+    call = scripts.call
 
     async def full(name: str, *arguments: Any, **how: Any) -> Any:
         if name == "touch":
             refuse(own, "OOM")
         return await call(name, *arguments, **how)
 
-    monkeypatch.setattr(backend.backend, "_call", full)
+    monkeypatch.setattr(scripts, "call", full)
     assert isinstance(backend.commit(record, record.rev.next(), MORE), Committed)
 
 
-# A reply that is lost
+# Replies that are lost
 
 
-def test_who_has_left_is_told_so_though_the_reply_was_lost(
+def test_a_release_returns_that_it_was_the_last_though_a_reply_was_lost(
     backend: Driven, proxy: Proxy
 ) -> None:
     backend.open(ALICE, BOARD)
@@ -172,22 +171,23 @@ def test_who_has_left_is_told_so_though_the_reply_was_lost(
 
 
 @pytest.mark.parametrize("method", ["end_session", "delete_session"])
-def test_who_is_gone_is_reported_when_the_others_cannot_be_removed(
+def test_removed_participants_are_reported_when_others_cannot_be_removed(
     method: str, backend: Driven, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [StoreKey(CODE, f"p{number:03d}") for number in range(150)]
     for key in keys:
         backend.open(key, BOARD)
-    run_script, scripts = backend.backend._run, 0
+    runner, count = backend.backend._scripts, 0
+    run_script = runner.run
 
     async def failing(name: str, *arguments: Any, **how: Any) -> Any:
-        nonlocal scripts
-        scripts += name == "remove"
-        if scripts == 2:
+        nonlocal count
+        count += name == "remove"
+        if count == 2:
             raise StoreUnavailable("away for a moment")
         return await run_script(name, *arguments, **how)
 
-    monkeypatch.setattr(backend.backend, "_run", failing)
+    monkeypatch.setattr(runner, "run", failing)
     first = [final.key for final in getattr(backend, method)(CODE)]
     assert len(first) == 100
     monkeypatch.undo()
@@ -195,7 +195,7 @@ def test_who_is_gone_is_reported_when_the_others_cannot_be_removed(
     assert sorted(first + rest) == sorted([*keys, StoreKey.of_session(CODE)])
 
 
-# What others have put there
+# Values of other programs
 
 
 def test_a_clients_entry_that_cannot_be_read_is_forgotten_and_the_record_kept(
@@ -215,7 +215,7 @@ def test_a_clients_entry_that_cannot_be_read_is_forgotten_and_the_record_kept(
 
 
 @pytest.mark.parametrize("junk", [b"", b"short", b"x" * 41])
-def test_a_head_that_is_none_is_corrupt_to_a_commit(
+def test_an_invalid_head_is_corrupt_to_a_commit(
     junk: bytes, backend: Driven, own: Valkey
 ) -> None:
     record = backend.open(ALICE, BOARD).record
@@ -240,7 +240,7 @@ def test_a_key_of_another_type_is_said_to_be_corrupt_and_can_be_set_aside(
         client.set(name, "what is it?")
     # A commit asks for none of them, so as to be in or not.
     record = backend.commit_next(record, MORE)
-    # Which of them needs it is no matter here.
+    # It does not matter here which of them needs it.
     for ask in (
         lambda: backend.participants(CODE),
         lambda: backend.session(CODE),

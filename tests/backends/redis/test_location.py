@@ -1,4 +1,4 @@
-"""Where the server of a cache is, as settings say it."""
+"""The location of a cache's server, read from settings."""
 
 from __future__ import annotations
 
@@ -109,11 +109,11 @@ def test_sentinels_of_django_redis_know_the_primary_by_the_host_of_the_url(
 
 @both
 @pytest.mark.parametrize("location", ["", None, [], "cache.example:6379", "http://x"])
-def test_what_is_no_url_is_refused(
+def test_an_address_that_is_not_a_url_is_refused(
     settings: Settings, backend: str, location: Any
 ) -> None:
     at(settings, backend, location)
-    assert "is no URL like" in refused(settings)
+    assert "is not a URL like" in refused(settings)
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_sentinels_come_with_the_name_of_the_service(settings: Settings) -> None
     [
         ({"url": URL, "cluster": URL}, "gives cluster and url; one is needed"),
         ({"url": URL, "sentinels": SENTINELS}, "sentinels and url"),
-        ({"url": "cache.example"}, "no URL"),
-        ({"cluster": "node:7000"}, "no URL"),
+        ({"url": "cache.example"}, "not a URL"),
+        ({"cluster": "node:7000"}, "not a URL"),
         ({"sentinels": SENTINELS}, "both 'sentinels' and 'service'"),
         ({"sentinels": [], "service": "main"}, "both 'sentinels' and 'service'"),
     ],
 )
-def test_an_address_that_is_none_or_two_is_refused(
+def test_no_address_and_two_addresses_are_refused(
     settings: Settings, given: dict[str, Any], said: str
 ) -> None:
     at(settings, DJANGO)
@@ -202,7 +202,7 @@ def test_an_address_that_is_none_or_two_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("place", "name"),
+    ("location", "name"),
     [
         (Location("redis://u:secret@cache:7000/1"), "The server at cache:7000"),
         (Location("rediss://cache"), "The server at cache:6379"),
@@ -215,18 +215,21 @@ def test_an_address_that_is_none_or_two_is_refused(
     ],
 )
 def test_errors_name_a_place_without_its_credentials(
-    place: Location, name: str
+    location: Location, name: str
 ) -> None:
-    assert name_of(place) == name
+    assert name_of(location) == name
 
 
 def test_a_node_of_a_cluster_is_reached_as_the_one_that_is_given() -> None:
     options = {"ssl_ca_certs": "/ca.pem", "address_remap": None, "startup_nodes": []}
-    place = Location(cluster="rediss://u:p@seed:7000/0?client_name=x", options=options)
-    assert seed_of(place) == ("seed", 7000)
+    location = Location(
+        cluster="rediss://u:p@seed:7000/0?client_name=x", options=options
+    )
+    assert seed_of(location) == ("seed", 7000)
     kept = {"ssl_ca_certs": "/ca.pem"}
     node = Location("rediss://u:p@node:7001?client_name=x", options=kept)
-    assert node_of(place, ("node", 7001)) == node
+    assert node_of(location, ("node", 7001)) == node
     assert (
-        node_of(place, ("fd00::1", 1)).url == "rediss://u:p@[fd00::1]:1?client_name=x"
+        node_of(location, ("fd00::1", 1)).url
+        == "rediss://u:p@[fd00::1]:1?client_name=x"
     )

@@ -1,4 +1,4 @@
-"""Which sessions the registry tells as due, and how little that costs."""
+"""The sessions that the registry returns as due, and how few commands that takes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import pytest
 from pytest_django import Settings
 
 from sessionstores.backends.base import run
-from sessionstores.backends.redis.sessions import REMOVED_AT_ONCE
+from sessionstores.backends.redis.backend import RedisBackend
+from sessionstores.backends.redis.sessions import REMOVAL_BATCH
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.backends.driven import ALICE, BOARD, BOB, CODE, OWN, Clock
-from tests.backends.redis.test_backend import ClockedRedis
+from tests.backends.redis.test_backend import ClockedScripts
 
 
-class Counting(ClockedRedis):
-    """Counts what is sent, and loses the answer to one of them."""
+class CountingScripts(ClockedScripts):
+    """Counts the commands, and loses the reply to one of them."""
 
     sent = 0
     loses = 0
 
-    async def _send(self, *command: Any, again: bool = True) -> Any:
+    async def send(self, *command: Any, retry: bool = True) -> Any:
         self.sent += 1
-        answer = await super()._send(*command, again=again)
+        reply = await super().send(*command, retry=retry)
         if self.sent == self.loses:
             raise StoreUnavailable("lost")
-        return answer
+        return reply
 
 
 @pytest.fixture
@@ -36,24 +37,29 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def backend(settings: Settings, redis_url: str, clock: Clock) -> Iterator[Counting]:
+def scripts(settings: Settings, redis_url: str, clock: Clock) -> CountingScripts:
     settings.CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": redis_url,
         }
     }
-    backend = Counting(clock, blocking=True)
+    return CountingScripts(clock, blocking=True)
+
+
+@pytest.fixture
+def backend(scripts: CountingScripts) -> Iterator[RedisBackend]:
+    backend = RedisBackend("default", blocking=True, scripts=scripts)
     run(backend.clear())
     yield backend
     run(backend.clear())
 
 
-def due(backend: Counting, idle_for: float = 100) -> list[str]:
+def due(backend: RedisBackend, idle_for: float = 100) -> list[str]:
     return run(backend.due_sessions(idle_for=idle_for, limit=100))
 
 
-def sweep(backend: Counting) -> int:
+def sweep(backend: RedisBackend) -> int:
     """Go through all that is due; return how many were removed."""
     removed = 0
     for code in due(backend):
@@ -63,18 +69,18 @@ def sweep(backend: Counting) -> int:
 
 
 def test_with_nothing_due_it_is_one_command_however_many_sessions(
-    backend: Counting,
+    backend: RedisBackend, scripts: CountingScripts
 ) -> None:
     for number in range(50):
         run(backend.open(StoreKey(f"S{number:05d}", "alice"), BOARD))
     assert due(backend) == []
-    backend.sent = 0
+    scripts.sent = 0
     assert due(backend) == []
-    assert backend.sent == 1
+    assert scripts.sent == 1
 
 
 def test_a_session_that_was_gone_through_is_let_be_until_its_next_is_due(
-    backend: Counting, clock: Clock
+    backend: RedisBackend, clock: Clock
 ) -> None:
     run(backend.open(ALICE, BOARD))
     clock.advance(60)
@@ -90,7 +96,7 @@ def test_a_session_that_was_gone_through_is_let_be_until_its_next_is_due(
 
 
 def test_a_session_in_use_is_looked_at_once_for_each_timeout(
-    backend: Counting, clock: Clock
+    backend: RedisBackend, clock: Clock
 ) -> None:
     run(backend.open(ALICE, BOARD))
     looked = 0
@@ -103,7 +109,7 @@ def test_a_session_in_use_is_looked_at_once_for_each_timeout(
 
 
 def test_a_session_that_waits_for_its_keep_is_let_be_until_then(
-    backend: Counting, clock: Clock
+    backend: RedisBackend, clock: Clock
 ) -> None:
     run(backend.create_session(CODE, label="", keep=1_000))
     clock.advance(100)
@@ -119,7 +125,7 @@ def test_a_session_that_waits_for_its_keep_is_let_be_until_then(
 
 @pytest.mark.parametrize("use", ["open", "touch", "keep"])
 def test_a_session_that_waits_for_its_keep_is_due_again_once_it_is_used(
-    backend: Counting, clock: Clock, use: str
+    backend: RedisBackend, clock: Clock, use: str
 ) -> None:
     run(backend.create_session(CODE, label="", keep=10_000))
     clock.advance(100)
@@ -137,25 +143,25 @@ def test_a_session_that_waits_for_its_keep_is_due_again_once_it_is_used(
 
 
 def test_who_joins_while_it_is_put_off_until_its_keep_is_not_forgotten(
-    backend: Counting, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    backend: RedisBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(backend.create_session(CODE, label="", keep=10_000))
     clock.advance(100)
-    move_on = backend._move_on
+    postpone = backend._registry.postpone
 
-    async def overtaken(session: str, bound: bytes) -> None:
+    async def overtaken(session: str, score: bytes) -> None:
         await backend.open(ALICE, BOARD)
-        await move_on(session, bound)
+        await postpone(session, score)
 
-    monkeypatch.setattr(backend, "_move_on", overtaken)
+    monkeypatch.setattr(backend._registry, "postpone", overtaken)
     assert not run(backend.evict_empty_session(CODE, idle_for=100))
     monkeypatch.undo()
     clock.advance(100)
     assert due(backend) == [CODE]
 
 
-def test_of_more_than_fit_into_an_answer_those_due_longest_are_told(
-    backend: Counting, clock: Clock, monkeypatch: pytest.MonkeyPatch
+def test_of_more_than_fit_into_a_reply_those_due_longest_are_returned(
+    backend: RedisBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessionstores.backends.redis.registry.WINDOW", 3)
     for number in (5, 4, 3, 2, 1):
@@ -168,46 +174,35 @@ def test_of_more_than_fit_into_an_answer_those_due_longest_are_told(
 
 
 def test_what_was_evicted_is_reported_though_a_later_step_fails(
-    backend: Counting, clock: Clock
+    backend: RedisBackend, scripts: CountingScripts, clock: Clock
 ) -> None:
-    count = 2 * REMOVED_AT_ONCE + 10
+    count = 2 * REMOVAL_BATCH + 10
     for number in range(count):
         run(backend.open(StoreKey(CODE, f"p{number:03d}"), BOARD))
     clock.advance(100)
     # From here on the server has the script of that time, which is one command then.
     nobody = backend.evict_idle(CODE, idle_for=100, limit=1, participant="nobody")
     assert run(nobody) == []
-    # The second script's answer is lost: what that removed cannot be told.
-    backend.sent, backend.loses = 0, 2
+    # The second script's reply is lost, and with it what that removed.
+    scripts.sent, scripts.loses = 0, 2
     removed = run(backend.evict_idle(CODE, idle_for=100, limit=count))
-    assert len(removed) == REMOVED_AT_ONCE
+    assert len(removed) == REMOVAL_BATCH
     assert all(final.states == BOARD for final in removed)
     # The third command moves the registry on.
-    backend.sent, backend.loses = 0, 2
+    scripts.sent, scripts.loses = 0, 2
     assert len(run(backend.evict_idle(CODE, idle_for=100, limit=count))) == 10
-    backend.sent, backend.loses = 0, 1
+    scripts.sent, scripts.loses = 0, 1
     with pytest.raises(StoreUnavailable):
         run(backend.evict_idle(CODE, idle_for=100, limit=count))
 
 
 def test_scripts_that_the_server_forgot_run_for_all_sessions(
-    backend: Counting,
+    backend: RedisBackend, scripts: CountingScripts
 ) -> None:
     codes = [f"S{number:05d}" for number in range(20)]
     for code in codes:
         run(backend.open(StoreKey(code, "alice"), BOARD))
-    backend.outside.script_flush()
-    backend.sent = 0
+    scripts.outside.script_flush()
+    scripts.sent = 0
     assert [summary.code for summary in run(backend.summaries())] == codes
-    assert backend.sent <= 4
-
-
-def test_the_server_tells_its_figures(backend: Counting) -> None:
-    server = run(backend.server())
-    assert server is not None
-    product, version = server.name.split(" ")
-    assert product in ("Redis", "Valkey")
-    assert version[0].isdigit()
-    assert server.used is not None
-    assert server.used > 100_000
-    assert (server.limit, server.evicted, server.policy) == (None, 0, "noeviction")
+    assert scripts.sent <= 4

@@ -1,4 +1,4 @@
-"""The connections of one process, for synchronous callers."""
+"""The pool of connections for the threads of one process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sessionstores.backends.redis import sync_pool as module
-from sessionstores.backends.redis.client import sender_to
-from sessionstores.backends.redis.location import ANSWER_SECONDS, Location
+from sessionstores.backends.redis.client import sync_pool
+from sessionstores.backends.redis.location import REPLY_SECONDS, Location
 from sessionstores.backends.redis.sync_pool import SyncPool
 from tests.contract.contract import in_threads
 from tests.servers import Valkey, free_port
@@ -31,9 +31,8 @@ def own() -> Iterator[Valkey]:
     server.stop()
 
 
-def made(server: Valkey) -> SyncPool:
-    place = Location(server.url, options={"max_connections": LIMIT})
-    return sender_to(place)
+def pool_of(server: Valkey) -> SyncPool:
+    return sync_pool(Location(server.url, options={"max_connections": LIMIT}))
 
 
 def connection_ids(server: Valkey) -> set[str]:
@@ -47,108 +46,101 @@ def connection_ids(server: Valkey) -> set[str]:
 def test_answers_come_in_the_order_of_the_commands_with_errors_among_them(
     own: Valkey,
 ) -> None:
-    sends = made(own)
-    answers = sends.send_all([("ECHO", "a"), ("NOVELTY",), ("ECHO", 7), ("INCR", "n")])
+    pool = pool_of(own)
+    answers = pool.send_all([("ECHO", "a"), ("NOVELTY",), ("ECHO", 7), ("INCR", "n")])
     assert answers[0::2] == [b"a", b"7"]
     assert isinstance(answers[1], ResponseError)
     assert answers[3] == 1
     with pytest.raises(NoScriptError):
-        sends.send("EVALSHA", "0" * 40, 0)
-    assert sends.send("ECHO", "next") == b"next"
+        pool.send("EVALSHA", "0" * 40, 0)
+    assert pool.send("ECHO", "next") == b"next"
     assert len(connection_ids(own)) == 1
 
 
 def test_many_threads_share_few_connections(own: Valkey) -> None:
-    sends = made(own)
+    pool = pool_of(own)
 
     def ask(number: int) -> None:
         for turn in range(30):
             text = f"{number}/{turn}"
-            assert sends.send("ECHO", text) == text.encode()
+            assert pool.send("ECHO", text) == text.encode()
 
     in_threads(4 * LIMIT, ask)
     assert 1 <= len(connection_ids(own)) <= LIMIT
 
 
-def test_who_finds_no_connection_free_is_told_so(
+def test_a_caller_that_finds_no_free_connection_fails(
     own: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "POOL_SECONDS", 0.01)
-    sends = made(own)
+    pool = pool_of(own)
     for _ in range(LIMIT):
-        sends._permits.get()
+        pool._permits.get()
     with pytest.raises(RedisConnectionError, match="All 3 connections"):
-        sends.send("PING")
+        pool.send("PING")
 
 
 def test_a_connection_that_the_server_closed_while_it_was_idle_opens_again(
     own: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
-    sends = made(own)
-    sends.send("PING")
+    pool = pool_of(own)
+    pool.send("PING")
     with own.client() as outside:
         outside.client_kill_filter(_type="normal", skipme=True)
-    assert sends.send("ECHO", "there") == b"there"
+    assert pool.send("ECHO", "there") == b"there"
 
 
 def test_one_connection_found_lost_has_all_others_looked_at(
     own: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FRESH_SECONDS", 3600.0)
-    sends = made(own)
-    in_threads(LIMIT, lambda number: sends.send("BLPOP", "no", "0.1"))
+    pool = pool_of(own)
+    in_threads(LIMIT, lambda number: pool.send("BLPOP", "no", "0.1"))
     with own.client() as outside:
         outside.client_kill_filter(_type="normal", skipme=True)
     with pytest.raises(RedisConnectionError):
-        sends.send("PING")
+        pool.send("PING")
     for _ in range(2 * LIMIT):
-        assert sends.send("ECHO", "there") == b"there"
+        assert pool.send("ECHO", "there") == b"there"
 
 
 def test_a_primary_that_was_demoted_is_left_by_all_connections(own: Valkey) -> None:
-    sends = made(own)
-    in_threads(LIMIT, lambda number: sends.send("BLPOP", "no", "0.1"))
+    pool = pool_of(own)
+    in_threads(LIMIT, lambda number: pool.send("BLPOP", "no", "0.1"))
     before = connection_ids(own)
     assert len(before) == LIMIT
     with own.client() as outside:
         outside.replicaof("127.0.0.1", str(free_port()))
         with pytest.raises(ReadOnlyError):
-            sends.send("SET", "key", "value")
+            pool.send("SET", "key", "value")
         outside.replicaof("NO", "ONE")
-    in_threads(LIMIT, lambda number: sends.send("BLPOP", "no", "0.1"))
+    in_threads(LIMIT, lambda number: pool.send("BLPOP", "no", "0.1"))
     assert not before & connection_ids(own)
     assert len(connection_ids(own)) == LIMIT
 
 
-def test_without_hiredis_commands_are_packed_by_redis_py(
-    own: Valkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CAN_PACK", False)
-    assert made(own).send_all([("ECHO", "a"), ("ECHO", b"b")]) == [b"a", b"b"]
-
-
 def test_an_answer_that_came_too_late_is_nobody_elses(own: Valkey) -> None:
-    sends = made(own)
-    sends.send("PING")
+    pool = pool_of(own)
+    pool.send("PING")
     started = time.monotonic()
     with own.paused(), pytest.raises(RedisTimeoutError):
-        sends.send("ECHO", "late")
-    assert time.monotonic() - started >= ANSWER_SECONDS
-    assert sends.send("ECHO", "next") == b"next"
+        pool.send("ECHO", "late")
+    assert time.monotonic() - started >= REPLY_SECONDS
+    assert pool.send("ECHO", "next") == b"next"
 
 
-def _ask(sends: SyncPool, answers: Any) -> None:
-    answers.put(sends.send("CLIENT", "ID"))
+def _ask(pool: SyncPool, answers: Any) -> None:
+    answers.put(pool.send("CLIENT", "ID"))
 
 
 def test_a_forked_process_opens_a_connection_of_its_own(own: Valkey) -> None:
-    sends = made(own)
-    before = sends.send("CLIENT", "ID")
+    pool = pool_of(own)
+    before = pool.send("CLIENT", "ID")
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
-    child = context.Process(target=_ask, args=(sends, answers))
+    child = context.Process(target=_ask, args=(pool, answers))
     child.start()
     child.join()
     assert answers.get() != before
-    assert sends.send("CLIENT", "ID") == before
+    assert pool.send("CLIENT", "ID") == before

@@ -1,5 +1,7 @@
--- Move what stands at a record's key and is no record to the key given, for so long;
--- so too what is of another type than the session's other keys are. 1: there was such.
+-- Move values that are corrupt to a quarantine key: a record that is none, and keys of
+-- the session that are of another type than they should be.
+-- ARGV: id; the quarantine key behind the session's part; seconds to keep it.
+-- Returns 1 if there was such a value, else 0.
 local aside, moved = base .. ARGV[2], 0
 local function move(key, to)
   call('RENAME', key, to)

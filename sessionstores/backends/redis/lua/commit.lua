@@ -1,8 +1,14 @@
--- KEYS: a record and its session's followers. Stands alone, since each dispatch runs
--- it: the index, the session and old clients follow in touch.lua, when that is due.
--- ARGV: base rev, new rev, timeout and new size in one; id; client ('': none) and what
--- is remembered of it, but the time; how many arguments are names and stored forms;
--- these; then names of states to remove.
+-- Commit states to a record if its rev is still the base. Runs without prelude.lua,
+-- since every dispatch runs it: touch.lua sees to index, session and old clients, when
+-- that is due.
+-- KEYS: the record; the followers of its session's records.
+-- ARGV: base rev, new rev, timeout and new size, packed; id; client ('': none); its
+-- entry without the time; the number of arguments that follow in pairs; pairs of a
+-- state's name and stored form; names of states to remove.
+-- Returns the time, the last use and whether a touch is due, packed, if nobody follows;
+-- else {'ok', that, lines of followers}. Not committed: {'absent'}, {'corrupt'} or
+-- {place, time, record, lines of followers}, where place is 'in' if the new rev is in
+-- the history already, 'unknown' if the history is too short to tell, else 'foreign'.
 local call = redis.call
 local key, order, id = KEYS[1], ARGV[1], ARGV[2]
 local head = redis.pcall('HGET', key, 'h')
@@ -15,7 +21,7 @@ local time = clock[1] + clock[2] / 1000000
 local base, rev = string.sub(order, 1, 16), string.sub(order, 17, 32)
 
 if string.sub(head, 1, 12) .. string.sub(head, -4) ~= base then
-  -- Where does the new rev stand in this history? See revs.History.place.
+  -- The new rev's place in this history; see History.place in revisions.py.
   local place = 'foreign'
   local age = struct.unpack('<d', head, 5) - struct.unpack('<d', rev, 5)
   if string.sub(rev, 1, 4) == string.sub(head, 1, 4) and age >= 0 then
@@ -61,7 +67,7 @@ if id == '*' then
 end
 -- As in prelude.lua. Nothing may fail now that the commit is in.
 call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
--- One string if nobody follows, as most often: each part of an answer takes both time.
+-- One string if nobody follows, as most often: each part of a reply takes time.
 local told = struct.pack('<ddB', time, seen, due)
 local lines = redis.pcall('HMGET', KEYS[2], id, '+')
 if lines[1] or lines[2] then return {'ok', told, lines} end

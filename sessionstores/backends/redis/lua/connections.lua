@@ -1,4 +1,5 @@
--- A participant's connections, with '*' all: name, details, and whether it is leaving.
+-- List connections. ARGV: id, or '*' for all.
+-- Returns name, details and whether it is leaving, for each in turn.
 local id, listed = ARGV[1], {}
 if id ~= '*' and call('HEXISTS', base .. 'o:', id) == 0 then return listed end
 local leaving = those_leaving()

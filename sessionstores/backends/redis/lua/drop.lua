@@ -1,5 +1,5 @@
--- Take the session's record away. Whoever joined meanwhile gets a new one, of that
--- rev. {}: there was none.
+-- Remove the session's record. If somebody has joined meanwhile, create a new one.
+-- ARGV: rev of the new record; timeout. Returns the removed record, {} if none.
 local key = base .. 's:'
 local final = {}
 if call('EXISTS', key) == 1 then final = take('*', now()) end

@@ -1,5 +1,5 @@
--- KEYS[1] is the registry: the codes of which something may not have been used for so
--- long, or whose keep is over; no more than so many.
+-- List sessions to look at: something in them may be idle, or their keep is over.
+-- KEYS: the registry. ARGV: seconds from which idle; the most to return.
 local call = redis.call
 local clock = call('TIME')
 local time = clock[1] + clock[2] / 1000000

@@ -1,5 +1,6 @@
--- Take the session away if it has no participant, was not used for so long, and is
--- past its keep: 'gone', 'absent' or 'stays', then until when (see redis_registry).
+-- Remove the session if it has no participant, is idle and is past its keep.
+-- ARGV: seconds from which idle. Returns {'gone', ''}, {'absent', ''}, or {'stays',
+-- score for the registry (see registry.py), '' if unknown}.
 if call('ZCARD', base .. 'i:') > 0 then return {'stays', oldest_use()} end
 local key = base .. 's:'
 local head, corrupt = head_of(key)

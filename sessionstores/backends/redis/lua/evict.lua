@@ -1,7 +1,9 @@
--- Take away up to so many participants that were not seen for so long and hold no
--- lease; of all, or if an id is given, of that one. The index is as true as the records:
--- one script writes both. Of an infinite time, only those that have no record go. The
--- first answer is when the longest unused of all who stay was seen, '' if not known.
+-- Remove idle participants that hold no lease. A script writes both index and records,
+-- so the index names the right ones.
+-- ARGV: seconds from which idle (infinite: only those without a record); the most to
+-- remove; an id, to remove only that one, or ''.
+-- Returns the last use of the longest unused participant that stays ('' if unknown),
+-- then what was removed.
 local time = now()
 local since, limit = time - tonumber(ARGV[1]), tonumber(ARGV[2])
 local removed, connected = {''}
@@ -17,7 +19,7 @@ local function is_connected(id)
   end
   return connected[id]
 end
--- A participant's whole record if that is to go, false if there is none; else nil.
+-- A participant's record if it is to be removed, false if there is none, else nil.
 local function due_record(id)
   if is_connected(id) then return nil end
   local fields = redis.pcall('HGETALL', base .. 'p:' .. id)
@@ -41,7 +43,7 @@ local function take_due(ids)
       removed[#removed + 1] = {id, fields, followed and followers_of(id, time)}
     end
   end
-  -- Each together, which takes half as long.
+  -- All at once, which takes half as long.
   if #gone > 0 then
     call('DEL', unpack(keys))
     call('ZREM', base .. 'i:', unpack(gone))

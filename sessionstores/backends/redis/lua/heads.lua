@@ -1,4 +1,4 @@
--- The rev of each record, '' where there is none.
+-- Return the rev of each record, '' if there is none. ARGV: ids.
 local revs = {}
 for at, id in ipairs(ARGV) do
   local head = head_of(record_key(id))

@@ -1,6 +1,7 @@
--- Window, how long entries are kept, timeout; then for each lease: id, connection,
--- details, process, how many records it follows, and these. Returns what there is to
--- mend, as touch_session, then who has joined.
+-- Enter or renew leases, and touch the records of their participants.
+-- ARGV: seconds of a lease; seconds to keep entries; timeout; then for each lease: id,
+-- connection, details, process, the number of records it follows, and their ids.
+-- Returns what to repair, as touch_session, then the ids of those who have joined.
 local time, window = now(), tonumber(ARGV[1])
 local life, timeout = tonumber(ARGV[2]), tonumber(ARGV[3])
 local names, details, counts = base .. 'c:', base .. 'd:', base .. 'o:'

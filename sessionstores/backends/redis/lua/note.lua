@@ -1,5 +1,6 @@
--- How many changes, how many events to keep, then events: note them of the session.
--- The counts are of two bytes each, by the minute; the last is that of field 'a's time.
+-- Note events and changes of the session. ARGV: number of changes; the most events to
+-- keep; events. Counts have two bytes each, one a minute; the last is of the minute
+-- that field 'a' begins with.
 if call('EXISTS', base .. 't:') == 1 then return 'absent' end
 local key = base .. 's:'
 local head, corrupt = head_of(key)

@@ -1,1 +1,2 @@
+-- Return the server's time, in seconds.
 return string.format('%.17g', now())

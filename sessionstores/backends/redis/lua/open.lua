@@ -1,7 +1,9 @@
--- id, rev of the record to create, timeout, limit of participants, whether there may
--- be a new session, its rev, then names and stored forms of the states. The record is
--- answered with what there is to mend, whether it was created, and whether another
--- that was lost stood in the index.
+-- Return the record of an id, created if there is none.
+-- ARGV: id; rev to create it with; timeout; limit of participants; whether the session
+-- may be created, too; its rev; then names and stored forms of the states.
+-- Returns {'record', what to repair, record, whether created, whether it was lost: in
+-- the index without a record}; or {'ended'}, {'corrupt'}, {'locked'}, {'full', how many
+-- participants}, {'unfounded'}: the session would have to be created.
 local id, rev, timeout = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = now()
 if call('EXISTS', base .. 't:') == 1 then return {'ended'} end
@@ -19,7 +21,7 @@ local founded = call('EXISTS', base .. 's:') == 0
 local others = call('ZCARD', base .. 'i:')
 local lost = id ~= '*' and call('ZSCORE', base .. 'i:', id)
 if id ~= '*' and not lost then
-  -- A corrupt session is set aside by those who read it; it locks nobody out.
+  -- A corrupt session locks nobody out; whoever reads it sets it aside.
   if head_of(base .. 's:') and call('HGET', base .. 's:', 'l') == '1' then
     return {'locked'}
   end
@@ -31,7 +33,7 @@ create(id, rev, time, timeout, slice(ARGV, 7))
 local mend = 0
 if id ~= '*' and not founded then
   mend = touch_session(time, timeout)
-  -- Nothing was due there before, whatever the registry says.
+  -- The registry's score is of no use: nobody was there to become idle.
   if others == 0 then mend = math.max(mend, 1) end
 end
 return {'record', mend, call('HGETALL', key), 1, lost and 1 or 0}

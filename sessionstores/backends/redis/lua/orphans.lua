@@ -1,4 +1,4 @@
--- What there is of each record: 'gone', 'listed', or an 'orphan' that no index names.
+-- Return for each id 'gone' (no record), 'listed', or 'orphan' (not in the index).
 local marks = {}
 for at, id in ipairs(ARGV) do
   if call('EXISTS', record_key(id)) == 0 then

@@ -1,4 +1,4 @@
--- Each participant's id, head and number of connections.
+-- Return each participant's id, head and number of connections.
 local connections, listed = live_connections(now()), {}
 for _, id in ipairs(call('ZRANGE', base .. 'i:', 0, -1)) do
   local head = head_of(base .. 'p:' .. id)

@@ -1,22 +1,22 @@
--- What the scripts share. Every key of a session stands in the slot of KEYS[1], the
--- session's own record, and its name is made here. All times are the server's.
+-- Shared by the scripts. Every key of a session is in the slot of KEYS[1], which is the
+-- session's own record, and is named here. All times are the server's, in seconds.
 --
 -- ss:{CODE}:s:       hash, the session's record; also n label, k keep, l locked, and a
---                    its activity: a minute since the epoch, and changes up to then
+--                    its activity: minutes since the epoch, then changes by minute
 -- ss:{CODE}:p:<id>   hash, a participant's record
 --     h              its head: incarnation, counter, created, seen, size; the ring
 --     s:<name>       a state's stored form
---     c:<client>     what is remembered of a client: at, last id, rejected ids
+--     c:<client>     a client's entry: when, last id, rejected ids
 -- ss:{CODE}:i:       sorted set, the index: participants by the time they were seen
 -- ss:{CODE}:e:       list, the session's latest events
 -- ss:{CODE}:c:       sorted set, connections as <id>/<connection> by deadline; they stay
---                    past it until they are reaped
--- ss:{CODE}:d:       hash, their details: since when, then what the caller packed
--- ss:{CODE}:o:       hash, how many a participant has, run out or not; none: no field
+--                    after it until they are reaped
+-- ss:{CODE}:d:       hash, their details: since when, then as the caller packed
+-- ss:{CODE}:o:       hash, each participant's number of them, expired ones included
 -- ss:{CODE}:g:       set, those that are leaving
--- ss:{CODE}:f:       hash, who follows a record: a line for each process, its deadline
---                    and its name; "+" is followed by those who watch everyone
--- ss:{CODE}:b:<name> for a moment, the call that took a participant's last connection
+-- ss:{CODE}:f:       hash, a record's followers: a line for each process, deadline and
+--                    name; those of "+" follow every participant
+-- ss:{CODE}:b:<name> for 3 s, the call that released a participant's last connection
 -- ss:{CODE}:t:       the tombstone; r: hash, revocations by participant
 local base = string.sub(KEYS[1], 1, -3)
 
@@ -36,8 +36,8 @@ local function is_head(value)
   return #value >= 40 and #value % 4 == 0
 end
 
--- The head of the record at `key`; nil: there is none; nil and true: what stands
--- there is no record.
+-- The head of the record at `key`; nil: there is none; nil and true: the value is not
+-- a record.
 local function head_of(key)
   local head = redis.pcall('HGET', key, 'h')
   if type(head) == 'string' then
@@ -66,13 +66,13 @@ local function is_due(head, time, timeout)
   return math.abs(time - seen_of(head)) >= timeout / 10
 end
 
--- No longer than three centuries, which the server takes for a whole number.
+-- At most three centuries, which the server still takes for an integer.
 local function expire(key, seconds)
   call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
 end
 
--- A session's time is written at most two tenths of the timeout before that of its
--- participants, and must not run out before theirs.
+-- A session's last use is written up to two tenths of the timeout before that of its
+-- participants, and it must not expire before them.
 local function expire_session(head, time, timeout)
   local created = struct.unpack('<d', head, 13)
   local kept = created + (tonumber(call('HGET', base .. 's:', 'k')) or 0) - time
@@ -106,7 +106,7 @@ local function touch_session(time, timeout)
   return 1
 end
 
--- Keep index and session, now that a record is in use; answers as touch_session.
+-- Keep index and session alive, now that a record is in use; returns as touch_session.
 local function refresh(id, time, timeout)
   if id == '*' then
     expire(base .. 'i:', 2.2 * timeout)
@@ -116,7 +116,7 @@ local function refresh(id, time, timeout)
   return touch_session(time, timeout)
 end
 
--- Mark a record as used; return its head, and what there is to mend as above.
+-- Mark a record as used; return its head, and what to repair, as touch_session.
 local function touch(id, key, head, time, timeout)
   if not is_due(head, time, timeout) then return head, 0 end
   head = with_seen(head, time)
@@ -141,13 +141,13 @@ local function create(id, rev, time, timeout, states)
   if id ~= '*' then enter(id, time, timeout) end
 end
 
--- What a caller needs to tell who follows a record: the time, and the lines.
+-- The time, and the lines of a record's followers: its own, and everyone's.
 local function followers_of(id, time)
   local lines = call('HMGET', base .. 'f:', id, '+')
   return {struct.pack('<d', time), lines[1], id ~= '*' and lines[2]}
 end
 
--- The lines of a record's followers that have not run out, without some processes.
+-- The lines of a record's followers that have not expired, without some processes.
 local function entries_but(record, processes, time)
   local entries = {}
   local lines = call('HGET', base .. 'f:', record) or ''
@@ -159,7 +159,7 @@ local function entries_but(record, processes, time)
   return entries
 end
 
--- Take one record away: its fields, false if it was lost or is none; its followers.
+-- Remove a record; return its id, its fields (false if lost or corrupt), its followers.
 local function take(id, time)
   local key = record_key(id)
   local head = head_of(key)
@@ -169,7 +169,7 @@ local function take(id, time)
   return {id, fields, followers_of(id, time)}
 end
 
--- The connections that have not run out.
+-- The connections that have not expired.
 local function those_connected(time)
   local after = '(' .. string.format('%.17g', time)
   return call('ZRANGEBYSCORE', base .. 'c:', after, '+inf')
@@ -181,7 +181,7 @@ local function those_leaving()
   return leaving
 end
 
--- How many each participant has, without those that are leaving.
+-- The number of each participant's connections, without those that are leaving.
 local function live_connections(time)
   local leaving, counts = those_leaving(), {}
   for _, name in ipairs(those_connected(time)) do
@@ -193,7 +193,7 @@ local function live_connections(time)
   return counts
 end
 
--- Take a connection away; true if it was the participant's last.
+-- Remove a connection; true if it was the participant's last.
 local function disconnect(id, name)
   call('ZREM', base .. 'c:', name)
   call('HDEL', base .. 'd:', name)
@@ -203,7 +203,7 @@ local function disconnect(id, name)
   return true
 end
 
--- When the longest unused participant was seen, or before; '' if there is none.
+-- The last use of the longest unused participant, or earlier; '' if there is none.
 local function oldest_use()
   return call('ZRANGE', base .. 'i:', 0, 0, 'WITHSCORES')[2] or ''
 end

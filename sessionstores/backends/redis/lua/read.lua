@@ -1,5 +1,7 @@
--- KEYS: a record. ARGV: the rev that the caller knows ('': none) and the timeout.
--- Stands alone, as commit.lua does; whether a touch is due is the second answer.
+-- Read a record. Runs without prelude.lua, as commit.lua does.
+-- KEYS: the record. ARGV: the rev that the caller knows, '' if none; timeout.
+-- Returns {'absent'}, {'corrupt'}, {'same', whether a touch is due, head} or {'record',
+-- whether a touch is due, record}.
 local call = redis.call
 local head = redis.pcall('HGET', KEYS[1], 'h')
 if type(head) ~= 'string' or #head < 40 or #head % 4 ~= 0 then

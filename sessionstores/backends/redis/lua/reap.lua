@@ -1,5 +1,5 @@
--- Remove up to so many connections that have run out: whether there may be more, then
--- who had none but these.
+-- Remove connections that have expired. ARGV: the most to remove.
+-- Returns 1 if there may be more, else 0; then the ids whose last connection that was.
 local limit = tonumber(ARGV[1])
 local past = string.format('%.17g', now())
 local lapsed = call('ZRANGEBYSCORE', base .. 'c:', '-inf', past, 'LIMIT', 0, limit)

@@ -1,5 +1,5 @@
--- KEYS[1] is the registry: enter a code unless that makes more than the limit. 1 if it
--- stands there, else 0.
+-- Enter a session in the registry, unless that makes too many.
+-- KEYS: the registry. ARGV: code; limit. Returns 1 if it is entered now, else 0.
 local call = redis.call
 if call('ZSCORE', KEYS[1], ARGV[1]) then return 1 end
 if call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end

@@ -1,5 +1,5 @@
--- Enter the record of an id in the index again: 'in', or 'gone'. One of a session that
--- has ended goes.
+-- Enter a record in the index again. ARGV: id; timeout.
+-- Returns 'in', or 'gone': there is none, or it was removed, as its session has ended.
 local id, time = ARGV[1], now()
 local key = record_key(id)
 if call('EXISTS', base .. 't:') == 1 then

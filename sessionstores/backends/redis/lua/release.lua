@@ -1,7 +1,9 @@
--- id, connection as <id>/<connection>, process, for how long it may come back (0: it
--- will not), how long entries are kept, what tells this call from others; then the
--- records that it alone followed. 1: it was the participant's last, or so said an
--- answer to this call that was lost.
+-- Release a connection.
+-- ARGV: id; connection as <id>/<connection>; process; seconds in which it may return,
+-- 0 if it may not; seconds to keep entries; a token of this call; then the ids of the
+-- records that it alone followed in its process.
+-- Returns 1 if it was the participant's last, or if an earlier reply to this call said
+-- so and was lost; else 0.
 local id, name, process = ARGV[1], ARGV[2], ARGV[3]
 local grace, time = tonumber(ARGV[4]), now()
 for at = 7, #ARGV do

@@ -1,4 +1,4 @@
--- Take away the participants named; those that are not there are left out.
+-- Remove participants. ARGV: ids. Returns those that there were.
 local time, removed = now(), {}
 for _, id in ipairs(ARGV) do
   if call('EXISTS', record_key(id)) == 1 then

@@ -1,4 +1,5 @@
--- Void what an id was given until now; forget what is older than any token.
+-- Revoke what was issued to an id until now, and forget what is older than any token.
+-- ARGV: id; seconds for which a token is valid.
 local id, age, time = ARGV[1], tonumber(ARGV[2]), now()
 local key = base .. 'r:'
 local times = redis.pcall('HGETALL', key)

@@ -1,6 +1,6 @@
--- What is known of the session, after changing it if told to: '' leaves label, keep
--- and locked as they are, then so does '' for how long it is to be kept from now on,
--- at least. Then the timeout.
+-- Change the session's details, and return them.
+-- ARGV: '=' and label; keep; locked; seconds for which to keep it at least from now on;
+-- timeout. Each of the first four may be '': leave it as it is.
 local key = base .. 's:'
 if call('EXISTS', base .. 't:') == 1 then return {'absent'} end
 local head, corrupt = head_of(key)
@@ -11,7 +11,7 @@ for at, name in ipairs({'n', 'k', 'l'}) do
   local value = ARGV[at]
   if value ~= '' then
     fields[#fields + 1] = name
-    -- A label may be empty, so it comes with a mark before it.
+    -- A label may be empty, so a mark comes before it.
     fields[#fields + 1] = name == 'n' and string.sub(value, 2) or value
   end
 end

@@ -1,7 +1,7 @@
--- One line of an overview: label, keep, locked, activity; then in one, now, and when
--- the session was created, last used, and its longest unused participant without a
--- connection seen; then how many participants, online, connections and lost; the bytes
--- in all; the largest record's id and bytes.
+-- Return one line of the overview: label; keep; locked; activity; times (now, created,
+-- last use, last use of the longest unused participant without a connection), packed;
+-- {participants, online, connections, records that were lost}; bytes in all; {id of the
+-- largest record, its bytes}.
 local time, key = now(), base .. 's:'
 local live = live_connections(time)
 local about = {false, false, false, false}

@@ -1,5 +1,6 @@
--- id, timeout. Marks the record as used, keeps index and session, and lets go of
--- clients that were not heard of for ten minutes (values.CLIENT_MEMORY).
+-- Mark a record as used, keep its index and session alive, and remove clients that were
+-- silent for ten minutes (CLIENT_MEMORY in types.py).
+-- ARGV: id; timeout; '1': only if a touch is due.
 local id, timeout = ARGV[1], tonumber(ARGV[2])
 local key = record_key(id)
 local head, corrupt = head_of(key)

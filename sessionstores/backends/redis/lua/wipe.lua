@@ -1,4 +1,5 @@
--- Take the session's states away, and go on from that rev; its clients stay.
+-- Remove the session's states, and go on from a new rev; its clients stay.
+-- ARGV: rev; timeout. Returns what was removed, false if there was nothing.
 local key = base .. 's:'
 local head, corrupt = head_of(key)
 if not head and not corrupt then return false end
