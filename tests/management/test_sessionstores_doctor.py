@@ -216,7 +216,7 @@ def test_what_the_server_says_of_itself_is_reported(own_valkey: Valkey) -> None:
         client.config_set("maxmemory-policy", "allkeys-lru")
     found = findings(CACHES=redis(own_valkey.url))
     assert found[0][:2] == ("ok", "cache")
-    assert "RedisServer wrote and read" in found[0][2]
+    assert "RedisBackend wrote and read" in found[0][2]
     assert "all processes see" in found[0][2]
     (warning,) = [text for level, _, text in found if level == "warning"]
     assert "allkeys-lru" in warning

@@ -10,7 +10,7 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,23 +104,36 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Valkey, Memcached | None]]:
+    """The servers that both releases share; no memcached where there is none.
+
+    The tests that need one then say so; see `cache`.
+    """
+    valkey = Valkey()
+    memcached = None if missing(Memcached) else Memcached()
+    with ExitStack() as stack:
+        for server in (valkey, memcached):
+            if server is not None:
+                stack.callback(server.stop)
+                server.start()
+        yield valkey, memcached
+
+
+@pytest.fixture(scope="module")
 def releases(
     unpacked: Path,
-    valkey: Valkey,
-    request: pytest.FixtureRequest,
+    servers: tuple[Valkey, Memcached | None],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Release, Release]]:
     """Both releases, the old one first, on the same caches."""
-    # Where there is none, the tests that need it say so; see `cache`.
-    absent = missing(Memcached)
-    memcached = 0 if absent else request.getfixturevalue("memcached").port
+    valkey, memcached = servers
     shared = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.releases.settings",
         "SITE_REDIS": valkey.url,
         "SITE_LAYER": PUBSUB,
         "SITE_HEARTBEAT": HEARTBEAT,
-        "SITE_MEMCACHED": f"127.0.0.1:{memcached}",
+        "SITE_MEMCACHED": f"127.0.0.1:{memcached.port if memcached else 0}",
         "SITE_DATABASE": str(tmp_path_factory.mktemp("database") / "site.sqlite3"),
     }
     both = []
@@ -311,9 +324,9 @@ async def connected(*tabs: PinnedTab) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def on_valkey(valkey: Valkey, settings: Any) -> None:
+def on_valkey(servers: tuple[Valkey, Memcached | None], settings: Any) -> None:
     """Let this process look at the records of both releases."""
-    settings.CACHES = on_redis(valkey.port)["CACHES"]
+    settings.CACHES = on_redis(servers[0].port)["CACHES"]
 
 
 def tabs_at_both(
