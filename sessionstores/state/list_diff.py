@@ -1,4 +1,4 @@
-"""Find which elements of two lists stay where they are, exactly and in n log n."""
+"""List alignment: the elements that stay in place, by a longest increasing run."""
 
 from __future__ import annotations
 
@@ -13,28 +13,10 @@ import msgspec
 encode = msgspec.json.Encoder().encode
 
 
-def same(old: Any, new: Any) -> bool:
-    """Compare as JSON; equal objects may count as different, by their keys' order."""
-    if old != new:
-        return False
-    kind = type(old)
-    if kind is str:
-        return True
-    if kind is list:
-        # Equal text needs no second look at types, and joining is the fastest way to
-        # learn that there is nothing else.
-        try:
-            "".join(old)
-            return True
-        except TypeError:
-            pass
-    return encode(old) == encode(new)
-
-
 def trim(old: list[Any], new: list[Any]) -> tuple[int, int, int]:
-    """Count the same elements at the start and at the end.
+    """Count the equal elements at the start and at the end.
 
-    The third figure is a number of bytes that ``new`` takes at least.
+    The third figure is a lower bound of the bytes of ``new``.
     """
     limit = len(old) if len(old) < len(new) else len(new)
     head = next(compress(count(), map(ne, old, new)), limit)
@@ -46,9 +28,10 @@ def trim(old: list[Any], new: list[Any]) -> tuple[int, int, int]:
         return head, tail, len("".join(new)) + 3 * len(new)
     except TypeError:
         pass
-    if same(old[:head], new[:head]) and same(
-        old[len(old) - tail :], new[len(new) - tail :]
-    ):
+    # Equal in Python may differ as JSON: 1, 1.0 and True.
+    if encode(old[:head]) == encode(new[:head]) and encode(
+        old[len(old) - tail :]
+    ) == encode(new[len(new) - tail :]):
         return head, tail, 0
     return trim([*map(encode, old)], [*map(encode, new)])
 
@@ -56,11 +39,11 @@ def trim(old: list[Any], new: list[Any]) -> tuple[int, int, int]:
 def align(was: list[bytes], now: list[bytes]) -> list[tuple[int, int]]:
     """Return index pairs of the elements that stay, ascending on both sides.
 
-    Equal ones stay where the longest run allows; those equal to nothing are paired by
-    their order between two that stay.
+    Equal elements stay where the longest run allows; those without an equal are
+    paired by their order between two that stay.
     """
-    # One element moved along its list is the usual case, and a rotation of what lies
-    # between: seen at once, it costs a third of what is below.
+    # Usually one element has moved along its list, which rotates those in between: to
+    # test for that first costs a third of the rest.
     if len(was) == len(now) > 1:
         if was[1:] == now[:-1]:
             return [(i + 1, i) for i in range(len(was) - 1)]
@@ -111,7 +94,7 @@ def _longest_rise(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 class Row:
-    """A list as it stands between removals and additions, while elements move."""
+    """Indexes in a list between its removals and additions, while elements move."""
 
     def __init__(self, path: str, head: int, kept: list[tuple[int, int]]) -> None:
         self.path = path
@@ -122,7 +105,7 @@ class Row:
         self.placed: list[int] = []
 
     def expect(self, i: int) -> None:
-        """Note that the element at ``i`` will leave."""
+        """Register that the element at ``i`` will leave."""
         insort(self.waiting, i)
 
     def take(self, i: int) -> str:

@@ -1,13 +1,13 @@
-"""Compute RFC 6902 patches between JSON documents, and apply them."""
+"""RFC 6902 patches: compute them between JSON documents, and apply them."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypedDict
 
-from .list_diff import Row, align, encode, same, trim
+from .json_pointer import PatchError, member, pointer_in
+from .list_diff import Row, align, encode, trim
 
 Json = Any
 Operation = TypedDict(
@@ -15,8 +15,6 @@ Operation = TypedDict(
 )
 
 _ABSENT: Final = object()
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
-_BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 # Bytes of an encoded operation and its comma, without paths and value.
 _REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
 # Path, value, container's path if the value may move, index in the container's middle
@@ -24,10 +22,6 @@ _REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
 _Removed = tuple[str, Json, str | None, int]
 _Added = tuple[str, Json, str | None, int, bytes]
 _Replaced = tuple[str, Json, int]
-
-
-class PatchError(ValueError):
-    """Say which operation does not fit the document, and why."""
 
 
 def diff(old: Json, new: Json, prefix: str = "") -> list[Operation]:
@@ -42,12 +36,30 @@ def diff(old: Json, new: Json, prefix: str = "") -> list[Operation]:
     return difference.operations()
 
 
+def same(old: Json, new: Json) -> bool:
+    """Compare as JSON; equal objects may count as different, by their keys' order."""
+    if old != new:
+        return False
+    kind = type(old)
+    if kind is str:
+        return True
+    if kind is list:
+        # Joining is the fastest way to learn that a list holds nothing but text, for
+        # which equality in Python is equality as JSON.
+        try:
+            "".join(old)
+            return True
+        except TypeError:
+            pass
+    return encode(old) == encode(new)
+
+
 class _Difference:
-    """Collect removals by old position, additions and replacements by new.
+    """Collects removals by old position, additions and replacements by new.
 
     Applied in this order, removals from the last, no position needs adjusting. Moves
-    come between removals and additions. Only values whose containers stay where they
-    are ("steady") may move, so that just their own list has to count.
+    come between removals and additions. Only values in containers that stay in place
+    ("steady") may move: then only their own list's indexes shift.
     """
 
     __slots__ = ("added", "least", "removed", "replaced", "rows", "spans", "spent")
@@ -57,14 +69,14 @@ class _Difference:
         self.added: list[_Added] = []
         self.replaced: list[_Replaced] = []
         self.rows: dict[str, tuple[int, list[tuple[int, int]]]] = {}
-        # Containers perhaps better replaced, innermost first: what of the three lists
-        # lies inside. Past the replacements inside stands that of the whole.
+        # Containers that may be shorter to replace, innermost first: which parts of
+        # the three lists lie inside. The replacement of the whole follows those inside.
         self.spans: list[tuple[range, range, range]] = []
         self.spent = 0  # bytes of the operations, if nothing moves
-        self.least = 0  # bytes that the new document surely has
+        self.least = 0  # lower bound of the new document's bytes
 
     def compare(self, old: Json, new: Json, path: str, before: str | None) -> None:
-        """Compare what stays at ``path``; ``before`` is the old one, if not steady."""
+        """Compare two values at ``path``; ``before``: the old path, if not steady."""
         kind = type(new)
         if kind is not type(old) or (kind is not dict and kind is not list):
             if old is not new and not same(old, new):
@@ -153,8 +165,8 @@ class _Difference:
         else:
             operations = []
         for path, value, _ in self.replaced:
-            # Some libraries take "-" for the end of a list even where it names a
-            # member; to add one that is there is to replace it.
+            # Some libraries read "-" as the end of a list even where it names a
+            # member; adding a member that exists replaces it.
             op = "add" if path.endswith("/-") else "replace"
             operations.append({"op": op, "path": path, "value": value})
         return operations
@@ -163,7 +175,7 @@ class _Difference:
         origin, old, home, _ = self.removed[0]
         path, new, goal, _, encoded = self.added[0]
         if home is not None and goal is not None and encode(old) == encoded:
-            # A removal and at once an addition is what a move is; no need to count.
+            # A move removes and adds in one step, so no index needs adjusting.
             return [{"op": "move", "from": origin, "path": path}]
         return [
             {"op": "remove", "path": origin},
@@ -235,7 +247,7 @@ class _Difference:
                 + (_HALF_MOVE if n in sources else _ADD + len(added[n][4]))
                 for n in entering
             )
-            # Moves across the border would no longer be possible.
+            # Moves across the container's border would no longer be possible.
             lost = sum(_REMOVE - _HALF_MOVE for n in origins if n not in removals)
             lost += sum(
                 _ADD - _HALF_MOVE + len(added[n][4])
@@ -267,9 +279,8 @@ def _escape(name: str) -> str:
 def apply(document: Json, operations: Iterable[Mapping[str, Json]]) -> Json:
     """Return ``document`` with the operations applied; the argument stays as it is.
 
-    All six operations of RFC 6902. What did not change is shared with ``document`` and
-    with the operations' values. All or nothing: raises `PatchError` at the first one
-    that does not fit.
+    All six operations of RFC 6902. Unchanged parts are shared with ``document``, new
+    ones with the operations' values. Atomic: `PatchError` if any does not fit.
     """
     draft = _Draft(document)
     for number, operation in enumerate(operations):
@@ -291,7 +302,7 @@ class _Draft:
 
     def apply(self, operation: Mapping[str, Json]) -> None:
         op = operation.get("op")
-        path = _pointer(operation, "path")
+        path = pointer_in(operation, "path")
         if op == "add":
             self.add(path, _value(operation))
         elif op == "remove":
@@ -299,9 +310,9 @@ class _Draft:
         elif op == "replace":
             value = _value(operation)
             container = self.parent(path)
-            container[_key(container, path[-1])] = value
+            container[member(container, path[-1])] = value
         elif op == "move":
-            origin = _pointer(operation, "from")
+            origin = pointer_in(operation, "from")
             if len(origin) < len(path) and origin == path[: len(origin)]:
                 raise PatchError("a value cannot move into itself")
             if origin == path:
@@ -309,8 +320,8 @@ class _Draft:
             else:
                 self.add(path, self.remove(origin))
         elif op == "copy":
-            self.add(path, self.find(_pointer(operation, "from")))
-            # Containers may now be in two places, so none may be written to.
+            self.add(path, self.find(pointer_in(operation, "from")))
+            # Containers may now be in two places: copy each before writing to it.
             self.owned.clear()
         elif op == "test":
             if not _equal(self.find(path), _value(operation)):
@@ -323,13 +334,13 @@ class _Draft:
     def find(self, path: list[str]) -> Json:
         value: Json = self.root
         for token in path:
-            value = value[_key(value, token)]
+            value = value[member(value, token)]
         return value
 
     def parent(self, path: list[str]) -> Json:
         container: Json = self.root
         for token in path[:-1]:
-            key = _key(container, token)
+            key = member(container, token)
             child = container[key]
             if isinstance(child, (dict, list)) and id(child) not in self.owned:
                 child = container[key] = child.copy()
@@ -339,7 +350,7 @@ class _Draft:
 
     def add(self, path: list[str], value: Json) -> None:
         container = self.parent(path)
-        key = _key(container, path[-1], adding=True)
+        key = member(container, path[-1], adding=True)
         if isinstance(container, list):
             container.insert(key, value)
         else:
@@ -349,43 +360,13 @@ class _Draft:
         if len(path) == 1:
             raise PatchError("the whole document cannot be removed; replace it")
         container = self.parent(path)
-        return container.pop(_key(container, path[-1]))
-
-
-def _pointer(operation: Mapping[str, Json], name: str) -> list[str]:
-    """Split a pointer; its first token is "", the key of the draft's document."""
-    pointer = operation.get(name)
-    if not isinstance(pointer, str):
-        raise PatchError(f"{name!r} must be a JSON pointer, a string")
-    if pointer and pointer[0] != "/":
-        raise PatchError(f"the pointer {pointer!r} must be empty or begin with '/'")
-    if "~" not in pointer:
-        return pointer.split("/")
-    if _BAD_ESCAPE.search(pointer):
-        raise PatchError(f"the pointer {pointer!r} has '~' without 0 or 1 after it")
-    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")]
+        return container.pop(member(container, path[-1]))
 
 
 def _value(operation: Mapping[str, Json]) -> Json:
     if "value" not in operation:
         raise PatchError("'value' is missing")
     return operation["value"]
-
-
-def _key(container: Json, token: str, *, adding: bool = False) -> Any:
-    if isinstance(container, dict):
-        if adding or token in container:
-            return token
-        raise PatchError(f"there is no member {token!r}")
-    if not isinstance(container, list):
-        raise PatchError(f"{token!r} leads into a value that is no container")
-    if adding and token == "-":
-        return len(container)
-    if not _INDEX.fullmatch(token):
-        raise PatchError(f"{token!r} is no array index")
-    if int(token) >= len(container) + adding:
-        raise PatchError(f"index {token} is past the end, {len(container)}")
-    return int(token)
 
 
 def _equal(one: Json, other: Json) -> bool:
