@@ -13,12 +13,9 @@ import pytest
 from channels.layers import channel_layers
 from django.test import override_settings
 
-from sessionstores.backends import get_backend
+from sessionstores.backends import drop_backends, get_backend
 from sessionstores.backends.base import run
-from sessionstores.monitoring.alerts import told
-from sessionstores.monitoring.history import taken_until
 from sessionstores.realtime.timeline import timeline
-from sessionstores.sessions.autosweep import autosweep
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 
 T = TypeVar("T", bound=Server)
@@ -61,10 +58,8 @@ def fresh_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     run(get_backend(blocking=True).clear())
     channel_layers.backends.clear()
     timeline.clear()
-    told.clear()
-    taken_until.clear()
     yield
-    autosweep.close()
+    drop_backends()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from .base import Backend
+from .process_memory import ProcessMemory
 
 _NEVER = {
     DummyCache: "keeps nothing",
@@ -51,7 +52,7 @@ def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
     The blocking flavour is for synchronous code, the other for coroutines. Raises
     `ImproperlyConfigured` for a cache that cannot be used, see `problem`.
     """
-    return _backend(alias or conf.get().cache, blocking=blocking)
+    return _backend(alias or conf.get().cache)[blocking]
 
 
 def problem(alias: str) -> str | None:
@@ -124,15 +125,32 @@ def _cache_class(path: object) -> type[BaseCache]:
 
 
 @cache
-def _backend(alias: str, *, blocking: bool) -> Backend:
+def _backend(alias: str) -> tuple[Backend, Backend]:
+    """Return both flavours; the index is whether it blocks."""
     cls = _backend_class(alias)
     if reason := cls.problem(alias):
         raise ImproperlyConfigured(reason)
     make: Callable[..., Backend] = cls
-    return make(alias, blocking=blocking)
+    flavours = make(alias, blocking=False), make(alias, blocking=True)
+    flavours[False].memory = flavours[True].memory
+    _memories.append(flavours[True].memory)
+    return flavours
+
+
+_memories: list[ProcessMemory] = []
+
+
+def drop_backends() -> None:
+    """Drop all backends, with what this process remembers of them; end its threads.
+
+    The next `get_backend` makes new ones. For tests, and for settings that change.
+    """
+    _backend.cache_clear()
+    while _memories:
+        _memories.pop().close()
 
 
 @receiver(setting_changed)
-def _reset(*, setting: str, **kwargs: Any) -> None:
+def _drop_backends(*, setting: str, **kwargs: Any) -> None:
     if setting in {"CACHES", "SESSIONSTORES", "DATABASES"}:
-        _backend.cache_clear()
+        drop_backends()

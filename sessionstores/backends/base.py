@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 from ..keys import StoreKey
 from ..state.revisions import Rev
 from .base_connections import Connectivity
+from .process_memory import ProcessMemory
 from .types import (
     ACTIVITY_MINUTES,
     CLIENT_MEMORY,
@@ -94,6 +95,8 @@ class Backend(Connectivity):
 
     def __init__(self, *, blocking: bool) -> None:
         self.blocking = blocking
+        # For the layers above; both flavours from `get_backend` share one.
+        self.memory = ProcessMemory()
 
     @classmethod
     def problem(cls, alias: str) -> str | None:

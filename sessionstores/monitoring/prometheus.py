@@ -1,7 +1,7 @@
-"""The figures as Prometheus reads them; needs the extra `metrics`.
+"""Prometheus exposition of the figures; needs the extra `metrics`.
 
-Gauges are of all processes that share the cache. Counters are of the process that
-answers, since it started: scrape each.
+Gauges cover all processes that share the cache. Counters cover the process that
+answers, since it started: scrape each one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .stats import Stats
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-# By reason, and by how it went.
+# By reason, and by result.
 _removed: Counter[str] = Counter()
 _resumed: Counter[str] = Counter()
 
 
 def exposition(stats: Stats) -> bytes:
-    """Return the text that is to be scraped. No label names a session or anybody."""
+    """Return the text to be scraped. No label names a session or a participant."""
     registry = CollectorRegistry()
     registry.register(_Figures(stats))
     return generate_latest(registry)
@@ -68,7 +68,7 @@ class _Figures(Collector):
         warnings = GaugeMetricFamily(
             "sessionstores_warnings", "Warnings that stand, by kind.", labels=["kind"]
         )
-        for kind, count in sorted(Counter(leak.code for leak in stats.leaks).items()):
+        for kind, count in sorted(Counter(alert.code for alert in stats.leaks).items()):
             warnings.add_metric([kind], count)
         yield warnings
 
@@ -116,7 +116,8 @@ def _counted(name: str, text: str, label: str, counts: Counter[str]) -> Metric:
     return family
 
 
-def _count(event: Event | Note) -> None:
+def count_event(event: Event) -> None:
+    """Count removals and resumed connections; subscribe it to the event bus."""
     if isinstance(event, Removal):
         if not event.key.is_session:
             _removed[event.reason] += 1
@@ -124,4 +125,4 @@ def _count(event: Event | Note) -> None:
         _resumed["ok"] += event.count
 
 
-bus.subscribers.append(_count)
+bus.subscribers.append(count_event)

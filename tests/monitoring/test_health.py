@@ -9,7 +9,13 @@ from sessionstores import conf
 from sessionstores.backends.base import ServerInfo, SessionSummary
 from sessionstores.monitoring import health
 from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert
-from sessionstores.monitoring.health import Evictions, Sample, of_records, of_site, rose
+from sessionstores.monitoring.health import (
+    Evictions,
+    Sample,
+    of_records,
+    of_site,
+    update_evictions,
+)
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 
 NOW = 1_000_000.0
@@ -187,15 +193,17 @@ def test_a_server_that_is_nearly_full_or_evicts_is_told_of() -> None:
 
 
 def test_evictions_count_as_long_ago_until_they_rise() -> None:
-    first = rose(NOW, server(evicted=40), None)
+    first = update_evictions(NOW, server(evicted=40), None)
     assert first == Evictions(40, 0.0)
     assert found(server=server(evicted=40), evictions=first) == []
-    assert rose(NOW + 30, server(evicted=40), first) == first
-    later = rose(NOW + 60, server(evicted=41), first)
+    assert update_evictions(NOW + 30, server(evicted=40), first) == first
+    later = update_evictions(NOW + 60, server(evicted=41), first)
     assert later == Evictions(41, NOW + 60)
     # The server was started again.
-    assert rose(NOW + 90, server(evicted=0), later) == Evictions(0, NOW + 60)
+    assert update_evictions(NOW + 90, server(evicted=0), later) == Evictions(
+        0, NOW + 60
+    )
     for silent in (None, server(evicted=None)):
-        assert rose(NOW + 90, silent, later) is later
+        assert update_evictions(NOW + 90, silent, later) is later
     old = Evictions(41, NOW - health.EVICTING_SECONDS - 1)
     assert found(server=server(evicted=41), evictions=old) == []

@@ -173,10 +173,10 @@ async def test_those_who_follow_the_session_are_told_to_look_again(
     published: list[event_bus.Event],
 ) -> None:
     backend = get_backend(blocking=False)
-    await presence.tell(backend, CODE)
+    await presence.notify(backend, CODE)
     assert published == []
     await backend.lease([lease("1"), lease("2", process="near")])
-    await presence.tell(backend, CODE, besides=frozenset({"near"}))
+    await presence.notify(backend, CODE, besides=frozenset({"near"}))
     (event,) = published
     assert isinstance(event, event_bus.Attendance)
     assert event.key == StoreKey.of_session(CODE)
@@ -189,7 +189,7 @@ async def test_without_the_cache_nobody_is_told_and_nothing_raised(
     backend = get_backend(blocking=False)
     await backend.lease([lease("1")])
     monkeypatch.setattr(type(backend), "followers", fails)
-    await presence.tell(backend, CODE)
+    await presence.notify(backend, CODE)
     assert published == []
 
 

@@ -174,7 +174,11 @@ def test_one_session_or_one_participant_may_be_chosen(
         ({"idle_for": float("nan")}, ValueError, "idle_for is nan"),
         ({"session": "no"}, InvalidKey, "'no'"),
         ({"session": CODE, "participant": "*"}, InvalidKey, r"'\*'"),
-        ({"participant": "alice"}, InvalidKey, "Of which session is 'alice'"),
+        (
+            {"participant": "alice"},
+            InvalidKey,
+            "participant='alice' also needs session=",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(

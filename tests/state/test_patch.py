@@ -424,7 +424,10 @@ def test_apply_passes_the_public_vectors(vector: dict[str, Any]) -> None:
         ({"op": "add", "path": "/list/²", "value": 1}, "not an array index"),
         ({"op": "add", "path": "/list/-1", "value": 1}, "not an array index"),
         ({"op": "add", "path": "/list/4", "value": 1}, "past the end"),
-        ({"op": "add", "path": f"/list/{'9' * 5000}", "value": 1}, "not an array index"),
+        (
+            {"op": "add", "path": f"/list/{'9' * 5000}", "value": 1},
+            "not an array index",
+        ),
         ({"op": "remove", "path": "/list/-"}, "not an array index"),
         ({"op": "replace", "path": "/list/3", "value": 1}, "past the end"),
         ({"op": "replace", "path": "/none", "value": 1}, "no member 'none'"),

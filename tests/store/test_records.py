@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from sessionstores import StoreUnavailable, signals
+from sessionstores import StateTooLarge, StoreUnavailable, signals
 from sessionstores.backends import get_backend
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
+from sessionstores.store import records
 from tests.workshop.states import Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")
@@ -95,3 +96,18 @@ def test_nothing_is_told_of_what_could_not_be_mended(
     assert told == []
     assert board.snapshot().state == Board()
     assert told == ["board"]
+
+
+def test_a_record_within_the_limit_passes() -> None:
+    records.check_size({"a": b"1:{}", "b": b"1:{}"}, 8)
+    records.check_size({}, 0)
+
+
+def test_a_record_past_the_limit_is_refused_with_its_largest_state() -> None:
+    states = {"a": b"1:{}", "board": b"1:" + b"x" * 100}
+    with pytest.raises(StateTooLarge) as caught:
+        records.check_size(states, 105)
+    assert str(caught.value) == (
+        "The record would have 106 bytes, 105 are allowed; most of them, 102, in "
+        "'board'. Store less, or raise MAX_STATE_BYTES."
+    )

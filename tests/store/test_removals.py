@@ -12,7 +12,7 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import Removed, run
 from sessionstores.keys import StoreKey
 from sessionstores.store import removals
-from sessionstores.store.removals import tell_lost, tell_removed
+from sessionstores.store.removals import announce_lost, announce_removed
 from tests.workshop.states import Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")
@@ -45,7 +45,7 @@ def test_tabs_are_told_before_receivers_who_may_take_their_time(
     told: list[Any],
 ) -> None:
     gone = [Removed(ALICE, STATES, WEB), Removed(OWN, {}, WEB)]
-    assert run(tell_removed(get_backend(blocking=True), gone, "ended")) == 1
+    assert run(announce_removed(get_backend(blocking=True), gone, "ended")) == 1
     assert told == [
         ("K7Q2ZD:alice", "ended", WEB),
         ("alice", "ended", {"board": Board(notes="mine")}),
@@ -61,7 +61,7 @@ def test_receiver_that_fails_keeps_nobody_from_being_told(told: list[Any]) -> No
     signals.participant_removed.connect(fail)
     try:
         gone = [Removed(ALICE, STATES, WEB), Removed(ALICE, STATES, WEB)]
-        run(tell_removed(get_backend(blocking=True), gone, "idle"))
+        run(announce_removed(get_backend(blocking=True), gone, "idle"))
     finally:
         signals.participant_removed.disconnect(fail)
     assert len(told) == 4
@@ -71,14 +71,14 @@ def test_final_state_that_cannot_be_read_does_not_hide_the_others(
     told: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = Removed(ALICE, {**STATES, "gone": b"1:{}"}, WEB)
-    run(tell_removed(get_backend(blocking=True), [gone], "idle"))
+    run(announce_removed(get_backend(blocking=True), [gone], "idle"))
     assert told[1] == ("alice", "idle", {"board": Board(notes="mine")})
     assert "The final 'gone' of a participant is unreadable" in caplog.text
 
 
 async def test_coroutines_tell_the_same(told: list[Any]) -> None:
     gone = [Removed(ALICE, STATES, WEB)]
-    assert await tell_removed(get_backend(blocking=False), gone, "idle") == 1
+    assert await announce_removed(get_backend(blocking=False), gone, "idle") == 1
     assert told[1] == ("alice", "idle", {"board": Board(notes="mine")})
 
 
@@ -88,13 +88,13 @@ def test_loss_is_told_once_however_many_notice_it(
     backend = get_backend(blocking=True)
     gone = Removed(ALICE, None, WEB)
     for _ in range(3):
-        run(tell_lost(backend, [gone]))
+        run(announce_lost(backend, [gone]))
     assert told == [("K7Q2ZD:alice", "lost", WEB), ("alice", "lost", None)]
-    run(tell_lost(backend, [gone._replace(key=StoreKey("K7Q2ZD", "bob"))]))
+    run(announce_lost(backend, [gone._replace(key=StoreKey("K7Q2ZD", "bob"))]))
     assert len(told) == 4
     # Later, it is another loss.
     run(backend.clear())
     monkeypatch.setattr(removals, "NOTICED_WITHIN", -1.0)
     for _ in range(2):
-        run(tell_lost(backend, [gone]))
+        run(announce_lost(backend, [gone]))
     assert len(told) == 8

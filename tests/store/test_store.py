@@ -174,7 +174,7 @@ def test_an_actor_is_filled_in_for_a_participants_own_state() -> None:
 def test_a_session_action_cannot_see_into_a_participant() -> None:
     with registry.isolated(Secret, Hall):
         hall = stores.get(Hall, "K7Q2ZD")
-        with pytest.raises(InvalidArguments, match="each participant's own"):
+        with pytest.raises(InvalidArguments, match="each participant has their own"):
             hall.dispatch(Hall.shout)
 
 
