@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template import engines
@@ -17,7 +18,6 @@ from django.views import View
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
-from sessionstores.participants import participant
 from sessionstores.participants.decorators import (
     ParticipantRequiredMixin,
     participant_required,
@@ -281,8 +281,8 @@ def test_participant_required_says_that_it_needs_the_middleware(
 def test_decorated_view_keeps_its_name_and_kind() -> None:
     assert private.__name__ == "private"
     assert aprivate.__name__ == "aprivate"
-    assert participant.iscoroutinefunction(aprivate)
-    assert not participant.iscoroutinefunction(private)
+    assert iscoroutinefunction(aprivate)
+    assert not iscoroutinefunction(private)
 
 
 def test_request_stays_what_it_was() -> None:
