@@ -2,38 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect, bisect_left, insort
+from bisect import bisect_left
 from collections import defaultdict, deque
-from itertools import compress, count
-from operator import ne
-from typing import Any
-
-import msgspec
-
-encode = msgspec.json.Encoder().encode
-
-
-def trim(old: list[Any], new: list[Any]) -> tuple[int, int, int]:
-    """Count the equal elements at the start and at the end.
-
-    The third figure is a lower bound of the bytes of ``new``.
-    """
-    limit = len(old) if len(old) < len(new) else len(new)
-    head = next(compress(count(), map(ne, old, new)), limit)
-    tail = limit - head
-    # One element more or less is the usual case: then all the rest is equal.
-    if old[len(old) - tail :] != new[len(new) - tail :]:
-        tail = next(compress(count(), map(ne, reversed(old), reversed(new))))
-    try:
-        return head, tail, len("".join(new)) + 3 * len(new)
-    except TypeError:
-        pass
-    # Equal in Python may differ as JSON: 1, 1.0 and True.
-    if encode(old[:head]) == encode(new[:head]) and encode(
-        old[len(old) - tail :]
-    ) == encode(new[len(new) - tail :]):
-        return head, tail, 0
-    return trim([*map(encode, old)], [*map(encode, new)])
 
 
 def align(was: list[bytes], now: list[bytes]) -> list[tuple[int, int]]:
@@ -91,34 +61,3 @@ def _longest_rise(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         rise.append(pairs[n])
         n = parents[n]
     return rise[::-1]
-
-
-class Row:
-    """Indexes in a list between its removals and additions, while elements move."""
-
-    def __init__(self, path: str, head: int, kept: list[tuple[int, int]]) -> None:
-        self.path = path
-        self.head = head
-        self.kept_old = [i for i, _ in kept]
-        self.kept_new = [j for _, j in kept]
-        self.waiting: list[int] = []
-        self.placed: list[int] = []
-
-    def expect(self, i: int) -> None:
-        """Register that the element at ``i`` will leave."""
-        insort(self.waiting, i)
-
-    def take(self, i: int) -> str:
-        """Return the path of the element that leaves from ``i``."""
-        rank = bisect(self.kept_old, i)
-        ahead = bisect_left(self.waiting, i)
-        del self.waiting[ahead]
-        return f"{self.path}/{self.head + rank + ahead + bisect(self.placed, rank)}"
-
-    def put(self, j: int) -> str:
-        """Return the path for the element that enters at ``j``; ascending."""
-        rank = bisect(self.kept_new, j)
-        ahead = bisect(self.waiting, self.kept_old[rank - 1]) if rank else 0
-        index = self.head + rank + ahead + len(self.placed)
-        self.placed.append(rank)
-        return f"{self.path}/{index}"

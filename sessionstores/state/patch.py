@@ -1,13 +1,16 @@
-"""RFC 6902 patches: compute them between JSON documents, and apply them."""
+"""Compute RFC 6902 patches between JSON documents."""
 
 from __future__ import annotations
 
+from bisect import bisect, bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from itertools import compress, count
+from operator import ne
 from typing import Any, Final, TypedDict
 
-from .json_pointer import PatchError, member, pointer_in
-from .list_diff import Row, align, encode, trim
+import msgspec
+
+from .list_diff import align
 
 Json = Any
 Operation = TypedDict(
@@ -15,6 +18,7 @@ Operation = TypedDict(
 )
 
 _ABSENT: Final = object()
+_encode = msgspec.json.Encoder().encode
 # Bytes of an encoded operation and its comma, without paths and value.
 _REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
 # Path, value, container's path if the value may move, index in the container's middle
@@ -51,7 +55,30 @@ def same(old: Json, new: Json) -> bool:
             return True
         except TypeError:
             pass
-    return encode(old) == encode(new)
+    return _encode(old) == _encode(new)
+
+
+def _trim(old: list[Any], new: list[Any]) -> tuple[int, int, int]:
+    """Count the equal elements at the start and at the end.
+
+    The third figure is a lower bound of the bytes of ``new``.
+    """
+    limit = len(old) if len(old) < len(new) else len(new)
+    head = next(compress(count(), map(ne, old, new)), limit)
+    tail = limit - head
+    # One element more or less is the usual case: then all the rest is equal.
+    if old[len(old) - tail :] != new[len(new) - tail :]:
+        tail = next(compress(count(), map(ne, reversed(old), reversed(new))))
+    try:
+        return head, tail, len("".join(new)) + 3 * len(new)
+    except TypeError:
+        pass
+    # Equal in Python may differ as JSON: 1, 1.0 and True.
+    if _encode(old[:head]) == _encode(new[:head]) and _encode(
+        old[len(old) - tail :]
+    ) == _encode(new[len(new) - tail :]):
+        return head, tail, 0
+    return _trim([*map(_encode, old)], [*map(_encode, new)])
 
 
 class _Difference:
@@ -80,7 +107,7 @@ class _Difference:
         kind = type(new)
         if kind is not type(old) or (kind is not dict and kind is not list):
             if old is not new and not same(old, new):
-                cost = _REPLACE + len(path) + len(encode(new))
+                cost = _REPLACE + len(path) + len(_encode(new))
                 self.replaced.append((path, new, cost))
                 self.spent += cost
             return
@@ -121,13 +148,13 @@ class _Difference:
     def _compare_lists(
         self, old: Json, new: Json, path: str, before: str | None
     ) -> None:
-        head, tail, least = trim(old, new)
+        head, tail, least = _trim(old, new)
         self.least += least
         was = old[head : len(old) - tail]
         now = new[head : len(new) - tail]
         kept: list[tuple[int, int]] = []
         if was and now:
-            kept = align([*map(encode, was)], [*map(encode, now)])
+            kept = align([*map(_encode, was)], [*map(_encode, now)])
         home = None
         start = path if before is None else before
         if len(kept) < len(was) or len(kept) < len(now):
@@ -153,7 +180,7 @@ class _Difference:
         self.spent += _REMOVE + len(path)
 
     def _add(self, path: str, value: Json, home: str | None, j: int) -> None:
-        encoded = encode(value)
+        encoded = _encode(value)
         self.added.append((path, value, home, j, encoded))
         self.spent += _ADD + len(path) + len(encoded)
 
@@ -174,7 +201,7 @@ class _Difference:
     def _one_by_one(self) -> list[Operation]:
         origin, old, home, _ = self.removed[0]
         path, new, goal, _, encoded = self.added[0]
-        if home is not None and goal is not None and encode(old) == encoded:
+        if home is not None and goal is not None and _encode(old) == encoded:
             # A move removes and adds in one step, so no index needs adjusting.
             return [{"op": "move", "from": origin, "path": path}]
         return [
@@ -187,7 +214,7 @@ class _Difference:
         targets = self._pair()
         self._replace_spans(removed, added, targets)
         moves = sorted((target, source) for source, target in targets.items())
-        rows = {path: Row(path, *middle) for path, middle in self.rows.items()}
+        rows = {path: _Row(path, *middle) for path, middle in self.rows.items()}
         operations: list[Operation] = []
         for n, (path, _, home, i) in reversed(removed.items()):
             if n not in targets:
@@ -212,7 +239,7 @@ class _Difference:
         sources: defaultdict[bytes, deque[int]] = defaultdict(deque)
         for n, (_, value, home, _) in enumerate(self.removed):
             if home is not None:
-                sources[encode(value)].append(n)
+                sources[_encode(value)].append(n)
         targets = {}
         for n, (_, _, home, _, encoded) in enumerate(self.added):
             if home is not None and sources.get(encoded):
@@ -235,7 +262,7 @@ class _Difference:
             entering = [n for n in additions if n in added]
             changing = [n for n in changes if n in replaced]
             path, new, _ = self.replaced[changes.stop]
-            whole = _REPLACE + len(path) + len(encode(new))
+            whole = _REPLACE + len(path) + len(_encode(new))
             goals = [targets[n] for n in leaving if n in targets]
             origins = [sources[n] for n in entering if n in sources]
             cost = sum(replaced[n][2] for n in changing) + sum(
@@ -276,106 +303,32 @@ def _escape(name: str) -> str:
     return name
 
 
-def apply(document: Json, operations: Iterable[Mapping[str, Json]]) -> Json:
-    """Return ``document`` with the operations applied; the argument stays as it is.
+class _Row:
+    """Indexes in a list between its removals and additions, while elements move."""
 
-    All six operations of RFC 6902. Unchanged parts are shared with ``document``, new
-    ones with the operations' values. Atomic: `PatchError` if any does not fit.
-    """
-    draft = _Draft(document)
-    for number, operation in enumerate(operations):
-        try:
-            draft.apply(operation)
-        except PatchError as error:
-            shown = {name: operation.get(name) for name in ("op", "from", "path")}
-            raise PatchError(f"operation {number} {shown}: {error}") from None
-    return draft.root[""]
+    def __init__(self, path: str, head: int, kept: list[tuple[int, int]]) -> None:
+        self.path = path
+        self.head = head
+        self.kept_old = [i for i, _ in kept]
+        self.kept_new = [j for _, j in kept]
+        self.waiting: list[int] = []
+        self.placed: list[int] = []
 
+    def expect(self, i: int) -> None:
+        """Register that the element at ``i`` will leave."""
+        insort(self.waiting, i)
 
-class _Draft:
-    """A document being patched: containers are copied when first written to."""
+    def take(self, i: int) -> str:
+        """Return the path of the element that leaves from ``i``."""
+        rank = bisect(self.kept_old, i)
+        ahead = bisect_left(self.waiting, i)
+        del self.waiting[ahead]
+        return f"{self.path}/{self.head + rank + ahead + bisect(self.placed, rank)}"
 
-    def __init__(self, document: Json) -> None:
-        self.root: dict[str, Json] = {"": document}
-        # By id; the values keep the ids from being reused.
-        self.owned: dict[int, Json] = {}
-
-    def apply(self, operation: Mapping[str, Json]) -> None:
-        op = operation.get("op")
-        path = pointer_in(operation, "path")
-        if op == "add":
-            self.add(path, _value(operation))
-        elif op == "remove":
-            self.remove(path)
-        elif op == "replace":
-            value = _value(operation)
-            container = self.parent(path)
-            container[member(container, path[-1])] = value
-        elif op == "move":
-            origin = pointer_in(operation, "from")
-            if len(origin) < len(path) and origin == path[: len(origin)]:
-                raise PatchError("a value cannot move into itself")
-            if origin == path:
-                self.find(path)
-            else:
-                self.add(path, self.remove(origin))
-        elif op == "copy":
-            self.add(path, self.find(pointer_in(operation, "from")))
-            # Containers may now be in two places: copy each before writing to it.
-            self.owned.clear()
-        elif op == "test":
-            if not _equal(self.find(path), _value(operation)):
-                raise PatchError("the value differs from the one tested for")
-        else:
-            raise PatchError(
-                f"op is {op!r}; use add, remove, replace, move, copy or test"
-            )
-
-    def find(self, path: list[str]) -> Json:
-        value: Json = self.root
-        for token in path:
-            value = value[member(value, token)]
-        return value
-
-    def parent(self, path: list[str]) -> Json:
-        container: Json = self.root
-        for token in path[:-1]:
-            key = member(container, token)
-            child = container[key]
-            if isinstance(child, (dict, list)) and id(child) not in self.owned:
-                child = container[key] = child.copy()
-                self.owned[id(child)] = child
-            container = child
-        return container
-
-    def add(self, path: list[str], value: Json) -> None:
-        container = self.parent(path)
-        key = member(container, path[-1], adding=True)
-        if isinstance(container, list):
-            container.insert(key, value)
-        else:
-            container[key] = value
-
-    def remove(self, path: list[str]) -> Json:
-        if len(path) == 1:
-            raise PatchError("the whole document cannot be removed; replace it")
-        container = self.parent(path)
-        return container.pop(member(container, path[-1]))
-
-
-def _value(operation: Mapping[str, Json]) -> Json:
-    if "value" not in operation:
-        raise PatchError("'value' is missing")
-    return operation["value"]
-
-
-def _equal(one: Json, other: Json) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(
-            _equal(value, other[name]) for name, value in one.items()
-        )
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return bool(one == other)
+    def put(self, j: int) -> str:
+        """Return the path for the element that enters at ``j``; ascending."""
+        rank = bisect(self.kept_new, j)
+        ahead = bisect(self.waiting, self.kept_old[rank - 1]) if rank else 0
+        index = self.head + rank + ahead + len(self.placed)
+        self.placed.append(rank)
+        return f"{self.path}/{index}"

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessionstores.state.patch import PatchError, apply, diff
+from sessionstores.state.apply_patch import PatchError, apply
+from sessionstores.state.patch import diff
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "json-patch"
 NAMES = st.sampled_from(["a", "b", "", "~", "/", "~1/", "0", "-", "é", "🂡"]) | st.text(
