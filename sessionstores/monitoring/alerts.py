@@ -119,7 +119,7 @@ def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Alert]:
         yield Alert(
             "near_limit",
             f"{key} has {size} of the {limit} bytes that MAX_STATE_BYTES allows.",
-            "Past them, changes are refused (StateTooLarge). Store less, or raise it.",
+            "Beyond it, changes are refused (StateTooLarge). Store less, or raise it.",
             str(key),
             {"size": size, "limit": limit},
         )
@@ -128,7 +128,7 @@ def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Alert]:
             "over_budget",
             f"{key} has {size} bytes; 10 MB for 50 participants make "
             f"{BUDGET_PER_PARTICIPANT} for each.",
-            "Keep large things elsewhere, and in the state what they are found by.",
+            "Keep large values elsewhere, and only references to them in the state.",
             str(key),
             {"size": size, "budget": BUDGET_PER_PARTICIPANT},
         )

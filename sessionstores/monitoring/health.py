@@ -87,19 +87,20 @@ def _unswept(
     if unused:
         many = f"{len(unused)} sessions hold" if unused[1:] else "1 session holds"
         age = span(at - min(unused))
-        what = f"{many} what nobody has used for {age}, more than twice IDLE_TIMEOUT"
+        what = f"{many} records idle for {age}, more than twice IDLE_TIMEOUT"
     elif lost and (last_sweep is None or last_sweep.at < since):
         # By that age, a cache expires records without a sweep.
-        what = f"{lost} {'records have' if lost > 1 else 'record has'} gone untold"
+        records = "records have" if lost > 1 else "record has"
+        what = f"{lost} lost {records} not been announced"
     else:
         return
-    swept = "nobody has swept yet"
+    swept = "there was no sweep yet"
     if last_sweep is not None:
         swept = f"the last sweep was {span(at - last_sweep.at)} ago"
     yield Alert(
         "unswept",
         f"{what}; {swept}.",
-        "Run manage.py sweepstores often enough, or where the cache is local to a "
+        "Run manage.py sweepstores more often. If the cache is in the memory of a "
         "process, turn AUTO_SWEEP on.",
         "",
         {
@@ -117,10 +118,10 @@ def _orphans(summaries: Sequence[SessionSummary]) -> Iterator[Alert]:
         entries = "entries have no records" if lost > 1 else "entry has no record"
         yield Alert(
             "orphans",
-            f"{lost} index {entries} any more: expired before a sweep, thrown out by "
-            "the server, or deleted by hand.",
-            "A sweep takes them out. If they come back, sweep more often and see that "
-            "the server evicts nothing.",
+            f"{lost} index {entries} any more: expired before a sweep, evicted by the "
+            "server, or deleted by hand.",
+            "A sweep removes them. If they come back, sweep more often and make sure "
+            "that the server evicts nothing.",
             "",
             {"lost": lost},
         )
@@ -141,7 +142,7 @@ def _growing(samples: Sequence[Sample]) -> Iterator[Alert]:
         "growing",
         f"State has grown for {minutes:.0f} minutes without a pause, from "
         f"{size(bounds[0])} to {size(bounds[-1])} for each participant.",
-        "Look for a list or dict in a state that only ever grows, and limit it in the "
+        "Look for a list or dict in a state that only grows, and limit it in the "
         "action that adds to it.",
         "",
         {"seconds": minutes * 60, "before": bounds[0], "after": bounds[-1]},
@@ -155,8 +156,8 @@ def _full(server: ServerInfo) -> Iterator[Alert]:
         yield Alert(
             "evicting",
             f"{server.name} uses {size(server.used)} of {size(server.limit)}: soon it "
-            "throws out state, or refuses changes.",
-            "Give it more memory, or keep what else is in there somewhere else.",
+            "will evict state or refuse changes.",
+            "Give it more memory, or move its other data to another server.",
             "",
             {"server": server.name, "used": server.used, "limit": server.limit},
         )
@@ -171,11 +172,11 @@ def _evicting(
     policy = f" (its policy is {server.policy})" if server.policy else ""
     yield Alert(
         "evicting",
-        f"{server.name} has thrown out {known.total} entries for want of memory, the "
-        f"last of them in the last {span(at - known.rose_at + 60)}{policy}; state may "
-        "be among them.",
-        "Give it more memory, and a policy that never evicts (maxmemory-policy "
-        "noeviction); or sessionstores a server of its own.",
+        f"{server.name} was out of memory and evicted {known.total} entries, the "
+        f"latest within the last {span(at - known.rose_at + 60)}{policy}; state may be "
+        "among them.",
+        "Give it more memory and a policy that never evicts (maxmemory-policy "
+        "noeviction), or give sessionstores a server of its own.",
         "",
         {
             "server": server.name,

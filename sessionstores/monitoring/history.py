@@ -67,7 +67,7 @@ def decode_series(data: bytes | None, now: float) -> Series:
     return msgspec.structs.replace(series, samples=samples)
 
 
-def take(
+def make_sample(
     at: float, summaries: Sequence[SessionSummary], server: ServerInfo | None
 ) -> Sample:
     """Return a sample: the totals of all sessions, at time `at`."""
@@ -115,7 +115,7 @@ async def _sample(backend: Backend) -> bool:
         if _has_sample(series, at):
             return None
         evictions = health.update_evictions(at, server, series.evictions)
-        samples = (*series.samples, take(at, summaries, server))
+        samples = (*series.samples, make_sample(at, summaries, server))
         found = health.of_site(
             at,
             summaries,

@@ -96,7 +96,7 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
     server = await backend.server()
     hour = history.decode_series(values[history.NAME].data, at)
     last = sweeps.decode_last_sweep(values[sweeps.NAME].data)
-    totals = history.take(at, summaries, server)
+    totals = history.make_sample(at, summaries, server)
     site = health.of_site(
         at,
         summaries,

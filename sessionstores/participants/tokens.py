@@ -191,7 +191,7 @@ def parse_claims(content: object) -> Claims | None:
     if not isinstance(issued, float | int) or not math.isfinite(issued):
         return None
     try:
-        # No token speaks for the session's own record: its "*" is no participant id.
+        # No token is for the session's own record: its "*" is not a participant id.
         check_code(session)
         check_participant(participant)
         check_role(role)

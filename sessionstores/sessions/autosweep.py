@@ -27,7 +27,7 @@ logger = logging.getLogger("sessionstores.sweeper")
 # Sweeps within IDLE_TIMEOUT, each up to a fifth earlier or later at random.
 FREQUENCY = 5
 JITTER = 0.2
-# A fork or an exit waits so many seconds for the batch that is being swept.
+# Seconds that a fork or an exit waits for the batch that is being swept.
 JOIN_SECONDS = 1.0
 
 

@@ -118,8 +118,8 @@ def test_what_is_idle_beyond_twice_the_timeout_is_unswept(
 def test_unswept_sessions_make_one_warning_that_says_when_the_last_sweep_was() -> None:
     forgotten = [summary(oldest=NOW - age) for age in (840, 700)]
     (leak,) = found(*forgotten)
-    assert leak.text.startswith("2 sessions hold what nobody has used for 14 min")
-    assert "nobody has swept yet" in leak.text
+    assert leak.text.startswith("2 sessions hold records idle for 14 min")
+    assert "there was no sweep yet" in leak.text
     last = LastSweep(at=NOW - 3_600, by="cron", sweep=Sweep())
     (leak,) = found(forgotten[0], last_sweep=last)
     assert leak.text.startswith("1 session holds")
@@ -144,7 +144,7 @@ def test_records_that_expired_while_nobody_swept_are_unswept_too() -> None:
     for last in (None, LastSweep(at=NOW - 601, by="cron", sweep=Sweep())):
         leaks = found(gone, last_sweep=last)
         assert [leak.code for leak in leaks] == ["unswept", "orphans"]
-        assert leaks[0].text.startswith("3 records have gone untold; ")
+        assert leaks[0].text.startswith("3 lost records have not been announced; ")
 
 
 GROWING = [MB * (1 + number / 30) for number in range(60)]
@@ -188,7 +188,7 @@ def test_a_server_that_is_nearly_full_or_evicts_is_told_of() -> None:
     assert found(server=server(used=None)) == []
     known = Evictions(5, NOW - 60)
     (leak,) = found(server=server(evicted=7, policy="allkeys-lru"), evictions=known)
-    assert leak.text.startswith("Valkey 9.1.2 has thrown out 7 entries")
+    assert leak.text.startswith("Valkey 9.1.2 was out of memory and evicted 7 entries")
     assert "allkeys-lru" in leak.text
 
 
