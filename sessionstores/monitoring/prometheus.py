@@ -24,7 +24,7 @@ from .stats import Stats
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-# By reason, and by result.
+# By reason, and by how it went.
 _removed: Counter[str] = Counter()
 _resumed: Counter[str] = Counter()
 
@@ -116,8 +116,7 @@ def _counted(name: str, text: str, label: str, counts: Counter[str]) -> Metric:
     return family
 
 
-def count_event(event: Event) -> None:
-    """Count removals and resumed connections; subscribe it to the event bus."""
+def _count(event: Event | Note) -> None:
     if isinstance(event, Removal):
         if not event.key.is_session:
             _removed[event.reason] += 1
@@ -125,4 +124,4 @@ def count_event(event: Event) -> None:
         _resumed["ok"] += event.count
 
 
-bus.subscribers.append(count_event)
+bus.subscribers.append(_count)
