@@ -1,4 +1,4 @@
-"""Warnings of large records and slow operations: who gets them, and how often."""
+"""Alerts on large records and slow operations: logged and signalled, each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hour of samples: one a slot whoever runs, and what the one who takes it says."""
+"""History: one sample for each slot from all processes, and the alerts with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures: exact, the same on every backend, and never dearer for being many."""
+"""Stats: exact, the same on every backend, in a constant number of round trips."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.workshop.states import Agenda, Board
 
 
 def fill(sessions: int, participants: int) -> int:
-    """Make so many sessions of so many participants; return their bytes."""
+    """Make sessions with participants each; return their bytes."""
     for number in range(sessions):
         code = stores.create_session(label=f"Table {number}")
         for person in range(participants):

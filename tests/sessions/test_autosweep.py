@@ -1,4 +1,4 @@
-"""Sweeping from inside the process: when the thread runs, and when it does not."""
+"""Autosweep: its thread starts when something is created, and ends with the rest."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ async def test_an_outage_is_not_an_empty_room(monkeypatch: pytest.MonkeyPatch) -
         await stores.apresence(CODE)
 
 
-# Who is told
+# Announcements
 
 
 async def test_joins_and_leaves_are_signalled_and_noted(
@@ -193,7 +193,7 @@ async def test_without_the_cache_nobody_is_told_and_nothing_raised(
     assert published == []
 
 
-async def test_of_many_who_reap_one_tells_of_each_leave(
+async def test_of_many_who_reap_one_announces_each_leave(
     settings: Any,
     published: list[event_bus.Event],
     received: list[tuple[str, str, str]],

@@ -1,4 +1,4 @@
-"""The sweep: what it takes, what it spares, what it mends, and what it says of it."""
+"""Sweep: removals, repairs, limits, and the counts of both."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def fill(backend: Backend, code: str, count: int) -> None:
 
 
 def lose(backend: LocMemBackend, key: StoreKey) -> None:
-    """Let a record be gone as by the cache's doing: the index still names it."""
+    """Lose a record as a cache does: the index still names it."""
     name = backend._record(key)
     found = run(backend._get(name))[name]
     assert run(backend._drop(name, found.token))
 
 
 def forget(backend: LocMemBackend, key: StoreKey) -> None:
-    """Let the index of a session's participants be gone; the records are there."""
+    """Lose the index of a session's participants; their records stay."""
     name = backend._members(key.session)
     found = run(backend._get(name))[name]
     assert run(backend._drop(name, found.token))
@@ -371,7 +371,7 @@ def test_look_that_could_not_be_claimed_is_due_again(
 
 
 @pytest.mark.parametrize("method", ["evict_idle", "reap", "strays", "summaries"])
-def test_spoilt_session_costs_only_itself(
+def test_corrupt_session_stops_no_other(
     method: str,
     sweep: Sweeper,
     backend: LocMemBackend,
@@ -509,7 +509,7 @@ def test_records_without_an_entry_are_entered_again_with_their_own_last_use(
     assert [reason for _, reason, _ in removed] == ["idle", "idle"]
 
 
-def test_look_at_all_records_happens_once_in_an_idle_timeout_whoever_sweeps(
+def test_all_records_are_compared_once_in_an_idle_timeout_by_all_processes(
     backend: LocMemBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0

@@ -1,4 +1,4 @@
-"""What is undecodable is told of once, whoever else notices it."""
+"""Corrupt data is set aside and announced once; records are limited in size."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def told() -> Iterator[list[str | None]]:
 
 
 def spoil(backend: Any, *, whole: bool) -> None:
-    """Put what is no record, or a record of what is no board, in alice's place."""
+    """Replace alice's record by junk, or by one whose board is junk."""
     name = backend._record(ALICE)
     [held] = backend._cache.read([name], backend._clock()).values()
     value = (
@@ -54,7 +54,7 @@ def spoil(backend: Any, *, whole: bool) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_of_several_who_notice_it_the_one_who_mends_it_tells(
+def test_of_several_who_notice_it_the_one_who_sets_it_aside_announces_it(
     backend: Any,
     board: Any,
     told: list[str | None],
@@ -79,7 +79,7 @@ def test_of_several_who_notice_it_the_one_who_mends_it_tells(
     assert told == [None if whole else "board"]
 
 
-def test_nothing_is_told_of_what_could_not_be_mended(
+def test_nothing_is_announced_that_was_not_set_aside(
     backend: Any,
     board: Any,
     told: list[str | None],

@@ -1,4 +1,4 @@
-"""What is told of records that are gone."""
+"""Removed records are announced to tabs and receivers, lost ones once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATES = {"board": b'1:{"notes":"mine"}'}
 
 @pytest.fixture
 def told() -> Iterator[list[Any]]:
-    """What tabs and receivers are told, in order."""
+    """The announcements to tabs and receivers, in order."""
     seen: list[Any] = []
 
     def publish(event: event_bus.Event) -> None:
@@ -49,7 +49,7 @@ def test_tabs_are_told_before_receivers_who_may_take_their_time(
     assert told == [
         ("K7Q2ZD:alice", "ended", WEB),
         ("alice", "ended", {"board": Board(notes="mine")}),
-        # A session is no participant.
+        # A session is not a participant.
         ("K7Q2ZD:*", "ended", WEB),
     ]
 

@@ -1,4 +1,4 @@
-"""What a store promises: isolation, atomic dispatch, copies, revs."""
+"""Stores: isolation, atomic dispatch, copies, revs."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_a_deleted_state_is_gone_until_the_next_access(board: Any) -> None:
     assert Rev.parse(board.snapshot().rev).incarnation != old.incarnation
 
 
-def test_touch_tells_whether_there_was_anything(board: Any) -> None:
+def test_touch_returns_whether_there_was_a_record(board: Any) -> None:
     assert board.touch() is False
     assert board.state
     assert board.touch() is True
