@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from .backends.types import ServerInfo, SessionSummary
 from .exceptions import (
     ActionRejected,
     Conflict,
+    InsideTransaction,
     InvalidArguments,
     InvalidKey,
     InvalidToken,
     LimitReached,
+    OutcomeUnknown,
     SessionEnded,
     SessionLocked,
     SessionStoresError,
@@ -21,9 +24,14 @@ from .exceptions import (
 )
 from .keys import StoreKey
 from .manager import stores
+from .monitoring.alerts import Alert
+from .monitoring.health import Sample
+from .monitoring.stats import Process, Stats
+from .monitoring.sweeps import LastSweep, Sweep
 from .participants.decorators import ParticipantRequiredMixin, participant_required
 from .participants.joining import ajoin, join
 from .participants.participant import Participant
+from .sessions.presence import Attendee
 from .state.declaration import State, action, field, injected
 from .store.store import Snapshot, Store
 
@@ -31,23 +39,34 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ActionRejected",
+    "Alert",
+    "Attendee",
     "Conflict",
+    "InsideTransaction",
     "InvalidArguments",
     "InvalidKey",
     "InvalidToken",
+    "LastSweep",
     "LimitReached",
+    "OutcomeUnknown",
     "Participant",
     "ParticipantRequiredMixin",
+    "Process",
+    "Sample",
+    "ServerInfo",
     "SessionEnded",
     "SessionLocked",
     "SessionStoresError",
+    "SessionSummary",
     "Snapshot",
     "State",
     "StateCorrupt",
     "StateTooLarge",
+    "Stats",
     "Store",
     "StoreKey",
     "StoreUnavailable",
+    "Sweep",
     "UnknownAction",
     "UnknownSession",
     "UnknownState",

@@ -1,10 +1,10 @@
-"""Every error that sessionstores raises, each with the code that clients see."""
+"""Errors that sessionstores raises, each with the code that clients see."""
 
 from __future__ import annotations
 
 
 class SessionStoresError(Exception):
-    """Base of all errors here; `code` names the error on the wire."""
+    """Base of all errors of sessionstores; `code` names the error on the wire."""
 
     code = "error"
 
@@ -42,8 +42,8 @@ class InvalidArguments(SessionStoresError, TypeError):
 class ActionRejected(SessionStoresError, ValueError):
     """Raised by an action to refuse: an answer to the client, not a failure.
 
-    `message` is shown to the client as written; `code` (default "rejected") lets it
-    tell one refusal from another.
+    `message` is shown to the client as written; `code` (default "rejected")
+    distinguishes refusals.
     """
 
     code = "rejected"
@@ -66,13 +66,13 @@ class StateTooLarge(SessionStoresError, ValueError):
 
 
 class LimitReached(SessionStoresError, RuntimeError):
-    """One more session, participant, connection, action or guess than is allowed."""
+    """A limit on sessions, participants, connections, actions or guesses is reached."""
 
     code = "limit_reached"
 
 
 class UnknownSession(SessionStoresError, LookupError):
-    """No such session, or one that has ended: callers cannot tell which."""
+    """The session does not exist or has ended; the error does not reveal which."""
 
     code = "unknown_session"
 
@@ -84,7 +84,7 @@ class SessionEnded(SessionStoresError, RuntimeError):
 
 
 class SessionLocked(SessionStoresError, RuntimeError):
-    """The session takes no newcomers."""
+    """The session is locked and admits no newcomers."""
 
     code = "session_locked"
 
@@ -96,20 +96,20 @@ class StoreUnavailable(SessionStoresError, ConnectionError):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """It was a commit that got no answer: what was being written may be in."""
+    """The cache did not answer a commit: the change may or may not be stored."""
 
 
 class InsideTransaction(SessionStoresError, RuntimeError):
-    """The cache is a table, and there is an open transaction on its database."""
+    """The cache is a database table, and a transaction is open on that database."""
 
     code = "inside_transaction"
 
 
 class StateCorrupt(SessionStoresError, ValueError):
-    """Stored data cannot be decoded, or what an action left behind cannot be stored.
+    """Stored data cannot be decoded, or a state cannot be encoded.
 
-    `newer` is true for data of a higher version than this process declares: a rolling
-    deploy, so the data is good and stays where it is.
+    `newer` is true for data of a higher version than this process declares, as during
+    a rolling deploy: the data is valid and stays in place.
     """
 
     code = "state_corrupt"

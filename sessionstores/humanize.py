@@ -12,13 +12,13 @@ _SPANS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def size(count: float) -> str:
-    """Return bytes as "870 B", "8.4 KB" or "118 KB", 1024 to the next unit."""
+    """Format bytes as "870 B", "8.4 KB" or "118 KB", with units of 1024."""
     number, unit = in_unit(count)
     return f"{number:.15g} {unit}"
 
 
 def in_unit(count: float) -> tuple[float, str]:
-    """Return bytes as a number with two digits or more, and what it counts."""
+    """Return bytes as a number with two digits or more, and its unit."""
     power = 0
     while count >= 999.5 * 1024**power and power < len(_SIZES) - 1:
         power += 1
@@ -26,7 +26,7 @@ def in_unit(count: float) -> tuple[float, str]:
 
 
 def span(seconds: float) -> str:
-    """Return seconds as "40 s", "14 min", "3.5 h" or "12 d"; 0 if it is negative."""
+    """Format seconds as "40 s", "14 min", "3.5 h" or "12 d"; negative ones as 0."""
     seconds = max(seconds, 0.0)
     for length, unit in _SPANS:
         if seconds >= length:
@@ -39,7 +39,7 @@ def _rounded(number: float) -> float:
 
 
 def size_text(size: float | None) -> str:
-    """Write bytes as people read them, "8.4 KB" or "118 KB"; None as a dash."""
+    """Format bytes in the active language, as "8.4 KB" or "118 KB"; None as a dash."""
     if size is None:
         return "–"
     number, unit = in_unit(size)
@@ -47,20 +47,20 @@ def size_text(size: float | None) -> str:
     text = formats.number_format(number, digits, use_l10n=True)
     text = f"{text}\N{NO-BREAK SPACE}{unit}"
     if get_language_bidi():
-        # Else the unit, in Latin letters, would come before its number.
+        # Otherwise the unit, in Latin letters, would precede its number.
         text = f"\N{LEFT-TO-RIGHT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
     return text
 
 
 def percent_text(share: float) -> str:
-    """Write a share of 1 as a number of percent; small ones keep a digit."""
+    """Format a fraction as a number of percent; small ones keep a digit."""
     number = share * 100
     digits = 1 if 0 < number < 9.95 else 0
     return formats.number_format(round(number, digits), digits, use_l10n=True)
 
 
 def number_text(value: Any) -> str:
-    """Write a whole number with the separators of the language; None as a dash."""
+    """Format an integer with the language's separators; None as a dash."""
     if value is None:
         return "–"
     return formats.number_format(value, 0, use_l10n=True, force_grouping=True)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from .exceptions import InvalidKey
 
-# No 0/O, 1/I/L: codes are read aloud and typed from a projector.
+# Without 0/O and 1/I/L: codes are read aloud and typed from a projector.
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 CODE_LENGTH = 6
 MAX_ID_LENGTH = 64
 
-# The session's own record stands where a participant's would; no id can be "*".
+# In the place of the participant: the session's own record. No id can be "*".
 SESSION = "*"
 
 _CODE = re.compile(r"[A-Z0-9]{6}", re.ASCII)
@@ -57,7 +57,7 @@ def _shown(value: object) -> str:
 
 
 class StoreKey(NamedTuple("StoreKey", [("session", str), ("participant", str)])):
-    """Who a record belongs to; `str()` gives `K7Q2ZD:alice`.
+    """The session and participant that a record belongs to; `K7Q2ZD:alice` as text.
 
     `participant` is `"*"` for the session's own record. Both parts are checked:
     anything else raises `InvalidKey`.
@@ -73,19 +73,19 @@ class StoreKey(NamedTuple("StoreKey", [("session", str), ("participant", str)]))
 
     @classmethod
     def parse(cls, text: object) -> StoreKey:
-        """Take `K7Q2ZD:alice` apart; raise `InvalidKey` for anything else."""
+        """Parse `K7Q2ZD:alice`; raise `InvalidKey` for anything else."""
         session, colon, participant = (
             text.partition(":") if isinstance(text, str) else ("", "", "")
         )
         if not colon or participant == SESSION:
             raise InvalidKey(
-                f"{_shown(text)} is not a store key: it reads like 'K7Q2ZD:alice'."
+                f"{_shown(text)} is not a store key such as 'K7Q2ZD:alice'."
             )
         return cls(session, participant)
 
     @classmethod
     def is_valid(cls, text: object) -> bool:
-        """Tell whether `parse` would accept `text`."""
+        """Return whether `parse` accepts `text`."""
         try:
             cls.parse(text)
         except InvalidKey:
@@ -107,7 +107,7 @@ class StoreKey(NamedTuple("StoreKey", [("session", str), ("participant", str)]))
 
 
 def cache_key(prefix: str, session: str, kind: str, name: str = "") -> str:
-    """Return the key of one thing of a session: `ss:{K7Q2ZD}:p:alice`.
+    """Return the cache key of one part of a session: `ss:{K7Q2ZD}:p:alice`.
 
     Keys cannot collide, since codes and ids hold no colon; every cache accepts them
     (ASCII, no space, under 250 characters); the braces make a Redis Cluster keep a
@@ -117,12 +117,12 @@ def cache_key(prefix: str, session: str, kind: str, name: str = "") -> str:
 
 
 def shared_key(prefix: str, kind: str, name: str) -> str:
-    """Return the key of something that belongs to no session: `ss:reg:7`."""
+    """Return the cache key of data shared by all sessions: `ss:reg:7`."""
     return f"{prefix}:{kind}:{name}"
 
 
 def keys_of_records(prefix: str, names: Iterable[str]) -> list[StoreKey]:
-    """Return whose records these cache keys are; what is no record's is left out."""
+    """Return the store keys of the records among these cache keys."""
     pattern = re.compile(
         re.escape(prefix) + r":\{([A-Z0-9]{6})\}:(?:s:|p:([a-zA-Z0-9_-]{1,64}))"
     )

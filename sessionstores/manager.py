@@ -24,7 +24,7 @@ S = TypeVar("S", bound=State)
 
 
 class StoreManager:
-    """What `sessionstores.stores` offers; it keeps no data of its own.
+    """The methods of `sessionstores.stores`; it keeps no data of its own.
 
     Codes and ids are checked before any cache access (`InvalidKey`). Every method
     that does I/O has an async twin, refuses to run inside an event loop, and raises
@@ -51,8 +51,9 @@ class StoreManager:
     ) -> Store[Any]:
         """Return the store of a participant's state, or of a session's; no I/O.
 
-        While somebody holds it, everybody gets the same object. Raises `UnknownState`,
-        and `InvalidKey` also when the state's scope and `participant` do not fit.
+        While a reference to it exists, all callers get the same object. Raises
+        `UnknownState`, and `InvalidKey` also if the state's scope and `participant` do
+        not fit.
         """
         cls = get_state(state)
         declaration = cls.__sessionstores__
@@ -134,7 +135,7 @@ class StoreManager:
     def revoke(self, session: str, participant: str | None = None) -> None:
         """Void the tokens issued until now to a participant, or to the whole session.
 
-        Open connections are closed.
+        Their open connections are closed.
         """
         key = StoreKey(session, participant or SESSION)
         run(lifecycle.revoke(get_backend(blocking=True), key))
@@ -165,7 +166,7 @@ class StoreManager:
     def disconnect(self, session: str, participant: str | None = None) -> None:
         """Close the tabs of a participant, or of everybody; they stay away.
 
-        Tokens stay good: whoever reloads the page is back. See also `revoke`.
+        Tokens stay valid: a reload of the page connects again. See also `revoke`.
         """
         key = StoreKey(session, participant or SESSION)
         run(lifecycle.disconnect(get_backend(blocking=True), key))
@@ -177,9 +178,9 @@ class StoreManager:
 
     @async_unsafe("Inside an event loop: await aextend() instead.")
     def extend(self, session: str, seconds: float) -> bool:
-        """Keep a session at least so many seconds from now, used or not.
+        """Keep a session for at least `seconds` from now, used or not.
 
-        False if it is kept longer anyway. Raises `UnknownSession`.
+        False if its keep ends later anyway. Raises ValueError and `UnknownSession`.
         """
         code = check_code(session)
         return run(lifecycle.extend(get_backend(blocking=True), code, seconds))
@@ -202,7 +203,7 @@ class StoreManager:
 
     @async_unsafe("Inside an event loop: await aunlock() instead.")
     def unlock(self, session: str) -> None:
-        """Take newcomers again. Raises `UnknownSession`."""
+        """Admit newcomers again. Raises `UnknownSession`."""
         code = check_code(session)
         run(lifecycle.set_locked(get_backend(blocking=True), code, locked=False))
 
@@ -213,10 +214,10 @@ class StoreManager:
 
     @async_unsafe("Inside an event loop: await areset() instead.")
     def reset(self, session: str, participant: str) -> bool:
-        """Make all of a participant's states fresh; tabs that show them are told.
+        """Replace all of a participant's states by fresh ones; their tabs follow.
 
         False if there is no such participant. Atomic, unlike `cleanup_participant`
-        and a return, and nobody is sent away.
+        and a return, and no tab is closed.
         """
         key = StoreKey(session, check_participant(participant))
         return run(lifecycle.reset(get_backend(blocking=True), key))
@@ -240,19 +241,19 @@ class StoreManager:
         orphans: bool | None = None,
         progress: Callable[[Sweep], None] | None = None,
     ) -> Sweep:
-        """Remove what nobody uses, once; return what was done.
+        """Remove idle participants and empty sessions, once; return the counts.
 
-        That is participants without a connection who were not seen for `idle_for`
-        seconds (`IDLE_TIMEOUT`), and sessions without participants, idle as long and
-        past their keep. Where a cache has lost records, or an index of them, it mends
-        what it can; `orphans` says whether to look for records that no index knows,
-        which is slow: None if nobody has within `IDLE_TIMEOUT`.
+        Participants are idle without a connection, after `idle_for` seconds
+        (`IDLE_TIMEOUT`). Sessions without participants go when they are idle as long
+        and past their keep. If a cache has lost records or index entries, the rest is
+        repaired; `orphans`: whether to look for records without an index entry, which
+        is slow; None: if no process has within `IDLE_TIMEOUT`.
 
-        Safe with any number of callers at once: each removal is one step and looks
-        again, and is told of once, by `participant_removed` with its final states.
-        With `session` (and `participant`), only there. It rests `pause` seconds after
-        each `batch_size` removals, and calls `progress`; after `max_seconds` it ends
-        unfinished. `dry_run` only counts. Raises ValueError.
+        Safe with any number of callers at once: each removal is one atomic step that
+        rechecks, and is announced once, by `participant_removed` with the final
+        states. With `session` (and `participant`), limited to that. Rests `pause`
+        seconds after each `batch_size` removals, and calls `progress`; after
+        `max_seconds` it ends unfinished. `dry_run` only counts. Raises ValueError.
         """
         return run(
             sweep(

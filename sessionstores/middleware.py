@@ -17,16 +17,16 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseB
 
 
 class ParticipantRequest(HttpRequest):
-    """A request that knows its participant; views may be annotated with it."""
+    """A request with its participant, for annotations of views."""
 
     _participant: Participant | None
 
     @property
     def participant(self) -> Participant | None:
-        """Who the request speaks for: by signed link, or joined to the view's `code`.
+        """The participant of a signed link, or who joined the view's `code`.
 
-        Looked up at the first use and then kept. None for strangers, and once
-        revoked or ended. In async views: `await request.aparticipant()` first.
+        Looked up at the first use and then kept. None for strangers, and after a
+        revocation or the session's end. Async views: `await request.aparticipant()`.
         """
         if hasattr(self, "_participant"):
             return self._participant
@@ -47,8 +47,8 @@ class ParticipantRequest(HttpRequest):
         return self.resolver_match and self.resolver_match.kwargs.get("code")
 
     def _found(self, participant: Participant | None) -> Participant | None:
-        # Before the URL is resolved, the `code` is not known: other middleware that
-        # looks so early must not decide what the view will see.
+        # Before the URL is resolved, the `code` is unknown: a look-up by other
+        # middleware that early must not determine what the view sees.
         if self.resolver_match is not None:
             self._participant = participant
         return participant
@@ -60,10 +60,10 @@ def _with_participant(cls: type[HttpRequest]) -> type[HttpRequest]:
 
 
 class ParticipantMiddleware:
-    """Give each request `participant` and `aparticipant()`; costs nothing unused.
+    """Give each request `participant` and `aparticipant()`, looked up when used.
 
-    Place it after `SessionMiddleware`. A class is mixed into the request's own, since
-    a lazy object would never be None.
+    Place it after `SessionMiddleware`. It mixes a class into the request's own, since
+    a lazy object could not be None.
     """
 
     sync_capable = True

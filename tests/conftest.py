@@ -14,12 +14,9 @@ import pytest
 from channels.layers import channel_layers
 from django.test import override_settings
 
-from sessionstores.backends import get_backend
+from sessionstores.backends import drop_backends, get_backend
 from sessionstores.backends.base import run
-from sessionstores.monitoring.alerts import told
-from sessionstores.monitoring.history import taken_until
 from sessionstores.realtime.timeline import timeline
-from sessionstores.sessions.autosweep import autosweep
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 from tests.skips import pytest_terminal_summary as pytest_terminal_summary
 
@@ -66,10 +63,8 @@ def fresh_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     run(get_backend(blocking=True).clear())
     channel_layers.backends.clear()
     timeline.clear()
-    told.clear()
-    taken_until.clear()
     yield
-    autosweep.close()
+    drop_backends()
 
 
 @pytest.fixture(scope="session")

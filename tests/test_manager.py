@@ -1,4 +1,4 @@
-"""What `stores` promises: addressing, lifecycle of sessions and participants."""
+"""`stores`: addressing, lifecycle of sessions and participants."""
 
 from __future__ import annotations
 

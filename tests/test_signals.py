@@ -11,7 +11,7 @@ from django.dispatch import Signal
 
 from sessionstores import ActionRejected, event_bus, signals, stores
 from sessionstores.keys import StoreKey
-from sessionstores.state.patch import apply
+from sessionstores.state.apply_patch import apply
 from tests.workshop.states import Board
 
 

@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from .base import Backend
+from .process_memory import ProcessMemory
 
 _NEVER = {
     DummyCache: "keeps nothing",
@@ -134,10 +135,25 @@ def _backend(alias: str) -> tuple[Backend, Backend]:
     make: Callable[..., Backend] = cls
     flavours = make(alias, blocking=False), make(alias, blocking=True)
     flavours[False].clock = flavours[True].clock
+    flavours[False].memory = flavours[True].memory
+    _memories.append(flavours[True].memory)
     return flavours
 
 
+_memories: list[ProcessMemory] = []
+
+
+def drop_backends() -> None:
+    """Drop all backends, with what this process remembers of them; end its threads.
+
+    The next `get_backend` makes new ones. For tests, and for settings that change.
+    """
+    _backend.cache_clear()
+    while _memories:
+        _memories.pop().close()
+
+
 @receiver(setting_changed)
-def _reset(*, setting: str, **kwargs: Any) -> None:
+def _drop_backends(*, setting: str, **kwargs: Any) -> None:
     if setting in _RESET_BY:
-        _backend.cache_clear()
+        drop_backends()

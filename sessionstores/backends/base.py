@@ -21,6 +21,7 @@ from ..keys import StoreKey
 from ..state.revisions import Rev
 from . import types
 from .clock import ServerClock
+from .process_memory import ProcessMemory
 
 T = TypeVar("T")
 
@@ -51,6 +52,8 @@ class Backend(ABC):
         self.blocking = blocking
         # This process's estimate of `now`; both flavours from `get_backend` share one.
         self.clock = ServerClock()
+        # For the layers above, shared likewise.
+        self.memory = ProcessMemory()
 
     @property
     @abstractmethod

@@ -1,1 +1,1 @@
-"""Monitoring: counters, warnings, history, figures and their Prometheus format."""
+"""Monitoring: counters, alerts, history, stats and their Prometheus format."""

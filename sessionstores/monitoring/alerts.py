@@ -1,4 +1,4 @@
-"""Warnings of what costs too much: logged and signalled, each once in a while."""
+"""Alerts on excessive memory or time: logged and signalled, each once in a while."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..keys import StoreKey
 
 logger = logging.getLogger("sessionstores.stats")
 
-# Of MAX_STATE_BYTES; a record that has grown so far is about to be refused.
+# A share of MAX_STATE_BYTES; changes to a larger record will soon be refused.
 NEAR_LIMIT = 0.8
 # 10 MB for 50 participants.
 BUDGET_PER_PARTICIPANT = 10 * 2**20 // 50
-# Warnings that a process remembers having given. Past it, one may come again sooner.
+# Alerts that a process remembers. Beyond it, one may be repeated sooner.
 MAX_REMEMBERED = 1_000
 
 P = ParamSpec("P")
@@ -28,11 +28,11 @@ R = TypeVar("R")
 
 
 class Alert(NamedTuple):
-    """Something that costs memory or time beyond measure, and what to do about it.
+    """Excessive use of memory or time, and a hint at what to do about it.
 
-    `key` says whose: "K7Q2ZD:alice", a session code, or "" for the site as a whole.
+    `key` is whose: "K7Q2ZD:alice", a session code, or "" for the site as a whole.
     `text` and `hint` are English, for logs and terminals; `values` are the figures in
-    them, in bytes and seconds, for whoever says the same in another language.
+    them, in bytes and seconds, for translations.
     """
 
     code: Literal[
@@ -51,75 +51,75 @@ class Alert(NamedTuple):
 
 
 class RecentAlerts:
-    """The warnings that this process has given in the last `IDLE_TIMEOUT` or so."""
+    """The alerts of this process in the last `IDLE_TIMEOUT`, one of each code and key.
+
+    Part of a backend's `ProcessMemory`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # Oldest first.
-        self._leaks: dict[tuple[str, str], tuple[float, Alert]] = {}
+        self._alerts: dict[tuple[str, str], tuple[float, Alert]] = {}
 
-    def knows(self, code: str, key: str) -> bool:
-        """Tell whether such a warning has been given lately."""
-        given = self._leaks.get((code, key))
-        if given is None:
+    def has(self, code: str, key: str) -> bool:
+        """Return whether there was such an alert recently."""
+        known = self._alerts.get((code, key))
+        if known is None:
             return False
-        return time.monotonic() - given[0] < conf.get().idle_timeout
+        return time.monotonic() - known[0] < conf.get().idle_timeout
 
-    def remember(self, leak: Alert) -> bool:
-        """Take note of a warning; False if the same has been given lately."""
-        place = leak.code, leak.key
+    def add(self, alert: Alert) -> bool:
+        """Remember an alert; False if there was one of its code and key recently."""
+        id = alert.code, alert.key
         with self._lock:
-            if self.knows(*place):
+            if self.has(*id):
                 return False
             # The newest comes last.
-            known = self._leaks.pop(place, None)
-            if known is None and len(self._leaks) >= MAX_REMEMBERED:
-                del self._leaks[next(iter(self._leaks))]
-            self._leaks[place] = time.monotonic(), leak
+            known = self._alerts.pop(id, None)
+            if known is None and len(self._alerts) >= MAX_REMEMBERED:
+                del self._alerts[next(iter(self._alerts))]
+            self._alerts[id] = time.monotonic(), alert
         return True
 
-    def recent(self) -> list[Alert]:
-        """Return the warnings of the last `IDLE_TIMEOUT`, oldest first."""
+    def current(self) -> list[Alert]:
+        """Return the alerts of the last `IDLE_TIMEOUT`, oldest first."""
         since = time.monotonic() - conf.get().idle_timeout
         with self._lock:
-            return [leak for at, leak in self._leaks.values() if at > since]
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        with self._lock:
-            self._leaks.clear()
+            return [alert for at, alert in self._alerts.values() if at > since]
 
 
-told = RecentAlerts()
+def recent_alerts(backend: Backend) -> RecentAlerts:
+    """Return the alerts that this process has recently given about a backend."""
+    return backend.memory.of(RecentAlerts)
 
 
-async def warn(leak: Alert, *, blocking: bool) -> bool:
-    """Log a warning and send `store_warning`, unless that was done lately.
+async def warn(backend: Backend, alert: Alert) -> bool:
+    """Log an alert and send `store_warning`, unless that was done recently.
 
     Returns whether it was done now.
     """
-    if not told.remember(leak):
+    if not recent_alerts(backend).add(alert):
         return False
-    logger.warning("%s: %s %s", leak.code, leak.text, leak.hint)
+    logger.warning("%s: %s %s", alert.code, alert.text, alert.hint)
     await signals.emit(
         signals.store_warning,
-        blocking=blocking,
+        blocking=backend.blocking,
         sender=Alert,
-        warning=leak.code,
-        key=leak.key,
-        text=leak.text,
-        hint=leak.hint,
+        warning=alert.code,
+        key=alert.key,
+        text=alert.text,
+        hint=alert.hint,
     )
     return True
 
 
 def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Alert]:
-    """Say what there is to say about the bytes of one record."""
+    """Yield the alerts on the size of one record, in bytes."""
     if size >= NEAR_LIMIT * limit:
         yield Alert(
             "near_limit",
             f"{key} has {size} of the {limit} bytes that MAX_STATE_BYTES allows.",
-            "Past them, changes are refused (StateTooLarge). Store less, or raise it.",
+            "Beyond it, changes are refused (StateTooLarge). Store less, or raise it.",
             str(key),
             {"size": size, "limit": limit},
         )
@@ -128,29 +128,27 @@ def oversized(key: StoreKey, size: int, limit: int) -> Iterator[Alert]:
             "over_budget",
             f"{key} has {size} bytes; 10 MB for 50 participants make "
             f"{BUDGET_PER_PARTICIPANT} for each.",
-            "Keep large things elsewhere, and in the state what they are found by.",
+            "Keep large values elsewhere, and only references to them in the state.",
             str(key),
             {"size": size, "budget": BUDGET_PER_PARTICIPANT},
         )
 
 
-async def warn_if_large(
-    key: StoreKey, size: int, limit: int, *, blocking: bool
-) -> None:
+async def warn_if_large(backend: Backend, key: StoreKey, size: int, limit: int) -> None:
     """Warn of a record that a commit has just made large."""
-    for leak in oversized(key, size, limit):
-        await warn(leak, blocking=blocking)
+    for alert in oversized(key, size, limit):
+        await warn(backend, alert)
 
 
-async def slow(
-    operation: str, key: StoreKey, seconds: float, *, blocking: bool
+async def warn_slow(
+    backend: Backend, operation: str, key: StoreKey, seconds: float
 ) -> None:
     """Warn of an operation that took longer than `SLOW_OPERATION_MS`."""
-    # Where one is slow, so are many: words for each would make them slower yet.
-    if told.knows("slow", str(key)):
+    # Slow operations come in numbers; composing a text for each would add to that.
+    if recent_alerts(backend).has("slow", str(key)):
         return
     limit = conf.get().slow_operation_ms
-    leak = Alert(
+    alert = Alert(
         "slow",
         f"{key}: {operation} took {seconds * 1000:.0f} ms; SLOW_OPERATION_MS is "
         f"{limit:g}.",
@@ -159,7 +157,7 @@ async def slow(
         str(key),
         {"operation": operation, "seconds": seconds, "limit": limit / 1000},
     )
-    await warn(leak, blocking=blocking)
+    await warn(backend, alert)
 
 
 def warn_if_slow(
@@ -168,13 +166,13 @@ def warn_if_slow(
     [Callable[Concatenate[Backend, StoreKey, P], Awaitable[R]]],
     Callable[Concatenate[Backend, StoreKey, P], Coroutine[Any, Any, R]],
 ]:
-    """Have slow runs of a coroutine function `(backend, key, …)` warned of."""
+    """Decorate a coroutine function `(backend, key, …)` to warn of slow runs."""
 
     def decorate(
         function: Callable[Concatenate[Backend, StoreKey, P], Awaitable[R]],
     ) -> Callable[Concatenate[Backend, StoreKey, P], Coroutine[Any, Any, R]]:
         @wraps(function)
-        async def judged(
+        async def timed(
             backend: Backend, key: StoreKey, /, *args: P.args, **kwargs: P.kwargs
         ) -> R:
             started = time.monotonic()
@@ -183,8 +181,8 @@ def warn_if_slow(
             finally:
                 spent = time.monotonic() - started
                 if spent * 1000 > conf.get().slow_operation_ms:
-                    await slow(operation, key, spent, blocking=backend.blocking)
+                    await warn_slow(backend, operation, key, spent)
 
-        return judged
+        return timed
 
     return decorate

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class DispatchCounters:
-    """What this process has done since it started.
+    """Totals since this process started.
 
-    `dispatches`: calls, which took `seconds` together; of these, actions refused
-    `rejected` and `failures` raised anything else; `tries`: runs of their actions,
-    more than one to a dispatch when others come first; `conflicts`: commits that
-    another came before. Without a lock, so that two threads at once may count as one.
+    `dispatches`: calls, whose durations add up to `seconds`. Of these, `rejected` were
+    refused by their action and `failures` raised another error. `tries`: runs of
+    actions, several to a dispatch if other commits come first; `conflicts`: commits
+    that lost to another. Without a lock, so two threads at once may count as one.
     """
 
     dispatches: int = 0

@@ -1,4 +1,4 @@
-"""What the figures of all sessions say is wrong: figures in, warnings out."""
+"""Health: derive alerts from the figures of all sessions; pure computation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..keys import StoreKey
 from .alerts import Alert, oversized
 from .sweeps import LastSweep
 
-# Growth is steady if it goes on over all these parts of the series, by so much each,
-# and in all; less than so many bytes are nobody's worry.
+# Growth is steady if each of these parts of the series grows by a factor of EACH_PART
+# and the whole by IN_ALL. Shorter series and smaller sites are not judged.
 PARTS = 4
 LEAST_SECONDS = 900.0
 EACH_PART = 1.02
 IN_ALL = 1.25
 LEAST_BYTES = 2**20
-# Of a server's memory.
+# A share of a server's memory.
 NEARLY_FULL = 0.9
-# So long after it threw something out, a server is still said to.
+# Seconds after its latest eviction during which a server counts as evicting.
 EVICTING_SECONDS = 3_600.0
 
 
 class Sample(NamedTuple):
-    """Totals at one time; `server` is the memory that the cache server uses."""
+    """Totals at time `at`; `server`: bytes of memory that the cache server uses."""
 
     at: float
     sessions: int
@@ -39,14 +39,14 @@ class Sample(NamedTuple):
 
 
 class Evictions(NamedTuple):
-    """What the server had thrown out when it was last asked, and when that rose."""
+    """The number of evictions by the server, and when that was last seen to rise."""
 
     total: int
     rose_at: float
 
 
 def of_records(summaries: Sequence[SessionSummary]) -> Iterator[Alert]:
-    """Warn of each session's largest record."""
+    """Yield the alerts on each session's largest record."""
     limit = conf.get().max_state_bytes
     for summary in summaries:
         id, largest = summary.largest
@@ -62,7 +62,7 @@ def of_site(
     server: ServerInfo | None,
     evictions: Evictions | None,
 ) -> Iterator[Alert]:
-    """Warn of what concerns the site as a whole, each thing once."""
+    """Yield the alerts that concern the site as a whole, each once."""
     yield from _unswept(at, summaries, last_sweep)
     yield from _orphans(summaries)
     yield from _growing(samples)
@@ -75,36 +75,37 @@ def _unswept(
     at: float, summaries: Sequence[SessionSummary], last_sweep: LastSweep | None
 ) -> Iterator[Alert]:
     since = at - 2 * conf.get().idle_timeout
-    # A session without participants stays as long as it was to be kept; of one whose
-    # record is gone, nobody knows since when.
-    forgotten = [
+    # A session without participants stays until the end of its keep. Of one whose
+    # record is missing, the time of last use is unknown.
+    unused = [
         summary.oldest
         for summary in summaries
         if 0 < summary.oldest < since
         and (summary.participants or summary.created + summary.keep < at)
     ]
     lost = sum(summary.lost for summary in summaries)
-    if forgotten:
-        many = f"{len(forgotten)} sessions hold" if forgotten[1:] else "1 session holds"
-        age = span(at - min(forgotten))
-        what = f"{many} what nobody has used for {age}, more than twice IDLE_TIMEOUT"
+    if unused:
+        many = f"{len(unused)} sessions hold" if unused[1:] else "1 session holds"
+        age = span(at - min(unused))
+        what = f"{many} records idle for {age}, more than twice IDLE_TIMEOUT"
     elif lost and (last_sweep is None or last_sweep.at < since):
-        # After that time, a cache that expires takes records away by itself.
-        what = f"{lost} {'records have' if lost > 1 else 'record has'} gone untold"
+        # By that age, a cache expires records without a sweep.
+        records = "records have" if lost > 1 else "record has"
+        what = f"{lost} lost {records} not been announced"
     else:
         return
-    swept = "nobody has swept yet"
+    swept = "there was no sweep yet"
     if last_sweep is not None:
         swept = f"the last sweep was {span(at - last_sweep.at)} ago"
     yield Alert(
         "unswept",
         f"{what}; {swept}.",
-        "Run manage.py sweepstores often enough, or where the cache is local to a "
+        "Run manage.py sweepstores more often. If the cache is in the memory of a "
         "process, turn AUTO_SWEEP on.",
         "",
         {
-            "sessions": len(forgotten),
-            "unused": at - min(forgotten) if forgotten else None,
+            "sessions": len(unused),
+            "unused": at - min(unused) if unused else None,
             "lost": lost,
             "swept": None if last_sweep is None else at - last_sweep.at,
         },
@@ -117,10 +118,10 @@ def _orphans(summaries: Sequence[SessionSummary]) -> Iterator[Alert]:
         entries = "entries have no records" if lost > 1 else "entry has no record"
         yield Alert(
             "orphans",
-            f"{lost} index {entries} any more: expired before a sweep, thrown out by "
-            "the server, or deleted by hand.",
-            "A sweep takes them out. If they come back, sweep more often and see that "
-            "the server evicts nothing.",
+            f"{lost} index {entries} any more: expired before a sweep, evicted by the "
+            "server, or deleted by hand.",
+            "A sweep removes them. If they come back, sweep more often and make sure "
+            "that the server evicts nothing.",
             "",
             {"lost": lost},
         )
@@ -141,7 +142,7 @@ def _growing(samples: Sequence[Sample]) -> Iterator[Alert]:
         "growing",
         f"State has grown for {minutes:.0f} minutes without a pause, from "
         f"{size(bounds[0])} to {size(bounds[-1])} for each participant.",
-        "Look for a list or dict in a state that only ever grows, and limit it in the "
+        "Look for a list or dict in a state that only grows, and limit it in the "
         "action that adds to it.",
         "",
         {"seconds": minutes * 60, "before": bounds[0], "after": bounds[-1]},
@@ -155,8 +156,8 @@ def _full(server: ServerInfo) -> Iterator[Alert]:
         yield Alert(
             "evicting",
             f"{server.name} uses {size(server.used)} of {size(server.limit)}: soon it "
-            "throws out state, or refuses changes.",
-            "Give it more memory, or keep what else is in there somewhere else.",
+            "will evict state or refuse changes.",
+            "Give it more memory, or move its other data to another server.",
             "",
             {"server": server.name, "used": server.used, "limit": server.limit},
         )
@@ -165,17 +166,17 @@ def _full(server: ServerInfo) -> Iterator[Alert]:
 def _evicting(
     at: float, server: ServerInfo, evictions: Evictions | None
 ) -> Iterator[Alert]:
-    known = rose(at, server, evictions)
+    known = update_evictions(at, server, evictions)
     if known is None or not at - known.rose_at < EVICTING_SECONDS:
         return
     policy = f" (its policy is {server.policy})" if server.policy else ""
     yield Alert(
         "evicting",
-        f"{server.name} has thrown out {known.total} entries for want of memory, the "
-        f"last of them in the last {span(at - known.rose_at + 60)}{policy}; state may "
-        "be among them.",
-        "Give it more memory, and a policy that never evicts (maxmemory-policy "
-        "noeviction); or sessionstores a server of its own.",
+        f"{server.name} was out of memory and evicted {known.total} entries, the "
+        f"latest within the last {span(at - known.rose_at + 60)}{policy}; state may be "
+        "among them.",
+        "Give it more memory and a policy that never evicts (maxmemory-policy "
+        "noeviction), or give sessionstores a server of its own.",
         "",
         {
             "server": server.name,
@@ -186,12 +187,12 @@ def _evicting(
     )
 
 
-def rose(
+def update_evictions(
     at: float, server: ServerInfo | None, known: Evictions | None
 ) -> Evictions | None:
-    """Return what is known of evictions once the server has been asked again.
+    """Return what is known of evictions, given the server's answer of time `at`.
 
-    The first time, nobody can tell when they were, so they count as long ago.
+    The first answer says nothing about when they happened: they count as long past.
     """
     if server is None or server.evicted is None:
         return known
@@ -199,5 +200,5 @@ def rose(
         return Evictions(server.evicted, 0.0)
     if server.evicted > known.total:
         return Evictions(server.evicted, at)
-    # It may have been started again.
+    # Lower if the server was restarted.
     return Evictions(server.evicted, known.rose_at)

@@ -1,17 +1,18 @@
-"""The last hour in samples, kept in the cache: taken by whoever runs, never twice."""
+"""History: samples of the last hour in a shared value, each taken by one process."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
-from weakref import WeakKeyDictionary
 
 import msgspec
 
 from .. import conf
 from ..backends.base import Backend
+from ..backends.shared_values import update_value
 from ..backends.types import ServerInfo, SessionSummary
 from ..exceptions import StateCorrupt, StoreUnavailable
 from . import alerts, health, sweeps
@@ -21,16 +22,16 @@ from .summaries import read_summaries
 
 logger = logging.getLogger("sessionstores.stats")
 
-# The shared value, how often it gets a sample, and how long it keeps one.
+# The name of the shared value, the seconds between samples, and those they are kept.
 NAME = "series"
 SAMPLE_SECONDS = 30.0
 KEPT = 3_600.0
 
 
 class Series(msgspec.Struct, frozen=True):
-    """The samples, oldest first, and what else must be known to judge the next one.
+    """The samples, oldest first, and what the next one is compared with.
 
-    `warned` says when the site was last warned of what, by any process.
+    `warned` maps codes of alerts to the time at which any process last gave them.
     """
 
     samples: tuple[Sample, ...] = ()
@@ -38,31 +39,38 @@ class Series(msgspec.Struct, frozen=True):
     warned: dict[str, float] = {}
 
 
-# Until when, by `time.monotonic`, this process need not ask whether there is a sample.
-taken_until: WeakKeyDictionary[Backend, float] = WeakKeyDictionary()
+@dataclass
+class SampleMemory:
+    """When this process next has to look for a sample, by `time.monotonic`.
+
+    Part of a backend's `ProcessMemory`.
+    """
+
+    next_look: float = -inf
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Series).decode
 
 
 def decode_series(data: bytes | None, now: float) -> Series:
-    """Return what the shared value `NAME` says of the hour before `now`."""
+    """Decode the shared value `NAME`; keep the samples of the hour before `now`."""
     if data is None:
         return Series()
     try:
         series = _decode(data)
     except msgspec.MsgspecError:
-        # Another version's; the next sample begins anew.
+        # Written by another version; the next sample starts a new series.
         return Series()
-    # The clock may have gone back: what lies ahead would stop the series till then.
+    # The clock may have gone back: a sample in the future would stop the series.
     samples = tuple(each for each in series.samples if now - KEPT < each.at <= now)
     return msgspec.structs.replace(series, samples=samples)
 
 
-def take(
+def make_sample(
     at: float, summaries: Sequence[SessionSummary], server: ServerInfo | None
 ) -> Sample:
-    """Return the totals."""
+    """Return a sample: the totals of all sessions, at time `at`."""
     return Sample(
         at,
         len(summaries),
@@ -75,53 +83,63 @@ def take(
 
 
 async def sample(backend: Backend) -> bool:
-    """Take the sample of the current `SAMPLE_SECONDS` unless somebody has.
+    """Take the sample of the current `SAMPLE_SECONDS` unless another process has.
 
-    True if this call took it: it then has warned of what concerns the site as a whole,
-    each thing once in `IDLE_TIMEOUT` however many processes run. False too if the cache
-    cannot be asked: the next one comes.
+    True if this call took it: it then has given the alerts that concern the whole site,
+    each once in `IDLE_TIMEOUT` across all processes. False too if the cache does not
+    answer: there will be a next sample.
     """
-    if time.monotonic() < taken_until.get(backend, -inf):
+    if time.monotonic() < backend.memory.of(SampleMemory).next_look:
         return False
     try:
         return await _sample(backend)
     except (StoreUnavailable, StateCorrupt) as error:
-        logger.info("No sample is taken: %s", error)
+        logger.info("No sample was taken: %s", error)
         return False
 
 
 async def _sample(backend: Backend) -> bool:
     values = await backend.values((NAME, sweeps.NAME))
     at = await backend.now()
-    held = values[NAME]
-    series = decode_series(held.data, at)
-    slot, into = divmod(at, SAMPLE_SECONDS)
-    taken_until[backend] = time.monotonic() + SAMPLE_SECONDS - into
-    if series.samples and series.samples[-1].at // SAMPLE_SECONDS == slot:
+    remaining = SAMPLE_SECONDS - at % SAMPLE_SECONDS
+    backend.memory.of(SampleMemory).next_look = time.monotonic() + remaining
+    if _has_sample(decode_series(values[NAME].data, at), at):
         return False
     summaries, _ = await read_summaries(backend)
     server = await backend.server()
-    evictions = health.rose(at, server, series.evictions)
-    samples = (*series.samples, take(at, summaries, server))
-    found = health.of_site(
-        at,
-        summaries,
-        samples,
-        last_sweep=sweeps.decode_last_sweep(values[sweeps.NAME].data),
-        server=server,
-        evictions=evictions,
-    )
-    lately = at - conf.get().idle_timeout
-    warned = {code: since for code, since in series.warned.items() if since > lately}
-    fresh = [leak for leak in found if leak.code not in warned]
-    warned.update((leak.code, at) for leak in fresh)
-    data = _encode(Series(samples, evictions, warned))
-    if not await backend.swap_value(NAME, held.token, data, seconds=KEPT):
+    last_sweep = sweeps.decode_last_sweep(values[sweeps.NAME].data)
+    new: list[Alert] = []
+
+    def add_sample(data: bytes | None) -> bytes | None:
+        series = decode_series(data, at)
+        if _has_sample(series, at):
+            return None
+        evictions = health.update_evictions(at, server, series.evictions)
+        samples = (*series.samples, make_sample(at, summaries, server))
+        found = health.of_site(
+            at,
+            summaries,
+            samples,
+            last_sweep=last_sweep,
+            server=server,
+            evictions=evictions,
+        )
+        since = at - conf.get().idle_timeout
+        warned = {code: then for code, then in series.warned.items() if then > since}
+        new[:] = [alert for alert in found if alert.code not in warned]
+        warned.update((alert.code, at) for alert in new)
+        return _encode(Series(samples, evictions, warned))
+
+    if not await update_value(
+        backend, NAME, add_sample, seconds=KEPT, held=values[NAME]
+    ):
         return False
-    await _warn(fresh, backend)
+    for alert in new:
+        await alerts.warn(backend, alert)
     return True
 
 
-async def _warn(found: Sequence[Alert], backend: Backend) -> None:
-    for leak in found:
-        await alerts.warn(leak, blocking=backend.blocking)
+def _has_sample(series: Series, at: float) -> bool:
+    """Return whether the slot of time `at` has been sampled."""
+    slots = [each.at // SAMPLE_SECONDS for each in series.samples[-1:]]
+    return slots == [at // SAMPLE_SECONDS]

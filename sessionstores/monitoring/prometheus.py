@@ -1,7 +1,7 @@
-"""The figures as Prometheus reads them; needs the extra `metrics`.
+"""Prometheus exposition of the figures; needs the extra `metrics`.
 
-Gauges are of all processes that share the cache. Counters are of the process that
-answers, since it started: scrape each.
+Gauges cover all processes that share the cache. Counters cover the process that
+answers, since it started: scrape each one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _resumed: Counter[str] = Counter()
 
 
 def exposition(stats: Stats) -> bytes:
-    """Return the text that is to be scraped. No label names a session or anybody."""
+    """Return the text to be scraped. No label names a session or a participant."""
     registry = CollectorRegistry()
     registry.register(_Figures(stats))
     return generate_latest(registry)
@@ -68,7 +68,7 @@ class _Figures(Collector):
         warnings = GaugeMetricFamily(
             "sessionstores_warnings", "Warnings that stand, by kind.", labels=["kind"]
         )
-        for kind, count in sorted(Counter(leak.code for leak in stats.leaks).items()):
+        for kind, count in sorted(Counter(alert.code for alert in stats.leaks).items()):
             warnings.add_metric([kind], count)
         yield warnings
 

@@ -1,7 +1,7 @@
-"""The figures: how many sessions, who is in them, what they cost, and what is wrong.
+"""Stats: totals, summaries of sessions, process and server memory, and alerts.
 
-Bytes are those of stored states, counted at each write; none is decoded, no key is
-searched for. What a server or process takes in all is told beside them.
+Bytes are those of stored states, counted at each write: no state is decoded and no key
+is scanned. The memory of the server and of this process is reported beside them.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from .sweeps import LastSweep
 if sys.platform != "win32":
     import resource
 
-# When this process began to count.
+# When this process began to count, by its own clock.
 STARTED = time.time()
 
 _STATM = Path("/proc/self/statm")
 
 
 class Process(NamedTuple):
-    """This process, whose figures are its own even where the cache is shared.
+    """Figures of this process alone, even where the cache is shared.
 
-    `rss` is its resident memory in bytes, on systems that do not tell the current one
-    the highest so far; `stores` how many store objects live. See `tries.Counters` for
-    the others. `started` is when it began to count, by its own clock.
+    `rss` is its resident memory in bytes, or its peak on systems that report no other;
+    `stores` the number of live store objects. See `DispatchCounters` for the others.
+    `started` is when it began to count, by its own clock.
     """
 
     pid: int
@@ -55,15 +55,14 @@ class Process(NamedTuple):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """All figures at one time, `at`, by the backend's clock.
+    """All figures at time `at`, by the backend's clock.
 
-    `scope` says whether they are of all processes or of this one alone, `cache` is the
-    alias that they were asked of (`REDIS` may lead elsewhere) and `backend` the class
-    that keeps the records. `budget` is what the participants may have together
-    at 10 MB for 50. `leaks` come with those of the site first; "slow" ones are of this
-    process. `series` is the last hour, oldest first; `summaries` are by code. Of a
-    session in whose place somebody else has written, nothing is known but why it is
-    `unreadable`.
+    `scope`: whether they cover all processes or this one alone; `cache`: the alias that
+    was asked (`REDIS` may lead elsewhere); `backend`: the class that keeps the records;
+    `budget`: bytes for all participants at 10 MB for 50; `leaks`: alerts, those of the
+    site first, "slow" ones of this process only; `series`: the last hour, oldest
+    first; `summaries`: sorted by code; `unreadable`: by code, why nothing else is known
+    of sessions whose data is corrupt.
     """
 
     at: float
@@ -88,8 +87,8 @@ class Stats(msgspec.Struct, frozen=True):
 async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> Stats:
     """Return the figures, in a number of round trips that does not grow with them.
 
-    `stores` is the number of live store objects, `alias` the cache that `backend` was
-    asked for if it is not `CACHE`. Raises `StoreUnavailable`.
+    `stores`: the number of live store objects; `alias`: the cache of `backend`, if it
+    is not `CACHE`. Raises `StoreUnavailable`.
     """
     at = await backend.now()
     values = await backend.values((history.NAME, sweeps.NAME))
@@ -97,16 +96,17 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
     server = await backend.server()
     hour = history.decode_series(values[history.NAME].data, at)
     last = sweeps.decode_last_sweep(values[sweeps.NAME].data)
-    totals = history.take(at, summaries, server)
+    totals = history.make_sample(at, summaries, server)
     site = health.of_site(
         at,
         summaries,
         hour.samples,
         last_sweep=last,
         server=server,
-        evictions=health.rose(at, server, hour.evictions),
+        evictions=health.update_evictions(at, server, hour.evictions),
     )
-    slow = (leak for leak in alerts.told.recent() if leak.code == "slow")
+    recent = alerts.recent_alerts(backend).current()
+    slow = (alert for alert in recent if alert.code == "slow")
     return Stats(
         at,
         "shared" if backend.shared else "process",
@@ -143,7 +143,7 @@ def this_process(stores: int) -> Process:
 
 
 def resident() -> int | None:
-    """Return the resident memory of this process in bytes; None where none tells."""
+    """Return the resident memory of this process in bytes; None if unknown."""
     try:
         pages = int(_STATM.read_text().split()[1])
     except (OSError, ValueError, IndexError):
@@ -155,7 +155,7 @@ def resident() -> int | None:
 
 
 def plain(value: Any) -> Any:
-    """Return figures as dicts, lists and scalars, by the names that they have here."""
+    """Return figures as dicts, lists and scalars, keyed by field names."""
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):

@@ -1,4 +1,4 @@
-"""A line for each session, whatever is wrong with one of them."""
+"""Summaries of all sessions; those with corrupt data are reported beside them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..keys import SESSION
 
 
 class Summaries(NamedTuple):
-    """A line for each session that can be read, and why others cannot, by code."""
+    """The summaries of readable sessions, and the errors of the others, by code."""
 
     lines: list[SessionSummary]
     unreadable: dict[str, StateCorrupt]
 
 
 async def read_summaries(backend: Backend) -> Summaries:
-    """Return what can be said of all sessions. Not one step.
+    """Return the summaries of all sessions. Not atomic.
 
-    Usually in a constant number of round trips. Where what stands in one session's
-    place spoils the answer for all, they are asked for one by one, and their lines
-    lack `activity` and how many records are lost.
+    Usually in a constant number of round trips. If corrupt data of one session makes
+    the backend's answer fail, sessions are read one by one, and their summaries lack
+    `activity` and the number of lost records.
     """
     try:
         return Summaries(await backend.summaries(), {})
@@ -47,7 +47,7 @@ async def read_summaries(backend: Backend) -> Summaries:
 def summary(
     code: str, own: SessionInfo | None, participants: list[ParticipantInfo]
 ) -> SessionSummary:
-    """Return a session's line from what its records say; `own` None: that is lost."""
+    """Summarise a session by its records; `own` None: its own record is lost."""
     seen = [each.seen for each in participants]
     alone = [each.seen for each in participants if not each.connections]
     connections = [each.connections for each in participants if each.connections]

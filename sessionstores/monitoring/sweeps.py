@@ -1,4 +1,4 @@
-"""What a sweep did, and the shared value by which everybody knows of the last one."""
+"""Sweep results, and the shared value that holds the last one for all processes."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ import socket
 import time
 from dataclasses import dataclass
 from math import inf
-from weakref import WeakKeyDictionary
 
 import msgspec
 
 from .. import conf
 from ..backends.base import Backend
-from ..backends.types import Value
+from ..backends.shared_values import update_value
 from ..exceptions import StoreUnavailable
 
 logger = logging.getLogger("sessionstores.sweeper")
 
-# The shared value, and how long it is kept.
+# The name of the shared value, and the seconds that it is kept.
 NAME = "sweep"
 KEPT = 7 * 86_400.0
 
 
 class Sweep(msgspec.Struct, frozen=True):
-    """What a sweep has done so far, or in a dry run what it would have done.
+    """Counts of a sweep so far; of a dry run, of what it would have done.
 
-    `participants` idle ones and `sessions` empty ones were removed, `bytes` of states
-    with them; `lost` were in the index but had no record, `readmitted` had a record
-    but were in no index; of `left`, the last connection had run out unnoticed. Of the
-    `due` sessions that may hold something, it has `visited` so many; `failed` could not
-    be swept, since somebody else has written there.
+    `participants`: idle ones removed; `sessions`: empty ones removed; `bytes`: size of
+    their states; `lost`: index entries without a record; `readmitted`: records without
+    an index entry; `left`: participants whose last connection had expired unnoticed.
+    `due`: sessions that may have something to remove; `visited`: of these, swept so
+    far; `failed`: could not be swept, since their data is corrupt.
     """
 
     participants: int = 0
@@ -55,10 +54,10 @@ class Sweep(msgspec.Struct, frozen=True):
 
 
 class LastSweep(msgspec.Struct, frozen=True):
-    """The last sweep of everything: when it ended, who did it, and what.
+    """The last sweep of all sessions: when it ended, which process made it, its counts.
 
-    `interval`: seconds until that runner's next, if it goes on; `looked`: when the
-    index was last compared with all records.
+    `interval`: seconds until that process's next sweep, if there is one; `looked`: when
+    the index was last compared with all records.
     """
 
     at: float
@@ -73,100 +72,109 @@ _decode = msgspec.msgpack.Decoder(LastSweep).decode
 
 
 async def last_sweep(backend: Backend) -> LastSweep | None:
-    """Return what is known of the last sweep, by any process; None: nothing."""
+    """Return the last sweep by any process; None if unknown."""
     return decode_last_sweep((await backend.value(NAME)).data)
 
 
 def decode_last_sweep(data: bytes | None) -> LastSweep | None:
-    """Return what the shared value `NAME` says; None if it says nothing."""
+    """Decode the shared value `NAME`; None if it is absent or of another version."""
     if data is None:
         return None
     try:
         return _decode(data)
     except msgspec.MsgspecError:
-        # Another version's; the next sweep writes it anew.
+        # Written by another version; the next sweep overwrites it.
         return None
 
 
 @dataclass
-class _Memory:
-    """What this process remembers of the shared value, to ask for it less often.
+class SweepMemory:
+    """When this process next has to read the shared value, by `time.monotonic`.
 
-    Times are of `time.monotonic`.
+    Part of a backend's `ProcessMemory`.
     """
 
     next_look: float = -inf
     quiet_at: float = -inf
 
 
-_memories: WeakKeyDictionary[Backend, _Memory] = WeakKeyDictionary()
-
-
 @dataclass
 class SweepLog:
-    """Keeps the shared value; `by` and `interval` are those of its next entry."""
+    """Writes the shared value; `by` and `interval` are those of its next entry."""
 
     backend: Backend
     by: str
     interval: float | None
 
     async def claim_look(self, *, dry_run: bool = False) -> bool:
-        """Tell whether a look at all records is due, and nobody else takes it.
+        """Claim the comparison of index and records; False if it is not due or taken.
 
-        A dry run leaves it to others. False too if the cache takes no writes.
+        A dry run does not claim it. False too if the cache takes no writes.
         """
-        memory = _memories.setdefault(self.backend, _Memory())
+        memory = self.backend.memory.of(SweepMemory)
         timeout = conf.get().idle_timeout
         if time.monotonic() < memory.next_look:
             return False
         held = await self.backend.value(NAME)
-        last = decode_last_sweep(held.data)
         now = await self.backend.now()
-        ago = now - last.looked if last else inf
-        # A clock may have gone back.
-        if 0 <= ago < timeout:
-            memory.next_look = time.monotonic() + timeout - ago
+        age = _age(decode_last_sweep(held.data), now)
+        if age < timeout:
+            memory.next_look = time.monotonic() + timeout - age
             return False
         if dry_run:
             return True
-        last = last or LastSweep(now, self._who, Sweep(), self.interval)
-        claim = msgspec.structs.replace(last, looked=now)
+
+        def claim(data: bytes | None) -> bytes | None:
+            last = decode_last_sweep(data)
+            if _age(last, now) < timeout:
+                return None
+            last = last or LastSweep(now, self._runner, Sweep(), self.interval)
+            return _encode(msgspec.structs.replace(last, looked=now))
+
         try:
-            claimed = await self._write(held, claim)
+            claimed = await update_value(
+                self.backend, NAME, claim, seconds=KEPT, held=held
+            )
         except StoreUnavailable as error:
-            # A full server takes no writes, but what is idle can be taken from it.
+            # A full server takes no writes, but idle records can be removed from it.
             logger.warning("Lost records are not looked for: %s", error)
             return False
         memory.next_look = time.monotonic() + timeout
         return claimed
 
     async def enter(self, sweep: Sweep) -> None:
-        """Write what was done; if another wrote at the same time, theirs stays.
+        """Write the result of a sweep; if the cache refuses, log that.
 
-        Of quiet passes, one in a tenth of `IDLE_TIMEOUT` is written. What the cache
-        does not take is logged: the sweep has been made.
+        Of passes that found nothing to do, one in a tenth of `IDLE_TIMEOUT` is written.
         """
         try:
             await self._enter(sweep)
         except StoreUnavailable as error:
-            logger.warning("A sweep is not entered: %s", error)
+            logger.warning("The result of a sweep was not written: %s", error)
 
     async def _enter(self, sweep: Sweep) -> None:
-        memory = _memories.setdefault(self.backend, _Memory())
+        memory = self.backend.memory.of(SweepMemory)
         now = time.monotonic()
         if sweep.is_quiet and now < memory.quiet_at + conf.get().idle_timeout / 10:
             return
         held = await self.backend.value(NAME)
-        last = decode_last_sweep(held.data)
         at = await self.backend.now()
-        looked = last.looked if last else 0.0
-        await self._write(held, LastSweep(at, self._who, sweep, self.interval, looked))
+
+        def entry(data: bytes | None) -> bytes:
+            last = decode_last_sweep(data)
+            looked = last.looked if last else 0.0
+            return _encode(LastSweep(at, self._runner, sweep, self.interval, looked))
+
+        await update_value(self.backend, NAME, entry, seconds=KEPT, held=held)
         memory.quiet_at = now if sweep.is_quiet else -inf
 
-    async def _write(self, held: Value, last: LastSweep) -> bool:
-        data = _encode(last)
-        return await self.backend.swap_value(NAME, held.token, data, seconds=KEPT)
-
     @property
-    def _who(self) -> str:
+    def _runner(self) -> str:
         return f"{self.by}, {socket.gethostname()}, pid {os.getpid()}"
+
+
+def _age(last: LastSweep | None, now: float) -> float:
+    """Return the seconds since the last look; infinite if none, or the clock is off."""
+    if last is None or last.looked > now:
+        return inf
+    return now - last.looked

@@ -1,4 +1,4 @@
-"""Joining a session, and being recognised in it on later requests."""
+"""Join a session, and resolve the participant of later requests."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def join(
     role: str | None = None,
     create: bool = False,
 ) -> Participant:
-    """Make the visitor a participant of session `code`, and return who that is.
+    """Make the visitor a participant of session `code`, and return it.
 
-    The first join decides the id, and the Django session keeps it for as long as that
-    lives: `participant` if given (it replaces what was kept), a keyed hash of the
-    user's pk for a user (the same in every browser), a random id for a guest. A
-    visitor with a signed link for this session is whom the link names, and nothing is
-    kept. `role` is kept with the id; left out it stays as it is, "participant" at
+    The first join decides the id, and the Django session keeps it as long as it lives:
+    `participant` if given (it replaces the id kept before), a keyed hash of the user's
+    pk for a user (the same in every browser), a random id for a guest. A visitor with
+    a signed link for this session is the participant that the link names, and nothing
+    is kept. `role` is kept with the id; left out, it stays unchanged, "participant" at
     first. The participant's record is opened, so `stores.participants()` lists it,
     and `request.participant` is the result from here on. After a revocation, or
-    `TOKEN_MAX_AGE` away, a join gives the id back but not the role.
+    an absence of `TOKEN_MAX_AGE`, a join restores the id but not the role.
 
-    `create` makes the session if there is none; otherwise codes that are unknown and
-    codes that have ended raise the same `UnknownSession`, and ten of these a minute
-    from one address `LimitReached`, before anything is looked up; who has joined
-    before is not counted. An address is REMOTE_ADDR, of IPv6 its /64 network: behind
-    a proxy, let the server set it from the proxy's header (uvicorn:
-    `--proxy-headers`), else all visitors share one.
+    `create` makes the session if there is none; otherwise unknown codes and ended ones
+    raise the same `UnknownSession`, and after ten of these a minute from one address
+    `LimitReached`, before anything is looked up; visitors who have joined before are
+    not counted. An address is REMOTE_ADDR, of IPv6 its /64 network: behind a proxy,
+    let the server set it from the proxy's header (uvicorn: `--proxy-headers`), else
+    all visitors share one.
 
     Raises `InvalidKey` before any cache access, `SessionLocked` for a newcomer, and
     `LimitReached` past `MAX_PARTICIPANTS` or `MAX_SESSIONS`.
@@ -87,18 +87,21 @@ async def _join(
     visitor = RequestIdentity(request, blocking=backend.blocking)
     visitor.require_session()
     link = visitor.link(code) if participant is None else None
-    if link is not None and not await _counts(backend, link):
+    if link is not None and not await _is_valid(backend, link):
         link = None
     kept = await visitor.kept(code)
     known = link or kept
-    good = kept if kept and await _counts(backend, kept) else None
+    valid = kept if kept and await _is_valid(backend, kept) else None
     if not create:
         await _admit(backend, code, request if known is None else None)
     if participant is None:
-        participant = await visitor.mint() if known is None else known.participant
+        if known is None:
+            participant = await visitor.participant_id()
+        else:
+            participant = known.participant
     if role is None:
-        # Who was revoked may come back, but not with the rights that they had.
-        given = link or good
+        # A revoked participant may return, but without the role that they had.
+        given = link or valid
         same = given if given and given.participant == participant else None
         role = same.role if same else DEFAULT_ROLE
     joined = Participant(code, participant, role)
@@ -107,7 +110,7 @@ async def _join(
     except SessionEnded:
         raise _unknown(code) from None
     if link is None:
-        await _keep(backend, visitor, good, joined)
+        await _keep(backend, visitor, valid, joined)
     request.participant = joined  # type: ignore[attr-defined]
     return joined
 
@@ -115,7 +118,7 @@ async def _join(
 async def _keep(
     backend: Backend, visitor: RequestIdentity, kept: Claims | None, joined: Participant
 ) -> None:
-    """Write down who joined, if that is new or half way to its end."""
+    """Keep the participant's claims, if they are new or past half of their age."""
     claims = await tokens.issue(backend, joined.session, joined.id, joined.role)
     if (
         kept is None
@@ -126,7 +129,7 @@ async def _keep(
 
 
 async def _admit(backend: Backend, code: str, stranger: HttpRequest | None) -> None:
-    """Raise `UnknownSession` if there is no such session; count a stranger's guess."""
+    """Raise `UnknownSession` for an unknown code; count a stranger's failure."""
     if stranger is None:
         if not await _exists(backend, code):
             raise _unknown(code)
@@ -136,8 +139,8 @@ async def _admit(backend: Backend, code: str, stranger: HttpRequest | None) -> N
     if not await _exists(backend, code):
         await guesses.count()
         raise _unknown(code)
-    # Many guesses at once pass the first check together; what they find is told only
-    # while failures are few.
+    # Many guesses at once pass the first check together; a hit is reported only while
+    # failures are few.
     await guesses.check()
 
 
@@ -145,7 +148,7 @@ async def _exists(backend: Backend, code: str) -> bool:
     try:
         return await backend.session(code) is not None
     except StateCorrupt:
-        # There is one. Whoever opens its record sets that right.
+        # It exists. Opening its record repairs it.
         return True
 
 
@@ -157,11 +160,11 @@ def _unknown(code: str) -> UnknownSession:
 
 @async_unsafe("Inside an event loop: await aresolve() instead.")
 def resolve(request: HttpRequest, code: object) -> Participant | None:
-    """Return the participant that `request` speaks for, None if it is nobody's.
+    """Return the participant of `request`, None if it has none.
 
     A signed link decides alone, and must name session `code` unless that is None;
-    without one it is whoever joined `code` in this Django session. Expired, revoked
-    and ended: None. One call to the cache, none for strangers.
+    without a link it is the participant who joined `code` in this Django session.
+    Expired, revoked and ended: None. One call to the cache, none for strangers.
     """
     return run(_resolve(get_backend(blocking=True), request, code))
 
@@ -175,17 +178,18 @@ async def _resolve(
     backend: Backend, request: HttpRequest, code: object
 ) -> Participant | None:
     visitor = RequestIdentity(request, blocking=backend.blocking)
-    # A bad link never falls back to another identity: its visitor would act as one.
+    # An invalid link never falls back to another identity, as which its visitor would
+    # act unknowingly.
     if visitor.has_link:
         claims = visitor.link(code)
     else:
         claims = await visitor.kept(code)
-    if claims is None or not await _counts(backend, claims):
+    if claims is None or not await _is_valid(backend, claims):
         return None
     return Participant(claims.session, claims.participant, claims.role)
 
 
-async def _counts(backend: Backend, claims: Claims) -> bool:
+async def _is_valid(backend: Backend, claims: Claims) -> bool:
     try:
         await check_standing(backend, claims, max_age=conf.get().token_max_age)
     except (InvalidToken, SessionEnded):

@@ -1,4 +1,4 @@
-"""Who a request speaks for: joining a session, and being known in it from then on."""
+"""Participants: identity and role, signed links, and the config of a page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEBSOCKET_PATH = "ws/sessionstores/"
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """One person in one session, however many tabs: who acts, and in which role.
+    """One person in one session, however many tabs, and their role.
 
     Raises `InvalidKey` for anything but a session code, a participant id and a role.
     """
@@ -45,15 +45,15 @@ class Participant:
         return StoreKey(self.session, self.id)
 
     def token(self) -> str:
-        """Sign a token with which a tab connects, good for `TOKEN_MAX_AGE`."""
+        """Sign a token with which a tab connects, valid for `TOKEN_MAX_AGE`."""
         return make_token(tokens.issue_here(self.session, self.id, self.role))
 
     def link(self, url: str) -> str:
         """Return `url` with a signed parameter that makes its visitor this participant.
 
-        Query and fragment stay. Whoever has the link is the participant, on that one
-        page and for `TOKEN_MAX_AGE`; it outranks what the browser's Django session
-        says and leaves that alone, so several participants fit in one browser.
+        Query and fragment stay. Anyone with the link is the participant, on that one
+        page and for `TOKEN_MAX_AGE`; it overrides the browser's Django session without
+        changing it, so several participants fit in one browser.
         """
         claims = tokens.issue_here(self.session, self.id, self.role)
         signed = make_token(claims, salt=LINK_SALT)
@@ -68,11 +68,11 @@ class Participant:
 
     @async_unsafe("Inside an event loop: await participant.aconfig() instead.")
     def config(self) -> dict[str, Any]:
-        """Return what a page needs to show its state at once and connect: JSON.
+        """Return the JSON with which a page shows its state at once and connects.
 
-        Both documents are opened, so what is missing in them is created and
-        committed. They are two reads: there is no order between documents. Raises
-        what opening raises, among it `SessionEnded`.
+        Both documents are opened, so missing states are created and committed. They
+        are two reads: there is no order between documents. Raises `SessionEnded`,
+        `SessionLocked` and `LimitReached`.
         """
         return run(_config(get_backend(blocking=True), self))
 

@@ -1,4 +1,4 @@
-"""What a request says about who sent it, and how often its address guessed wrong."""
+"""Request identity: the signed link, Django session and user of a request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LINK_PARAMETER = "participant"
 
 
 class RequestIdentity:
-    """What a request says about who sent it: link, Django session and user.
+    """The link, Django session and user by which a request names its participant.
 
-    Django's session and user are reached by their sync or their async methods,
-    whichever goes with the backend.
+    Django's session and user are read by their sync or async methods, as fits the
+    backend.
     """
 
     def __init__(self, request: HttpRequest, *, blocking: bool) -> None:
@@ -29,11 +29,11 @@ class RequestIdentity:
 
     @property
     def has_link(self) -> bool:
-        """Whether the request came by a signed link, good or bad."""
+        """Whether the request came by a signed link, valid or not."""
         return LINK_PARAMETER in self.request.GET
 
     def link(self, code: object) -> Claims | None:
-        """Return what the link claims, if it is good, and for `code` unless None."""
+        """Return the claims of a valid link, for `code` unless that is None."""
         signed = self.request.GET.get(LINK_PARAMETER)
         try:
             claims = read_token(
@@ -44,7 +44,7 @@ class RequestIdentity:
         return claims if code in (None, claims.session) else None
 
     def require_session(self) -> None:
-        """Raise `ImproperlyConfigured` if there is no Django session to keep things."""
+        """Raise `ImproperlyConfigured` if the request has no Django session."""
         if not hasattr(self.request, "session"):
             raise ImproperlyConfigured(
                 "Joining keeps the participant in Django's session: put "
@@ -52,7 +52,7 @@ class RequestIdentity:
             )
 
     async def kept(self, code: object) -> Claims | None:
-        """Return who joined `code` in this Django session."""
+        """Return the claims that Django's session keeps for `code`."""
         session = getattr(self.request, "session", None)
         if code is None or session is None:
             return None
@@ -62,15 +62,15 @@ class RequestIdentity:
         return claims if claims is not None and claims.session == code else None
 
     async def keep(self, claims: Claims) -> None:
-        """Remember who joined, until the Django session ends."""
+        """Keep the claims in Django's session, as long as that lives."""
         name = f"sessionstores.{claims.session}"
         if self.blocking:
             self.request.session[name] = list(claims)
         else:
             await self.request.session.aset(name, list(claims))
 
-    async def mint(self) -> str:
-        """Return the id of a newcomer."""
+    async def participant_id(self) -> str:
+        """Return the id for a newcomer: a keyed hash of the user's pk, or random."""
         if self.blocking or not hasattr(self.request, "auser"):
             user = getattr(self.request, "user", None)
         else:

@@ -1,4 +1,4 @@
-"""Throttle of wrong session codes: failed joins of one address within a window."""
+"""Throttle wrong session codes: failed joins of one address within a window."""
 
 from __future__ import annotations
 
@@ -10,48 +10,38 @@ from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
 from ..backends.base import Backend
+from ..backends.shared_values import update_value
 from ..exceptions import LimitReached
 
-# Failed joins that one address may make within the window, in seconds.
+# Failed joins allowed to one address within the window, which is in seconds.
 MAX_GUESSES = 10
-
-
 GUESS_WINDOW = 60.0
 
 
-_COUNT_TRIES = 16
-
-
 class GuessThrottle:
-    """The failed joins of one address within the last minute, in all processes."""
+    """Counts the failed joins of one address within the window, in all processes."""
 
     def __init__(self, backend: Backend, request: HttpRequest) -> None:
         self.backend = backend
         address = _address(request.META.get("REMOTE_ADDR", ""))
-        # Hashed, since an address is personal data; to 20 bits, which bounds the
-        # number of values.
+        # Hashed, since an address is personal data; to 20 bits, to bound the number of
+        # shared values.
         digest = salted_hmac("sessionstores.guesses", address, algorithm="sha256")
         self.name = f"guesses:{digest.hexdigest()[:5]}"
 
     async def check(self) -> None:
-        """Raise `LimitReached` if there were as many failures as are allowed."""
+        """Raise `LimitReached` if no further failure is allowed."""
         value = await self.backend.value(self.name)
         self._recent(value.data)
 
     async def count(self) -> None:
-        """Enter a failure; raise `LimitReached` if others got there first."""
-        for _ in range(_COUNT_TRIES):
-            value = await self.backend.value(self.name)
-            times = [*self._recent(value.data), time.time()]
-            if await self.backend.swap_value(
-                self.name,
-                value.token,
-                msgspec.json.encode(times),
-                seconds=GUESS_WINDOW,
-            ):
-                return
-            await self.backend.pause(0.001)
-        raise _too_many_guesses()
+        """Add a failure; raise `LimitReached` if none is allowed any more."""
+
+        def add(data: bytes | None) -> bytes:
+            return msgspec.json.encode([*self._recent(data), time.time()])
+
+        if not await update_value(self.backend, self.name, add, seconds=GUESS_WINDOW):
+            raise _too_many_guesses()
 
     def _recent(self, data: bytes | None) -> list[float]:
         times = [] if data is None else msgspec.json.decode(data, type=list[float])
@@ -63,7 +53,7 @@ class GuessThrottle:
 
 
 def _address(text: str) -> bytes:
-    """Return the part of an address that whoever has it cannot vary at will."""
+    """Return the part of an address that its user cannot vary at will."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Signed tokens: who a tab or a link speaks for, since when, and until when."""
+"""Signed tokens: a participant's claims for a tab or a link, and their validation."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def check_role(role: object) -> str:
     ):
         return role
     raise InvalidKey(
-        f"{ascii(role)[:80]} is not a role: 1 to {MAX_ROLE_LENGTH} characters that "
-        "can be seen."
+        f"{ascii(role)[:80]} is not a role: 1 to {MAX_ROLE_LENGTH} printable "
+        "characters."
     )
 
 
 class Claims(NamedTuple):
-    """What a token says: the participant, the role, and when it was issued.
+    """The content of a token: the participant, the role, and the time of issue.
 
     `issued` is in seconds since the epoch, with fractions: a token that follows a
-    revocation within the same second counts.
+    revocation within the same second is valid.
     """
 
     session: str
@@ -102,11 +102,11 @@ def make_token(claims: Claims, *, salt: str = TOKEN_SALT) -> str:
 
 
 def read_token(token: object, *, max_age: float, salt: str = TOKEN_SALT) -> Claims:
-    """Return what `token` says, if we signed it at most `max_age` seconds ago.
+    """Return the claims of `token`, if this site signed it within `max_age` seconds.
 
-    Keys in `SECRET_KEY_FALLBACKS` count. Raises `InvalidToken`, whose message never
-    repeats the token. Whether it was revoked, `check_standing` tells; and how old it
-    is, where this process has yet to learn the backend's time.
+    Keys in `SECRET_KEY_FALLBACKS` are accepted. Raises `InvalidToken`, whose message
+    never repeats the token. `check_standing` looks for revocations; and at the age, if
+    this process does not know the backend's time yet.
     """
     if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH:
         raise InvalidToken(
@@ -141,7 +141,7 @@ def parse_claims(content: object) -> Claims | None:
     if not isinstance(issued, float | int) or not math.isfinite(issued):
         return None
     try:
-        # No token speaks for the session's own record: its "*" is no participant id.
+        # No token is for the session's own record: its "*" is not a participant id.
         check_code(session)
         check_participant(participant)
         check_role(role)
@@ -161,9 +161,9 @@ def check_age(claims: Claims, *, max_age: float) -> None:
 
 
 def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
-    """Raise `InvalidToken` or `SessionEnded` if `claims` no longer count.
+    """Raise `InvalidToken` or `SessionEnded` if `claims` are no longer valid.
 
-    For callers that asked the backend for the standing of many at once.
+    For callers that read the standings of many at once.
     """
     if standing.ended:
         raise SessionEnded(f"Session {claims.session} has ended.")
@@ -175,7 +175,7 @@ def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
 
 
 async def check_standing(backend: Backend, claims: Claims, *, max_age: float) -> None:
-    """Ask the backend whether `claims` still count; one call, once a minute three.
+    """Check `claims` against the backend; one call, once a minute three.
 
     Raises `SessionEnded` under a tombstone, and `InvalidToken` if they have expired or
     were issued before a revocation of the participant or of the whole session.

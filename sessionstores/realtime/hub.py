@@ -227,7 +227,7 @@ class Hub:
     async def _part_from(self, missing: Sequence[StoreKey]) -> None:
         """Close the tabs of records that were cleaned up and of which no hint came."""
         if missing:
-            found = await removals.reasons(get_backend(blocking=False), missing)
+            found = await removals.removal_reasons(get_backend(blocking=False), missing)
             for key, reason in found.items():
                 self._remove(event_bus.Removal(key, reason))
 

@@ -177,7 +177,7 @@ class Roster:
         if room is not None:
             self._attend(room, tell=True)
         else:
-            await presence.tell(get_backend(blocking=False), code)
+            await presence.notify(get_backend(blocking=False), code)
 
     def reap_later(self, code: str) -> None:
         """Reap a session when `LEAVE_GRACE` is over; the hub may be gone by then.
@@ -259,7 +259,7 @@ class Roster:
             if changed:
                 await self._lease(changed)
             if tell:
-                await presence.tell(backend, room.code, besides=self._besides)
+                await presence.notify(backend, room.code, besides=self._besides)
             look = room.look()
             found = await backend.connections_of([room.code])
             room.show(look, found.get(room.code, ()))

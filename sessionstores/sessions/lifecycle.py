@@ -1,4 +1,4 @@
-"""What is done to sessions and their participants as a whole, and who is told of it.
+"""Session lifecycle: create, extend, lock, clean up and end, and announce it.
 
 Written once, in coroutines that take a backend of either flavour.
 """
@@ -17,12 +17,12 @@ from ..keys import StoreKey, generate_code
 from ..state import codec
 from ..state.declaration import State, states_in
 from ..store.records import Applied, commit, open_document
-from ..store.removals import tell_removed
+from ..store.removals import announce_removed
 from ..store.retry import CommitRetry
 
-# 31**6 codes: a hundred misses in a row mean that something else is wrong.
+# Of 31**6 codes: a hundred collisions in a row mean that something else is wrong.
 CODE_TRIES = 100
-# A century, in seconds: what caches and databases take as a time to come has an end.
+# A century, in seconds: caches and databases take no date too far in the future.
 LONGEST_KEEP = 3_155_760_000
 
 
@@ -45,19 +45,20 @@ async def cleanup_participant(backend: Backend, key: StoreKey) -> bool:
     removed = await backend.delete(key)
     if removed is None:
         return False
-    await tell_removed(backend, [removed], "cleanup")
+    await announce_removed(backend, [removed], "cleanup")
     return True
 
 
 async def cleanup(backend: Backend, code: str) -> int:
     """Remove a session; return how many participants it had."""
-    return await tell_removed(backend, await backend.delete_session(code), "cleanup")
+    removed = await backend.delete_session(code)
+    return await announce_removed(backend, removed, "cleanup")
 
 
 async def end(backend: Backend, code: str) -> int:
     """Remove a session for good; return how many participants it had."""
     removed = await backend.end_session(code)
-    count = await tell_removed(backend, removed, "ended")
+    count = await announce_removed(backend, removed, "ended")
     if removed:
         await signals.emit(
             signals.session_ended,
@@ -80,15 +81,15 @@ async def send(backend: Backend, key: StoreKey, data: Any) -> None:
 
 
 async def disconnect(backend: Backend, key: StoreKey) -> None:
-    """Close tabs; their tokens stay good."""
+    """Close tabs; their tokens stay valid."""
     event_bus.bus.publish(event_bus.Disconnection(key, await backend.followers(key)))
     event_bus.bus.publish(event_bus.Note(key, "disconnected"))
 
 
 async def extend(backend: Backend, code: str, seconds: float) -> bool:
-    """Keep a session for so many seconds from now; False: it is kept longer anyway.
+    """Keep a session until `seconds` from now; False if its keep ends later anyway.
 
-    Raises ValueError unless that is 0 to `LONGEST_KEEP`, and `UnknownSession`.
+    Raises ValueError unless they are 0 to `LONGEST_KEEP`, and `UnknownSession`.
     """
     _check_keep(seconds)
     before = await backend.session(code)
@@ -110,27 +111,25 @@ def _check_keep(seconds: float) -> None:
 
 
 async def set_locked(backend: Backend, code: str, *, locked: bool) -> None:
-    """Refuse newcomers to a session, or take them again; raise `UnknownSession`."""
+    """Refuse newcomers to a session, or admit them; raise `UnknownSession`."""
     if await backend.update_session(code, locked=locked) is None:
         raise unknown(code)
     _note(code, "locked" if locked else "unlocked")
 
 
 async def reset(backend: Backend, key: StoreKey) -> bool:
-    """Make all of a participant's states fresh, in a new incarnation.
+    """Replace a participant's states by fresh ones, in a new incarnation.
 
-    False: there is no such participant.
+    False if there is no such participant.
     """
     classes = states_in("participant")
-    fresh = {
-        cls.__sessionstores__.name: codec.encode(codec.fresh(cls)) for cls in classes
-    }
-    tries = CommitRetry(backend, key)
+    fresh = codec.encode_defaults(classes)
+    retry = CommitRetry(backend, key)
     while True:
         try:
             record = await backend.read(key, touch=False)
         except StateCorrupt:
-            # What stands there is no record at all: it is set aside.
+            # Not a record: to open the document sets it aside.
             record = await open_document(backend, key)
         if not isinstance(record, Record):
             return False
@@ -140,7 +139,7 @@ async def reset(backend: Backend, key: StoreKey) -> bool:
         if isinstance(answer, Applied):
             event_bus.bus.publish(event_bus.Note(key, "reset"))
             return True
-        await tries.again()
+        await retry.wait()
 
 
 def _note(code: str, kind: str, text: str = "") -> None:
@@ -150,6 +149,6 @@ def _note(code: str, kind: str, text: str = "") -> None:
 def unknown(code: str) -> UnknownSession:
     """Return the error for a session that does not exist, or has ended."""
     return UnknownSession(
-        f"There is no session {code}, or no longer. stores.sessions() lists those that "
-        "there are."
+        f"There is no session {code}, or it has ended. stores.sessions() lists the "
+        "codes of all sessions."
     )

@@ -1,4 +1,4 @@
-"""Who is present in a session: its participants with connections, and since when.
+"""Presence: the participants of a session with connections, and since when.
 
 Written once, in coroutines that take a backend of either flavour.
 """
@@ -27,10 +27,10 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 class Attendee(msgspec.Struct, frozen=True):
     """A participant who is present.
 
-    `since`: when the oldest of their connections was opened. `connections`: how many
-    are open. `metas`: what each of them shows of itself, in the order in which they
-    were opened. `leaving`: none is open, yet the last one closed without a goodbye and
-    so recently that it may be a reload; `metas` is then what that one showed.
+    `since`: when the oldest of their connections was opened, in seconds since the
+    epoch. `connections`: the number of open ones. `metas`: the meta of each, in the
+    order in which they were opened. `leaving`: none is open, but the last one closed
+    without a goodbye and so recently that it may be a reload; `metas` has its meta.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Attendee(msgspec.Struct, frozen=True):
 
 
 def attendees(leases: Iterable[Lease]) -> dict[str, Attendee]:
-    """Return who holds the leases of one session, by id, sorted."""
+    """Return the participants who hold leases of one session, by id, sorted."""
     return {
         id: Attendee(
             id,
@@ -55,7 +55,7 @@ def attendees(leases: Iterable[Lease]) -> dict[str, Attendee]:
 
 
 def metas_of(leases: Iterable[Lease]) -> dict[str, tuple[bytes, ...]]:
-    """Return what the participants of one session show, as it is stored, by id."""
+    """Return the encoded metas of the participants of one session, by id."""
     return {
         id: tuple(lease.meta for lease in seen)
         for id, _, seen in _by_participant(leases)
@@ -65,7 +65,7 @@ def metas_of(leases: Iterable[Lease]) -> dict[str, tuple[bytes, ...]]:
 def _by_participant(
     leases: Iterable[Lease],
 ) -> Iterable[tuple[str, list[Lease], list[Lease]]]:
-    """Yield ids with all leases, and those that stand for the participant."""
+    """Yield ids with all leases, and with those that are shown to others."""
 
     def order(lease: Lease) -> tuple[str, float, str]:
         return lease.key.participant, lease.since, lease.connection
@@ -73,13 +73,13 @@ def _by_participant(
     ordered = sorted(leases, key=order)
     for id, group in groupby(ordered, lambda lease: lease.key.participant):
         several = list(group)
-        # Of those that are leaving one will do: more of them are reloads in a row.
+        # One of those that are leaving is enough: more of them are repeated reloads.
         live = [lease for lease in several if not lease.leaving]
         yield id, several, live or several[-1:]
 
 
 async def attendance(backend: Backend, session: str) -> dict[str, Attendee]:
-    """Return who is present in a session, by id, sorted; one round trip."""
+    """Return the participants present in a session, by id, sorted; one round trip."""
     found = await backend.connections_of([session])
     return attendees(found.get(session, ()))
 
@@ -90,31 +90,31 @@ async def reap(
     *,
     besides: frozenset[str] = frozenset(),
 ) -> list[StoreKey]:
-    """Remove connections that have run out; tell of the participants who left by it.
+    """Remove expired connections; announce and return the participants who left.
 
-    Safe with any number of callers at once: each leave is told of by one of them. The
-    processes `besides` need not be told to look again.
+    Safe with any number of callers at once: each leave is announced by one of them.
+    The processes `besides` are not notified.
     """
-    gone = await backend.reap(list(sessions))
-    for session in dict.fromkeys(key.session for key in gone):
-        await tell(backend, session, besides=besides)
-    await left(backend, gone)
-    return gone
+    absent = await backend.reap(list(sessions))
+    for session in dict.fromkeys(key.session for key in absent):
+        await notify(backend, session, besides=besides)
+    await left(backend, absent)
+    return absent
 
 
-async def tell(
+async def notify(
     backend: Backend, session: str, *, besides: frozenset[str] = frozenset()
 ) -> None:
-    """Have the processes with tabs of a session look again at who is present.
+    """Have the processes with tabs of a session read again who is present.
 
-    It is a hint, and each process looks at every heartbeat: if the cache cannot say who
-    they are, nobody is told, and nothing raised.
+    A hint, since each process reads at every heartbeat anyway: if the cache does not
+    answer, nobody is notified, and nothing raised.
     """
     key = StoreKey.of_session(session)
     try:
         followers = await backend.followers(key) - besides
     except SessionStoresError as error:
-        logger.info("%s: who is present is told at the next beat: %s", session, error)
+        logger.info("%s: presence is updated at the next beat only: %s", session, error)
         return
     if followers:
         event_bus.bus.publish(event_bus.Attendance(key, followers))
@@ -126,7 +126,7 @@ async def joined(backend: Backend, keys: Collection[StoreKey]) -> None:
 
 
 async def left(backend: Backend, keys: Collection[StoreKey]) -> None:
-    """Send `participant_left` for those whose last connection is gone."""
+    """Send `participant_left` for those whose last connection has closed."""
     await _send(backend, signals.participant_left, "left", keys)
 
 

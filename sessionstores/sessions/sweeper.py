@@ -1,8 +1,8 @@
-"""The sweep: takes away what nobody uses, and mends what a cache has lost.
+"""Sweep: remove idle participants and empty sessions; reconcile index and records.
 
-Any number of processes may sweep at once: each removal is one step of the backend,
-which looks again before it deletes, so that it happens once and never to somebody who
-came back meanwhile.
+Any number of processes may sweep at once: each removal is one atomic step of the
+backend, which rechecks before it deletes. So it happens once, and never to a
+participant who has returned meanwhile.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ from ..monitoring.sweeps import (
     decode_last_sweep,
     last_sweep,
 )
-from ..store.removals import tell_lost, tell_removed
+from ..store.removals import announce_lost, announce_removed
 from . import presence
-from .pace import SweepLimits
 
 __all__ = [
     "LastSweep",
@@ -45,9 +44,41 @@ __all__ = [
 
 logger = logging.getLogger("sessionstores.sweeper")
 
-# Codes that are asked for at once, and those whose connections are looked at at once.
+# Sessions listed by one call, and sessions whose connections one call checks.
 PAGE = 10_000
 STRIDE = 64
+
+
+@dataclass
+class SweepLimits:
+    """The pace of a pass, and when it stops before its end.
+
+    Rests `pause` seconds after each `batch_size` removals (or sessions without any),
+    and ends with the batch in which `max_seconds` have passed.
+    """
+
+    batch_size: int = 250
+    pause: float = 0.0
+    max_seconds: float | None = None
+    started: float = field(default_factory=time.monotonic, init=False)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; it takes 1 or more.")
+        for name in ("pause", "max_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds >= 0:
+                raise ValueError(f"{name} is {seconds}; it takes seconds from 0 up.")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the pass is to end with this batch."""
+        spent = time.monotonic() - self.started
+        return self.max_seconds is not None and spent >= self.max_seconds
+
+    async def rest(self, backend: Backend) -> None:
+        """Wait before the next batch."""
+        await backend.pause(self.pause)
 
 
 async def sweep(
@@ -65,18 +96,18 @@ async def sweep(
     by: str = "stores.sweep",
     interval: float | None = None,
 ) -> Sweep:
-    """Go once over all sessions, or one, or one participant; return what was done.
+    """Sweep all sessions once, or one, or one participant; return the counts.
 
     Removes participants not seen for `idle_for` seconds (`IDLE_TIMEOUT`) who have no
     connection, then sessions without participants that are idle and past their keep.
-    `orphans` says whether to compare the index with all records too, which is slow:
-    None if nobody has within `IDLE_TIMEOUT`, "only" to do nothing else.
+    `orphans`: whether to compare the index with all records too, which is slow; None:
+    if no process has within `IDLE_TIMEOUT`; "only": do nothing else.
 
     `progress` is called after each session and batch; `counted` with a key, the field
-    of `Sweep` that it counts in, and its bytes; `failed` with the code of a session
-    that cannot be swept, and why, which is logged otherwise. `by` and `interval` are
-    for `LastSweep`. Raises ValueError for what makes no sense, and `StoreUnavailable`;
-    what was removed until then has been told.
+    of `Sweep` that counts it, and its bytes; `failed` with the code of a session that
+    cannot be swept and the error, which by default is logged. `by` and `interval` go
+    into `LastSweep`. Raises ValueError, and `StoreUnavailable`; removals until then
+    have been announced.
     """
     if idle_for is None:
         idle_for = conf.get().idle_timeout
@@ -97,10 +128,10 @@ async def sweep(
     if orphans is None:
         orphans = session is None and await log.claim_look(dry_run=dry_run)
     if orphans:
-        await sweeping.mend()
+        await sweeping.reconcile()
     if orphans != "only" and not sweeping.stopped:
-        await sweeping.take_idle()
-    done = sweeping.sweep()
+        await sweeping.remove_idle()
+    done = sweeping.result()
     if progress is not None:
         progress(done)
     if whole and orphans != "only":
@@ -117,12 +148,12 @@ def _check(idle_for: float, session: str | None, participant: str | None) -> Non
     if participant is not None:
         check_participant(participant)
         if session is None:
-            raise InvalidKey(f"Of which session is {participant!r}? Name it too.")
+            raise InvalidKey(f"participant={participant!r} also needs session=…")
 
 
 @dataclass
 class _Pass:
-    """One pass, and what it has counted so far."""
+    """One pass over the sessions, with its counts so far."""
 
     backend: Backend
     idle_for: float
@@ -133,19 +164,19 @@ class _Pass:
     progress: Callable[[Sweep], None] | None
     counted: Callable[[StoreKey, str, int], None] | None
     failed: Callable[[str, StateCorrupt], None]
-    # The codes of sessions that could not be swept.
-    spoilt: set[str] = field(default_factory=set[str])
-    # Of a dry run that has not mended: how many records each session has lost.
+    # Codes of sessions that could not be swept.
+    corrupt: set[str] = field(default_factory=set[str])
+    # For a dry run that has not reconciled: the number of lost records, by session.
     lost: dict[str, int] = field(default_factory=dict[str, int])
-    mended: bool = False
+    reconciled: bool = False
     counts: Counter[str] = field(default_factory=Counter[str])
-    # Taken or visited since the last rest.
+    # Removals and visits since the last rest.
     batch: int = 0
     stopped: bool = False
     started: float = field(default_factory=time.monotonic)
 
-    def sweep(self) -> Sweep:
-        """Return what was done until now."""
+    def result(self) -> Sweep:
+        """Return the counts so far."""
         seconds = time.monotonic() - self.started
         finished = self.counts["visited"] == self.counts["due"] and not self.stopped
         return Sweep(
@@ -154,9 +185,9 @@ class _Pass:
 
     # Idle participants and empty sessions
 
-    async def take_idle(self) -> None:
-        """Visit every session that may hold something to take."""
-        if self.dry_run and not self.mended and self.participant is None:
+    async def remove_idle(self) -> None:
+        """Visit every session that may have something to remove."""
+        if self.dry_run and not self.reconciled and self.participant is None:
             lines = (await read_summaries(self.backend)).lines
             self.lost = {line.code: line.lost for line in lines}
         codes = [self.session] if self.session else await self._due()
@@ -173,11 +204,11 @@ class _Pass:
         )
 
     async def _visit(self, codes: Sequence[str]) -> bool:
-        """Take what is due in these sessions; False if the pass is over before."""
+        """Remove what is due in these sessions; False if the pass ends before."""
         await self._reap(codes)
         for code in codes:
-            with self._sparing(code):
-                await (self._foresee(code) if self.dry_run else self._take(code))
+            with self._isolating(code):
+                await (self._preview(code) if self.dry_run else self._remove(code))
             if self.stopped:
                 return False
             self.counts["visited"] += 1
@@ -185,7 +216,7 @@ class _Pass:
                 return False
         return True
 
-    async def _take(self, code: str) -> None:
+    async def _remove(self, code: str) -> None:
         if not await self._evict(code, self.idle_for):
             return
         key = StoreKey.of_session(code)
@@ -195,37 +226,37 @@ class _Pass:
             self._count("sessions", [(key, 0)])
 
     async def _evict(self, code: str, idle_for: float) -> bool:
-        """Evict in batches until no more is due; False: the pass is over before."""
+        """Evict in batches until nothing is due; False if the pass ends before."""
         limit = self.pace.batch_size
-        taken = 0
+        count = 0
         try:
             while True:
                 removed = await self.backend.evict_idle(
                     code, idle_for=idle_for, limit=limit, participant=self.participant
                 )
-                taken += len(removed)
-                await self._tell(removed)
+                count += len(removed)
+                await self._announce(removed)
                 if len(removed) < limit:
                     return True
                 if not await self._go_on():
                     return False
         finally:
-            if taken:
+            if count:
                 key = StoreKey.of_session(code)
-                event_bus.bus.publish(event_bus.Note(key, "swept", count=taken))
+                event_bus.bus.publish(event_bus.Note(key, "swept", count=count))
 
-    async def _tell(self, removed: Sequence[Removed]) -> None:
-        lost = [final for final in removed if final.states is None]
-        idle = [final for final in removed if final.states is not None]
-        self._count("participants", [(final.key, size_of(final)) for final in idle])
-        self._count("lost", [(final.key, 0) for final in lost])
-        await tell_removed(self.backend, idle, "idle")
+    async def _announce(self, removed: Sequence[Removed]) -> None:
+        lost = [each for each in removed if each.states is None]
+        idle = [each for each in removed if each.states is not None]
+        self._count("participants", [(each.key, size_of(each)) for each in idle])
+        self._count("lost", [(each.key, 0) for each in lost])
+        await announce_removed(self.backend, idle, "idle")
         try:
-            await tell_lost(self.backend, lost)
+            await announce_lost(self.backend, lost)
         except StoreUnavailable as error:
-            # It could not find out whether somebody else tells: rather twice than not.
-            logger.info("Lost records may be told of twice: %s", error)
-            await tell_removed(self.backend, lost, "lost")
+            # Whether another process announces them is unknown: better twice than not.
+            logger.info("Lost records may be announced twice: %s", error)
+            await announce_removed(self.backend, lost, "lost")
 
     async def _reap(self, codes: Sequence[str]) -> None:
         if self.dry_run:
@@ -235,17 +266,17 @@ class _Pass:
             left += await presence.reap(self.backend, codes)
         except StateCorrupt:
             for code in codes:
-                with self._sparing(code):
+                with self._isolating(code):
                     left += await presence.reap(self.backend, [code])
         self._count("left", [(key, 0) for key in left])
 
-    async def _foresee(self, code: str) -> None:
-        """Count what `_take` would take now."""
+    async def _preview(self, code: str) -> None:
+        """Count what `_remove` would remove now."""
         self.counts["lost"] += self.lost.get(code, 0)
         try:
             own = await self.backend.session(code)
         except StateCorrupt:
-            # It stays, until somebody who reads it sets it aside.
+            # It stays until a read sets it aside.
             return
         if own is None:
             return
@@ -260,11 +291,11 @@ class _Pass:
         if not stays and own.seen <= since and own.created + own.keep <= now:
             self._count("sessions", [(StoreKey.of_session(code), 0)])
 
-    # Index and records that do not agree
+    # Index and records that disagree
 
-    async def mend(self) -> None:
-        """Enter records that no index knows, take out entries that have no record."""
-        self.mended = True
+    async def reconcile(self) -> None:
+        """Add index entries for orphaned records; remove entries without a record."""
+        self.reconciled = True
         await self._readmit()
         sessions, unreadable = await read_summaries(self.backend)
         for code, error in unreadable.items():
@@ -279,20 +310,20 @@ class _Pass:
             if self.dry_run:
                 self.counts["lost"] += lost
             elif not self.stopped:
-                with self._sparing(code):
+                with self._isolating(code):
                     await self._evict(code, inf)
 
     async def _readmit(self) -> None:
         try:
             strays = await self.backend.orphans()
         except StateCorrupt as error:
-            # Whose doing that is, the look at the index says.
-            logger.info("Records that no index knows are not looked for: %s", error)
+            # Reading the index reports which session it is.
+            logger.info("Records without an index entry are not looked for: %s", error)
             return
         for key in strays or ():
             if self.stopped or not self._concerns(key):
                 continue
-            with self._sparing(key.session):
+            with self._isolating(key.session):
                 if self.dry_run or await self.backend.reindex(key):
                     self._count("readmitted", [(key, 0)])
                     await self._go_on()
@@ -305,21 +336,21 @@ class _Pass:
     # Counting and pausing
 
     @contextmanager
-    def _sparing(self, code: str) -> Iterator[None]:
-        """Let what is wrong with a session stop nothing else."""
+    def _isolating(self, code: str) -> Iterator[None]:
+        """Report corrupt data of one session, and go on with the others."""
         try:
             yield
         except StateCorrupt as error:
             self._fail(code, error)
 
     def _fail(self, code: str, error: StateCorrupt) -> None:
-        if code not in self.spoilt:
-            self.spoilt.add(code)
+        if code not in self.corrupt:
+            self.corrupt.add(code)
             self.counts["failed"] += 1
             self.failed(code, error)
 
     def _count(self, name: str, sizes: Sequence[tuple[StoreKey, int]]) -> None:
-        """Count records, each with its bytes, in a figure of `Sweep`."""
+        """Count records, given with their bytes, in the field `name` of `Sweep`."""
         self.counts[name] += len(sizes)
         self.counts["bytes"] += sum(size for _, size in sizes)
         self.batch += len(sizes)
@@ -328,13 +359,13 @@ class _Pass:
                 self.counted(key, name, size)
 
     async def _go_on(self) -> bool:
-        """Rest if it is time to; False if the pass is over."""
+        """Rest after a batch; False if the pass is over."""
         self.batch += 1
         if self.progress is not None:
-            self.progress(self.sweep())
+            self.progress(self.result())
         if not self.pace.is_over:
             if self.batch < self.pace.batch_size:
-                # An event loop has other things to do too.
+                # Let an event loop run its other tasks.
                 await self.backend.pause(0)
             else:
                 self.batch = 0
@@ -344,7 +375,7 @@ class _Pass:
 
 
 def log_failure(code: str, error: StateCorrupt) -> None:
-    """Say that a session cannot be swept, and why."""
+    """Log that a session cannot be swept, and why."""
     logger.error("%s cannot be swept: %s", code, error)
 
 

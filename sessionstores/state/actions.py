@@ -78,7 +78,7 @@ class _Arguments(NamedTuple):
 class Action:
     """A method that clients may call; `roles` is empty if every role may.
 
-    Annotations are resolved at first use, with a TypeError that says which of them
+    Annotations are resolved at first use, with a TypeError that names the one that
     cannot be; `registry.problems()` resolves them all.
     """
 
@@ -86,7 +86,7 @@ class Action:
     function: Callable[..., Any]
     roles: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def injected(self) -> Mapping[str, type]:
         """The keyword-only parameters that the server fills in, with their types."""
         return self._arguments.injected
@@ -98,8 +98,8 @@ class Action:
     def decode(self, raw: bytes) -> dict[str, Any]:
         """Return the arguments in a JSON object, by name, converted and complete.
 
-        Raises `InvalidArguments`, which names the argument: wrong type ("1" is not
-        1), missing, unknown, or what a state could not hold.
+        Raises `InvalidArguments`, which names the argument: of a wrong type ("1" is
+        not 1), missing, unknown, or not storable in a state.
         """
         arguments = self._arguments
         # msgspec.Raw calls itself bytes, but is not.
@@ -119,7 +119,7 @@ class Action:
         return decoded
 
     def convert(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `decode` would if a client sent `arguments`, given as values."""
+        """Convert `arguments`, given as values, as if a client had sent them."""
         plain = dict(arguments)
         self._refuse_flaw(plain)
         return self.decode(msgspec.json.encode(plain))
@@ -185,7 +185,7 @@ def _mentions_injectable(hint: object) -> bool:
 
 
 def refuse_unportable(hint: Any) -> None:
-    """Raise TypeError if `hint` needs a type or a field name that JSON has not."""
+    """Raise TypeError if `hint` has a type without a JSON form, or a refused name."""
     for node in types_in(hint)[0]:
         if isinstance(node, msgspec.inspect.CustomType):
             raise TypeError(f"{node.cls.__qualname__} has no JSON form")
@@ -201,13 +201,14 @@ def action(*, role: str | tuple[str, ...]) -> Callable[[F], F]: ...
 def action(
     function: F | None = None, /, *, role: str | tuple[str, ...] = ()
 ) -> F | Callable[[F], F]:
-    """Let clients call a method, all of them or those in `role` (one or several).
+    """Let clients call a method: all of them, or those in `role` (one or several).
 
     An action must have no side effects: it runs again if another commits first. It
     raises `ActionRejected` to refuse. Its arguments are validated by their
-    annotations; what it returns is sent as JSON. The class refuses, by TypeError, what
-    cannot be called this way: async methods, generators, static and class methods,
-    `*args`, `**kwargs`, parameters without annotation, names that begin with "_".
+    annotations; its result is sent as JSON. Declaring the class raises TypeError for
+    methods that cannot be called this way: async methods, generators, static and class
+    methods, `*args`, `**kwargs`, parameters without annotation, names that begin with
+    "_".
     """
     roles = _roles(role)
 
@@ -233,14 +234,14 @@ def _roles(role: object) -> tuple[str, ...]:
 def actions_of(cls: type) -> Mapping[str, Action]:
     """Return the actions that `cls` defines and inherits, by name.
 
-    Raises TypeError for those that cannot be called by clients.
+    Raises TypeError for any that clients could not call.
     """
     found: dict[str, Action] = {}
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():
             function = getattr(value, "__func__", value)
             roles = vars(function).get(_ROLES) if inspect.isfunction(function) else None
-            # What a subclass overrides without @action is no action any more.
+            # A method that a subclass overrides without @action is not an action.
             found.pop(name, None)
             if roles is not None:
                 where = f"{cls.__qualname__}.{name}"

@@ -1,14 +1,14 @@
-"""The stored form of a state: `<version>:<JSON>`, strict about what goes in."""
+"""State codec: encode states as `<version>:<JSON>`, strictly, and decode them."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from ..exceptions import StateCorrupt, StateTooLarge
+from ..exceptions import StateCorrupt
 from .declaration import State
 from .json_rules import explain, flaw, is_suspect, types_in
 
@@ -24,12 +24,12 @@ class _Plan(NamedTuple):
     prefix: bytes
     encoder: msgspec.json.Encoder
     decoder: msgspec.json.Decoder[Any]
-    # What the fields' types leave open, so what encoded bytes must be searched for.
+    # What the fields' types allow, and so encoded bytes have to be searched for.
     integers: bool
     names: bool
     nesting: bool
     nulls: bool
-    # Whether converting to and from plain data gives just what JSON gives.
+    # Whether converting to and from plain data gives exactly what JSON gives.
     direct: bool
 
 
@@ -39,8 +39,8 @@ def _plan(cls: type[State]) -> _Plan:
     types, is_open = types_in(cls)
     kinds = {type(each) for each in types}
     inspect = msgspec.inspect
-    # Sets have no order of their own. Sorting them sorts dicts as well; without sets
-    # dicts keep theirs.
+    # Sets have no order, so they are sorted, which sorts dicts as well; without sets
+    # dicts keep their order.
     has_sets = bool(kinds & {inspect.SetType, inspect.FrozenSetType})
     loose = inspect.AnyType in kinds or inspect.RawType in kinds
     return _Plan(
@@ -59,7 +59,7 @@ def _plan(cls: type[State]) -> _Plan:
 
 
 def _is_direct(kind: msgspec.inspect.Type) -> bool:
-    # Not floats: NaN, which JSON writes as null, would pass.
+    # Not floats: NaN, which JSON writes as null, would get through.
     inspect = msgspec.inspect
     if isinstance(kind, inspect.StructType):
         return not kind.array_like
@@ -76,54 +76,54 @@ def _is_direct(kind: msgspec.inspect.Type) -> bool:
     return isinstance(kind, direct)
 
 
-def fresh(cls: type[S]) -> S:
-    """Return a new instance with every field at its default."""
-    return cls()
+def encode_defaults(classes: Iterable[type[State]]) -> dict[str, bytes]:
+    """Return the stored forms of fresh states, by name."""
+    return {cls.__sessionstores__.name: encode(cls()) for cls in classes}
 
 
 def encode(state: State) -> bytes:
     """Return the stored form of `state`, in which equal content has equal bytes.
 
     It is checked by decoding it again under the declared types. Raises
-    `StateCorrupt`, naming field and reason, for what would not come back or what a
-    browser would read differently: wrong types, NaN, lone surrogates, integers beyond
-    2**53 - 1, more than 32 levels, keys that browsers refuse. Dicts keep their order,
-    except in states with set fields: these are stored sorted, dicts included.
+    `StateCorrupt`, naming field and reason, for values that would not survive that or
+    that a browser would read differently: wrong types, NaN, lone surrogates, integers
+    beyond 2**53 - 1, more than 32 levels, keys that browsers refuse. Dicts keep their
+    order, except in states with set fields: these are stored sorted, dicts included.
     """
     return dump(state)[0]
 
 
 def dump(state: S) -> tuple[bytes, S]:
-    """Return what `encode` does, and the instance that decoding it would give."""
+    """Return the stored form, as `encode`, and the instance that it decodes to."""
     plan = _plan(type(state))
     lossy = False
     try:
         if plan.direct:
             # 1.4 µs less than through JSON, for a state of 1 KB.
-            loose = msgspec.to_builtins(state, str_keys=True)
-            settled = msgspec.convert(loose, plan.cls)
+            builtins = msgspec.to_builtins(state, str_keys=True)
+            decoded = msgspec.convert(builtins, plan.cls)
         else:
             body = plan.encoder.encode(state)
-            settled = plan.decoder.decode(body)
-            # NaN and infinity are written as null: never equal to what was there.
-            lossy = plan.nulls and b"null" in body and settled != state
-        # Encoding what came back leaves a read nothing to settle: 1 in a float field
-        # is 1.0 from now on, the key 1 is "1".
-        body = plan.encoder.encode(settled)
+            decoded = plan.decoder.decode(body)
+            # NaN and infinity are written as null, which never equals them.
+            lossy = plan.nulls and b"null" in body and decoded != state
+        # Encoded again after decoding, so that a read finds the canonical form: 1 in a
+        # float field is 1.0 from now on, the key 1 is "1".
+        body = plan.encoder.encode(decoded)
         if lossy or is_suspect(
             body, integers=plan.integers, names=plan.names, nesting=plan.nesting
         ):
             found = flaw(state)
             if found:
-                raise _unfit(plan, *found)
+                raise _not_storable(plan, *found)
     except StateCorrupt:
         raise
     except (TypeError, ValueError, RecursionError) as error:
-        raise _unfit(plan, *(flaw(state) or explain(error))) from error
-    return plan.prefix + body, cast("S", settled)
+        raise _not_storable(plan, *(flaw(state) or explain(error))) from error
+    return plan.prefix + body, cast("S", decoded)
 
 
-def _unfit(plan: _Plan, path: str, reason: str) -> StateCorrupt:
+def _not_storable(plan: _Plan, path: str, reason: str) -> StateCorrupt:
     place = f"{plan.name}.{path.lstrip('.')}" if path else plan.name
     return StateCorrupt(f"{place}: {reason}. The state was not stored.")
 
@@ -133,16 +133,19 @@ def decode(cls: type[S], stored: bytes) -> S:
 
     Missing fields take their default, unknown ones are dropped, and data of a lower
     version goes through `cls.migrate`. Raises `StateCorrupt`; with `newer` for data of
-    a higher version, which is sound and must stay in place.
+    a higher version, which is valid and must stay in place.
     """
     return load(cls, stored)[0]
 
 
-def load(cls: type[S], stored: bytes) -> tuple[S, Any]:
-    """Return what `decode` does, and the plain form if that came for nothing.
+def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
+    """Return the decoded state, as `decode`, and its plain form if that is free.
 
-    It shares no container with the state; None if it must be asked for.
+    Otherwise None; see `plain`. The two share no container. A state that is not
+    stored (None) is a fresh one.
     """
+    if stored is None:
+        return cls(), None
     plan = _plan(cls)
     if stored.startswith(plan.prefix):
         body = stored[len(plan.prefix) :]
@@ -159,8 +162,8 @@ def load(cls: type[S], stored: bytes) -> tuple[S, Any]:
         direct = False
     try:
         if direct:
-            unchanged = _json(body)
-            return msgspec.convert(unchanged, cls), unchanged
+            builtins = _json(body)
+            return msgspec.convert(builtins, cls), builtins
         return cast("S", plan.decoder.decode(body)), None
     except (ValueError, RecursionError) as error:
         raise _undecodable(plan.name, error) from error
@@ -195,7 +198,7 @@ def _undecodable(name: str, error: Exception) -> StateCorrupt:
 
 
 def is_current(cls: type[S], stored: bytes, state: S) -> bool:
-    """Say whether `state`, decoded from `stored`, is just what is stored.
+    """Return whether `stored` is exactly what `state`, decoded from it, encodes to.
 
     False if decoding filled in a default, dropped a field or migrated.
     """
@@ -204,31 +207,18 @@ def is_current(cls: type[S], stored: bytes, state: S) -> bool:
 
 
 def raw(stored: bytes) -> msgspec.Raw:
-    """Return the JSON in a stored form, to be embedded in other JSON as it is."""
+    """Return the JSON of a stored form, to be embedded in other JSON unchanged."""
     return msgspec.Raw(stored[stored.index(b":") + 1 :])
 
 
 def plain(stored: bytes) -> Any:
-    """Return the JSON in a stored form as dicts, lists and scalars."""
+    """Return the JSON of a stored form as dicts, lists and scalars."""
     return _json(raw(stored))
 
 
-def plain_of(settled: State) -> Any:
-    """Return the plain form of what `dump` returned."""
-    plan = _plan(type(settled))
+def plain_of(decoded: State) -> Any:
+    """Return a decoded state, such as `dump` returns, as dicts, lists and scalars."""
+    plan = _plan(type(decoded))
     if plan.direct:
-        return msgspec.to_builtins(settled, str_keys=True)
-    return _json(plan.encoder.encode(settled))
-
-
-def check_size(states: Mapping[str, bytes | None], limit: int) -> int:
-    """Return the bytes of the stored forms; raise `StateTooLarge` past `limit`."""
-    size = sum(map(len, filter(None, states.values())))
-    if size > limit:
-        largest = max(states, key=lambda name: len(states[name] or b""))
-        raise StateTooLarge(
-            f"The record would have {size} bytes, {limit} are allowed; most of them, "
-            f"{len(states[largest] or b'')}, in {largest!r}. Store less, or raise "
-            "MAX_STATE_BYTES."
-        )
-    return size
+        return msgspec.to_builtins(decoded, str_keys=True)
+    return _json(plan.encoder.encode(decoded))

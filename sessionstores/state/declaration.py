@@ -1,4 +1,4 @@
-"""Declaring state: typed classes, what they say about themselves, the registry."""
+"""State declarations: the `State` base class, its metadata, and the registry."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ S = TypeVar("S", bound="State")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# Each would break what is promised: actions change states, unknown fields are
-# dropped, clients see every field, by name.
+# Each would break a guarantee: actions change states, unknown fields are dropped,
+# clients see every field, by name.
 _REFUSED_OPTIONS = (
     "frozen",
     "array_like",
@@ -63,7 +63,7 @@ def _did_you_mean(name: object, names: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a state class says about itself, in its `__sessionstores__`.
+    """The metadata of a state class, in its `__sessionstores__`.
 
     `sensitive` holds keys of the state's JSON, `watch` the roles that may watch.
     """
@@ -116,7 +116,8 @@ def _declare(
     keys = dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
     for unknown in _names(where, "sensitive", sensitive) - keys.keys():
         raise ValueError(
-            f"{where}: sensitive={unknown!r} is no field.{_did_you_mean(unknown, keys)}"
+            f"{where}: sensitive={unknown!r} is not a field."
+            f"{_did_you_mean(unknown, keys)}"
         )
     cls.__sessionstores__ = Declaration(
         name,
@@ -133,7 +134,7 @@ def _check_keywords(where: str, name: object, version: object, scope: object) ->
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in REFUSED_NAMES:
         raise ValueError(
             f"{where}: name {name!r} must be 1 to 64 of a-z, 0-9 and _, begin with a "
-            "letter, and be no property of every JavaScript object. Give name=."
+            f"letter, and be none of {', '.join(sorted(REFUSED_NAMES))}. Give name=."
         )
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise ValueError(f"{where}: version {version!r} must be an integer from 1 on.")
@@ -176,7 +177,7 @@ class State(msgspec.Struct, metaclass=StateMeta):
     `class Board(State, name="board", version=1, sensitive=("notes",),
     watch=("facilitator",))`: `name` defaults to the class name in snake_case, `scope`
     is "participant" or "session". Subclasses inherit fields and actions and are
-    states of their own; a base that is not to be one is a plain msgspec.Struct.
+    states of their own; for a common base that is not a state, use msgspec.Struct.
     Raises TypeError and ValueError, which name the class and the value.
     """
 
@@ -186,8 +187,8 @@ class State(msgspec.Struct, metaclass=StateMeta):
     def migrate(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
         """Return JSON data of a lower version in the form of this one.
 
-        Override it together with `version`. Fields that are missing in what it
-        returns take their default, unknown ones are dropped.
+        Override it together with `version`. Fields missing in the result take their
+        default, unknown ones are dropped.
         """
         return data
 
@@ -199,7 +200,7 @@ class Registry:
     """The declared states, by name.
 
     Two classes of one name are both kept, so that a check can report them together;
-    whatever looks the name up raises `UnknownState`.
+    to look that name up raises `UnknownState`.
     """
 
     def __init__(self) -> None:
@@ -207,7 +208,7 @@ class Registry:
         self._scopes: dict[str, tuple[type[State], ...]] = {}
 
     def add(self, cls: type[State]) -> None:
-        """Register `cls`; a class of the same module and qualified name makes way."""
+        """Register `cls`; it replaces a class of the same module and qualified name."""
         states = self._states.setdefault(cls.__sessionstores__.name, [])
         states[:] = [other for other in states if _address(other) != _address(cls)]
         states.append(cls)
@@ -218,18 +219,18 @@ class Registry:
     @overload
     def get(self, state: str) -> type[State]: ...
     def get(self, state: Any) -> type[State]:
-        """Return the class declared under a name, or the class itself if it is.
+        """Return the class declared under a name; of a declared class, itself.
 
         Raises `UnknownState`, with the nearest name.
         """
         if isinstance(state, str):
             return self._only(state)
         if not isinstance(state, StateMeta) or state is State:
-            raise UnknownState(f"{state!r} is no declared State class.")
+            raise UnknownState(f"{state!r} is not a declared State class.")
         cls = cast("type[State]", state)
         if self._only(cls.__sessionstores__.name) is not cls:
             raise UnknownState(
-                f"{_address(cls)} was declared anew since; import it again."
+                f"{_address(cls)} has since been declared again; import it again."
             )
         return cls
 
@@ -263,7 +264,7 @@ class Registry:
         }
 
     def problems(self) -> list[str]:
-        """Resolve every annotation of fields and actions; say what does not resolve."""
+        """Resolve every annotation of fields and actions; describe those that fail."""
         found: list[str] = []
         for cls in (cls for states in self._states.values() for cls in states):
             try:
@@ -279,9 +280,9 @@ class Registry:
 
     @contextmanager
     def isolated(self, *states: type[State]) -> Iterator[None]:
-        """For tests: just `states` are declared, and those that the block declares.
+        """For tests: only `states` are declared, and those that the block declares.
 
-        Afterwards all is as it was before.
+        Afterwards the registry is as before.
         """
         before = self._states
         self._states = {}
@@ -307,7 +308,7 @@ states_in = registry.in_scope
 def get_action(cls: type[State], name: str) -> Action:
     """Return the action of that name; raise `UnknownAction`, with the nearest name.
 
-    Fields, inherited methods and whatever else is not `@action` are unknown.
+    Fields, inherited methods and all else that is not `@action` are unknown.
     """
     declaration = cls.__sessionstores__
     try:

@@ -1,4 +1,4 @@
-"""What JSON carries to a browser unchanged, and where a value strays from it."""
+"""JSON rules: find the values that a browser would refuse or read differently."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 MAX_DEPTH = 32
-# What JavaScript can count to; a larger integer would arrive as another one.
+# JavaScript's largest safe integer; it would round a larger one.
 MAX_INTEGER = 2**53 - 1
-# Browsers refuse patches at these names, since they reach an object's prototype.
+# Our client refuses patches at these names, which reach an object's prototype.
 REFUSED_NAMES = frozenset({"__proto__", "constructor", "prototype"})
 
 _SHAPE = bytes.maketrans(b"123456789[,", b"000000000::")
@@ -34,7 +34,7 @@ def is_suspect(
     names: bool = True,
     nesting: bool = True,
 ) -> bool:
-    """Say quickly whether JSON text may hold what `flaw` finds; False is certain.
+    """Scan JSON text quickly for anything that `flaw` might find; False is certain.
 
     Each keyword says whether to look for that kind at all. A name that is written
     with escapes is not seen: check for these beforehand.
@@ -58,15 +58,15 @@ def is_suspect(
 def _is_deeper(body: bytes, depth: int) -> bool:
     brackets = _STRING.sub(b"", body).translate(_SQUARE, _NOT_BRACKETS)
     for _ in range(depth):
-        # Takes away exactly the innermost level.
+        # Removes exactly the innermost level.
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
 
 
 def flaw(value: object) -> tuple[str, str] | None:
-    """Return path and reason of the first thing in `value` that JSON cannot carry.
+    """Return path and reason of the first part of `value` that breaks a rule, or None.
 
-    `value` is plain data or holds structs and dataclasses. None if all is well.
+    `value` is plain data or holds structs and dataclasses.
     """
     return next(_flaws(value, "", 1), None)
 
@@ -114,7 +114,7 @@ def _scalar_flaw(value: Any) -> str | None:
     try:
         msgspec.json.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
-        return f"{type(value).__name__} is no JSON value ({error})"
+        return f"{type(value).__name__} is not a JSON value ({error})"
     return None
 
 
@@ -129,7 +129,7 @@ def _flawed_keys(value: dict[Any, Any], path: str) -> Iterator[tuple[str, str]]:
             try:
                 msgspec.json.encode({key: None})
             except (TypeError, ValueError) as error:
-                yield path, f"{type(key).__name__} is no JSON key ({error})"
+                yield path, f"{type(key).__name__} is not a JSON key ({error})"
 
 
 def _is_unicode(text: str) -> bool:
@@ -147,9 +147,9 @@ def _step(key: object) -> str:
 
 
 def explain(error: Exception) -> tuple[str, str]:
-    """Return path and reason of what msgspec says, in the words used here.
+    """Return path and reason of an error of msgspec's, in our own words.
 
-    The path is empty if the error lies in no one place.
+    The path is empty if the error has no single place.
     """
     text = str(error)
     place = _PLACE.search(text)
@@ -166,7 +166,7 @@ def explain(error: Exception) -> tuple[str, str]:
 def types_in(hint: Any) -> tuple[tuple[msgspec.inspect.Type, ...], bool]:
     """Return every type that `hint` is made of, and whether values may nest freely.
 
-    Raises what msgspec does of hints that it cannot resolve (TypeError, NameError).
+    Raises msgspec's TypeError or NameError for hints that it cannot resolve.
     """
     found: dict[int, msgspec.inspect.Type] = {}
     free = False
@@ -174,7 +174,7 @@ def types_in(hint: Any) -> tuple[tuple[msgspec.inspect.Type, ...], bool]:
     while pending:
         node = pending.pop()
         if id(node) in found:
-            # Used twice or recursive: taken for the latter, which is safe.
+            # Used twice, or recursive: the latter is assumed, which is safe.
             free = True
             continue
         found[id(node)] = node

@@ -1,66 +1,19 @@
-"""Find which elements of two lists stay where they are, exactly and in n log n."""
+"""List alignment: the elements that stay in place, by a longest increasing run."""
 
 from __future__ import annotations
 
-from bisect import bisect, bisect_left, insort
+from bisect import bisect_left
 from collections import defaultdict, deque
-from itertools import compress, count
-from operator import ne
-from typing import Any
-
-import msgspec
-
-encode = msgspec.json.Encoder().encode
-
-
-def same(old: Any, new: Any) -> bool:
-    """Compare as JSON; equal objects may count as different, by their keys' order."""
-    if old != new:
-        return False
-    kind = type(old)
-    if kind is str:
-        return True
-    if kind is list:
-        # Equal text needs no second look at types, and joining is the fastest way to
-        # learn that there is nothing else.
-        try:
-            "".join(old)
-            return True
-        except TypeError:
-            pass
-    return encode(old) == encode(new)
-
-
-def trim(old: list[Any], new: list[Any]) -> tuple[int, int, int]:
-    """Count the same elements at the start and at the end.
-
-    The third figure is a number of bytes that ``new`` takes at least.
-    """
-    limit = len(old) if len(old) < len(new) else len(new)
-    head = next(compress(count(), map(ne, old, new)), limit)
-    tail = limit - head
-    # One element more or less is the usual case: then all the rest is equal.
-    if old[len(old) - tail :] != new[len(new) - tail :]:
-        tail = next(compress(count(), map(ne, reversed(old), reversed(new))))
-    try:
-        return head, tail, len("".join(new)) + 3 * len(new)
-    except TypeError:
-        pass
-    if same(old[:head], new[:head]) and same(
-        old[len(old) - tail :], new[len(new) - tail :]
-    ):
-        return head, tail, 0
-    return trim([*map(encode, old)], [*map(encode, new)])
 
 
 def align(was: list[bytes], now: list[bytes]) -> list[tuple[int, int]]:
     """Return index pairs of the elements that stay, ascending on both sides.
 
-    Equal ones stay where the longest run allows; those equal to nothing are paired by
-    their order between two that stay.
+    Equal elements stay where the longest run allows; those without an equal are
+    paired by their order between two that stay.
     """
-    # One element moved along its list is the usual case, and a rotation of what lies
-    # between: seen at once, it costs a third of what is below.
+    # Usually one element has moved along its list, which rotates those in between: to
+    # test for that first costs a third of the rest.
     if len(was) == len(now) > 1:
         if was[1:] == now[:-1]:
             return [(i + 1, i) for i in range(len(was) - 1)]
@@ -108,34 +61,3 @@ def _longest_rise(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         rise.append(pairs[n])
         n = parents[n]
     return rise[::-1]
-
-
-class Row:
-    """A list as it stands between removals and additions, while elements move."""
-
-    def __init__(self, path: str, head: int, kept: list[tuple[int, int]]) -> None:
-        self.path = path
-        self.head = head
-        self.kept_old = [i for i, _ in kept]
-        self.kept_new = [j for _, j in kept]
-        self.waiting: list[int] = []
-        self.placed: list[int] = []
-
-    def expect(self, i: int) -> None:
-        """Note that the element at ``i`` will leave."""
-        insort(self.waiting, i)
-
-    def take(self, i: int) -> str:
-        """Return the path of the element that leaves from ``i``."""
-        rank = bisect(self.kept_old, i)
-        ahead = bisect_left(self.waiting, i)
-        del self.waiting[ahead]
-        return f"{self.path}/{self.head + rank + ahead + bisect(self.placed, rank)}"
-
-    def put(self, j: int) -> str:
-        """Return the path for the element that enters at ``j``; ascending."""
-        rank = bisect(self.kept_new, j)
-        ahead = bisect(self.waiting, self.kept_old[rank - 1]) if rank else 0
-        index = self.head + rank + ahead + len(self.placed)
-        self.placed.append(rank)
-        return f"{self.path}/{index}"

@@ -1,13 +1,16 @@
-"""Compute RFC 6902 patches between JSON documents, and apply them."""
+"""Compute RFC 6902 patches between JSON documents."""
 
 from __future__ import annotations
 
-import re
+from bisect import bisect, bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from itertools import compress, count
+from operator import ne
 from typing import Any, Final, TypedDict
 
-from .list_diff import Row, align, encode, same, trim
+import msgspec
+
+from .list_diff import align
 
 Json = Any
 Operation = TypedDict(
@@ -15,8 +18,7 @@ Operation = TypedDict(
 )
 
 _ABSENT: Final = object()
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
-_BAD_ESCAPE: Final = re.compile(r"~(?![01])")
+_encode = msgspec.json.Encoder().encode
 # Bytes of an encoded operation and its comma, without paths and value.
 _REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
 # Path, value, container's path if the value may move, index in the container's middle
@@ -24,10 +26,6 @@ _REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
 _Removed = tuple[str, Json, str | None, int]
 _Added = tuple[str, Json, str | None, int, bytes]
 _Replaced = tuple[str, Json, int]
-
-
-class PatchError(ValueError):
-    """Say which operation does not fit the document, and why."""
 
 
 def diff(old: Json, new: Json, prefix: str = "") -> list[Operation]:
@@ -42,12 +40,53 @@ def diff(old: Json, new: Json, prefix: str = "") -> list[Operation]:
     return difference.operations()
 
 
+def same(old: Json, new: Json) -> bool:
+    """Compare as JSON; equal objects may count as different, by their keys' order."""
+    if old != new:
+        return False
+    kind = type(old)
+    if kind is str:
+        return True
+    if kind is list:
+        # Joining is the fastest way to learn that a list holds nothing but text, for
+        # which equality in Python is equality as JSON.
+        try:
+            "".join(old)
+            return True
+        except TypeError:
+            pass
+    return _encode(old) == _encode(new)
+
+
+def _trim(old: list[Any], new: list[Any]) -> tuple[int, int, int]:
+    """Count the equal elements at the start and at the end.
+
+    The third figure is a lower bound of the bytes of ``new``.
+    """
+    limit = len(old) if len(old) < len(new) else len(new)
+    head = next(compress(count(), map(ne, old, new)), limit)
+    tail = limit - head
+    # One element more or less is the usual case: then all the rest is equal.
+    if old[len(old) - tail :] != new[len(new) - tail :]:
+        tail = next(compress(count(), map(ne, reversed(old), reversed(new))))
+    try:
+        return head, tail, len("".join(new)) + 3 * len(new)
+    except TypeError:
+        pass
+    # Equal in Python may differ as JSON: 1, 1.0 and True.
+    if _encode(old[:head]) == _encode(new[:head]) and _encode(
+        old[len(old) - tail :]
+    ) == _encode(new[len(new) - tail :]):
+        return head, tail, 0
+    return _trim([*map(_encode, old)], [*map(_encode, new)])
+
+
 class _Difference:
-    """Collect removals by old position, additions and replacements by new.
+    """Collects removals by old position, additions and replacements by new.
 
     Applied in this order, removals from the last, no position needs adjusting. Moves
-    come between removals and additions. Only values whose containers stay where they
-    are ("steady") may move, so that just their own list has to count.
+    come between removals and additions. Only values in containers that stay in place
+    ("steady") may move: then only their own list's indexes shift.
     """
 
     __slots__ = ("added", "least", "removed", "replaced", "rows", "spans", "spent")
@@ -57,18 +96,18 @@ class _Difference:
         self.added: list[_Added] = []
         self.replaced: list[_Replaced] = []
         self.rows: dict[str, tuple[int, list[tuple[int, int]]]] = {}
-        # Containers perhaps better replaced, innermost first: what of the three lists
-        # lies inside. Past the replacements inside stands that of the whole.
+        # Containers that may be shorter to replace, innermost first: which parts of
+        # the three lists lie inside. The replacement of the whole follows those inside.
         self.spans: list[tuple[range, range, range]] = []
         self.spent = 0  # bytes of the operations, if nothing moves
-        self.least = 0  # bytes that the new document surely has
+        self.least = 0  # lower bound of the new document's bytes
 
     def compare(self, old: Json, new: Json, path: str, before: str | None) -> None:
-        """Compare what stays at ``path``; ``before`` is the old one, if not steady."""
+        """Compare two values at ``path``; ``before``: the old path, if not steady."""
         kind = type(new)
         if kind is not type(old) or (kind is not dict and kind is not list):
             if old is not new and not same(old, new):
-                cost = _REPLACE + len(path) + len(encode(new))
+                cost = _REPLACE + len(path) + len(_encode(new))
                 self.replaced.append((path, new, cost))
                 self.spent += cost
             return
@@ -109,13 +148,13 @@ class _Difference:
     def _compare_lists(
         self, old: Json, new: Json, path: str, before: str | None
     ) -> None:
-        head, tail, least = trim(old, new)
+        head, tail, least = _trim(old, new)
         self.least += least
         was = old[head : len(old) - tail]
         now = new[head : len(new) - tail]
         kept: list[tuple[int, int]] = []
         if was and now:
-            kept = align([*map(encode, was)], [*map(encode, now)])
+            kept = align([*map(_encode, was)], [*map(_encode, now)])
         home = None
         start = path if before is None else before
         if len(kept) < len(was) or len(kept) < len(now):
@@ -141,7 +180,7 @@ class _Difference:
         self.spent += _REMOVE + len(path)
 
     def _add(self, path: str, value: Json, home: str | None, j: int) -> None:
-        encoded = encode(value)
+        encoded = _encode(value)
         self.added.append((path, value, home, j, encoded))
         self.spent += _ADD + len(path) + len(encoded)
 
@@ -153,8 +192,8 @@ class _Difference:
         else:
             operations = []
         for path, value, _ in self.replaced:
-            # Some libraries take "-" for the end of a list even where it names a
-            # member; to add one that is there is to replace it.
+            # Some libraries read "-" as the end of a list even where it names a
+            # member; adding a member that exists replaces it.
             op = "add" if path.endswith("/-") else "replace"
             operations.append({"op": op, "path": path, "value": value})
         return operations
@@ -162,8 +201,8 @@ class _Difference:
     def _one_by_one(self) -> list[Operation]:
         origin, old, home, _ = self.removed[0]
         path, new, goal, _, encoded = self.added[0]
-        if home is not None and goal is not None and encode(old) == encoded:
-            # A removal and at once an addition is what a move is; no need to count.
+        if home is not None and goal is not None and _encode(old) == encoded:
+            # A move removes and adds in one step, so no index needs adjusting.
             return [{"op": "move", "from": origin, "path": path}]
         return [
             {"op": "remove", "path": origin},
@@ -175,7 +214,7 @@ class _Difference:
         targets = self._pair()
         self._replace_spans(removed, added, targets)
         moves = sorted((target, source) for source, target in targets.items())
-        rows = {path: Row(path, *middle) for path, middle in self.rows.items()}
+        rows = {path: _Row(path, *middle) for path, middle in self.rows.items()}
         operations: list[Operation] = []
         for n, (path, _, home, i) in reversed(removed.items()):
             if n not in targets:
@@ -200,7 +239,7 @@ class _Difference:
         sources: defaultdict[bytes, deque[int]] = defaultdict(deque)
         for n, (_, value, home, _) in enumerate(self.removed):
             if home is not None:
-                sources[encode(value)].append(n)
+                sources[_encode(value)].append(n)
         targets = {}
         for n, (_, _, home, _, encoded) in enumerate(self.added):
             if home is not None and sources.get(encoded):
@@ -223,7 +262,7 @@ class _Difference:
             entering = [n for n in additions if n in added]
             changing = [n for n in changes if n in replaced]
             path, new, _ = self.replaced[changes.stop]
-            whole = _REPLACE + len(path) + len(encode(new))
+            whole = _REPLACE + len(path) + len(_encode(new))
             goals = [targets[n] for n in leaving if n in targets]
             origins = [sources[n] for n in entering if n in sources]
             cost = sum(replaced[n][2] for n in changing) + sum(
@@ -235,7 +274,7 @@ class _Difference:
                 + (_HALF_MOVE if n in sources else _ADD + len(added[n][4]))
                 for n in entering
             )
-            # Moves across the border would no longer be possible.
+            # Moves across the container's border would no longer be possible.
             lost = sum(_REMOVE - _HALF_MOVE for n in origins if n not in removals)
             lost += sum(
                 _ADD - _HALF_MOVE + len(added[n][4])
@@ -264,137 +303,32 @@ def _escape(name: str) -> str:
     return name
 
 
-def apply(document: Json, operations: Iterable[Mapping[str, Json]]) -> Json:
-    """Return ``document`` with the operations applied; the argument stays as it is.
+class _Row:
+    """Indexes in a list between its removals and additions, while elements move."""
 
-    All six operations of RFC 6902. What did not change is shared with ``document`` and
-    with the operations' values. All or nothing: raises `PatchError` at the first one
-    that does not fit.
-    """
-    draft = _Draft(document)
-    for number, operation in enumerate(operations):
-        try:
-            draft.apply(operation)
-        except PatchError as error:
-            shown = {name: operation.get(name) for name in ("op", "from", "path")}
-            raise PatchError(f"operation {number} {shown}: {error}") from None
-    return draft.root[""]
+    def __init__(self, path: str, head: int, kept: list[tuple[int, int]]) -> None:
+        self.path = path
+        self.head = head
+        self.kept_old = [i for i, _ in kept]
+        self.kept_new = [j for _, j in kept]
+        self.waiting: list[int] = []
+        self.placed: list[int] = []
 
+    def expect(self, i: int) -> None:
+        """Register that the element at ``i`` will leave."""
+        insort(self.waiting, i)
 
-class _Draft:
-    """A document being patched: containers are copied when first written to."""
+    def take(self, i: int) -> str:
+        """Return the path of the element that leaves from ``i``."""
+        rank = bisect(self.kept_old, i)
+        ahead = bisect_left(self.waiting, i)
+        del self.waiting[ahead]
+        return f"{self.path}/{self.head + rank + ahead + bisect(self.placed, rank)}"
 
-    def __init__(self, document: Json) -> None:
-        self.root: dict[str, Json] = {"": document}
-        # By id; the values keep the ids from being reused.
-        self.owned: dict[int, Json] = {}
-
-    def apply(self, operation: Mapping[str, Json]) -> None:
-        op = operation.get("op")
-        path = _pointer(operation, "path")
-        if op == "add":
-            self.add(path, _value(operation))
-        elif op == "remove":
-            self.remove(path)
-        elif op == "replace":
-            value = _value(operation)
-            container = self.parent(path)
-            container[_key(container, path[-1])] = value
-        elif op == "move":
-            origin = _pointer(operation, "from")
-            if len(origin) < len(path) and origin == path[: len(origin)]:
-                raise PatchError("a value cannot move into itself")
-            if origin == path:
-                self.find(path)
-            else:
-                self.add(path, self.remove(origin))
-        elif op == "copy":
-            self.add(path, self.find(_pointer(operation, "from")))
-            # Containers may now be in two places, so none may be written to.
-            self.owned.clear()
-        elif op == "test":
-            if not _equal(self.find(path), _value(operation)):
-                raise PatchError("the value differs from the one tested for")
-        else:
-            raise PatchError(
-                f"op is {op!r}; use add, remove, replace, move, copy or test"
-            )
-
-    def find(self, path: list[str]) -> Json:
-        value: Json = self.root
-        for token in path:
-            value = value[_key(value, token)]
-        return value
-
-    def parent(self, path: list[str]) -> Json:
-        container: Json = self.root
-        for token in path[:-1]:
-            key = _key(container, token)
-            child = container[key]
-            if isinstance(child, (dict, list)) and id(child) not in self.owned:
-                child = container[key] = child.copy()
-                self.owned[id(child)] = child
-            container = child
-        return container
-
-    def add(self, path: list[str], value: Json) -> None:
-        container = self.parent(path)
-        key = _key(container, path[-1], adding=True)
-        if isinstance(container, list):
-            container.insert(key, value)
-        else:
-            container[key] = value
-
-    def remove(self, path: list[str]) -> Json:
-        if len(path) == 1:
-            raise PatchError("the whole document cannot be removed; replace it")
-        container = self.parent(path)
-        return container.pop(_key(container, path[-1]))
-
-
-def _pointer(operation: Mapping[str, Json], name: str) -> list[str]:
-    """Split a pointer; its first token is "", the key of the draft's document."""
-    pointer = operation.get(name)
-    if not isinstance(pointer, str):
-        raise PatchError(f"{name!r} must be a JSON pointer, a string")
-    if pointer and pointer[0] != "/":
-        raise PatchError(f"the pointer {pointer!r} must be empty or begin with '/'")
-    if "~" not in pointer:
-        return pointer.split("/")
-    if _BAD_ESCAPE.search(pointer):
-        raise PatchError(f"the pointer {pointer!r} has '~' without 0 or 1 after it")
-    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")]
-
-
-def _value(operation: Mapping[str, Json]) -> Json:
-    if "value" not in operation:
-        raise PatchError("'value' is missing")
-    return operation["value"]
-
-
-def _key(container: Json, token: str, *, adding: bool = False) -> Any:
-    if isinstance(container, dict):
-        if adding or token in container:
-            return token
-        raise PatchError(f"there is no member {token!r}")
-    if not isinstance(container, list):
-        raise PatchError(f"{token!r} leads into a value that is no container")
-    if adding and token == "-":
-        return len(container)
-    if not _INDEX.fullmatch(token):
-        raise PatchError(f"{token!r} is no array index")
-    if int(token) >= len(container) + adding:
-        raise PatchError(f"index {token} is past the end, {len(container)}")
-    return int(token)
-
-
-def _equal(one: Json, other: Json) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(
-            _equal(value, other[name]) for name, value in one.items()
-        )
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return bool(one == other)
+    def put(self, j: int) -> str:
+        """Return the path for the element that enters at ``j``; ascending."""
+        rank = bisect(self.kept_new, j)
+        ahead = bisect(self.waiting, self.kept_old[rank - 1]) if rank else 0
+        index = self.head + rank + ahead + len(self.placed)
+        self.placed.append(rank)
+        return f"{self.path}/{index}"

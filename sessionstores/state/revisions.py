@@ -1,4 +1,4 @@
-"""Revs: a record's position, and the ring of those that led to it."""
+"""Revs: a record's position in its history, and the ring of its latest revs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rev(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Rev:
-        """Take a rev's text apart; raise ValueError for any other form."""
+        """Parse a rev's text; raise ValueError for any other form."""
         match = _REV.fullmatch(text)
         if match is None:
             raise ValueError(f"{text[:80]!r} is not a rev like '7f3a.45-9f3ac21b'.")
@@ -41,8 +41,8 @@ class Rev(NamedTuple):
 
     def next(self) -> Rev:
         """Draw the rev of a commit on top of this one."""
-        # Tells writers apart, guards nothing: so the fast generator, which Python
-        # seeds anew in a forked process.
+        # The tail distinguishes writers and guards nothing, so the fast generator
+        # will do; Python seeds it anew in a forked process.
         tail = random.getrandbits(8 * _TAIL_BYTES)
         return Rev(self.incarnation, self.counter + 1, f"{tail:08x}")
 
@@ -72,11 +72,11 @@ class History(NamedTuple):
         return History(rev, ring[-RING_LENGTH * _TAIL_BYTES :])
 
     def place(self, rev: Rev) -> Literal["head", "past", "unknown", "foreign"]:
-        """Tell where `rev` stands in this history.
+        """Return the place of `rev` in this history.
 
-        "head": the newest; "past": one that led here; "unknown": so old that the ring
-        has let go of it; "foreign": never a rev of this record as it is now (another
-        incarnation, a counter that is not reached, or another writer's tail there).
+        "head": the newest; "past": one that led here; "unknown": older than the ring
+        reaches; "foreign": never a rev of this record as it is now (another
+        incarnation, a counter not reached yet, or another writer's tail).
         """
         if rev == self.rev:
             return "head"

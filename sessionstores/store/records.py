@@ -1,4 +1,4 @@
-"""What is done to a record: open it, settle it, commit.
+"""Records: open them, bring their states up to date, and commit.
 
 Written once, in coroutines that take a backend of either flavour.
 """
@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 from .. import conf, event_bus, signals
 from ..backends.base import Backend
 from ..backends.types import Attempt, Committed, Record, Removed, Stale
-from ..exceptions import StateCorrupt
+from ..exceptions import StateCorrupt, StateTooLarge
 from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State, states_in
 from ..state.revisions import Rev
-from .removals import tell_lost
+from .removals import announce_lost
 from .retry import CommitRetry
 
 logger = logging.getLogger("sessionstores.store")
@@ -42,28 +42,26 @@ async def open_record(
 ) -> Record:
     """Return the record at `key`, created with fresh `classes` if there is none.
 
-    What stands there and is no record at all is set aside, and a fresh one takes its
-    place. `lost`: a tab has been shown one, so if there is none, it was lost. Raises
-    `SessionEnded`, `SessionLocked` and `LimitReached`.
+    Data at `key` that is not a record is set aside, and a fresh record replaces it.
+    `lost`: a tab has been shown a record, so if there is none now, the cache has
+    lost it. Raises `SessionEnded`, `SessionLocked` and `LimitReached`.
     """
     try:
         record = await backend.read(key)
     except StateCorrupt as error:
         if await backend.set_aside(key, None, None):
-            await _tell_quarantined(backend, key, None, error)
+            await _announce_quarantined(backend, key, None, error)
         record = None
     if isinstance(record, Record):
         return record
-    states = {
-        cls.__sessionstores__.name: codec.encode(codec.fresh(cls)) for cls in classes
-    }
-    codec.check_size(states, conf.get().max_state_bytes)
+    states = codec.encode_defaults(classes)
+    check_size(states, conf.get().max_state_bytes)
     opened = await backend.open(key, states)
     if opened.created:
         event_bus.created()
     if opened.lost or (opened.created and lost):
-        gone = Removed(key, None, await backend.followers(key))
-        await tell_lost(backend, [gone])
+        removed = Removed(key, None, await backend.followers(key))
+        await announce_lost(backend, [removed])
     if opened.created and signals.store_created.receivers:
         await signals.emit(
             signals.store_created, blocking=backend.blocking, sender=Record, key=key
@@ -71,21 +69,21 @@ async def open_record(
     return opened.record
 
 
-async def settle(
+async def update_states(
     backend: Backend, record: Record, classes: Iterable[type[State]]
-) -> Record:
-    """Return the record with every one of `classes` present, current and decodable.
+) -> tuple[Record, dict[str, State]]:
+    """Return the record with all of `classes` present and current, and these decoded.
 
-    What is filled in or migrated is committed before anybody sees it, so that two
-    tabs at one rev see one state. Undecodable states are set aside; fresh ones take
-    their place in a new incarnation. Raises `StateCorrupt` for newer data.
+    Defaults and migrated data are committed before anyone sees them, so that two tabs
+    at one rev see one state. Undecodable states are set aside; fresh ones take their
+    place in a new incarnation. Raises `StateCorrupt` for data of a newer version.
     """
     classes = tuple(classes)
-    tries = CommitRetry(backend, record.key)
+    retry: CommitRetry | None = None
     while True:
-        changed, corrupt = _put_right(record, classes)
+        decoded, changed, corrupt = _decode_states(record, classes)
         if not changed:
-            return record
+            return record, decoded
         for name in corrupt:
             await backend.set_aside(record.key, name, record.states[name])
         rev = record.rev.reincarnated() if corrupt else record.rev.next()
@@ -94,39 +92,37 @@ async def settle(
         )
         if isinstance(answer, Applied):
             for name, reason in corrupt.items():
-                await _tell_quarantined(backend, record.key, name, reason)
-            return answer.record
-        await tries.again()
+                await _announce_quarantined(backend, record.key, name, reason)
+            return answer.record, decoded
+        retry = retry or CommitRetry(backend, record.key)
+        await retry.wait()
         record = answer.record or await open_record(backend, record.key, classes)
 
 
-def _put_right(
+def _decode_states(
     record: Record, classes: Iterable[type[State]]
-) -> tuple[dict[str, bytes], dict[str, StateCorrupt]]:
-    """Return what has to be put into a record, and why what it replaces is undecodable.
+) -> tuple[dict[str, State], dict[str, bytes], dict[str, StateCorrupt]]:
+    """Return states by name, what of them is to be committed, and why some are corrupt.
 
-    The second names only the states of which it is. Raises `StateCorrupt` for newer
-    data.
+    Fresh ones replace corrupt ones. Raises `StateCorrupt` for data of a newer version.
     """
+    decoded: dict[str, State] = {}
     changed: dict[str, bytes] = {}
     corrupt: dict[str, StateCorrupt] = {}
     for cls in classes:
         name = cls.__sessionstores__.name
         stored = record.states.get(name)
-        if stored is None:
-            changed[name] = codec.encode(codec.fresh(cls))
-            continue
         try:
-            state = codec.decode(cls, stored)
+            state, _ = codec.load(cls, stored)
         except StateCorrupt as error:
             if error.newer:
                 raise
             corrupt[name] = error
-            changed[name] = codec.encode(codec.fresh(cls))
-            continue
-        if not codec.is_current(cls, stored, state):
-            changed[name] = codec.encode(state)
-    return changed, corrupt
+            stored, state = None, cls()
+        if stored is None or not codec.is_current(cls, stored, state):
+            changed[name], state = codec.dump(state)
+        decoded[name] = state
+    return decoded, changed, corrupt
 
 
 @alerts.warn_if_slow("opening")
@@ -139,7 +135,9 @@ async def open_document(
     """
     classes = states_in("session" if key.is_session else "participant")
     record = await open_record(backend, key, classes, lost=lost)
-    return await settle(backend, record, classes) if classes else record
+    if classes:
+        record, _ = await update_states(backend, record, classes)
+    return record
 
 
 async def commit(
@@ -155,12 +153,13 @@ async def commit(
     edit: tuple[Any, State] | None = None,
     action: str = "",
 ) -> Applied | Stale:
-    """Commit and tell those who follow; `Stale` if another came first.
+    """Commit and publish the change; `Stale` if another commit came first.
 
     Raises `StateTooLarge` past `MAX_STATE_BYTES`.
     """
     limit = conf.get().max_state_bytes
-    size = codec.check_size({**base.states, **states}, limit)
+    size = check_size({**base.states, **states}, limit)
+    before = {name: base.states[name] for name in states if name in base.states}
     answer = await backend.commit(base, rev, states, attempt)
     if not isinstance(answer, Committed):
         return answer
@@ -168,7 +167,7 @@ async def commit(
         base.key,
         str(base.rev),
         str(rev),
-        {name: base.states[name] for name in states if name in base.states},
+        before,
         states,
         answer.followers,
         source,
@@ -178,7 +177,7 @@ async def commit(
     )
     event_bus.bus.publish(change)
     if size > alerts.BUDGET_PER_PARTICIPANT or size >= alerts.NEAR_LIMIT * limit:
-        await alerts.warn_if_large(base.key, size, limit, blocking=backend.blocking)
+        await alerts.warn_if_large(backend, base.key, size, limit)
     if signals.store_changed.receivers:
         await signals.emit(
             signals.store_changed,
@@ -191,7 +190,20 @@ async def commit(
     return Applied(change, answer.record)
 
 
-async def _tell_quarantined(
+def check_size(states: Mapping[str, bytes | None], limit: int) -> int:
+    """Return the bytes of the stored forms; raise `StateTooLarge` past `limit`."""
+    size = sum(map(len, filter(None, states.values())))
+    if size > limit:
+        largest = max(states, key=lambda name: len(states[name] or b""))
+        raise StateTooLarge(
+            f"The record would have {size} bytes, {limit} are allowed; most of them, "
+            f"{len(states[largest] or b'')}, in {largest!r}. Store less, or raise "
+            "MAX_STATE_BYTES."
+        )
+    return size
+
+
+async def _announce_quarantined(
     backend: Backend, key: StoreKey, name: str | None, error: StateCorrupt
 ) -> None:
     logger.error("%s: %s was set aside: %s", key, name or "the record", error)

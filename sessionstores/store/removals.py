@@ -1,4 +1,4 @@
-"""What is told of records that are gone, whatever took them."""
+"""Removals: announce removed records to tabs and signal receivers, each once."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .. import conf, event_bus, signals
 from ..backends.base import Backend
+from ..backends.shared_values import update_value
 from ..backends.types import Record, Removed
 from ..exceptions import StateCorrupt, UnknownState
 from ..keys import StoreKey
 from ..state import codec
 from ..state.declaration import State, get_state
 
-# Those who notice the same loss do so within this time, in seconds; who missed the hint
-# of a removal does so at a heartbeat, of which one may be late.
+# All who notice the loss of one record do so within this time, in seconds. A tab that
+# missed the message of a removal notices at a heartbeat, of which one may be late.
 NOTICED_WITHIN = 5.0
 BEATS = 3
 LOST = b"lost"
 
 
-async def tell_removed(
+async def announce_removed(
     backend: Backend, removals: Sequence[Removed], reason: str
 ) -> int:
-    """Tell tabs and receivers of removed records; return how many participants."""
+    """Announce removed records; return how many of them are participants'."""
     if reason == "cleanup":
-        await _leave_word(backend, removals, reason)
+        await _store_reason(backend, removals, reason)
     count = 0
     for removed in removals:
         event_bus.bus.publish(event_bus.Removal(removed.key, reason, removed.followers))
@@ -44,64 +45,71 @@ async def tell_removed(
     return count
 
 
-async def tell_lost(backend: Backend, lost: Sequence[Removed]) -> None:
-    """Tell of records that the cache has lost, unless somebody just has.
+async def announce_lost(backend: Backend, lost: Sequence[Removed]) -> None:
+    """Announce records that the cache has lost, unless another caller just has.
 
-    Several may notice at once: those who come back, sweepers, and tabs that know what
-    they were shown. One of them tells.
+    Several may notice at once: participants who return, sweepers, and tabs that have
+    been shown the record.
     """
-    told = [gone for gone in lost if await _is_first(backend, gone.key)]
-    await tell_removed(backend, told, "lost")
+    unannounced = [each for each in lost if await _claim(backend, each.key)]
+    await announce_removed(backend, unannounced, "lost")
 
 
-async def reasons(
+async def removal_reasons(
     backend: Backend, missing: Collection[StoreKey]
 ) -> dict[StoreKey, str]:
-    """Return why records are missing, of those that have just been cleaned up.
+    """Return why records are missing, for those that have just been cleaned up.
 
-    A tab learns it from this if the message was lost, or no layer carries any.
+    For tabs that the message did not reach: it was dropped, or there is no layer.
     """
-    names = {
-        key: (_word(key), _word(StoreKey.of_session(key.session))) for key in missing
+    markers = {
+        key: (_marker_key(key), _marker_key(StoreKey.of_session(key.session)))
+        for key in missing
     }
-    held = await backend.values([name for both in names.values() for name in both])
-    words = {
+    held = await backend.values([name for both in markers.values() for name in both])
+    reasons = {
         key: held[own].data or held[session].data
-        for key, (own, session) in names.items()
+        for key, (own, session) in markers.items()
     }
     return {
-        key: word.decode() for key, word in words.items() if word not in (None, LOST)
+        key: reason.decode()
+        for key, reason in reasons.items()
+        if reason not in (None, LOST)
     }
 
 
-def _word(key: StoreKey) -> str:
+def _marker_key(key: StoreKey) -> str:
     return f"gone:{key}"
 
 
-async def _leave_word(
+async def _store_reason(
     backend: Backend, removals: Sequence[Removed], reason: str
 ) -> None:
-    """Have those who miss a record whose tabs are open know why it is gone."""
+    """Store why records were removed, for the tabs that follow them."""
     followed = [removed.key for removed in removals if removed.followers]
-    # That of the session stands for all its participants.
+    # The session's marker counts for all its participants.
     whole = [key for key in followed if key.is_session]
     for key in whole or followed:
-        held = await backend.value(_word(key))
-        await backend.swap_value(
-            _word(key),
-            held.token,
-            reason.encode(),
+        await update_value(
+            backend,
+            _marker_key(key),
+            lambda _: reason.encode(),
             seconds=max(NOTICED_WITHIN, BEATS * conf.get().heartbeat),
         )
 
 
-async def _is_first(backend: Backend, key: StoreKey) -> bool:
-    word, session = _word(key), _word(StoreKey.of_session(key.session))
-    held = await backend.values([word, session])
-    if held[word].data is not None or held[session].data is not None:
+async def _claim(backend: Backend, key: StoreKey) -> bool:
+    """Store that a record is lost; False if that, or its removal, is stored already."""
+    own, session = _marker_key(key), _marker_key(StoreKey.of_session(key.session))
+    held = await backend.values([own, session])
+    if held[session].data is not None:
         return False
-    return await backend.swap_value(
-        word, held[word].token, LOST, seconds=NOTICED_WITHIN
+    return await update_value(
+        backend,
+        own,
+        lambda data: LOST if data is None else None,
+        seconds=NOTICED_WITHIN,
+        held=held[own],
     )
 
 

@@ -1,12 +1,12 @@
-"""The tries of an optimistic commit: paced, limited and counted."""
+"""Retry of optimistic commits: jittered backoff, until tries and time are used up."""
 
 from __future__ import annotations
 
-import random
 import time
 
 from .. import event_bus
 from ..backends.base import Backend
+from ..concurrency import Backoff
 from ..exceptions import Conflict
 from ..keys import StoreKey
 from ..monitoring.counters import counters
@@ -14,13 +14,15 @@ from ..monitoring.counters import counters
 # A dispatch gives up when both are used up.
 MIN_TRIES = 16
 MIN_SECONDS = 2.0
-MAX_PAUSE = 0.05
+
+# The first retry is immediate: the commit that came first is complete by then.
+BACKOFF = Backoff(base=0.001, cap=0.05, eager=1)
 
 
 class CommitRetry:
     """Counts the tries of one optimistic commit, and waits between them.
 
-    `started`: when the first was, by `time.monotonic`, if not now.
+    `started`: the time of the first try, by `time.monotonic`; by default, now.
     """
 
     def __init__(
@@ -28,21 +30,19 @@ class CommitRetry:
     ) -> None:
         self.backend = backend
         self.key = key
-        self.count = 1
+        self.failed = 0
         self.started = time.monotonic() if started is None else started
 
-    async def again(self) -> None:
-        """Wait a little, differently each time; raise `Conflict` when it is enough."""
+    async def wait(self) -> None:
+        """Wait before the next try; raise `Conflict` if there is to be none."""
+        self.failed += 1
         counters.conflicts += 1
         event_bus.bus.publish(event_bus.Note(self.key, "conflict"))
         spent = time.monotonic() - self.started
-        if self.count >= MIN_TRIES and spent >= MIN_SECONDS:
+        if self.failed >= MIN_TRIES and spent >= MIN_SECONDS:
             raise Conflict(
-                f"{self.key}: others committed first {self.count} times in "
+                f"{self.key}: others committed first {self.failed} times in "
                 f"{spent:.1f} s. Nothing was changed; dispatch again."
             )
-        # The first retry needs no pause: the winner is done by now.
-        if self.count > 1:
-            ceiling = min(0.0005 * 2 ** min(self.count, 10), MAX_PAUSE)
-            await self.backend.pause(random.uniform(0, ceiling))  # noqa: S311
-        self.count += 1
+        if delay := BACKOFF.delay(self.failed - 1):
+            await self.backend.pause(delay)

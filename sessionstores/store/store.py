@@ -1,4 +1,4 @@
-"""A store: the identity of one participant's state, and what can be done to it.
+"""Stores: the identity of one participant's state, and the operations on it.
 
 The logic is written once, in coroutines that take a backend; `Store` calls them with
 the blocking or the native flavour. A store holds no data, so it can neither bleed
@@ -8,7 +8,7 @@ into another nor leak.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from django.utils.asyncio import async_unsafe
 
@@ -20,7 +20,7 @@ from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State
-from .records import Applied, commit, open_record, settle
+from .records import Applied, commit, open_record, update_states
 from .retry import CommitRetry
 from .transactions import transact
 
@@ -39,9 +39,8 @@ class Snapshot(NamedTuple, Generic[S]):
 @alerts.warn_if_slow("snapshot")
 async def _snapshot(backend: Backend, key: StoreKey, cls: type[S]) -> Snapshot[S]:
     record = await open_record(backend, key, (cls,))
-    record = await settle(backend, record, (cls,))
-    state = codec.decode(cls, record.states[cls.__sessionstores__.name])
-    return Snapshot(state, str(record.rev))
+    record, states = await update_states(backend, record, (cls,))
+    return Snapshot(cast("S", states[cls.__sessionstores__.name]), str(record.rev))
 
 
 @alerts.warn_if_slow("peek")
@@ -85,7 +84,7 @@ async def _replace(
 @alerts.warn_if_slow("delete")
 async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
     name = cls.__sessionstores__.name
-    tries = CommitRetry(backend, key)
+    retry = CommitRetry(backend, key)
     record = await backend.read(key)
     while isinstance(record, Record) and name in record.states:
         answer = await commit(
@@ -98,7 +97,7 @@ async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
         )
         if isinstance(answer, Applied):
             return True
-        await tries.again()
+        await retry.wait()
         record = answer.record
     return False
 
@@ -106,14 +105,14 @@ async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
 def _injected(
     cls: type[State], function: Callable[..., Any]
 ) -> Mapping[str, type[Any]]:
-    """Return what the server fills in if `function` is one of the state's actions."""
+    """Return the parameters that the server fills in, if `function` is an action."""
     name = getattr(function, "__name__", "")
     action = cls.__sessionstores__.actions.get(name)
     return action.injected if action and action.function is function else {}
 
 
 class Store(Generic[S]):
-    """One participant's `cls`, or the session's own; see `stores.get`.
+    """One participant's state of class `cls`, or a session's; see `stores.get`.
 
     Every method that does I/O has an async twin and refuses to run inside an event
     loop. All raise `StoreUnavailable` when the cache does not answer, and those that
@@ -166,13 +165,14 @@ class Store(Generic[S]):
         """Run `action` on a copy of the state and commit it, atomically.
 
         If another commits first, it runs again on the newer state, so it must have no
-        side effects. Parameters that the server fills in may be given explicitly.
-        What it raises passes through and nothing changes; `Conflict` after many tries
-        and two seconds; `StateTooLarge`; `StateCorrupt` if it leaves the state in a
-        shape that its declaration does not allow.
+        side effects. Parameters that the server fills in may be given explicitly. Its
+        own errors pass through, and nothing changes. Raises `Conflict` after many
+        tries and two seconds, `StateTooLarge`, and `StateCorrupt` if it leaves the
+        state in a shape that its declaration does not allow. `OutcomeUnknown`, a
+        `StoreUnavailable`, says that the change may be in.
         """
-        backend = get_backend(blocking=True)
         injected = _injected(self.cls, action)
+        backend = get_backend(blocking=True)
         outcome = run(
             transact(
                 backend, self.key, self.cls, action, args, kwargs, injected=injected
@@ -189,8 +189,8 @@ class Store(Generic[S]):
         **kwargs: P.kwargs,
     ) -> R:
         """See `dispatch`."""
-        backend = get_backend(blocking=False)
         injected = _injected(self.cls, action)
+        backend = get_backend(blocking=False)
         outcome = await transact(
             backend, self.key, self.cls, action, args, kwargs, injected=injected
         )
@@ -199,7 +199,7 @@ class Store(Generic[S]):
 
     @async_unsafe("Inside an event loop: await areplace() instead.")
     def replace(self, state: S, *, base: str) -> str:
-        """Put `state` in place if the record is still at rev `base`; return its rev.
+        """Store `state` if the record is still at rev `base`; return the new rev.
 
         Raises `Conflict` otherwise: for editors, who must see what changed meanwhile.
         """
@@ -213,7 +213,7 @@ class Store(Generic[S]):
 
     @async_unsafe("Inside an event loop: await atouch() instead.")
     def touch(self) -> bool:
-        """Put off idleness; False if there is nothing to put off."""
+        """Mark the participant as active now; False if there is no record."""
         return run(get_backend(blocking=True).touch(self.key))
 
     async def atouch(self) -> bool:
@@ -224,7 +224,7 @@ class Store(Generic[S]):
     def delete(self) -> bool:
         """Remove this state; a later access starts afresh. False if there was none.
 
-        The record's other states stay. Tabs that show it are told (`reset`).
+        The record's other states stay. Tabs that show it get a `reset`.
         """
         return run(_delete(get_backend(blocking=True), self.key, self.cls))
 

@@ -1,4 +1,4 @@
-"""A transaction: an action, run on a record until what it did is committed.
+"""Transactions: run an action on a record until its change is committed.
 
 Written once, in coroutines that take a backend of either flavour.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -28,16 +28,16 @@ from ..monitoring.counters import counters
 from ..state import codec
 from ..state.declaration import Action, State
 from ..state.revisions import Rev
-from .records import Applied, commit, open_record, settle
+from .records import Applied, commit, open_record, update_states
 from .retry import CommitRetry
 
 S = TypeVar("S", bound=State)
 
 
 class Outcome(NamedTuple):
-    """What an action led to: `rev` equals `base` and `change` is None if to nothing.
+    """The result of an action; `rev` equals `base` if it changed nothing.
 
-    `repeated`: the client's attempt took effect before, so nothing ran this time.
+    `repeated`: the client's attempt took effect before, so it did not run again.
     """
 
     base: Rev
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 class Invocation(msgspec.Struct, frozen=True, gc=False):
-    """What is to be run, and for whom; see `transact`."""
+    """A function with its arguments, and on whose behalf it runs; see `transact`."""
 
     cls: type[State]
     function: Callable[..., Any]
@@ -58,14 +58,6 @@ class Invocation(msgspec.Struct, frozen=True, gc=False):
     actor: Any
     attempt: Attempt | None
     source: str | None
-
-
-class Ran(msgspec.Struct, frozen=True, gc=False):
-    """What a call made of its state, to be committed; `edit` as in `signals.Change`."""
-
-    encoded: bytes
-    edit: tuple[Any, State] | None
-    result: Any
 
 
 async def perform(
@@ -79,11 +71,11 @@ async def perform(
     attempt: Attempt | None = None,
     source: str | None = None,
 ) -> Outcome:
-    """Run a client's action and commit what it did, at most once per attempt.
+    """Run a client's action and commit its change, at most once per attempt.
 
     `arguments` are decoded and validated; `actor` is the participant who acts, whose
-    role has been checked. Whatever is raised, nothing has changed; unless it is
-    `OutcomeUnknown`, after which that cannot be told.
+    role has been checked. If it raises, nothing has changed; except for
+    `OutcomeUnknown`, after which either may be the case.
     """
     return await transact(
         backend,
@@ -117,14 +109,14 @@ async def transact(
     `injected` names the parameters that the server fills in where `kwargs` does not.
     Begins with the record that this process saw last, if it has one: a commit compares
     anyway, and any other answer is given only once that record is known to be current.
-    Raises what `function` does, `Conflict`, `StateTooLarge`, `StateCorrupt`, and
+    Raises the errors of `function`, `Conflict`, `StateTooLarge`, `StateCorrupt`, and
     `StoreUnavailable`, which is `OutcomeUnknown` if it was the commit that failed.
     """
     call = Invocation(cls, function, args, kwargs, injected, actor, attempt, source)
     started = time.monotonic()
     counters.dispatches += 1
     try:
-        return await _transact(started, backend, key, call)
+        return await _run_until_committed(started, backend, key, call)
     except ActionRejected:
         counters.rejected += 1
         raise
@@ -136,202 +128,152 @@ async def transact(
         counters.seconds += spent
         if spent * 1000 > conf.get().slow_operation_ms:
             operation = f"dispatch of {getattr(function, '__qualname__', function)}"
-            await alerts.slow(operation, key, spent, blocking=backend.blocking)
+            await alerts.warn_slow(backend, operation, key, spent)
 
 
-async def _transact(
+async def _run_until_committed(
     started: float, backend: Backend, key: StoreKey, call: Invocation
 ) -> Outcome:
+    cls = call.cls
+    name = cls.__sessionstores__.name
     recalled = backend.recall(key)
-    record = recalled or await open_record(backend, key, (call.cls,))
-    tries: CommitRetry | None = None
+    record = recalled or await open_record(backend, key, (cls,))
+    retry: CommitRetry | None = None
     while True:
         counters.tries += 1
+        stored = record.states.get(name)
+        # None: the attempt has taken effect before, so it does not run.
+        kwargs: Mapping[str, Any] | None = call.kwargs
+        result = None
         try:
-            kwargs = call.kwargs
-            if call.injected:
-                kwargs = await _filled_in(backend, record, call)
-            ran = _run(record, call, kwargs)
-        except StoreUnavailable:
-            raise
-        except Exception:
-            newer = await _newer(backend, recalled, call.cls)
-            if newer is None:
+            if call.attempt is not None or call.injected:
+                kwargs = await _prepare(backend, record, call)
+            if kwargs is None:
+                encoded = stored
+            else:
+                state, before = codec.load(cls, stored)
+                result = call.function(state, *call.args, **kwargs)
+                encoded, after = codec.dump(state)
+        except Exception as error:
+            recovered = await _recover(backend, record, recalled, cls, error)
+            if recovered is None:
                 raise
-            record, recalled = newer, None
+            record, recalled = recovered, None
             continue
-        if isinstance(ran, Outcome):
-            newer = await _newer(backend, recalled, call.cls)
+        if encoded is None or encoded == stored:
+            newer = recalled and await _read_if_changed(backend, recalled, cls)
             if newer is None:
-                return ran
+                rev = record.rev
+                return Outcome(rev, rev, result=result, repeated=kwargs is None)
             record, recalled = newer, None
-            continue
-        if ran is None:
-            record, recalled = await settle(backend, record, (call.cls,)), None
             continue
         # From here on, it runs again only if its commit is known not to be in.
         rev = record.rev.next()
-        answer = await _commit(backend, record, rev, call, ran)
+        try:
+            answer = await commit(
+                backend,
+                record,
+                rev,
+                {name: encoded},
+                sender=cls,
+                attempt=call.attempt
+                if call.attempt is None or not call.attempt.rejected
+                else _still_refused(record, call.attempt),
+                source=call.source,
+                edit=None if before is None else (before, after),
+                action=getattr(call.function, "__qualname__", ""),
+            )
+        except (StoreUnavailable, StateCorrupt) as error:
+            answer = await _failed_commit(backend, record, error)
         if isinstance(answer, Applied):
-            # Others may have committed on top by the time that a lost reply is made up
-            # for: the operations lead to our own rev only.
-            return Outcome(record.rev, rev, answer.change, ran.result)
-        tries = tries or CommitRetry(backend, key, started)
-        await tries.again()
-        record = answer.record or await open_record(backend, key, (call.cls,))
+            # Others may have committed on top before a lost reply was recovered: the
+            # operations lead to our own rev only.
+            return Outcome(record.rev, rev, answer.change, result)
+        retry = retry or CommitRetry(backend, key, started)
+        await retry.wait()
+        record = answer.record or await open_record(backend, key, (cls,))
         recalled = None
 
 
-async def _newer(
-    backend: Backend, recalled: Record | None, cls: type[State]
+async def _recover(
+    backend: Backend,
+    record: Record,
+    recalled: Record | None,
+    cls: type[State],
+    error: Exception,
 ) -> Record | None:
-    """Return what has taken the place of a record that was recalled.
+    """Return the record on which a call that raised `error` runs again, if it does.
 
-    None if nothing has, or the record was not recalled but read.
+    It does if the state could not be decoded, on a fresh one; and if the record was
+    recalled, and turns out to be outdated.
     """
-    if recalled is None:
+    if isinstance(error, StoreUnavailable):
         return None
+    if isinstance(error, StateCorrupt) and not error.newer:
+        try:
+            codec.load(cls, record.states.get(cls.__sessionstores__.name))
+        except StateCorrupt:
+            return (await update_states(backend, record, (cls,)))[0]
+    return recalled and await _read_if_changed(backend, recalled, cls)
+
+
+async def _read_if_changed(
+    backend: Backend, recalled: Record, cls: type[State]
+) -> Record | None:
+    """Return the record if it has changed since it was recalled, else None."""
     try:
         answer = await backend.read(recalled.key, known=recalled.rev)
     except StateCorrupt:
-        # Opening it sets aside what stands there.
+        # To open it sets the data aside.
         answer = None
     if isinstance(answer, Unchanged):
         return None
     return answer or await open_record(backend, recalled.key, (cls,))
 
 
-async def _filled_in(
+async def _prepare(
     backend: Backend, record: Record, call: Invocation
-) -> Mapping[str, Any]:
-    """Return a call's keyword arguments with those that the server fills in."""
-    if call.attempt is not None and _answered(record, call.attempt):
-        return call.kwargs
-    filled = await _inject(backend, record, call.injected, call.kwargs, call.actor)
-    return {**filled, **call.kwargs}
+) -> Mapping[str, Any] | None:
+    """Return a call's keyword arguments, injected ones included.
 
-
-def _run(
-    record: Record, call: Invocation, kwargs: Mapping[str, Any]
-) -> Outcome | Ran | None:
-    """Run a call once, on what `record` holds, and commit nothing.
-
-    `Outcome` if there is nothing to commit; None if the state has to be put right
-    before the call can run.
+    None if the record has seen its attempt: it must not run again. Raises
+    `ActionRejected` if that was rejected.
     """
-    attempt, cls = call.attempt, call.cls
-    if attempt is not None and (answered := _answered(record, attempt)):
-        return answered
-    stored = record.states.get(cls.__sessionstores__.name)
-    try:
-        state, unchanged = (
-            (codec.fresh(cls), None) if stored is None else codec.load(cls, stored)
-        )
-    except StateCorrupt as error:
-        if error.newer:
-            raise
-        return None
-    result = call.function(state, *call.args, **kwargs)
-    encoded, settled = codec.dump(state)
-    if encoded == stored:
-        return Outcome(record.rev, record.rev, result=result)
-    return Ran(encoded, None if unchanged is None else (unchanged, settled), result)
-
-
-async def _commit(
-    backend: Backend, record: Record, rev: Rev, call: Invocation, ran: Ran
-) -> Applied | Stale:
-    """Commit what a call did; `Stale` if that is known not to be in."""
     attempt = call.attempt
-    if attempt is not None and attempt.rejected:
-        attempt = attempt._replace(rejected=_refused(record, attempt))
-    try:
-        return await commit(
-            backend,
-            record,
-            rev,
-            {call.cls.__sessionstores__.name: ran.encoded},
-            sender=call.cls,
-            attempt=attempt,
-            source=call.source,
-            edit=ran.edit,
-            action=getattr(call.function, "__qualname__", ""),
-        )
-    except StoreUnavailable as error:
-        raise OutcomeUnknown(str(error)) from error
-    except StateCorrupt:
-        if await _still_stands(backend, record):
-            # It is something beside the record, and the commit may be in.
-            raise
-        return Stale(None)
+    if attempt is not None and _has_run(record, attempt):
+        return None
+    values: dict[str, Any] = {}
+    for name, kind in call.injected.items():
+        if name in call.kwargs:
+            continue
+        if issubclass(kind, State):
+            values[name] = await _read_other_state(backend, record, kind)
+        elif call.actor is not None:
+            values[name] = call.actor
+        elif not record.key.is_session:
+            values[name] = kind(*record.key)
+        else:
+            raise InvalidArguments(
+                f"{name}: name the participant who acts: dispatch(..., "
+                f"{name}=participant). A session's state does not imply one."
+            )
+    return {**values, **call.kwargs}
 
 
-async def _still_stands(backend: Backend, record: Record) -> bool:
-    """Tell whether the record can be read, and has not been created anew."""
-    with suppress(StateCorrupt):
-        found = await backend.read(record.key, touch=False)
-        return (
-            isinstance(found, Record)
-            and found.rev.incarnation == record.rev.incarnation
-        )
-    return False
-
-
-def _refused(record: Record, attempt: Attempt) -> Mapping[int, str]:
-    """Return what was refused before an attempt, but for what did take effect.
-
-    A commit that got no answer was told as a failure and may yet be in: this record,
-    on which the next commit builds, is the one to know.
-    """
-    entry = record.clients.get(attempt.client)
-    if entry is None:
-        return attempt.rejected
-    return {
-        id: code
-        for id, code in attempt.rejected.items()
-        if id > entry.last or id in entry.rejected
-    }
-
-
-def _answered(record: Record, attempt: Attempt) -> Outcome | None:
-    """Return the answer to an attempt that this record has seen, if it has."""
+def _has_run(record: Record, attempt: Attempt) -> bool:
+    """Return whether an attempt has taken effect; raise `ActionRejected` if refused."""
     entry = record.clients.get(attempt.client)
     if entry is None or attempt.id > entry.last:
-        return None
+        return False
     code = entry.rejected.get(attempt.id)
     if code is not None:
         raise ActionRejected(
             f"Action {attempt.id} was rejected when it was first sent.", code=code
         )
-    return Outcome(record.rev, record.rev, repeated=True)
+    return True
 
 
-async def _inject(
-    backend: Backend,
-    record: Record,
-    injected: Mapping[str, type[Any]],
-    given: Mapping[str, Any],
-    actor: Any,
-) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, kind in injected.items():
-        if name in given:
-            continue
-        if issubclass(kind, State):
-            values[name] = await _read_beside(backend, record, kind)
-        elif actor is not None:
-            values[name] = actor
-        elif not record.key.is_session:
-            values[name] = kind(*record.key)
-        else:
-            raise InvalidArguments(
-                f"{name}: say who acts: dispatch(..., {name}=participant). A "
-                "session's state belongs to nobody in particular."
-            )
-    return values
-
-
-async def _read_beside(backend: Backend, record: Record, cls: type[S]) -> S:
+async def _read_other_state(backend: Backend, record: Record, cls: type[S]) -> S:
     """Return a snapshot of another state, of the same session and participant."""
     declaration = cls.__sessionstores__
     if declaration.scope == "session" and not record.key.is_session:
@@ -339,8 +281,48 @@ async def _read_beside(backend: Backend, record: Record, cls: type[S]) -> S:
         record = await open_record(backend, key, (cls,))
     elif declaration.scope == "participant" and record.key.is_session:
         raise InvalidArguments(
-            f"A session's action cannot be given {cls.__name__}: it is each "
-            "participant's own."
+            f"A session's action cannot be given {cls.__name__}: each participant has "
+            "their own."
         )
-    record = await settle(backend, record, (cls,))
-    return codec.decode(cls, record.states[declaration.name])
+    _, states = await update_states(backend, record, (cls,))
+    return cast("S", states[declaration.name])
+
+
+def _still_refused(record: Record, attempt: Attempt) -> Attempt:
+    """Return an attempt without the refusals before it that did take effect.
+
+    A commit without an answer was reported as a failure and may yet be in: this
+    record, on which the next commit builds, is authoritative.
+    """
+    entry = record.clients.get(attempt.client)
+    if entry is None:
+        return attempt
+    refused = {
+        id: code
+        for id, code in attempt.rejected.items()
+        if id > entry.last or id in entry.rejected
+    }
+    return attempt._replace(rejected=refused)
+
+
+async def _failed_commit(
+    backend: Backend, record: Record, error: StoreUnavailable | StateCorrupt
+) -> Stale:
+    """Return `Stale` if a commit that raised is known not to be in; raise otherwise."""
+    if isinstance(error, StoreUnavailable):
+        raise OutcomeUnknown(str(error)) from error
+    if await _is_intact(backend, record):
+        # What is corrupt lies beside the record, and the commit may be in.
+        raise error
+    return Stale(None)
+
+
+async def _is_intact(backend: Backend, record: Record) -> bool:
+    """Return whether the record can be read and is of the same incarnation."""
+    with suppress(StateCorrupt):
+        found = await backend.read(record.key, touch=False)
+        return (
+            isinstance(found, Record)
+            and found.rev.incarnation == record.rev.incarnation
+        )
+    return False

@@ -21,10 +21,10 @@ import sessionstores
 from sessionstores import StoreKey, conf, stores
 from sessionstores.admin.operations import deeds, runnable
 from sessionstores.admin.timeline import KINDS
-from sessionstores.backends import get_backend
+from sessionstores.backends import drop_backends, get_backend
 from sessionstores.backends.base import run
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.monitoring.alerts import Alert, slow, told
+from sessionstores.monitoring.alerts import Alert, recent_alerts, warn_slow
 from sessionstores.monitoring.health import Evictions, of_records
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 from tests.admin.views.test_overview import text_of
@@ -191,7 +191,8 @@ def leaks_of_all_kinds() -> list[Alert]:
     forgotten = summary(oldest=NOW - 840)
     limit = conf.get().max_state_bytes
     key = StoreKey(CODE, "alice")
-    run(slow("dispatch of Board.move", key, 1.0, blocking=True))
+    backend = get_backend(blocking=True)
+    run(warn_slow(backend, "dispatch of Board.move", key, 1.0))
     return [
         *found(forgotten),
         *found(forgotten, last_sweep=last),
@@ -203,7 +204,7 @@ def leaks_of_all_kinds() -> list[Alert]:
             evictions=Evictions(5, NOW - 60),
         ),
         *of_records([summary(largest=("alice", limit))]),
-        *told.recent(),
+        *recent_alerts(backend).current(),
     ]
 
 
@@ -273,7 +274,7 @@ def test_nothing_that_a_page_shows_is_in_english_in_german(
     client.post(page("session_act", CODE), {"action": "lock", "confirm": "yes"})
     shown = {}
     for language in ("en", "de"):
-        told.clear()
+        drop_backends()
         with override_settings(LANGUAGE_CODE=language):
             pages = every_page(client, monkeypatch)
             shown[language] = [texts_of(each) for each in pages]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessionstores.realtime.consumers import StoreConsumer
-from sessionstores.state.patch import apply
+from sessionstores.state.apply_patch import apply
 from sessionstores.state.revisions import Rev
 from tests.sockets import ORIGIN, PATIENCE, until
 

@@ -32,7 +32,7 @@ from sessionstores.management.commands.storestats import (
     table,
 )
 from sessionstores.manager import stores
-from sessionstores.monitoring.alerts import Alert, told
+from sessionstores.monitoring.alerts import Alert, recent_alerts
 from sessionstores.monitoring.history import sample
 from sessionstores.monitoring.stats import Stats
 from tests.caches import SHARED, cache_on
@@ -414,5 +414,6 @@ def test_a_terminal_is_cleared_between_two_looks() -> None:
 
 
 def test_a_leak_is_shown_with_what_to_do() -> None:
-    told.remember(Alert("slow", "It is slow.", "Make it fast.", ""))
+    alert = Alert("slow", "It is slow.", "Make it fast.", "")
+    recent_alerts(get_backend(blocking=True)).add(alert)
     assert printed()[-2:] == ["slow: It is slow.", "Make it fast."]

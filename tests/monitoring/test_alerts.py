@@ -1,4 +1,4 @@
-"""Warnings of large records and slow operations: who gets them, and how often."""
+"""Alerts on large records and slow operations: logged and signalled, each once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ import pytest
 from django.test import override_settings
 
 from sessionstores import ActionRejected, signals
+from sessionstores.backends import drop_backends, get_backend
 from sessionstores.backends.base import run
 from sessionstores.manager import stores
 from sessionstores.monitoring import alerts
-from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert, told, warn
+from sessionstores.monitoring.alerts import (
+    BUDGET_PER_PARTICIPANT,
+    Alert,
+    RecentAlerts,
+    recent_alerts,
+    warn,
+)
 from tests.sockets import CODE, Socket
 from tests.workshop.states import Agenda, Board
 
@@ -122,7 +129,7 @@ def test_a_slow_operation_is_warned_of_by_name_and_key(
         "delete": store.delete,
     }
     for name, operation in operations.items():
-        told.clear()
+        drop_backends()
         caplog.clear()
         with override_settings(SESSIONSTORES={"SLOW_OPERATION_MS": 0}):
             operation()
@@ -133,12 +140,15 @@ def test_a_slow_operation_is_warned_of_by_name_and_key(
 
 
 async def test_a_slow_operation_of_a_tab_is_warned_of_too(
-    warnings: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+    warnings: list[tuple[str, str]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The session's document, opened last, is the one that is remembered.
+    monkeypatch.setattr(alerts, "MAX_REMEMBERED", 1)
     with override_settings(SESSIONSTORES={"SLOW_OPERATION_MS": 0}):
         socket = await Socket().hello("alice")
         opened = [record.getMessage() for record in caplog.records]
-        told.clear()
         await socket.act(1, "board.note", text="x")
         await socket.drop()
     assert set(warnings) == {("slow", f"{CODE}:alice"), ("slow", f"{CODE}:*")}
@@ -155,35 +165,48 @@ def test_nothing_is_slow_below_the_setting(warnings: list[tuple[str, str]]) -> N
 def test_the_same_warning_comes_once_in_a_while(
     warnings: list[tuple[str, str]],
 ) -> None:
-    assert run(warn(LEAK, blocking=True)) is True
-    assert run(warn(LEAK, blocking=True)) is False
-    assert run(warn(LEAK._replace(key="K7Q2ZD:bob"), blocking=True)) is True
-    assert run(warn(LEAK._replace(code="growing"), blocking=True)) is True
+    backend = get_backend(blocking=True)
+    assert run(warn(backend, LEAK)) is True
+    assert run(warn(backend, LEAK)) is False
+    assert run(warn(backend, LEAK._replace(key="K7Q2ZD:bob"))) is True
+    assert run(warn(backend, LEAK._replace(code="growing"))) is True
     assert len(warnings) == 3
+    recent = recent_alerts(backend)
     with override_settings(SESSIONSTORES={"IDLE_TIMEOUT": 1e-9}):
-        assert run(warn(LEAK, blocking=True)) is True
-        assert told.recent() == []
+        assert run(warn(backend, LEAK)) is True
+        assert recent.current() == []
     # The one that came again is the youngest.
-    assert [leak.code for leak in told.recent()] == ["slow", "growing", "slow"]
-    assert told.recent()[-1] == LEAK
+    assert [alert.code for alert in recent.current()] == ["slow", "growing", "slow"]
+    assert recent.current()[-1] == LEAK
+
+
+async def test_both_flavours_of_a_backend_remember_one_warning() -> None:
+    assert await warn(get_backend(blocking=False), LEAK) is True
+    blocking = get_backend(blocking=True)
+    assert recent_alerts(blocking).current() == [LEAK]
+    assert await warn(blocking, LEAK) is False
 
 
 def test_a_process_remembers_a_bounded_number_of_warnings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(alerts, "MAX_REMEMBERED", 3)
+    recent = RecentAlerts()
     for number in range(10):
-        assert told.remember(LEAK._replace(key=f"K7Q2ZD:p{number}"))
-    assert [leak.key for leak in told.recent()] == [f"K7Q2ZD:p{n}" for n in (7, 8, 9)]
+        assert recent.add(LEAK._replace(key=f"K7Q2ZD:p{number}"))
+    assert [alert.key for alert in recent.current()] == [
+        f"K7Q2ZD:p{number}" for number in (7, 8, 9)
+    ]
 
 
 def test_one_of_many_threads_gives_a_warning() -> None:
     barrier = threading.Barrier(8)
+    recent = RecentAlerts()
     answers = []
 
     def remember() -> None:
         barrier.wait(10)
-        answers.append(told.remember(LEAK))
+        answers.append(recent.add(LEAK))
 
     threads = [threading.Thread(target=remember) for _ in range(8)]
     for thread in threads:

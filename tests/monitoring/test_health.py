@@ -9,7 +9,13 @@ from sessionstores import conf
 from sessionstores.backends.types import ServerInfo, SessionSummary
 from sessionstores.monitoring import health
 from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert
-from sessionstores.monitoring.health import Evictions, Sample, of_records, of_site, rose
+from sessionstores.monitoring.health import (
+    Evictions,
+    Sample,
+    of_records,
+    of_site,
+    update_evictions,
+)
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 
 NOW = 1_000_000.0
@@ -112,8 +118,8 @@ def test_what_is_idle_beyond_twice_the_timeout_is_unswept(
 def test_unswept_sessions_make_one_warning_that_says_when_the_last_sweep_was() -> None:
     forgotten = [summary(oldest=NOW - age) for age in (840, 700)]
     (leak,) = found(*forgotten)
-    assert leak.text.startswith("2 sessions hold what nobody has used for 14 min")
-    assert "nobody has swept yet" in leak.text
+    assert leak.text.startswith("2 sessions hold records idle for 14 min")
+    assert "there was no sweep yet" in leak.text
     last = LastSweep(at=NOW - 3_600, by="cron", sweep=Sweep())
     (leak,) = found(forgotten[0], last_sweep=last)
     assert leak.text.startswith("1 session holds")
@@ -138,7 +144,7 @@ def test_records_that_expired_while_nobody_swept_are_unswept_too() -> None:
     for last in (None, LastSweep(at=NOW - 601, by="cron", sweep=Sweep())):
         leaks = found(gone, last_sweep=last)
         assert [leak.code for leak in leaks] == ["unswept", "orphans"]
-        assert leaks[0].text.startswith("3 records have gone untold; ")
+        assert leaks[0].text.startswith("3 lost records have not been announced; ")
 
 
 GROWING = [MB * (1 + number / 30) for number in range(60)]
@@ -182,20 +188,22 @@ def test_a_server_that_is_nearly_full_or_evicts_is_told_of() -> None:
     assert found(server=server(used=None)) == []
     known = Evictions(5, NOW - 60)
     (leak,) = found(server=server(evicted=7, policy="allkeys-lru"), evictions=known)
-    assert leak.text.startswith("Valkey 9.1.2 has thrown out 7 entries")
+    assert leak.text.startswith("Valkey 9.1.2 was out of memory and evicted 7 entries")
     assert "allkeys-lru" in leak.text
 
 
 def test_evictions_count_as_long_ago_until_they_rise() -> None:
-    first = rose(NOW, server(evicted=40), None)
+    first = update_evictions(NOW, server(evicted=40), None)
     assert first == Evictions(40, 0.0)
     assert found(server=server(evicted=40), evictions=first) == []
-    assert rose(NOW + 30, server(evicted=40), first) == first
-    later = rose(NOW + 60, server(evicted=41), first)
+    assert update_evictions(NOW + 30, server(evicted=40), first) == first
+    later = update_evictions(NOW + 60, server(evicted=41), first)
     assert later == Evictions(41, NOW + 60)
     # The server was started again.
-    assert rose(NOW + 90, server(evicted=0), later) == Evictions(0, NOW + 60)
+    assert update_evictions(NOW + 90, server(evicted=0), later) == Evictions(
+        0, NOW + 60
+    )
     for silent in (None, server(evicted=None)):
-        assert rose(NOW + 90, silent, later) is later
+        assert update_evictions(NOW + 90, silent, later) is later
     old = Evictions(41, NOW - health.EVICTING_SECONDS - 1)
     assert found(server=server(evicted=41), evictions=old) == []

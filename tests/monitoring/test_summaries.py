@@ -1,4 +1,4 @@
-"""A line for each session: the same however it is come by."""
+"""Summaries: the same by one call as session by session."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_what_cannot_be_read_is_named_and_others_are_there(
         stores.get(Board, code, "alice").snapshot()
     working = LocMemBackend.participants
 
-    async def spoilt(self: LocMemBackend, code: str | None = None) -> Any:
+    async def corrupt(self: LocMemBackend, code: str | None = None) -> Any:
         if code in (None, CODE):
             raise StateCorrupt("somebody wrote there")
         return await working(self, code)
 
-    monkeypatch.setattr(LocMemBackend, "summaries", spoilt)
-    monkeypatch.setattr(LocMemBackend, "participants", spoilt)
+    monkeypatch.setattr(LocMemBackend, "summaries", corrupt)
+    monkeypatch.setattr(LocMemBackend, "participants", corrupt)
     stats = stores.stats()
     assert stats.unreadable == {CODE: "somebody wrote there"}
     assert [each.code for each in stats.summaries] == ["ELSE23"]

@@ -1,4 +1,4 @@
-"""Joining: who a visitor is, remains and becomes, and what guessing gets nobody."""
+"""Joining: identity of visitors, links, roles, config, and the throttle of guesses."""
 
 from __future__ import annotations
 
@@ -569,7 +569,7 @@ def test_ten_guesses_a_minute_are_evaluated_of_ten_thousand(
     results = Counter(guess(generate_code(), joining=joining) for _ in range(total))
     assert results == {UnknownSession: 10, LimitReached: total - 10}
     assert len(lookups) == 10
-    # The right code is no better than another now.
+    # Even the right code is refused now.
     assert guess(code, joining=joining) is LimitReached
     assert len(lookups) == 10
 

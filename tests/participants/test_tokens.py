@@ -1,4 +1,4 @@
-"""Tokens: nobody but us can make one, and none outlives its time or a revocation."""
+"""Tokens: unforgeable, and void after their time or a revocation."""
 
 from __future__ import annotations
 

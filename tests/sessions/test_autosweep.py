@@ -1,4 +1,4 @@
-"""Sweeping from inside the process: when the thread runs, and when it does not."""
+"""Autosweep: its thread starts when something is created, and ends with the rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sessionstores.exceptions import StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.monitoring.sweeps import NAME as LAST_SWEEP
 from sessionstores.monitoring.sweeps import LastSweep, Sweep, last_sweep
-from sessionstores.sessions.autosweep import autosweep, draw_interval, is_wanted
+from sessionstores.sessions.autosweep import autosweep, draw_interval, is_wanted, wake
 from tests.sockets import Socket
 from tests.workshop.states import Agenda, Board
 
@@ -76,7 +76,7 @@ def test_thread_starts_with_the_first_record_and_ends_when_nothing_is_left(
     until(lambda: not sweepers(), "the thread to end")
     assert removed == [f"alice idle {NAME}"]
     assert stores.sessions() == []
-    assert not autosweep.is_running
+    assert not autosweep().is_running
     stores.get(Board, CODE, "bob").snapshot()
     until(lambda: len(removed) == 2, "the next one to be swept")
 
@@ -239,8 +239,8 @@ def test_outage_and_failure_are_logged_and_the_next_pass_comes(
         until(lambda: removed, "a removal")
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert told == [
-        ("WARNING", "Nothing is swept: nobody answers"),
-        ("ERROR", "A sweep failed; the next one comes"),
+        ("WARNING", "The cache could not be swept: nobody answers"),
+        ("ERROR", "A sweep failed; the next one is scheduled"),
     ]
 
 
@@ -284,8 +284,8 @@ def test_stopping_ends_a_pass_with_its_batch(
     settings.SESSIONSTORES = {"IDLE_TIMEOUT": 60}
     for number in range(3):
         stores.get(Board, f"CODE0{number}", "alice").snapshot()
-    autosweep.close()
     settings.SESSIONSTORES = {"IDLE_TIMEOUT": 0.01}
+    assert not sweepers()
     reached, go_on = threading.Event(), threading.Event()
     told: list[str] = []
 
@@ -296,12 +296,12 @@ def test_stopping_ends_a_pass_with_its_batch(
 
     signals.participant_removed.connect(receive)
     try:
-        autosweep.wake()
+        wake()
         assert reached.wait(PATIENCE)
         (thread,) = sweepers()
-        closing = threading.Thread(target=autosweep.close)
+        closing = threading.Thread(target=autosweep().close)
         closing.start()
-        until(lambda: not autosweep.is_running, "the wish to stop")
+        until(lambda: not autosweep().is_running, "the wish to stop")
         go_on.set()
         closing.join(PATIENCE)
         thread.join(PATIENCE)
@@ -335,8 +335,8 @@ def until(condition):
 
 def running():
     names = [thread.name for thread in threading.enumerate()]
-    assert autosweep.is_running == (names.count("sessionstores-sweeper") == 1)
-    return autosweep.is_running
+    assert autosweep().is_running == (names.count("sessionstores-sweeper") == 1)
+    return autosweep().is_running
 
 stores.get(Board, "K7Q2ZD", "alice").snapshot()
 """

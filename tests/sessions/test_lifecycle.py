@@ -1,4 +1,4 @@
-"""What people who run a session do to it: lock, extend, disconnect, reset."""
+"""Session lifecycle: lock, extend, disconnect, reset."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def events() -> Iterator[list[event_bus.Event]]:
 
 
 def notes(events: list[event_bus.Event]) -> list[tuple[str, str, str]]:
-    """Return what the timeline is told, without what it derives itself."""
+    """Return the notes for the timeline, without those that it derives itself."""
     return [
         (str(event.key), event.kind, event.text)
         for event in events

@@ -148,7 +148,7 @@ async def test_an_outage_is_not_an_empty_room(monkeypatch: pytest.MonkeyPatch) -
         await stores.apresence(CODE)
 
 
-# Who is told
+# Announcements
 
 
 async def test_joins_and_leaves_are_signalled_and_noted(
@@ -174,10 +174,10 @@ async def test_those_who_follow_the_session_are_told_to_look_again(
     published: list[event_bus.Event],
 ) -> None:
     backend = get_backend(blocking=False)
-    await presence.tell(backend, CODE)
+    await presence.notify(backend, CODE)
     assert published == []
     await backend.lease([lease("1"), lease("2", process="near")])
-    await presence.tell(backend, CODE, besides=frozenset({"near"}))
+    await presence.notify(backend, CODE, besides=frozenset({"near"}))
     (event,) = published
     assert isinstance(event, event_bus.Attendance)
     assert event.key == StoreKey.of_session(CODE)
@@ -190,11 +190,11 @@ async def test_without_the_cache_nobody_is_told_and_nothing_raised(
     backend = get_backend(blocking=False)
     await backend.lease([lease("1")])
     monkeypatch.setattr(type(backend), "followers", fails)
-    await presence.tell(backend, CODE)
+    await presence.notify(backend, CODE)
     assert published == []
 
 
-async def test_of_many_who_reap_one_tells_of_each_leave(
+async def test_of_many_who_reap_one_announces_each_leave(
     settings: Any,
     published: list[event_bus.Event],
     received: list[tuple[str, str, str]],

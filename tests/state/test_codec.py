@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores.exceptions import StateCorrupt, StateTooLarge
+from sessionstores.exceptions import StateCorrupt
 from sessionstores.state import codec, json_rules
 from sessionstores.state.declaration import State, field, registry
 
@@ -253,7 +253,7 @@ WRONG: list[tuple[Any, str]] = [
     ),
     (
         Board(deck=[object()]),  # type: ignore[list-item]
-        "board.deck[0]: object is no JSON value "
+        "board.deck[0]: object is not a JSON value "
         "(Encoding objects of type object is unsupported).",
     ),
     (
@@ -264,7 +264,7 @@ WRONG: list[tuple[Any, str]] = [
         Open({"a b": [{1: math.nan}]}),
         "open.anything['a b'][0][1]: JSON has no nan.",
     ),
-    (Open({(1, 2): 3}), "open.anything: tuple is no JSON key"),
+    (Open({(1, 2): 3}), "open.anything: tuple is not a JSON key"),
     (Open(point=Point(math.inf)), "open.point.x: JSON has no inf."),
     (Open([{math.inf}]), "open.anything[0][0]: JSON has no inf."),
     (Open(NoNumber.NAN), "open.anything: JSON has no nan."),
@@ -464,8 +464,8 @@ def test_random_bytes_decode_or_are_corrupt(data: bytes) -> None:
 # The rest
 
 
-def test_fresh_gives_new_defaults_each_time() -> None:
-    first, second = codec.fresh(Board), codec.fresh(Board)
+def test_a_state_that_is_not_stored_has_new_defaults_each_time() -> None:
+    first, second = codec.load(Board, None)[0], codec.load(Board, None)[0]
     assert first == second == Board()
     assert first.deck is not second.deck
 
@@ -475,21 +475,6 @@ def test_raw_is_embedded_as_it_is_and_plain_is_its_content() -> None:
     frame = msgspec.json.encode({"states": {"plain": codec.raw(data)}})
     assert frame == b'{"states":{"plain":{"step":1,"done":false,"note":":"}}}'
     assert codec.plain(data) == {"step": 1, "done": False, "note": ":"}
-
-
-def test_a_record_within_the_limit_passes() -> None:
-    codec.check_size({"a": b"1:{}", "b": b"1:{}"}, 8)
-    codec.check_size({}, 0)
-
-
-def test_a_record_past_the_limit_is_refused_with_its_largest_state() -> None:
-    states = {"a": b"1:{}", "board": b"1:" + b"x" * 100}
-    with pytest.raises(StateTooLarge) as caught:
-        codec.check_size(states, 105)
-    assert str(caught.value) == (
-        "The record would have 106 bytes, 105 are allowed; most of them, 102, in "
-        "'board'. Store less, or raise MAX_STATE_BYTES."
-    )
 
 
 def test_msgspec_errors_are_told_with_their_place() -> None:

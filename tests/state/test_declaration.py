@@ -215,9 +215,9 @@ def declare(
         ({"watch": None}, "State Bad: watch=None must be a tuple of names"),
         (
             {"sensitive": ("stap",)},
-            r"State Bad: sensitive='stap' is no field\. Did you mean 'step'\?",
+            r"State Bad: sensitive='stap' is not a field\. Did you mean 'step'\?",
         ),
-        ({"sensitive": ("zzz",)}, r"State Bad: sensitive='zzz' is no field\.$"),
+        ({"sensitive": ("zzz",)}, r"State Bad: sensitive='zzz' is not a field\.$"),
         ({"frozen": True}, "State Bad: a state cannot have frozen"),
         ({"array_like": True}, "State Bad: a state cannot have array_like"),
         ({"omit_defaults": True}, "State Bad: a state cannot have omit_defaults"),
@@ -569,7 +569,7 @@ def test_convert_validates_values_as_if_they_came_from_a_client() -> None:
         go.convert({"step": "2"})
     with pytest.raises(InvalidArguments, match="go: step: JSON has no nan"):
         go.convert({"step": math.nan})
-    with pytest.raises(InvalidArguments, match="go: step: object is no JSON value"):
+    with pytest.raises(InvalidArguments, match="go: step: object is not a JSON value"):
         go.convert({"step": object()})
     with pytest.raises(InvalidArguments, match=r"go: step: JSON has no inf"):
         go.convert({"step": math.inf})
@@ -836,7 +836,7 @@ def test_a_class_that_is_executed_again_replaces_itself() -> None:
     second = declare("Again")
     assert registry.duplicates() == {}
     assert get_state("again") is second
-    with pytest.raises(UnknownState, match="Again was declared anew"):
+    with pytest.raises(UnknownState, match="Again has since been declared again"):
         get_state(first)
 
 

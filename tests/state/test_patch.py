@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessionstores.state.patch import PatchError, apply, diff
+from sessionstores.state.apply_patch import PatchError, apply
+from sessionstores.state.patch import diff
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "json-patch"
 NAMES = st.sampled_from(["a", "b", "", "~", "/", "~1/", "0", "-", "é", "🂡"]) | st.text(
@@ -420,16 +421,19 @@ def test_apply_passes_the_public_vectors(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("operation", "reason"),
     [
-        ({"op": "add", "path": "/list/01", "value": 1}, "no array index"),
-        ({"op": "add", "path": "/list/²", "value": 1}, "no array index"),
-        ({"op": "add", "path": "/list/-1", "value": 1}, "no array index"),
+        ({"op": "add", "path": "/list/01", "value": 1}, "not an array index"),
+        ({"op": "add", "path": "/list/²", "value": 1}, "not an array index"),
+        ({"op": "add", "path": "/list/-1", "value": 1}, "not an array index"),
         ({"op": "add", "path": "/list/4", "value": 1}, "past the end"),
-        ({"op": "add", "path": f"/list/{'9' * 5000}", "value": 1}, "no array index"),
-        ({"op": "remove", "path": "/list/-"}, "no array index"),
+        (
+            {"op": "add", "path": f"/list/{'9' * 5000}", "value": 1},
+            "not an array index",
+        ),
+        ({"op": "remove", "path": "/list/-"}, "not an array index"),
         ({"op": "replace", "path": "/list/3", "value": 1}, "past the end"),
         ({"op": "replace", "path": "/none", "value": 1}, "no member 'none'"),
         ({"op": "replace", "path": "/__class__", "value": 1}, "no member"),
-        ({"op": "add", "path": "/text/0", "value": 1}, "no container"),
+        ({"op": "add", "path": "/text/0", "value": 1}, "not a container"),
         ({"op": "add", "path": "/none/0", "value": 1}, "no member"),
         ({"op": "add", "path": "list", "value": 1}, "begin with '/'"),
         ({"op": "add", "path": "/~2", "value": 1}, "'~' without"),

@@ -1,4 +1,4 @@
-"""What is undecodable is told of once, whoever else notices it."""
+"""Corrupt data is set aside and announced once; records are limited in size."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from sessionstores import StoreUnavailable, signals
+from sessionstores import StateTooLarge, StoreUnavailable, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.keys import record_key
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
+from sessionstores.store import records
 from tests.workshop.states import Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")
@@ -44,7 +45,7 @@ def told() -> Iterator[list[str | None]]:
 
 
 def spoil(backend: Any, *, whole: bool) -> None:
-    """Put what is no record, or a record of what is no board, in alice's place."""
+    """Replace alice's record by junk, or by one whose board is junk."""
     name = record_key(ALICE)
     [held] = run(backend.store.read([name])).values()
     value = (
@@ -55,7 +56,7 @@ def spoil(backend: Any, *, whole: bool) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_of_several_who_notice_it_the_one_who_mends_it_tells(
+def test_of_several_who_notice_it_the_one_who_sets_it_aside_announces_it(
     backend: Any,
     board: Any,
     told: list[str | None],
@@ -80,7 +81,7 @@ def test_of_several_who_notice_it_the_one_who_mends_it_tells(
     assert told == [None if whole else "board"]
 
 
-def test_nothing_is_told_of_what_could_not_be_mended(
+def test_nothing_is_announced_that_was_not_set_aside(
     backend: Any,
     board: Any,
     told: list[str | None],
@@ -97,3 +98,18 @@ def test_nothing_is_told_of_what_could_not_be_mended(
     assert told == []
     assert board.snapshot().state == Board()
     assert told == ["board"]
+
+
+def test_a_record_within_the_limit_passes() -> None:
+    records.check_size({"a": b"1:{}", "b": b"1:{}"}, 8)
+    records.check_size({}, 0)
+
+
+def test_a_record_past_the_limit_is_refused_with_its_largest_state() -> None:
+    states = {"a": b"1:{}", "board": b"1:" + b"x" * 100}
+    with pytest.raises(StateTooLarge) as caught:
+        records.check_size(states, 105)
+    assert str(caught.value) == (
+        "The record would have 106 bytes, 105 are allowed; most of them, 102, in "
+        "'board'. Store less, or raise MAX_STATE_BYTES."
+    )

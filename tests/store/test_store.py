@@ -1,4 +1,4 @@
-"""What a store promises: isolation, atomic dispatch, copies, revs."""
+"""Stores: isolation, atomic dispatch, copies, revs."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_an_actor_is_filled_in_for_a_participants_own_state() -> None:
 def test_a_session_action_cannot_see_into_a_participant() -> None:
     with registry.isolated(Secret, Hall):
         hall = stores.get(Hall, "K7Q2ZD")
-        with pytest.raises(InvalidArguments, match="each participant's own"):
+        with pytest.raises(InvalidArguments, match="each participant has their own"):
             hall.dispatch(Hall.shout)
 
 
@@ -212,7 +212,7 @@ def test_a_deleted_state_is_gone_until_the_next_access(board: Any) -> None:
     assert Rev.parse(board.snapshot().rev).incarnation != old.incarnation
 
 
-def test_touch_tells_whether_there_was_anything(board: Any) -> None:
+def test_touch_returns_whether_there_was_a_record(board: Any) -> None:
     assert board.touch() is False
     assert board.state
     assert board.touch() is True

@@ -1,4 +1,4 @@
-"""When an action runs again, and when it must not."""
+"""Transactions: an action runs again after a conflict, never after its commit."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_what_an_outdated_record_leads_to_is_looked_at_again_on_the_newer(
 
 
 def spoil(backend: Any) -> None:
-    """Put what is no record in alice's place."""
+    """Replace alice's record by junk."""
     name = record_key(ALICE)
     [held] = run(backend.store.read([name])).values()
     run(backend.store.cas(name, held.token, b"junk", None))
@@ -117,7 +117,7 @@ def reject(board: Board) -> None:
 
 
 @pytest.mark.parametrize("kind", ["change", "nothing", "rejection"])
-def test_a_recalled_record_that_is_none_any_more_is_set_aside(
+def test_a_recalled_record_that_has_become_corrupt_is_set_aside(
     backend: Any, board: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     board.dispatch(add)
@@ -175,7 +175,7 @@ def test_a_record_that_is_corrupt_at_every_try_ends_in_a_conflict(
         board.dispatch(add)
 
 
-def test_what_was_refused_for_want_of_an_answer_and_is_in_stays_in(
+def test_an_action_that_was_reported_as_failed_but_is_in_stays_in(
     backend: Backend, board: Any
 ) -> None:
     note = get_action(Board, "note")
@@ -194,7 +194,7 @@ def test_what_was_refused_for_want_of_an_answer_and_is_in_stays_in(
         )
 
     perform(1, "one", {})
-    # 1 is in, 2 is not, and the server was told of neither.
+    # 1 is in, 2 is not, and the server knows of neither.
     for id in (3, 4):
         perform(id, "more" * id, {1: "store_unavailable", 2: "store_unavailable"})
         assert perform(1, "one", {}).repeated

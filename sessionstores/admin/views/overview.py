@@ -231,7 +231,7 @@ def _place_of(step: str) -> tuple[bool, int, str]:
 def _first_sweep(stats: Stats) -> str:
     """Say when there will be a sweep, where there was none yet."""
     longest = conf.get().idle_timeout / FREQUENCY * (1 + JITTER)
-    if autosweep.is_running:
+    if autosweep().is_running:
         return gettext("the first one within %(minutes)s min") % {
             "minutes": number_text(ceil(longest / 60))
         }

@@ -125,7 +125,7 @@ def test_who_waits_for_the_first_sweep_is_told_how_long(
             fill("alice")
             text = text_of(client.get(page(OVERVIEW)))
         finally:
-            autosweep.close()
+            autosweep().close()
         assert "never the first one within 15 min" in text
 
 

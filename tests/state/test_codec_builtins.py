@@ -1,4 +1,4 @@
-"""What spares a dispatch the way through JSON gives just what JSON gives."""
+"""States converted through builtins get the same stored form as through JSON."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def through_json(state: Table) -> bytes | None:
 
 
 @given(TABLES)
-def test_the_plain_form_of_a_settled_state_is_that_of_its_json(table: Table) -> None:
-    stored, settled = codec.dump(table)
+def test_the_plain_form_of_a_decoded_state_is_that_of_its_json(table: Table) -> None:
+    stored, decoded = codec.dump(table)
     assert stored == through_json(table)
-    for form in codec.plain_of(settled), codec.load(Table, stored)[1]:
+    for form in codec.plain_of(decoded), codec.load(Table, stored)[1]:
         assert repr(form) == repr(codec.plain(stored))
 
 
@@ -99,12 +99,12 @@ def test_what_does_not_fit_is_refused_or_stored_as_json_has_it(
     setattr(table, name, value)
     expected = through_json(table)
     try:
-        stored, settled = codec.dump(table)
+        stored, decoded = codec.dump(table)
     except StateCorrupt:
         assert expected is None or json_rules.flaw(table)
         return
     assert stored == expected
-    assert repr(codec.plain_of(settled)) == repr(codec.plain(stored))
+    assert repr(codec.plain_of(decoded)) == repr(codec.plain(stored))
 
 
 def test_a_loaded_state_shares_no_container_with_its_plain_form() -> None:
@@ -117,9 +117,9 @@ def test_a_loaded_state_shares_no_container_with_its_plain_form() -> None:
 
 @pytest.mark.parametrize("state", [Scored(score=1), Pair((1, 2))])
 def test_other_types_go_through_json(state: State) -> None:
-    stored, settled = codec.dump(state)
-    assert codec.load(type(state), stored) == (settled, None)
-    assert repr(codec.plain_of(settled)) == repr(codec.plain(stored))
+    stored, decoded = codec.dump(state)
+    assert codec.load(type(state), stored) == (decoded, None)
+    assert repr(codec.plain_of(decoded)) == repr(codec.plain(stored))
 
 
 @given(TABLES, TABLES)

@@ -1,0 +1,37 @@
+"""What one process remembers about a backend, kept with it and dropped with it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, TypeVar
+
+M = TypeVar("M")
+
+
+class ProcessMemory:
+    """One object of each type, made on first use; both flavours of a backend share it.
+
+    The layers above keep here what they would otherwise keep in a module: it is as old
+    as the backend and says nothing about another one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: dict[type, Any] = {}
+
+    def of(self, kind: type[M]) -> M:
+        """Return the object of a type that takes no arguments."""
+        item = self._items.get(kind)
+        if item is None:
+            with self._lock:
+                item = self._items.get(kind)
+                if item is None:
+                    item = self._items[kind] = kind()
+        found: M = item
+        return found
+
+    def close(self) -> None:
+        """Close the objects that can be closed, such as threads."""
+        for item in list(self._items.values()):
+            if close := getattr(item, "close", None):
+                close()
