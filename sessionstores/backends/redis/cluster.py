@@ -282,9 +282,13 @@ class SyncCluster:
     def send(self, *command: Any) -> Any:
         """Return the reply to one command; raises the errors of redis-py."""
         reply = self.send_all([command])[0]
-        if isinstance(reply, ResponseError):
+        if not isinstance(reply, ResponseError):
+            return reply
+        try:
             raise reply
-        return reply
+        finally:
+            # Else the error would refer to this frame, and the frame to it.
+            del reply
 
     def send_all(self, commands: Sequence[Command]) -> list[Any]:
         """Return the replies to commands, errors included; one write to each node."""

@@ -28,7 +28,6 @@ _CLUSTER_OPTIONS = frozenset(
 
 Address = tuple[str, int]
 
-DJANGO = "django.core.cache.backends.redis"
 DJANGO_REDIS = "django_redis"
 
 _WAY_OUT = (

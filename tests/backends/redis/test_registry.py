@@ -2,57 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from pytest_django import Settings
 
 from sessionstores.backends.base import run
 from sessionstores.backends.redis.backend import RedisBackend
-from sessionstores.backends.redis.sessions import REMOVAL_BATCH
-from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.backends.driven import ALICE, BOARD, BOB, CODE, OWN, Clock
-from tests.backends.redis.test_backend import ClockedScripts
-
-
-class CountingScripts(ClockedScripts):
-    """Counts the commands, and loses the reply to one of them."""
-
-    sent = 0
-    loses = 0
-
-    async def send(self, *command: Any, retry: bool = True) -> Any:
-        self.sent += 1
-        reply = await super().send(*command, retry=retry)
-        if self.sent == self.loses:
-            raise StoreUnavailable("lost")
-        return reply
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def scripts(settings: Settings, redis_url: str, clock: Clock) -> CountingScripts:
-    settings.CACHES = {
-        "default": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": redis_url,
-        }
-    }
-    return CountingScripts(clock, blocking=True)
-
-
-@pytest.fixture
-def backend(scripts: CountingScripts) -> Iterator[RedisBackend]:
-    backend = RedisBackend("default", blocking=True, scripts=scripts)
-    run(backend.clear())
-    yield backend
-    run(backend.clear())
+from tests.backends.redis.clocked import CountingScripts
 
 
 def due(backend: RedisBackend, idle_for: float = 100) -> list[str]:
@@ -171,38 +127,3 @@ def test_of_more_than_fit_into_a_reply_those_due_longest_are_returned(
     assert due(backend) == ["S00003", "S00004", "S00005"]
     sweep(backend)
     assert due(backend) == ["S00001", "S00002"]
-
-
-def test_what_was_evicted_is_reported_though_a_later_step_fails(
-    backend: RedisBackend, scripts: CountingScripts, clock: Clock
-) -> None:
-    count = 2 * REMOVAL_BATCH + 10
-    for number in range(count):
-        run(backend.open(StoreKey(CODE, f"p{number:03d}"), BOARD))
-    clock.advance(100)
-    # From here on the server has the script of that time, which is one command then.
-    nobody = backend.evict_idle(CODE, idle_for=100, limit=1, participant="nobody")
-    assert run(nobody) == []
-    # The second script's reply is lost, and with it what that removed.
-    scripts.sent, scripts.loses = 0, 2
-    removed = run(backend.evict_idle(CODE, idle_for=100, limit=count))
-    assert len(removed) == REMOVAL_BATCH
-    assert all(final.states == BOARD for final in removed)
-    # The third command moves the registry on.
-    scripts.sent, scripts.loses = 0, 2
-    assert len(run(backend.evict_idle(CODE, idle_for=100, limit=count))) == 10
-    scripts.sent, scripts.loses = 0, 1
-    with pytest.raises(StoreUnavailable):
-        run(backend.evict_idle(CODE, idle_for=100, limit=count))
-
-
-def test_scripts_that_the_server_forgot_run_for_all_sessions(
-    backend: RedisBackend, scripts: CountingScripts
-) -> None:
-    codes = [f"S{number:05d}" for number in range(20)]
-    for code in codes:
-        run(backend.open(StoreKey(code, "alice"), BOARD))
-    scripts.outside.script_flush()
-    scripts.sent = 0
-    assert [summary.code for summary in run(backend.summaries())] == codes
-    assert scripts.sent <= 4
