@@ -80,11 +80,15 @@ class Dispatcher:
         connection.busy = True
         document: Document | None = None
         try:
-            if self._bucket is not None and not self._bucket.take():
-                await self._slow_down(self._bucket, frame)
+            bucket = self._bucket
+            emptied = None if bucket is None or bucket.take() else bucket
             cls = get_state(frame.state)
             scope = cls.__sessionstores__.scope
+            # Before anything is refused: a refusal is remembered by its document, and
+            # one that is not counts as done once a later action commits.
             document = connection.names["session" if scope == "session" else "me"]
+            if emptied is not None:
+                await self._slow_down(emptied, frame)
             outcome = await self._run(frame, cls, document)
         except SessionStoresError as error:
             text = self._refuse(frame, document, error)

@@ -68,11 +68,12 @@ def running(
     loss: float | None = None,
     lease: float | None = None,
     heartbeat: float | None = None,
+    rate: tuple[float, float] | None = None,
 ) -> Iterator[list[Worker]]:
     """Run `count` workers on the Valkey at `port`; they start side by side.
 
-    A lossy layer loses that share of its messages; `lease` and `heartbeat` are
-    those of the settings, a second for the latter if not given.
+    A lossy layer loses that share of its messages; `lease`, `heartbeat` and `rate` are
+    those of the settings: a second, and no limit, for the latter two if not given.
     """
     environment = {"SITE_REDIS": f"redis://127.0.0.1:{port}/0", "SITE_LAYER": layer}
     if loss is not None:
@@ -81,6 +82,8 @@ def running(
         environment["SITE_LEASE"] = str(lease)
     if heartbeat is not None:
         environment["SITE_HEARTBEAT"] = str(heartbeat)
+    if rate is not None:
+        environment["SITE_RATE"] = "{:g} {:g}".format(*rate)
     workers = [Worker(environment) for _ in range(count)]
     try:
         with ThreadPoolExecutor() as pool:

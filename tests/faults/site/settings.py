@@ -29,7 +29,7 @@ if "SITE_LOSS" in os.environ:
     CHANNEL_LAYERS["default"]["CONFIG"]["loss"] = float(os.environ["SITE_LOSS"])
 SESSIONSTORES = {
     "HEARTBEAT": float(os.environ.get("SITE_HEARTBEAT", "1")),
-    "RATE_LIMIT": None,
+    "RATE_LIMIT": tuple(map(float, os.environ.get("SITE_RATE", "").split())) or None,
     "LEAVE_GRACE": 2,
 }
 if "SITE_LEASE" in os.environ:
