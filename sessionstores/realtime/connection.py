@@ -187,13 +187,23 @@ class Connection:
         Raises what `open_document` raises.
         """
         document.missed = document.missed or []
+        # All as of before it is read: a reply that is sent meanwhile may be newer than
+        # what is read, and the server another one.
+        run, full, have, seen = self.run, document.full, document.have, document.seen
         try:
-            if await self._is_current(document):
-                return self._show(document, document.have, None)
+            if seen == {have} and await self._is_current(document):
+                return self._show(document, run, have, None)
             lost, document.gone = document.gone, False
             record = await open_document(self.backend, document.key, lost=lost)
-            await self._look_for_a_fork(document, record)
-            return self._snapshot(document, record)
+            places = {record.history.place(rev) for rev in seen}
+            if "unknown" in places and document.run is not None:
+                # It may not be undone, but so many commits after a restart there is no
+                # telling.
+                run = self.run = await self.backend.run_name()
+                document.forked = document.forked or run != document.run
+            states = None if places == {"head"} and not full else _states(record)
+            reset = document.forked or "foreign" in places
+            return self._show(document, run, record.rev, states, reset=reset)
         finally:
             missed, document.missed = document.missed, None
             for change in missed:
@@ -242,40 +252,24 @@ class Connection:
         heads = await self.backend.heads([document.key])
         return heads[document.key] == document.have
 
-    async def _look_for_a_fork(self, document: Document, record: Record) -> None:
-        """Take a server that restarted for one that has undone what the tab has.
-
-        It may not have, but so many commits later there is no telling.
-        """
-        have = document.have
-        if document.run is None or have is None or document.forked:
-            return
-        if record.history.place(have) == "unknown":
-            self.run = await self.backend.run_name()
-            document.forked = self.run != document.run
-
-    def _snapshot(self, document: Document, record: Record) -> str:
-        place = record.history.place(document.have) if document.have else "unknown"
-        states = None
-        if document.full or place != "head":
-            classes = states_in("session" if document.key.is_session else "participant")
-            names = [cls.__sessionstores__.name for cls in classes]
-            states = {name: codec.raw(record.states[name]) for name in names}
-        reset = place == "foreign" or document.forked
-        return self._show(document, record.rev, states, reset=reset)
-
     def _show(
         self,
         document: Document,
+        run: str,
         rev: Rev | None,
         states: dict[str, Raw] | None,
         *,
         reset: bool = False,
     ) -> str:
-        document.rev = document.firm = document.shown = document.have = rev
+        document.show(rev, reset=reset)
         document.full = True
         document.forked = False
-        document.run = self.run
-        return protocol.snapshot(
-            document.name, str(rev), states, run=self.run, reset=reset
-        )
+        document.run = run
+        return protocol.snapshot(document.name, str(rev), states, run=run, reset=reset)
+
+
+def _states(record: Record) -> dict[str, Raw]:
+    """Return all that a tab is shown of a record, by the states' names."""
+    classes = states_in("session" if record.key.is_session else "participant")
+    names = [cls.__sessionstores__.name for cls in classes]
+    return {name: codec.raw(record.states[name]) for name in names}

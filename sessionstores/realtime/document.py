@@ -7,11 +7,15 @@ from ..keys import StoreKey
 from ..state.revisions import Rev
 from .serializers import RemoteChange
 
+# Commits past a gap that are remembered of each document; a tab holds fewer.
+MAX_AHEAD = 64
+
 
 class Document:
     """A record as the tab sees it: its name there, and where the tab is."""
 
     __slots__ = (
+        "ahead",
         "firm",
         "forked",
         "full",
@@ -40,6 +44,8 @@ class Document:
         # without a gap: while it waits for what is missing, it shows this one.
         self.rev: Rev | None = have
         self.firm: Rev | None = have
+        # What it holds meanwhile, by base: a late commit leads it on to there.
+        self.ahead: dict[str, Rev] = {}
         # The rev of the last snapshot: older changes come too late.
         self.shown: Rev | None = None
         # Changes that come in while a snapshot is read; None at other times.
@@ -51,24 +57,51 @@ class Document:
         # The run of the server that the last snapshot is from, as far as is known.
         self.run = run
 
+    @property
+    def seen(self) -> set[Rev]:
+        """What the tab may show: what it said that it has, and what it was sent."""
+        return {rev for rev in (self.have, self.firm) if rev is not None}
+
     def forks(self, base: str, rev: Rev) -> bool:
         """Note if a commit or its base stands where the tab has another; tell so.
 
         Then the server has forgotten that one. Known as soon as it happens: by the
         time that the tab asks for a snapshot, the record's ring may have let go of it.
         """
-        ours = self.rev
-        if ours is None or base == str(ours) or rev == ours:
-            return False
-        if ours[:2] not in (rev[:2], Rev.parse(base)[:2]):
-            return False
-        self.forked = True
-        return True
+        for ours in (self.rev, self.firm):
+            if ours is None or base == str(ours) or rev == ours:
+                return False
+            if ours[:2] in (rev[:2], Rev.parse(base)[:2]):
+                self.forked = True
+                return True
+        return False
 
     def reach(self, base: str, rev: Rev) -> None:
         """Note that a commit is on its way to the tab; a late one does not move it."""
-        ours = self.rev
-        if self.firm is None or base == str(self.firm):
-            self.firm = rev
+        ours, firm = self.rev, self.firm
+        if firm is None or base == str(firm):
+            self._follow(rev)
+        elif base != str(rev) and not _precedes(rev, firm):
+            self.ahead[base] = rev
+            if len(self.ahead) > MAX_AHEAD:
+                del self.ahead[next(iter(self.ahead))]
         if ours is None or ours[0] != rev[0] or ours[1] < rev[1]:
             self.rev = rev
+
+    def show(self, rev: Rev | None, *, reset: bool) -> None:
+        """Note that a snapshot is on its way to the tab, which may be past it."""
+        self.rev = self.shown = self.have = rev
+        if reset or rev is None:
+            self.ahead.clear()
+            self.firm = rev
+        elif self.firm is None or not _precedes(rev, self.firm):
+            self._follow(rev)
+
+    def _follow(self, rev: Rev) -> None:
+        self.firm = rev
+        while self.ahead and (after := self.ahead.pop(str(self.firm), None)):
+            self.firm = after
+
+
+def _precedes(rev: Rev, other: Rev) -> bool:
+    return rev[0] == other[0] and rev[1] < other[1]

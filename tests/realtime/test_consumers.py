@@ -1220,6 +1220,80 @@ async def test_a_commit_on_another_than_was_shown_is_a_reset(
         await alice.expect("snapshot", doc="me", reset=True)
 
 
+async def overtaken(base: Rev) -> Rev:
+    """Commit to alice's record on top of `base`; its tabs do not hear of it."""
+    board = stores.get(Board, CODE, "alice")
+    with pytest.MonkeyPatch.context() as deaf:
+        deaf.setattr(current_hub(), "deliver", lambda event: None)
+        await board.adispatch(Board.note, f"on {base}")
+    rev = Rev.parse((await board.asnapshot()).rev)
+    assert rev.counter == base.counter + 1
+    return rev
+
+
+async def test_a_patch_that_came_after_a_sync_without_an_answer_may_be_undone(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab()
+    shown = Rev.parse(alice.snapshots["me"]["rev"])
+    with monkeypatch.context() as outage:
+        outage.setattr(connection, "open_document", fails)
+        await alice.say(type="sync", doc="me")
+        await alice.expect("error", code="store_unavailable")
+    current_hub().deliver(elsewhere(str(shown), str(shown.next())))
+    await alice.expect("patch", doc="me")
+    await overtaken(shown)
+    await current_hub().pulse()
+    frames = {frame["type"]: frame for frame in [await alice.receive() for _ in "12"]}
+    assert frames["snapshot"]["reset"]
+
+
+async def test_a_patch_that_waited_in_the_tab_for_a_late_one_may_be_undone(
+    tab: Opener,
+) -> None:
+    alice = await tab()
+    first = Rev.parse(alice.snapshots["me"]["rev"])
+    second = await overtaken(first)
+    third = second.next()
+    # The tab holds the later one, and shows it once it has the other.
+    current_hub().deliver(elsewhere(str(second), str(third)))
+    await alice.expect("patch", doc="me")
+    current_hub().deliver(elsewhere(str(first), str(second)))
+    await alice.expect("patch", doc="me")
+    await overtaken(second)
+    (connected,) = current_hub().connections.values()
+    connected.refresh(connected.names["me"])
+    await alice.expect("snapshot", doc="me", reset=True)
+
+
+async def test_an_ack_that_overtakes_a_snapshot_does_not_make_it_a_reset(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await tab()
+    open_document = connection.open_document
+    read, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*args: Any, **kwargs: Any) -> Any:
+        record = await open_document(*args, **kwargs)
+        read.set()
+        await go_on.wait()
+        return record
+
+    monkeypatch.setattr(connection, "open_document", slowly)
+    await alice.say(type="sync", doc="me")
+    await read.wait()
+    note = {"state": "board", "action": "note", "args": {"text": "meanwhile"}}
+    await alice.say(type="action", id=1, **note)
+    (connected,) = current_hub().connections.values()
+    shown = connected.names["me"].rev
+    await until(lambda: connected.names["me"].rev != shown)
+    go_on.set()
+    frames = {frame["type"]: frame for frame in [await alice.receive() for _ in "12"]}
+    assert not frames["snapshot"]["reset"]
+    # The tab shows the later of the two: were that undone, it would have to be told.
+    assert str(connected.names["me"].firm) == frames["ack"]["rev"]
+
+
 async def test_a_commit_that_comes_late_moves_no_tab_back(tab: Opener) -> None:
     alice = await tab()
     first = await alice.act(1, "board.note", text="first")
