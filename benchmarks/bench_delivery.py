@@ -55,9 +55,8 @@ async def deliver(code: str) -> float:
     arrived: asyncio.Queue[float] = asyncio.Queue()
     spent = 0.0
 
-    def note(event: event_bus.Event) -> None:
+    def note(event: event_bus.Change) -> None:
         nonlocal committed
-        assert isinstance(event, event_bus.Change)
         assert event.operations
         committed = time.perf_counter()
 
@@ -68,7 +67,7 @@ async def deliver(code: str) -> float:
     tab = Tab(Participant(code, "alice").token())
     await tab.connect()
     tab.heard = heard
-    event_bus.bus.subscribers.insert(0, note)
+    event_bus.bus.subscribe(note, event_bus.Change, first=True)
     board = stores.get(Board, code, "alice")
     for turn in range(TURNS):
         await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
@@ -76,7 +75,7 @@ async def deliver(code: str) -> float:
         tab.inbox.clear()
         if not turn % 100:
             tab.say({"type": "pong", "visible": True})
-    event_bus.bus.subscribers.remove(note)
+    event_bus.bus.unsubscribe(note)
     await tab.drop()
     return spent / TURNS
 

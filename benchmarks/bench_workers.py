@@ -193,20 +193,19 @@ async def commit(pipe: Connection, url: str) -> float:
     """
     committed = 0.0
 
-    def note(event: event_bus.Event) -> None:
+    def note(event: event_bus.Change) -> None:
         nonlocal committed
-        assert isinstance(event, event_bus.Change)
         assert event.operations
         committed = time.perf_counter()
 
     spent = 0.0
     with over_redis(url), registry.isolated(Board):
         board = stores.get(Board, CODE, "alice")
-        event_bus.bus.subscribers.insert(0, note)
+        event_bus.bus.subscribe(note, event_bus.Change, first=True)
         for turn in range(TURNS):
             await board.adispatch(Board.move, "card-03", "drop" if turn % 2 else "keep")
             spent += await asyncio.to_thread(pipe.recv) - committed
-        event_bus.bus.subscribers.remove(note)
+        event_bus.bus.unsubscribe(note)
     pipe.send("enough")
     return spent / TURNS
 

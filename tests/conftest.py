@@ -10,14 +10,12 @@ from typing import TypeVar
 
 import hypothesis
 import pytest
-from channels.layers import channel_layers
+from django.conf import settings
 from django.test import override_settings
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.monitoring.alerts import told
-from sessionstores.monitoring.history import taken_until
-from sessionstores.realtime.timeline import timeline
 from sessionstores.sessions.autosweep import autosweep
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 
@@ -54,17 +52,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let no test see what another has stored, or a message that it left behind."""
-    # Else the publisher's thread would write it later, in the midst of another test.
-    monkeypatch.setattr(timeline, "due", lambda: None)
-    run(get_backend(blocking=True).clear())
-    channel_layers.backends.clear()
-    timeline.clear()
-    told.clear()
-    taken_until.clear()
-    yield
-    autosweep.close()
+def fresh_stores() -> Iterator[None]:
+    """Give each test a backend and channel layers of its own, empty at first.
+
+    Settings that change drop the ones before, and whatever the process remembers of
+    them.
+    """
+    with override_settings(
+        CACHES=settings.CACHES, CHANNEL_LAYERS=settings.CHANNEL_LAYERS
+    ):
+        run(get_backend(blocking=True).clear())
+        told.clear()
+        yield
+        autosweep.close()
 
 
 @pytest.fixture(scope="session")

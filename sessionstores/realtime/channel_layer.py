@@ -13,15 +13,15 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
+from ..concurrency import Backoff
 from . import serializers
 
 logger = logging.getLogger("sessionstores.delivery")
 
 MESSAGE_TYPE = "sessionstores.event"
 LAYER_SECONDS = 1.0
-# Before a layer that failed is tried again, in seconds; doubled each time.
-FIRST_PAUSE = 0.1
-MAX_PAUSE = 5.0
+# Pauses before a layer that failed is tried again.
+RECONNECT = Backoff(0.1, 5.0)
 
 
 @dataclass(slots=True)
@@ -127,38 +127,37 @@ class Channel:
         self._name = ""
         self._unheard = False
         try:
-            await self._take()
+            await self._acquire()
         except Exception:
             counters.failed += 1
             logger.exception("No channel yet: heads must tell what others commit")
         finally:
             self._listening = asyncio.create_task(self._listen())
 
-    async def _take(self) -> None:
+    async def _acquire(self) -> None:
         async with asyncio.timeout(LAYER_SECONDS):
             self._name = await self._layer.new_channel()
         self._taken(self._name)
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        failures, pause = 0, FIRST_PAUSE
+        failures = 0
         while True:
             since = math.inf
             try:
                 if not self._name:
-                    await self._take()
+                    await self._acquire()
                 since = loop.time()
                 message = await self._layer.receive(self._name)
             except Exception as error:  # noqa: BLE001 - as above
                 if loop.time() - since > LAYER_SECONDS:
                     # It was connected: redis-py ends reads that are idle for 5 s.
-                    failures, pause = 0, FIRST_PAUSE
+                    failures = 0
                 failures += 1
                 self._note(failures, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, MAX_PAUSE)
+                await asyncio.sleep(RECONNECT.delay(failures - 1))
             else:
-                failures, pause = 0, FIRST_PAUSE
+                failures = 0
                 self._receive(message)
 
     def _note(self, failures: int, error: Exception) -> None:

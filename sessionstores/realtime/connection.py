@@ -30,7 +30,7 @@ from .serializers import RemoteChange
 logger = logging.getLogger("sessionstores.delivery")
 
 
-def public(error: SessionStoresError) -> tuple[str, str]:
+def public_error(error: SessionStoresError) -> tuple[str, str]:
     """Return the code and the message with which a tab is told of an error."""
     if isinstance(error, StoreUnavailable | StateCorrupt):
         # What these say is for the site's people: it may name hosts and data.
@@ -98,6 +98,9 @@ class Connection:
             document = Document(
                 name, key, Rev.parse(have) if have else None, hello.runs.get(name)
             )
+            if key.is_session:
+                # All write to the session's record: nobody may use up others' ids.
+                document.numbering = f"{claims.participant}/"
             self.names[name] = self.documents[key] = document
         self.outbox = Outbox(send, self.read, self._attendance, self._lost)
         self._reader = asyncio.current_task()
@@ -163,8 +166,7 @@ class Connection:
 
     def refresh(self, document: Document) -> None:
         """Send a snapshot with all states, when the tab can take it."""
-        document.have = document.firm
-        document.full = True
+        document.expect_snapshot()
         self.outbox.refresh(document.name)
 
     async def sync(self, name: str, have: str | None) -> bool:
@@ -193,7 +195,7 @@ class Connection:
         try:
             if seen == {have} and await self._is_current(document):
                 return self._show(document, run, have, None)
-            lost, document.gone = document.gone, False
+            lost, document.missing = document.missing, False
             record = await open_document(self.backend, document.key, lost=lost)
             places = {record.history.place(rev) for rev in seen}
             if "unknown" in places and document.run is not None:
@@ -220,7 +222,7 @@ class Connection:
             return await self.open(document)
         except SessionStoresError as error:
             document.owed = isinstance(error, StoreUnavailable)
-            return protocol.error(*public(error))
+            return protocol.error(*public_error(error))
         except Exception:
             logger.exception("%s: a snapshot of %r failed", self.key, name)
             return protocol.error("internal", "The server failed to read this.")

@@ -30,8 +30,8 @@ from ..exceptions import (
 )
 from ..participants.tokens import check_claims, check_standing, read_token
 from . import protocol
-from .connection import Connection, public
-from .dispatcher import Bucket, Dispatcher
+from .connection import Connection, public_error
+from .dispatcher import Dispatcher, TokenBucket
 from .hub import Hub, current_hub
 from .protocol import BadFrame, Close, HelloFrame
 
@@ -62,7 +62,7 @@ class _Denied(Exception):
         self.frame = protocol.error(code, message)
 
 
-class _Gone(Exception):
+class _ClientDisconnected(Exception):
     """The tab has closed its side."""
 
 
@@ -82,7 +82,7 @@ class StoreConsumer(AsyncConsumer):
         self._send: Callable[[dict[str, Any]], Awaitable[None]] = send
         self._receive: Callable[[], Awaitable[dict[str, Any]]] = receive
         self._connection: Connection | None = None
-        self._bad_frames = Bucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
+        self._bad_frames = TokenBucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
         if (await receive())["type"] != "websocket.connect":
             return
         offered = list(scope.get("subprotocols") or ())
@@ -91,7 +91,7 @@ class StoreConsumer(AsyncConsumer):
             await send({"type": "websocket.accept", "subprotocol": chosen})
             close, farewell = await self._serve(offered)
             await self._part(close, farewell)
-        except _Gone:
+        except _ClientDisconnected:
             return
         finally:
             await self._leave()
@@ -121,8 +121,8 @@ class StoreConsumer(AsyncConsumer):
             return denied.close, denied.frame
         except SessionStoresError as error:
             closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
-            return (closes or [Close.INTERNAL])[0], protocol.error(*public(error))
-        except _Gone:
+            return (closes or [Close.INTERNAL])[0], protocol.error(*public_error(error))
+        except _ClientDisconnected:
             raise
         except Exception:
             logger.exception("A connection failed")
@@ -176,7 +176,7 @@ class StoreConsumer(AsyncConsumer):
         self._connection = connection
         self._hub: Hub = current_hub()
         await self._hub.join(connection)
-        await self._take_place(connection)
+        await self._claim_place(connection)
         snapshots = [await connection.open(each) for each in connection.names.values()]
         welcome = protocol.welcome(
             session=claims.session,
@@ -191,7 +191,7 @@ class StoreConsumer(AsyncConsumer):
         await self._hub.admit(connection)
         return connection
 
-    async def _take_place(self, connection: Connection) -> None:
+    async def _claim_place(self, connection: Connection) -> None:
         """Refuse one tab too many, and let a tab take the place that it had.
 
         The limit is for those who were leased earlier: of many who come at once, all
@@ -241,7 +241,7 @@ class StoreConsumer(AsyncConsumer):
                 await self._complain(bad, connection.outbox.reply)
                 continue
             if isinstance(frame, protocol.ActionFrame):
-                await dispatcher.take(frame)
+                await dispatcher.run(frame)
             elif isinstance(frame, protocol.PongFrame):
                 if connection.outbox.pong():
                     dispatcher.confirm()
@@ -249,14 +249,14 @@ class StoreConsumer(AsyncConsumer):
                 connection.close(Close.NORMAL)
             else:
                 try:
-                    await self._take(connection, frame)
+                    await self._handle(connection, frame)
                 except BadFrame as bad:
                     await self._complain(bad, connection.outbox.reply)
             number += 1
             if not number % STRIDE:
                 await asyncio.sleep(0)
 
-    async def _take(self, connection: Connection, frame: protocol.Frame) -> None:
+    async def _handle(self, connection: Connection, frame: protocol.Frame) -> None:
         if isinstance(frame, protocol.SyncFrame):
             if not await connection.sync(frame.doc, frame.rev):
                 raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")
@@ -285,7 +285,7 @@ class StoreConsumer(AsyncConsumer):
     async def _frame(self) -> protocol.Frame:
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
-            raise _Gone
+            raise _ClientDisconnected
         return protocol.parse(event.get("text"), conf.get().max_frame_bytes)
 
     async def _complain(

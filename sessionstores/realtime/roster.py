@@ -171,7 +171,7 @@ class Roster:
         if room is not None:
             self._attend(room)
 
-    async def tell(self, code: str) -> None:
+    async def announce(self, code: str) -> None:
         """Tell the other processes, and the tabs here, to look at a session again."""
         room = self._rooms.get(code)
         if room is not None:

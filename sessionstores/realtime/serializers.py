@@ -49,29 +49,29 @@ class RemoteChange(Struct, frozen=True, tag_field="kind", tag="change"):
         return None if bytes(self.ops) == b"null" else bytes(self.ops)
 
 
-class _Removal(Struct, tag_field="kind", tag="removal"):
+class _WireRemoval(Struct, tag_field="kind", tag="removal"):
     session: str
     participant: str
     reason: str
 
 
-class _Message(Struct, tag_field="kind", tag="message"):
+class _WireMessage(Struct, tag_field="kind", tag="message"):
     session: str
     participant: str
     data: Any
 
 
-class _Revocation(Struct, tag_field="kind", tag="revocation"):
+class _WireRevocation(Struct, tag_field="kind", tag="revocation"):
     session: str
     participant: str
 
 
-class _Attendance(Struct, tag_field="kind", tag="attendance"):
+class _WireAttendance(Struct, tag_field="kind", tag="attendance"):
     session: str
     participant: str
 
 
-class _Disconnection(Struct, tag_field="kind", tag="disconnection"):
+class _WireDisconnection(Struct, tag_field="kind", tag="disconnection"):
     session: str
     participant: str
 
@@ -82,11 +82,11 @@ class LayerProbe(Struct, frozen=True, tag_field="kind", tag="probe"):
 
 _Wire = (
     RemoteChange
-    | _Removal
-    | _Message
-    | _Revocation
-    | _Attendance
-    | _Disconnection
+    | _WireRemoval
+    | _WireMessage
+    | _WireRevocation
+    | _WireAttendance
+    | _WireDisconnection
     | LayerProbe
 )
 _decode = msgspec.json.Decoder(_Wire).decode
@@ -112,15 +112,15 @@ def encode(event: Hint) -> str:
             event.reset,
         )
     elif isinstance(event, Removal):
-        wire = _Removal(*event.key, event.reason)
+        wire = _WireRemoval(*event.key, event.reason)
     elif isinstance(event, Message):
-        wire = _Message(*event.key, event.data)
+        wire = _WireMessage(*event.key, event.data)
     elif isinstance(event, Attendance):
-        wire = _Attendance(*event.key)
+        wire = _WireAttendance(*event.key)
     elif isinstance(event, Disconnection):
-        wire = _Disconnection(*event.key)
+        wire = _WireDisconnection(*event.key)
     else:
-        wire = _Revocation(*event.key)
+        wire = _WireRevocation(*event.key)
     return msgspec.json.encode(wire).decode()
 
 
@@ -130,12 +130,12 @@ def decode(text: str) -> Delivery | LayerProbe:
     if isinstance(wire, RemoteChange | LayerProbe):
         return wire
     key = StoreKey(wire.session, wire.participant)
-    if isinstance(wire, _Removal):
+    if isinstance(wire, _WireRemoval):
         return Removal(key, wire.reason)
-    if isinstance(wire, _Message):
+    if isinstance(wire, _WireMessage):
         return Message(key, wire.data)
-    if isinstance(wire, _Attendance):
+    if isinstance(wire, _WireAttendance):
         return Attendance(key)
-    if isinstance(wire, _Disconnection):
+    if isinstance(wire, _WireDisconnection):
         return Disconnection(key)
     return Revocation(key)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from django.db import close_old_connections
 
-from .. import conf, event_bus
+from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..exceptions import StoreUnavailable
@@ -181,8 +181,6 @@ async def _is_swept(backend: Backend, interval: float) -> bool:
 
 
 autosweep = AutoSweep()
-event_bus.creation_hooks.append(autosweep.wake)
-event_bus.serving_hooks.append(autosweep.wake)
 atexit.register(autosweep.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -11,8 +11,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 from sessionstores.backends import get_backend
-from sessionstores.participants import Participant
-from sessionstores.protocol import SUBPROTOCOL
+from sessionstores.participants.participant import Participant
+from sessionstores.realtime.protocol import SUBPROTOCOL
 from tests.servers import Valkey
 
 from .sites import on_redis

@@ -13,7 +13,6 @@ from sessionstores.backends.base import Lease, run
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
-from sessionstores.realtime import publisher
 from sessionstores.realtime.hub import current_hub, hubs
 from tests.faults.sites import on_redis
 from tests.servers import Valkey
@@ -46,7 +45,6 @@ def spoil(request: pytest.FixtureRequest, settings: Any) -> Iterator[Any]:
     yield spoil_key
     with valkey.client() as client:
         client.delete(f"ss:{{{SPOILT}}}:{request.param}:")
-    publisher._publisher.close()
     assert not hubs
 
 
@@ -58,7 +56,7 @@ async def tab() -> AsyncIterator[Opener]:
 
 async def pinged(*sockets: Socket) -> list[Frame]:
     """Have a heartbeat; return the ping of each tab, which it answers."""
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     pings = []
     for socket in sockets:
         frame = await socket.receive()
@@ -106,8 +104,8 @@ async def test_a_spoilt_session_costs_only_itself(
     assert repeated <= {"looking at who is present failed"}, texts
     assert not [r for r in caplog.records if "heartbeat failed" in r.getMessage()]
     # A revocation elsewhere is seen to, and one that cannot be told is no accident.
-    current_hub()._check_soon(hub_tabs())
-    await until(lambda: not current_hub()._checks)
+    current_hub().heartbeat.check_soon(hub_tabs())
+    await until(lambda: not current_hub().heartbeat._checks)
     await stores.arevoke(CODE, "bob")
     await bob.expect("error", code="invalid_token")
     await bob.closed()

@@ -15,12 +15,13 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
+from sessionstores.concurrency import Backoff
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
 from sessionstores.participants.tokens import Claims, make_token, read_token
-from sessionstores.realtime import channel_layer, serializers
+from sessionstores.realtime import channel_layer, heartbeat, serializers
 from sessionstores.realtime import hub as module
 from sessionstores.realtime.channel_layer import MESSAGE_TYPE, counters
 from sessionstores.realtime.hub import Hub, current_hub, hubs
@@ -123,7 +124,7 @@ class Broken(InMemoryChannelLayer):
 async def test_a_layer_that_is_down_is_tried_again_until_it_works(
     tab: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(channel_layer, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(channel_layer, "RECONNECT", Backoff(0.001, 0.001))
     layer = Broken()
     channel_layers.set("default", layer)
     alice = await tab("alice")
@@ -134,7 +135,7 @@ async def test_a_layer_that_is_down_is_tried_again_until_it_works(
     assert (await alice.act(1, "board.note", text="x"))["type"] == "ack"
     layer.down = False
     await until(lambda: hub.process.startswith("specific."))
-    await hub.pulse()
+    await hub.heartbeat.pulse()
     followers = await get_backend(blocking=False).followers(ALICE)
     assert hub.process in followers
     await layer.send(hub.process, message(event_bus.Message(ALICE, "back")))
@@ -190,7 +191,7 @@ async def test_a_lost_patch_shows_in_the_next_heads(tab: Opener) -> None:
     backend = get_backend(blocking=False)
     record = await backend.read(ALICE)
     await backend.commit(record, record.rev.next(), {})  # type: ignore[arg-type,union-attr]
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     ping = await alice.expect("ping")
     assert ping["heads"]["me"] != alice.snapshots["me"]["rev"]
     assert ping["heads"]["session"] == alice.snapshots["session"]["rev"]
@@ -209,7 +210,7 @@ async def test_heads_that_are_older_than_what_was_sent_are_left_out(
         return found
 
     monkeypatch.setattr(type(backend), "heads", slow)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("patch", doc="me")
     ping = await alice.expect("ping")
     assert set(ping["heads"]) == {"session"}
@@ -219,7 +220,7 @@ async def test_a_record_that_is_gone_is_shown_anew_with_reset(tab: Opener) -> No
     alice = await tab("alice")
     await alice.act(1, "board.note", text="x")
     await get_backend(blocking=False).delete(ALICE)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     frame = await alice.expect("snapshot", doc="me", reset=True)
     assert frame["states"]["board"]["notes"] == ""
     ping = await alice.expect("ping")
@@ -239,7 +240,7 @@ async def test_a_loss_is_told_once_to_receivers_and_to_each_tab(tab: Opener) -> 
     signals.participant_removed.connect(note)
     try:
         await get_backend(blocking=False).clear()
-        await current_hub().pulse()
+        await current_hub().heartbeat.pulse()
         for socket in tabs:
             frames = [await socket.receive() for _ in range(3)]
             while not socket.silent:
@@ -265,7 +266,7 @@ async def test_a_record_that_is_still_to_be_created_is_not_lost(
 
     async def beaten(self: Any, key: StoreKey) -> Any:
         # The newcomer is leased, and nothing has been opened yet.
-        await current_hub().pulse()
+        await current_hub().heartbeat.pulse()
         return await connections(self, key)
 
     signals.participant_removed.connect(note)
@@ -299,7 +300,7 @@ async def test_a_heartbeat_renews_the_leases_of_tabs_that_answer(
     monkeypatch.setattr(type(get_backend(blocking=False)), "lease", lease)
     owe("prompt", 9)
     owe("mute", 11)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     assert set(renewed) == {"new", "prompt"}
 
 
@@ -307,7 +308,7 @@ async def test_a_tab_that_answers_no_ping_for_too_long_is_closed(tab: Opener) ->
     slow, mute = await tab("slow"), await tab("mute")
     owe("slow", 24)
     owe("mute", 26)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await slow.expect("ping")
     await mute.expect("error", code="slow")
     assert await mute.closed() == Close.SLOW
@@ -317,7 +318,7 @@ async def test_pings_that_are_answered_are_not_owed(tab: Opener) -> None:
     alice = await tab("alice")
     (connection,) = current_hub().connections.values()
     for _ in range(3):
-        await current_hub().pulse()
+        await current_hub().heartbeat.pulse()
         await alice.expect("ping")
         assert connection.outbox.asked is not None
         await alice.say(type="pong", visible=True)
@@ -332,16 +333,16 @@ async def test_a_heartbeat_without_the_cache_pings_without_heads(
     with monkeypatch.context() as outage:
         for method in ("lease", "heads", "standings"):
             outage.setattr(backend, method, fails)
-        await current_hub().pulse()
+        await current_hub().heartbeat.pulse()
         assert "heads" not in await alice.expect("ping")
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     assert "heads" in await alice.expect("ping")
 
 
 async def test_pings_do_not_wait_for_leases_that_take_long(
     tab: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LEASE_SECONDS", 0.001)
+    monkeypatch.setattr(heartbeat, "LEASE_SECONDS", 0.001)
     renewed = asyncio.Event()
 
     async def slow(*args: Any) -> list[StoreKey]:
@@ -350,7 +351,7 @@ async def test_pings_do_not_wait_for_leases_that_take_long(
 
     alice = await tab("alice")
     monkeypatch.setattr(type(get_backend(blocking=False)), "lease", slow)
-    pulse = asyncio.create_task(current_hub().pulse())
+    pulse = asyncio.create_task(current_hub().heartbeat.pulse())
     assert set((await alice.expect("ping"))["heads"]) == {"me", "session"}
     assert not pulse.done()
     renewed.set()
@@ -371,7 +372,7 @@ async def test_heartbeats_that_take_longer_than_one_do_not_pile_up(
         running -= 1
         beats += 1
 
-    monkeypatch.setattr(Hub, "pulse", slow)
+    monkeypatch.setattr(heartbeat.Heartbeat, "pulse", slow)
     await tab("alice")
     await until(lambda: beats >= 5)
     assert most == 1
@@ -388,9 +389,9 @@ async def test_leases_of_many_connections_are_renewed_in_strides(
         sizes.append(len(leases))
         return []
 
-    monkeypatch.setattr(module, "STRIDE", 2)
+    monkeypatch.setattr(heartbeat, "STRIDE", 2)
     monkeypatch.setattr(type(get_backend(blocking=False)), "lease", lease)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     assert sizes == [2, 2, 1]
 
 
@@ -426,9 +427,9 @@ async def test_an_outage_of_some_sessions_keeps_no_others_from_being_renewed(
         renewed.extend(names)
         return []
 
-    monkeypatch.setattr(module, "STRIDE", 2)
+    monkeypatch.setattr(heartbeat, "STRIDE", 2)
     monkeypatch.setattr(type(get_backend(blocking=False)), "lease", lease)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     assert renewed == ["p1", "p2", "p3"]
 
 
@@ -451,10 +452,10 @@ async def test_of_sessions_whose_leases_are_not_renewed_nobody_is_taken_for_gone
         reaped.append(list(codes))
         return await reap(self, codes)
 
-    monkeypatch.setattr(module, "STRIDE", 1)
+    monkeypatch.setattr(heartbeat, "STRIDE", 1)
     monkeypatch.setattr(backend, "lease", partly)
     monkeypatch.setattr(backend, "reap", counted)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     assert reaped == [["AAAAAA"]]
 
 
@@ -472,20 +473,20 @@ async def test_in_an_outage_leases_are_tried_for_no_longer_than_a_heartbeat(
         await asyncio.sleep(0.02)
         raise StoreUnavailable("no answer")
 
-    monkeypatch.setattr(module, "STRIDE", 1)
+    monkeypatch.setattr(heartbeat, "STRIDE", 1)
     monkeypatch.setattr(type(get_backend(blocking=False)), "lease", hangs)
     connections = list(current_hub().connections.values())
-    assert await current_hub()._renew_all(connections) == {CODE}
+    assert await current_hub().heartbeat._renew_leases(connections) == {CODE}
     assert 1 < tries <= 4
 
 
 async def test_many_connections_are_pinged_in_strides(
     tab: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STRIDE", 2)
+    monkeypatch.setattr(heartbeat, "STRIDE", 2)
     sockets = [await tab(f"p{number}") for number in range(5)]
     leaving = asyncio.create_task(sockets[4].drop())
-    await asyncio.gather(current_hub().pulse(), leaving)
+    await asyncio.gather(current_hub().heartbeat.pulse(), leaving)
     for socket in sockets[:4]:
         await socket.expect("ping")
 
@@ -509,7 +510,7 @@ async def test_a_revocation_that_nobody_told_of_is_noticed_in_a_heartbeat(
 ) -> None:
     alice = await tab("alice")
     await get_backend(blocking=False).revoke(ALICE)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("error", code="invalid_token")
     assert await alice.closed() == Close.TOKEN
 
@@ -529,7 +530,7 @@ async def test_a_revocation_during_an_outage_waits_for_the_next_heartbeat(
         await stores.arevoke(CODE, "alice")
         await until(lambda: asked)
         assert (await alice.act(1, "board.note", text="x"))["type"] == "ack"
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("error", code="invalid_token")
 
 
@@ -538,7 +539,7 @@ async def test_an_end_that_nobody_told_of_is_noticed_in_a_heartbeat(
 ) -> None:
     alice = await tab("alice")
     await get_backend(blocking=False).end_session(CODE)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("end", reason="ended", retry=False)
     assert await alice.closed() == Close.ENDED
 
@@ -550,7 +551,7 @@ async def test_a_token_that_expires_while_connected_closes_even_in_an_outage(
     settings.SESSIONSTORES = {"TOKEN_MAX_AGE": 0.001}
     await asyncio.sleep(0.002)
     monkeypatch.setattr(type(get_backend(blocking=False)), "standings", fails)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("error", code="invalid_token")
     assert await alice.closed() == Close.TOKEN
 
@@ -560,14 +561,14 @@ async def test_a_token_is_renewed_before_it_expires(tab: Opener) -> None:
     old = make_token(Claims(CODE, "alice", "facilitator", issued))
     alice = await tab("alice", token=old)
     young = await tab("bob")
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     frame = await alice.expect("token")
     claims = read_token(frame["token"], max_age=43_200)
     assert claims[:3] == (CODE, "alice", "facilitator")
     assert claims.issued > issued + 30_000
     await alice.expect("ping")
     await young.expect("ping")
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("ping")
     # What was issued over the socket is revoked like any other.
     await stores.arevoke(CODE, "alice")
@@ -662,7 +663,7 @@ async def test_nothing_of_one_participant_reaches_another(tab: Opener) -> None:
     await alice.act(1, "board.note", text="a secret of alice")
     await stores.asend(CODE, "a secret of alice", "alice")
     await stores.get(Board, CODE, "alice").adispatch(Board.note, "a secret of alice 2")
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     ping = await bob.expect("ping")
     assert "secret" not in json.dumps([ping, bob.snapshots, bob.welcome])
     assert bob.silent

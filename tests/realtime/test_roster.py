@@ -76,10 +76,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 @pytest.fixture
 def published() -> Iterator[list[event_bus.Event]]:
     events: list[event_bus.Event] = []
-    before = list(event_bus.bus.subscribers)
-    event_bus.bus.subscribers[:] = [events.append]
-    yield events
-    event_bus.bus.subscribers[:] = before
+    with event_bus.bus.isolated():
+        event_bus.bus.subscribe(events.append, *event_bus.SESSION_EVENTS)
+        yield events
 
 
 def failing(kind: type[Exception]) -> Callable[..., Any]:
@@ -247,7 +246,7 @@ async def test_an_outage_changes_nothing_of_what_is_shown(
         roster.change(alice)
         await until(lambda: "is seen at the next beat" in caplog.text)
         await roster.beat()
-        await roster.tell("AAAAAA")
+        await roster.announce("AAAAAA")
     assert len(alice.views) == 1
     await lease([alice])
     await roster.beat()
