@@ -1,8 +1,8 @@
-"""Events as they travel between processes: one JSON text each, whatever the layer.
+"""Wire format of events between processes: one JSON text each, for any layer.
 
-Layers differ in what they can carry, and one message that a layer cannot decode takes
-others with it, so they are given a string. Kinds that this version does not know are
-ignored: during a rolling deploy old and new processes talk to each other.
+Layers differ in the types they carry, and a message that one cannot decode takes others
+with it, so they carry a string. Unknown kinds are ignored: during a rolling deploy old
+and new processes exchange events.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..event_bus import (
 )
 from ..keys import StoreKey
 
-# Larger patches stay here: the other processes read the record instead.
+# Larger patches are not sent: the other processes read the record instead.
 MAX_OPERATIONS_BYTES = 65_536
 
 
 class RemoteChange(Struct, frozen=True, tag_field="kind", tag="change"):
-    """A commit in another process, as far as tabs need to know of it."""
+    """A commit of another process, without what only that process needs."""
 
     session: str
     participant: str
@@ -45,7 +45,7 @@ class RemoteChange(Struct, frozen=True, tag_field="kind", tag="change"):
 
     @property
     def operations(self) -> bytes | None:
-        """The JSON array of operations; None if a snapshot must do."""
+        """The JSON array of operations; None if tabs need a snapshot instead."""
         return None if bytes(self.ops) == b"null" else bytes(self.ops)
 
 
@@ -77,7 +77,7 @@ class _WireDisconnection(Struct, tag_field="kind", tag="disconnection"):
 
 
 class LayerProbe(Struct, frozen=True, tag_field="kind", tag="probe"):
-    """What a process sends to itself, to learn whether its channel still delivers."""
+    """Sent by a process to itself, to check that its channel still delivers."""
 
 
 _Wire = (
@@ -97,7 +97,7 @@ PROBE = msgspec.json.encode(LayerProbe()).decode()
 
 
 def encode(event: Hint) -> str:
-    """Return the text of an event for other processes."""
+    """Return the text of an event."""
     wire: _Wire
     if isinstance(event, Change):
         operations = b"null" if event.reset else event.operations
@@ -125,7 +125,7 @@ def encode(event: Hint) -> str:
 
 
 def decode(text: str) -> Delivery | LayerProbe:
-    """Return the event; raise ValueError for what this version does not know."""
+    """Return the event; raise ValueError for an unknown or malformed one."""
     wire: _Wire = _decode(text)
     if isinstance(wire, RemoteChange | LayerProbe):
         return wire

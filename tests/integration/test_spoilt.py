@@ -101,7 +101,7 @@ async def test_a_spoilt_session_costs_only_itself(
     told = [r for r in caplog.records if r.getMessage().startswith(f"{SPOILT}: ")]
     texts = [record.getMessage().split(": ")[1] for record in told]
     repeated = {text for text in texts if texts.count(text) > 1}
-    assert repeated <= {"looking at who is present failed"}, texts
+    assert repeated <= {"reading who is present failed"}, texts
     assert not [r for r in caplog.records if "heartbeat failed" in r.getMessage()]
     # A revocation elsewhere is seen to, and one that cannot be told is no accident.
     current_hub().heartbeat.check_soon(hub_tabs())

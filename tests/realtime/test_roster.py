@@ -27,7 +27,7 @@ class Tab:
         self.views: list[RosterView] = []
         self.meta = b""
 
-    def attend(self, view: RosterView) -> None:
+    def show_presence(self, view: RosterView) -> None:
         if view not in self.views[-1:]:
             self.views.append(view)
 
@@ -244,7 +244,7 @@ async def test_an_outage_changes_nothing_of_what_is_shown(
             outage.setattr(backend, method, failing(StoreUnavailable))
         alice.meta = b'{"typing":true}'
         roster.change(alice)
-        await until(lambda: "is seen at the next beat" in caplog.text)
+        await until(lambda: "presence is read at the next heartbeat" in caplog.text)
         await roster.beat()
         await roster.announce("AAAAAA")
     assert len(alice.views) == 1
@@ -265,7 +265,7 @@ async def test_a_look_that_breaks_is_logged_and_the_next_one_comes(
     with monkeypatch.context() as fault:
         fault.setattr(backend, "connections_of", failing(ZeroDivisionError))
         await come(roster, tab)
-        await until(lambda: "looking at who is present failed" in caplog.text)
+        await until(lambda: "reading who is present failed" in caplog.text)
     roster.look(CODE)
     await until(lambda: tab.shown)
     await roster.close()
