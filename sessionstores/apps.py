@@ -38,7 +38,8 @@ def _connect_event_bus() -> None:
     bus.subscribe(timeline.note, *SESSION_EVENTS)
     bus.subscribe(publisher.publish, *HINTS)
     if apps.is_installed("django.contrib.admin"):
-        bus.subscribe(nudger.note, *SESSION_EVENTS)
+        timeline.on_activity = nudger.note
+        bus.subscribe(nudger.start, Serving)
     bus.subscribe(counters.count_removal, Removal)
     bus.subscribe(counters.count_resumption, Note)
     bus.subscribe(lambda _event: autosweep.wake(), Creation, Serving)

@@ -22,9 +22,10 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from ..event_bus import SessionEvent
+from ..event_bus import Serving
 from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs
+from .timeline import timeline
 
 logger = logging.getLogger("sessionstores.admin")
 
@@ -107,6 +108,7 @@ class StaffConsumer(AsyncWebsocketConsumer):
             return
         self._who, self.topic = who, topic
         nudger.watching.add(self)
+        nudger.start()
         await self._join()
         await self._say("ready")
 
@@ -209,17 +211,21 @@ class StaffNudger:
         self._next = 0.0
         self._sends: set[asyncio.Task[None]] = set()
 
-    def note(self, event: SessionEvent) -> None:
-        """Remember the session of an event; a listener of the event bus."""
+    def start(self, event: Serving | None = None) -> None:
+        """Hear of every session that changes from here on; also a bus listener."""
+        timeline.rearm()
+
+    def note(self, code: str) -> None:
+        """Remember a session that has changed; the timeline calls it, in any thread."""
         loop = self._planned
         if loop is not None and not loop.is_closed():
             # Under the GIL, adding to a set is one step.
-            self._codes.add(event.key.session)
+            self._codes.add(code)
             return
         if not (hubs or self.watching) or (loop := self._serving()) is None:
             return
         with self._lock:
-            self._codes.add(event.key.session)
+            self._codes.add(code)
             if self._planned is None or self._planned.is_closed():
                 self._planned = loop
                 loop.call_soon_threadsafe(self._plan, loop)
@@ -230,6 +236,8 @@ class StaffNudger:
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         self._next = loop.time() + NUDGE_SECONDS
+        # First, so that no change is missed between the two.
+        timeline.rearm()
         with self._lock:
             codes, self._codes = sorted(self._codes), set()
             self._planned = None

@@ -63,18 +63,20 @@ class Timeline:
     """This process's share of all sessions' timelines, until it is written.
 
     `request_write` is called with the time, by `time.monotonic`, at which entries
-    began to wait: `flush_since` of it is then due a heartbeat later.
+    began to wait: `flush_since` of it is then due a heartbeat later. `on_activity` is
+    called with the session code of each event, but for repeated changes: see `rearm`.
     """
 
     def __init__(self) -> None:
         self.request_write: Callable[[float], None] = lambda since: None
+        self.on_activity: Callable[[str], None] = lambda code: None
         self.clear()
 
     def clear(self) -> None:
         """Drop what waits."""
         self._lock = threading.Lock()
         self._waiting: Pending = {}
-        # Those of them that count changes.
+        # Those of them that count changes since `rearm`.
         self._changes: dict[StoreKey, PendingEntry] = {}
         self._since = 0.0
 
@@ -91,6 +93,7 @@ class Timeline:
                 entry.at = time.monotonic()
                 return
         since = self._note(event)
+        self.on_activity(event.key.session)
         if since is not None:
             self.request_write(since)
 
@@ -125,13 +128,21 @@ class Timeline:
                 if due:
                     self._since = now
                 entry = self._waiting[place] = PendingEntry()
-                if kind == "changed":
-                    self._changes[event.key] = entry
+            if kind == "changed":
+                self._changes[event.key] = entry
             entry.at = now
             entry.count += count
             entry.text = text
             entry.action = action
         return now if due else None
+
+    def rearm(self) -> None:
+        """Have the next change of each record call `on_activity` again.
+
+        Until then, and until a flush, repeated changes by one action do not.
+        """
+        with self._lock:
+            self._changes = {}
 
     async def flush_since(self, since: float) -> None:
         """Write as requested, unless that has been done or dropped; raise nothing.

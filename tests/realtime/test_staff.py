@@ -119,6 +119,19 @@ async def test_many_changes_are_few_nudges(pages: list[StaffPage]) -> None:
 
 
 @pytest.mark.usefixtures("staff")
+async def test_each_change_of_one_record_reaches_the_pages(
+    pages: list[StaffPage],
+) -> None:
+    board = stores.get(Board, CODE, "alice")
+    await board.adispatch(Board.note, "before anybody watches")
+    pages.append(await StaffPage().listen())
+    for number in range(3):
+        await board.adispatch(Board.note, str(number))
+        assert await pages[0].said() == {"type": "changed"}
+    assert await pages[0].silent()
+
+
+@pytest.mark.usefixtures("staff")
 async def test_where_very_much_changes_every_page_looks_again(
     pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +258,7 @@ def test_where_no_loop_serves_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -
     # Another test's, which may have ended in the midst of it.
     monkeypatch.setattr(nudging, "hubs", {})
     nudger = StaffNudger()
-    nudger.note(Note(StoreKey(CODE, "alice"), "changed"))
+    nudger.note(CODE)
     assert nudger._codes == set()
 
 

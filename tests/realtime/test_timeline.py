@@ -180,6 +180,49 @@ def test_somebody_is_asked_to_write_once_and_again_when_nobody_has(
     assert len(asked) == 3
 
 
+def test_repeated_changes_are_reported_as_activity_once_until_it_is_rearmed(
+    line: Timeline, cache: Cache
+) -> None:
+    active: list[str] = []
+    line.on_activity = active.append
+    for _ in range(3):
+        line.note(change())
+    assert active == [CODE]
+    line.note(change(BOB))
+    line.note(Attendance(ALICE))
+    assert active == [CODE] * 3
+    line.rearm()
+    for _ in range(3):
+        line.note(change())
+    assert active == [CODE] * 4
+    ((_, events, changes),) = cache.flush(line)
+    assert changes == 7
+    assert told(events)[0] == ("changed", "bob", "board.move", 1)
+    line.note(change())
+    assert active == [CODE] * 5
+
+
+def test_entries_of_another_backend_are_dropped(settings: Any) -> None:
+    stores.get(Board, CODE, "alice").dispatch(Board.note, "x")
+    assert timeline._waiting
+    settings.CACHES = {**settings.CACHES}
+    assert not timeline._waiting
+
+
+def test_a_write_that_was_requested_for_dropped_entries_writes_no_others() -> None:
+    requested: list[float] = []
+    line = Timeline()
+    line.request_write = requested.append
+    line.note(change())
+    line.clear()
+    line.note(change(BOB))
+    first, second = requested
+    run(line.flush_since(first))
+    assert line._waiting
+    run(line.flush_since(second))
+    assert not line._waiting
+
+
 def test_in_an_outage_it_waits_and_is_counted_on(
     line: Timeline, cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
