@@ -39,10 +39,9 @@ class Cards(State):
         self.piles[pile].insert(0, self.piles[origin].pop(0))
 
 
-def diff(event: event_bus.Event) -> None:
+def diff(event: event_bus.Change) -> None:
     """Make the patch, as delivery does when another tab is open."""
-    if isinstance(event, event_bus.Change):
-        assert event.operations
+    assert event.operations
 
 
 def get_and_set(cache: LocMemCache) -> None:
@@ -86,7 +85,7 @@ def main() -> None:
         cache.set("board", BOARD_1K)
         cards = stores.get(Cards, stores.create_session(), "alice")
         assert cards.state
-        event_bus.bus.subscribers.append(diff)
+        event_bus.bus.subscribe(diff, event_bus.Change)
         medians = interleaved(
             ROUNDS,
             floor=lambda: get_and_set(cache),

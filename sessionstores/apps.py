@@ -1,23 +1,45 @@
-"""The Django app: what is connected once all apps are loaded."""
+"""The Django app: connects the event bus, the system checks and `states` modules."""
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 
 class SessionStoresConfig(AppConfig):
-    """Discovers `states` modules, connects delivery, registers the system checks."""
+    """Connects the package's parts once all apps are loaded."""
 
     name = "sessionstores"
     label = "sessionstores"
     verbose_name = _("Live sessions")
 
     def ready(self) -> None:
-        """Import what registers itself, then every app's `states`."""
+        """Register the checks, connect the event bus, import every app's `states`."""
         from .checks import deployment, settings  # noqa: F401
-        from .realtime import publisher  # noqa: F401
-        from .sessions import autosweep  # noqa: F401
 
+        _connect_event_bus()
         autodiscover_modules("states")
+
+
+def _connect_event_bus() -> None:
+    """Subscribe whatever listens in this process, in the order in which it is called.
+
+    Every commit calls the listeners for `Change`: keep them few and cheap.
+    """
+    from .event_bus import HINTS, SESSION_EVENTS, Creation, Note, Removal, Serving, bus
+    from .monitoring import counters
+    from .realtime.publisher import publisher
+    from .realtime.staff import nudger
+    from .realtime.timeline import timeline
+    from .sessions import autosweep
+
+    timeline.request_write = publisher.write_timeline_later
+    bus.subscribe(timeline.note, *SESSION_EVENTS)
+    bus.subscribe(publisher.publish, *HINTS)
+    if apps.is_installed("django.contrib.admin"):
+        timeline.on_activity = nudger.note
+        bus.subscribe(nudger.start, Serving)
+    bus.subscribe(counters.count_removal, Removal)
+    bus.subscribe(counters.count_resumption, Note)
+    bus.subscribe(autosweep.wake, Creation, Serving)

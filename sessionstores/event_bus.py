@@ -1,11 +1,13 @@
-"""In-process event bus: commits, removals and messages, published by lower layers."""
+"""Event bus of this process: commits, removals, messages and what else has happened."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,7 +21,7 @@ logger = logging.getLogger("sessionstores")
 
 @dataclass(slots=True)
 class Patches:
-    """How many patches this process has made since it started, and their bytes."""
+    """Patches computed by this process since it started: their count and bytes."""
 
     count: int = 0
     bytes: int = 0
@@ -31,15 +33,15 @@ patches = Patches()
 # Not frozen, and without the lock of a cached property: each would take 0.8 µs.
 @dataclass(eq=False, slots=True)
 class Change:
-    """A commit: `after` led the record at `key` from rev `base` to `rev`.
+    """A commit that led the record at `key` from rev `base` to `rev`.
 
-    `before` and `after` hold the stored forms of the states that changed, `after` None
-    for one that was deleted. `followers` are the processes with connections that
-    follow the record; `source` is the connection that acted, which learns of it from
-    its ack. When a state was deleted, or a corrupt one gave way to a fresh one, the
-    change is a `reset`: no patch leads there. `edit` spares decoding both forms if a
-    single state changed: its plain form before, and what `codec.dump` returned.
-    `action` is the qualified name of what was run, if it has one.
+    `before` and `after` hold the stored forms of the states that changed; `after` is
+    None for a deleted one. `followers` are the processes with connections that follow
+    the record. `source` is the connection that acted: its ack carries the change. A
+    `reset` deleted a state or replaced a corrupt one: no patch leads there. `edit`
+    spares decoding both forms if a single state changed: its plain form before, and
+    the instance that `codec.dump` returned, which nobody changes. `action` is the
+    qualified name of what was run, if it has one.
     """
 
     key: StoreKey
@@ -58,7 +60,7 @@ class Change:
     def operations(self) -> bytes:
         """The JSON array of RFC 6902 operations from `base` to `rev`."""
         if self._operations is None:
-            # Two threads may both come here; they find the same.
+            # Two threads may both compute it, with the same result.
             self._operations = msgspec.json.encode(self._difference())
             patches.count += 1
             patches.bytes += len(self._operations)
@@ -86,7 +88,7 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """A record is gone, for `reason` "idle", "cleanup", "ended" or "lost"."""
+    """A record was removed; `reason` is "idle", "cleanup", "ended" or "lost"."""
 
     key: StoreKey
     reason: str
@@ -95,7 +97,10 @@ class Removal:
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """Data for the tabs of a participant, or with `"*"` of a whole session."""
+    """Data for the tabs of a participant, or with `"*"` of a whole session.
+
+    `data` is encoded as JSON after `publish` has returned: nobody may change it.
+    """
 
     key: StoreKey
     data: Any
@@ -104,7 +109,7 @@ class Message:
 
 @dataclass(frozen=True, eq=False)
 class Revocation:
-    """Tokens that `key` was given until now are void."""
+    """The tokens issued to `key` until now are void."""
 
     key: StoreKey
     followers: frozenset[str] = frozenset()
@@ -112,7 +117,7 @@ class Revocation:
 
 @dataclass(frozen=True, eq=False)
 class Attendance:
-    """Who is present in the session of `key` has changed: look again."""
+    """Presence in the session of `key` has changed; its leases are to be read again."""
 
     key: StoreKey
     followers: frozenset[str] = frozenset()
@@ -128,7 +133,7 @@ class Disconnection:
 
 @dataclass(frozen=True, eq=False)
 class Note:
-    """Something for the session's timeline only; `kind` is a word such as "joined"."""
+    """An entry for the session's timeline only; `kind` is a word such as "joined"."""
 
     key: StoreKey
     kind: str
@@ -136,49 +141,101 @@ class Note:
     count: int = 1
 
 
-# What the processes with tabs of a record are told.
+@dataclass(frozen=True, eq=False)
+class Creation:
+    """This process has created a record or a session, at `key`."""
+
+    key: StoreKey
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """This process begins to serve tabs, for the first time or after a pause."""
+
+
+# What the processes with tabs of a record receive.
 Hint = Change | Removal | Message | Revocation | Attendance | Disconnection
+# What happens in sessions.
+SessionEvent = Hint | Note
+Event = SessionEvent | Creation | Serving
+
+# The same, to subscribe to.
+HINTS: tuple[type[Hint], ...] = (
+    Change,
+    Removal,
+    Message,
+    Revocation,
+    Attendance,
+    Disconnection,
+)
+SESSION_EVENTS: tuple[type[SessionEvent], ...] = (*HINTS, Note)
+
+E = TypeVar("E", bound=Event)
+Listener = Callable[[Any], object]
+Listeners = dict[type[Any], tuple[Listener, ...]]
 
 
-Event = Hint | Note
-
-
-@dataclass(frozen=True)
 class EventBus:
-    """Where the lower layers leave events, and delivery subscribes to them."""
+    """Hands the events that the lower layers publish to listeners, by their class.
 
-    subscribers: list[Callable[[Event], None]] = field(default_factory=list)
+    Listeners run in the publishing thread, in the order in which they subscribed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Replaced and never changed, so that `publish` needs no lock.
+        self._listeners: Listeners = {}
 
     def publish(self, event: Event) -> None:
-        """Hand `event` to every subscriber; one that fails is logged, not raised.
+        """Call every listener for the class of `event`; log what fails, raise nothing.
 
-        The commit has happened: what fails now costs a heartbeat, never the answer.
+        The commit has happened: a failure now delays delivery by up to a heartbeat,
+        and must not look like a failed commit.
         """
-        for subscriber in self.subscribers:
+        for listener in self._listeners.get(type(event), ()):
             try:
-                subscriber(event)
+                listener(event)
             except Exception:
                 logger.exception("Delivery of %s failed", type(event).__name__)
 
+    def subscribe(
+        self, listener: Callable[[E], object], *kinds: type[E], first: bool = False
+    ) -> None:
+        """Call `listener` for events of these classes; `first`: before the others."""
+        with self._lock:
+            listeners = dict(self._listeners)
+            for kind in kinds:
+                known = listeners.get(kind, ())
+                listeners[kind] = (listener, *known) if first else (*known, listener)
+            self._listeners = listeners
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Call `listener` no more; nothing happens if it is not subscribed."""
+        with self._lock:
+            self._listeners = {
+                kind: tuple(each for each in known if each != listener)
+                for kind, known in self._listeners.items()
+            }
+
+    def listeners(self, kind: type[Event]) -> tuple[Listener, ...]:
+        """Return what is called for events of a class, in order."""
+        return self._listeners.get(kind, ())
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Undo after a block what it subscribes and unsubscribes; for tests."""
+        before = self._listeners
+        try:
+            yield
+        finally:
+            self._listeners = before
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Begin a block without listeners and restore them after it; for tests."""
+        with self.restored():
+            self._listeners = {}
+            yield
+
 
 bus = EventBus()
-
-
-# Called after this process has created a record or a session.
-creation_hooks: list[Callable[[], None]] = []
-
-
-# Called when this process begins to serve tabs, and again when it does after a pause.
-serving_hooks: list[Callable[[], None]] = []
-
-
-def created() -> None:
-    """Say that this process has created a record or a session."""
-    for hook in creation_hooks:
-        hook()
-
-
-def serving() -> None:
-    """Say that this process begins to serve tabs."""
-    for hook in serving_hooks:
-        hook()

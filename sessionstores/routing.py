@@ -1,4 +1,4 @@
-"""Where tabs connect: for a site's `URLRouter`."""
+"""WebSocket routes of tabs and of staff, for a site's `URLRouter`."""
 
 from __future__ import annotations
 

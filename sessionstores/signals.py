@@ -1,4 +1,4 @@
-"""Signals that sites may receive, and the events that delivery subscribes to."""
+"""Signals for sites: what each carries, and how they are sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.dispatch import Signal
 
 logger = logging.getLogger("sessionstores")
 
-# Each is sent after the fact, once; a crash in between can lose one.
+# Each is sent once, after the fact; a crash in between can lose one.
 store_created = Signal()  # key
 store_changed = Signal()  # key, rev, states: names of the states that changed
 participant_joined = Signal()  # session, participant
@@ -21,7 +21,7 @@ store_warning = Signal()  # warning, key, and what it concerns
 
 
 async def emit(signal: Signal, *, blocking: bool, sender: Any, **named: Any) -> None:
-    """Send a signal in the way that fits; receivers' errors are logged by Django."""
+    """Send a signal, blocking or not; Django logs what receivers raise."""
     if blocking:
         signal.send_robust(sender=sender, **named)
     else:

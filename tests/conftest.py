@@ -11,12 +11,11 @@ from typing import TypeVar
 
 import hypothesis
 import pytest
-from channels.layers import channel_layers
+from django.conf import settings
 from django.test import override_settings
 
-from sessionstores.backends import drop_backends, get_backend
+from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.realtime.timeline import timeline
 from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
 from tests.skips import pytest_terminal_summary as pytest_terminal_summary
 
@@ -56,15 +55,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let no test see what another has stored, or a message that it left behind."""
-    # Else the publisher's thread would write it later, in the midst of another test.
-    monkeypatch.setattr(timeline, "due", lambda: None)
-    run(get_backend(blocking=True).clear())
-    channel_layers.backends.clear()
-    timeline.clear()
-    yield
-    drop_backends()
+def fresh_stores() -> Iterator[None]:
+    """Give each test a backend and channel layers of its own, empty at first.
+
+    Settings that change drop the ones before, and whatever the process remembers of
+    them.
+    """
+    with override_settings(
+        CACHES=settings.CACHES, CHANNEL_LAYERS=settings.CHANNEL_LAYERS
+    ):
+        run(get_backend(blocking=True).clear())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,10 @@ from pathlib import Path
 from django.apps import apps
 from django.core.checks.registry import registry
 
-from sessionstores.event_bus import bus
+from sessionstores.event_bus import Change, bus
+from sessionstores.realtime.publisher import publisher
+from sessionstores.realtime.staff import nudger
+from sessionstores.realtime.timeline import timeline
 from sessionstores.state.declaration import get_state
 
 ROOT = Path(__file__).parent.parent
@@ -64,9 +67,48 @@ def test_app_has_a_name_that_people_read() -> None:
     assert str(config.verbose_name) == "Live sessions"
 
 
-def test_delivery_hears_of_commits_once() -> None:
-    names = [subscriber.__module__ for subscriber in bus.subscribers]
-    assert names.count("sessionstores.realtime.publisher") == 1
+def test_every_commit_calls_the_few_listeners_that_need_it() -> None:
+    assert bus.listeners(Change) == (timeline.note, publisher.publish)
+    assert timeline.on_activity == nudger.note
+
+
+def test_a_site_without_the_admin_notifies_no_staff(tmp_path: Path) -> None:
+    code = """
+import sys
+from sessionstores.realtime.staff import nudger
+from sessionstores.realtime.timeline import timeline
+print(timeline.on_activity == nudger.note, "prometheus_client" in sys.modules)
+"""
+    assert run_site(code, STATES, tmp_path) == "False False\n"
+
+
+def test_modules_of_the_package_subscribe_nothing_by_being_imported() -> None:
+    code = """
+import pkgutil
+from importlib import import_module
+import django
+from django.apps import apps
+import sessionstores
+from sessionstores.apps import SessionStoresConfig
+from sessionstores.event_bus import Change, bus
+from sessionstores.realtime.publisher import publisher
+from sessionstores.realtime.staff import nudger
+from sessionstores.realtime.timeline import timeline
+SessionStoresConfig.ready = lambda self: None
+django.setup()
+for module in pkgutil.walk_packages(sessionstores.__path__, "sessionstores."):
+    import_module(module.name)
+print(bus._listeners)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+    )
+    assert finished.stdout == "{}\n", finished.stderr
 
 
 def test_checks_are_registered() -> None:

@@ -40,9 +40,9 @@ BAD_IDS = ["", "*", "+", "a:b", "bob\n", "a b", "é", "x" * 65, "{x}", "a/b"]
 def events() -> Any:
     """Everything that is published to delivery during a test."""
     seen: list[event_bus.Event] = []
-    event_bus.bus.subscribers.append(seen.append)
+    event_bus.bus.subscribe(seen.append, *event_bus.SESSION_EVENTS)
     yield seen
-    event_bus.bus.subscribers.remove(seen.append)
+    event_bus.bus.unsubscribe(seen.append)
 
 
 @pytest.fixture

@@ -108,21 +108,64 @@ def test_a_receiver_that_fails_breaks_neither_the_commit_nor_the_others(
     assert "a receiver failed" in caplog.text
 
 
-def test_a_subscriber_that_fails_is_logged_and_the_next_one_is_told(
+def test_a_listener_that_fails_is_logged_and_the_next_one_is_called(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    told: list[event_bus.Event] = []
+    heard: list[event_bus.Event] = []
 
     def fail(event: event_bus.Event) -> None:
         raise RuntimeError("no delivery today")
 
-    event_bus.bus.subscribers[:0] = [fail, told.append]
-    try:
+    with event_bus.bus.isolated():
+        event_bus.bus.subscribe(fail, *event_bus.SESSION_EVENTS)
+        event_bus.bus.subscribe(heard.append, *event_bus.SESSION_EVENTS)
         stores.get(Board, "K7Q2ZD", "alice").dispatch(Board.note, "kept")
-    finally:
-        del event_bus.bus.subscribers[:2]
-    assert [type(event) for event in told] == [event_bus.Change]
+    assert [type(event) for event in heard] == [event_bus.Change]
     assert "no delivery today" in caplog.text
+
+
+def test_a_listener_hears_only_the_classes_that_it_subscribed_to() -> None:
+    bus = event_bus.EventBus()
+    key = StoreKey("K7Q2ZD", "alice")
+    heard: list[tuple[str, str]] = []
+    bus.subscribe(lambda each: heard.append(("notes", each.kind)), event_bus.Note)
+    bus.subscribe(lambda _: heard.append(("last", "")), event_bus.Note)
+    bus.subscribe(lambda _: heard.append(("first", "")), event_bus.Note, first=True)
+    for event in (event_bus.Note(key, "joined"), event_bus.Creation(key)):
+        bus.publish(event)
+    assert heard == [("first", ""), ("notes", "joined"), ("last", "")]
+
+
+def test_listeners_of_a_block_are_restored_after_it() -> None:
+    bus = event_bus.EventBus()
+    heard: list[str] = []
+
+    def outer(event: event_bus.Serving) -> None:
+        heard.append("outer")
+
+    def inner(event: event_bus.Serving) -> None:
+        heard.append("inner")
+
+    bus.subscribe(outer, event_bus.Serving)
+    with bus.isolated():
+        bus.subscribe(inner, event_bus.Serving)
+        bus.publish(event_bus.Serving())
+        bus.unsubscribe(inner)
+        bus.publish(event_bus.Serving())
+    bus.publish(event_bus.Serving())
+    assert heard == ["inner", "outer"]
+
+
+def test_creations_are_published_once() -> None:
+    heard: list[str] = []
+    with event_bus.bus.restored():
+        event_bus.bus.subscribe(
+            lambda event: heard.append(str(event.key)), event_bus.Creation
+        )
+        code = stores.create_session()
+        assert stores.get(Board, code, "alice").state
+        assert stores.get(Board, code, "alice").state
+    assert heard == [f"{code}:*", f"{code}:alice"]
 
 
 def change(

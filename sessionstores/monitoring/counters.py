@@ -1,8 +1,11 @@
-"""Counters of dispatches in this process: tries, conflicts, rejections, failures."""
+"""Counters of this process: dispatches, removed participants, resumed tabs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+
+from ..event_bus import Note, Removal
 
 
 @dataclass(slots=True)
@@ -24,3 +27,19 @@ class DispatchCounters:
 
 
 counters = DispatchCounters()
+
+# Participants removed by this process, by reason; tabs that resumed here, by result.
+removed: Counter[str] = Counter()
+resumed: Counter[str] = Counter()
+
+
+def count_removal(event: Removal) -> None:
+    """Count a removed participant; a listener of the event bus."""
+    if not event.key.is_session:
+        removed[event.reason] += 1
+
+
+def count_resumption(event: Note) -> None:
+    """Count a tab that resumed; a listener of the event bus."""
+    if event.kind == "resumed":
+        resumed["ok"] += event.count

@@ -18,15 +18,11 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ..event_bus import Event, Note, Removal, bus, patches
-from .counters import counters
+from ..event_bus import patches
+from .counters import counters, removed, resumed
 from .stats import Stats
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-
-# By reason, and by how it went.
-_removed: Counter[str] = Counter()
-_resumed: Counter[str] = Counter()
 
 
 def exposition(stats: Stats) -> bytes:
@@ -101,8 +97,8 @@ class _Figures(Collector):
             patches.count,
             patches.bytes,
         )
-        yield _counted("swept", "Participants removed here.", "reason", _removed)
-        yield _counted("resumes", "Tabs that came back here.", "result", _resumed)
+        yield _counted("swept", "Participants removed here.", "reason", removed)
+        yield _counted("resumes", "Tabs that came back here.", "result", resumed)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -114,14 +110,3 @@ def _counted(name: str, text: str, label: str, counts: Counter[str]) -> Metric:
     for value, count in sorted(counts.items()):
         family.add_metric([value], count)
     return family
-
-
-def _count(event: Event | Note) -> None:
-    if isinstance(event, Removal):
-        if not event.key.is_session:
-            _removed[event.reason] += 1
-    elif isinstance(event, Note) and event.kind == "resumed":
-        _resumed["ok"] += event.count
-
-
-bus.subscribers.append(_count)

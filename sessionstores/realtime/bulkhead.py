@@ -1,4 +1,4 @@
-"""One thing done for many sessions at once, so that a spoilt one costs only itself."""
+"""Bulkhead: run a batched operation; isolate sessions whose data is corrupt."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ T = TypeVar("T")
 
 
 class Bulkhead:
-    """Does one thing for many sessions; `what` says of a session that it failed.
+    """Runs one operation for many sessions; `failure` is its log text for a session.
 
-    When it fails for all together, those that it fails for are found by halves. From
-    then on they are seen to one by one, after the others, until it works again.
+    When a batch fails, the failing sessions are found by bisection. From then on they
+    run one by one, after the others, until they work again.
     """
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._spoilt: set[str] = set()
+    def __init__(self, failure: str) -> None:
+        self._failure = failure
+        self._isolated: set[str] = set()
 
     async def each(
         self,
@@ -30,49 +30,49 @@ class Bulkhead:
         items: Sequence[T],
         session_of: Callable[[T], str],
     ) -> set[str]:
-        """Do it for `items`; return the sessions for which it failed, each logged once.
+        """Call `do` with `items`; return the sessions that failed, each logged once.
 
-        `do` may be called again with some of what it was given when it raised. Raises
-        `StoreUnavailable` as soon as `do` does: no session is to blame for that.
+        When `do` raises, it is called again with parts of the same items. Raises
+        `StoreUnavailable` as soon as `do` does: that is not a session's fault.
         """
         failed: set[str] = set()
-        waiting = self._set_apart(items, session_of)
+        waiting = self._batches(items, session_of)
         while waiting:
             some = waiting.pop()
             try:
                 await do(some)
             except StoreUnavailable:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, others go on
+            except Exception as error:  # noqa: BLE001 - the others must go on
                 codes = list(dict.fromkeys(map(session_of, some)))
                 if len(codes) == 1:
                     failed.add(codes[0])
-                    self._note(codes[0], error)
+                    self._isolate(codes[0], error)
                     continue
                 half = set(codes[: len(codes) // 2])
                 waiting.append([item for item in some if session_of(item) not in half])
                 waiting.append([item for item in some if session_of(item) in half])
             else:
-                if self._spoilt:
-                    self._spoilt.difference_update(map(session_of, some))
+                if self._isolated:
+                    self._isolated.difference_update(map(session_of, some))
         return failed
 
-    def _set_apart(
+    def _batches(
         self, items: Sequence[T], session_of: Callable[[T], str]
     ) -> list[Sequence[T]]:
-        """Return the spoilt sessions' items, by session, and last those of the rest."""
-        if not self._spoilt:
+        """Return the isolated sessions' items, by session, and last all others."""
+        if not self._isolated:
             return [items] if items else []
-        fine: list[T] = []
-        spoilt: dict[str, list[T]] = {}
+        others: list[T] = []
+        isolated: dict[str, list[T]] = {}
         for item in items:
             code = session_of(item)
-            some = spoilt.setdefault(code, []) if code in self._spoilt else fine
+            some = isolated.setdefault(code, []) if code in self._isolated else others
             some.append(item)
-        return [*spoilt.values(), *([fine] if fine else [])]
+        return [*isolated.values(), *([others] if others else [])]
 
-    def _note(self, code: str, error: Exception) -> None:
-        if code not in self._spoilt:
-            self._spoilt.add(code)
+    def _isolate(self, code: str, error: Exception) -> None:
+        if code not in self._isolated:
+            self._isolated.add(code)
             unexpected = None if isinstance(error, SessionStoresError) else error
-            logger.error("%s: %s: %s", code, self._what, error, exc_info=unexpected)
+            logger.error("%s: %s: %s", code, self._failure, error, exc_info=unexpected)

@@ -1,4 +1,4 @@
-"""This process's channel of the channel layer: taken, read, probed and replaced."""
+"""Channel of the channel layer: acquired, read, probed, and replaced if silent."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
+from ..concurrency import Backoff
 from . import serializers
 
 logger = logging.getLogger("sessionstores.delivery")
 
 MESSAGE_TYPE = "sessionstores.event"
 LAYER_SECONDS = 1.0
-# Before a layer that failed is tried again, in seconds; doubled each time.
-FIRST_PAUSE = 0.1
-MAX_PAUSE = 5.0
+# Pauses before a layer that failed is tried again.
+RECONNECT = Backoff(0.1, 5.0)
 
 
 @dataclass(slots=True)
 class LayerCounters:
-    """What delivery did in this process; hints that were lost cost a heartbeat.
+    """Counts of delivery between processes; a lost hint delays tabs by a heartbeat.
 
     Events are counted once for each process that they go to. `sent`: the layer took
     it. `full`: the layer refused it, since that process has left too many unread; only
     layers with a capacity do, not the one on publish/subscribe. `failed`: the layer
     raised or took longer than `LAYER_SECONDS`, for an event, a probe, or repeatedly
-    while reading. `dropped`: it was not tried, for want of a layer that reaches other
-    processes, or with `MAX_WAITING` events before it.
+    while reading. `dropped`: it was not tried, without a layer that reaches other
+    processes, or behind `MAX_WAITING` other events.
 
     `received`: messages from the layer, probes apart. `unknown`: those of them that
-    this version cannot read. `silent`: times that a probe did not come back within a
-    heartbeat, so that this process took a new channel.
+    this version cannot decode. `silent`: times that a probe did not come back within a
+    heartbeat, so that this process acquired a new channel.
     """
 
     sent: int = 0
@@ -53,35 +53,36 @@ counters = LayerCounters()
 
 
 def reaches_others(layer: Any) -> bool:
-    """Tell whether a channel layer goes beyond this process."""
+    """Whether a channel layer reaches other processes."""
     return layer is not None and not isinstance(layer, InMemoryChannelLayer)
 
 
 class Channel:
     """The channel by which others reach one event loop, and the task that reads it.
 
-    `taken` is told the name of each channel that it takes, `deliver` gets the events.
+    `renamed` is called with the name of each channel that it acquires, `deliver` with
+    the events.
     """
 
     def __init__(
         self,
-        taken: Callable[[str], None],
+        renamed: Callable[[str], None],
         deliver: Callable[[serializers.Delivery], None],
     ) -> None:
-        self._taken = taken
+        self._renamed = renamed
         self._deliver = deliver
         self._layer: Any = None
-        # Whether the layer is ours alone, taken in the place of one that fell silent.
+        # Whether the layer is ours alone, in the place of one that fell silent.
         self._private = False
         self._name = ""
         self._listening: asyncio.Task[None] | None = None
-        # A probe is on its way, and nothing has come in since it was sent.
+        # A probe was sent, and nothing has been received since.
         self._unheard = False
 
     async def open(self) -> None:
-        """Take a channel of the default layer, if there is one, and read it.
+        """Acquire a channel of the default layer, if there is one, and read it.
 
-        Never raises for what the layer does: it is tried again until it works.
+        Raises nothing that the layer does: it is tried again until it works.
         """
         self._layer = get_channel_layer()
         self._private = False
@@ -89,7 +90,7 @@ class Channel:
             await self._listen_anew()
 
     async def close(self) -> None:
-        """Read no more, and close the connections that nobody else uses."""
+        """Stop reading, and close the layer's connections if it is ours alone."""
         await end([self._listening] if self._listening else [])
         self._listening = None
         if self._private:
@@ -97,17 +98,17 @@ class Channel:
             await close_layer(self._layer)
 
     async def probe(self) -> None:
-        """Take a new channel if the last probe did not come back, and send another.
+        """Acquire a new channel if the last probe did not come back; send another.
 
-        A layer whose connection is gone may wait for good, and never tell.
+        A layer whose connection is dead may wait for ever without an error.
         """
         if not (self._name and reaches_others(self._layer)):
             return
         if self._unheard:
             counters.silent += 1
-            logger.warning("%s has fallen silent; taking a new channel", self._name)
+            logger.warning("%s has fallen silent; acquiring a new channel", self._name)
             await self.close()
-            # It may share a dead connection among all its channels.
+            # All channels of a layer may share one dead connection.
             self._layer = channel_layers.make_backend(DEFAULT_CHANNEL_LAYER)
             self._private = True
             await self._listen_anew()
@@ -127,42 +128,41 @@ class Channel:
         self._name = ""
         self._unheard = False
         try:
-            await self._take()
+            await self._acquire()
         except Exception:
             counters.failed += 1
-            logger.exception("No channel yet: heads must tell what others commit")
+            logger.exception("No channel yet: heartbeats must catch up with others")
         finally:
             self._listening = asyncio.create_task(self._listen())
 
-    async def _take(self) -> None:
+    async def _acquire(self) -> None:
         async with asyncio.timeout(LAYER_SECONDS):
             self._name = await self._layer.new_channel()
-        self._taken(self._name)
+        self._renamed(self._name)
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        failures, pause = 0, FIRST_PAUSE
+        failures = 0
         while True:
             since = math.inf
             try:
                 if not self._name:
-                    await self._take()
+                    await self._acquire()
                 since = loop.time()
                 message = await self._layer.receive(self._name)
             except Exception as error:  # noqa: BLE001 - as above
                 if loop.time() - since > LAYER_SECONDS:
-                    # It was connected: redis-py ends reads that are idle for 5 s.
-                    failures, pause = 0, FIRST_PAUSE
+                    # It was connected: redis-py ends reads after 5 s without data.
+                    failures = 0
                 failures += 1
-                self._note(failures, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, MAX_PAUSE)
+                self._log_failure(failures, error)
+                await asyncio.sleep(RECONNECT.delay(failures - 1))
             else:
-                failures, pause = 0, FIRST_PAUSE
+                failures = 0
                 self._receive(message)
 
-    def _note(self, failures: int, error: Exception) -> None:
-        """Count and log what went wrong, once in an outage."""
+    def _log_failure(self, failures: int, error: Exception) -> None:
+        """Count and log a failure to read, once in an outage."""
         if failures == 1:
             logger.info("Reading the channel layer ended, and goes on: %r", error)
             return
@@ -180,7 +180,7 @@ class Channel:
                 raise ValueError(message["type"])
             event = serializers.decode(message["body"])
         except (KeyError, TypeError, ValueError):
-            # Another version's, in a rolling deploy: what it says shows in the heads.
+            # Of another version, in a rolling deploy: heartbeats make up for it.
             counters.received += 1
             counters.unknown += 1
             return
@@ -194,9 +194,9 @@ class Channel:
 
 
 async def close_layer(layer: Any) -> None:
-    """Close a channel layer's connections of this event loop, as far as it can."""
-    # Of the two on Redis, one has this for it and the other `flush`, which in the
-    # first, as in others maybe, deletes what is everybody's.
+    """Close a channel layer's connections of this event loop, if it can."""
+    # Of the two on Redis, the one on publish/subscribe has `flush` for this, which in
+    # the other, and maybe elsewhere, deletes all processes' messages.
     names = {each.__name__ for each in type(layer).__mro__}
     how = "flush" if "RedisPubSubChannelLayer" in names else "close_pools"
     try:
@@ -208,11 +208,11 @@ async def close_layer(layer: Any) -> None:
 
 
 async def end(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel tasks and return when they are over."""
+    """Cancel tasks, and return when they have ended."""
     pending = set(tasks)
     while pending:
         for task in pending:
             task.cancel()
-        # A layer may first take its leave of a server that is gone; then once more.
+        # A layer may ignore the first, to unsubscribe from a server that is down.
         _, pending = await asyncio.wait(pending, timeout=LAYER_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""One tab as this process knows it: whom it speaks for, and what it has been sent."""
+"""Connection: one tab, its participant, its documents and what it is sent."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from .serializers import RemoteChange
 logger = logging.getLogger("sessionstores.delivery")
 
 
-def public(error: SessionStoresError) -> tuple[str, str]:
-    """Return the code and the message with which a tab is told of an error."""
+def public_error(error: SessionStoresError) -> tuple[str, str]:
+    """Return the code and the message of an error that a tab may see."""
     if isinstance(error, StoreUnavailable | StateCorrupt):
-        # What these say is for the site's people: it may name hosts and data.
-        logger.warning("A tab is told of %s: %s", error.code, error)
+        # Their texts are for the site's operators: they may name hosts and data.
+        logger.warning("A tab gets the error %s: %s", error.code, error)
         return error.code, "The server cannot use this state now; try again later."
     return error.code, str(error)
 
 
 class Connection:
-    """A tab that has said hello. Lives in one event loop, in the task that reads it."""
+    """A tab that has said hello. Belongs to one event loop and to its reader task."""
 
     __slots__ = (
         "_known",
@@ -77,17 +77,17 @@ class Connection:
         self.claims = claims
         self.key = claims.key
         self.client = hello.client
-        # What the tab shows of itself; `show` takes it in.
+        # What the tab shows of itself, JSON; see `show`.
         self.meta = b""
-        # Whether its participant joined by it, which nobody has been told yet.
+        # Whether its participant has joined by it, and that is not announced yet.
         self.joined = False
-        # Whether it takes the place of one that was lost just now, as after a reload.
+        # Whether it replaces one that was lost just now, as after a reload.
         self.resumed = False
-        # The present run of the server, as the hub knows it.
+        # The present run of the cache server, as the hub knows it.
         self.run = ""
-        # How many seconds its participant has to come back once it is gone.
+        # Seconds that its participant has to come back once it has closed.
         self.grace = 0.0
-        # The newest view of who is present, and the last that the tab was sent.
+        # The newest roster view, and the last one that the tab was sent.
         self._view = self._known = NOBODY
         self.names: dict[str, Document] = {}
         self.documents: dict[StoreKey, Document] = {}
@@ -99,10 +99,13 @@ class Connection:
             document = Document(
                 name, key, Rev.parse(have) if have else None, hello.runs.get(name)
             )
+            if key.is_session:
+                # All write to the session's record: nobody may use up others' ids.
+                document.numbering = f"{claims.participant}/"
             self.names[name] = self.documents[key] = document
-        self.outbox = Outbox(send, self.read, self._attendance, self._lost)
+        self.outbox = Outbox(send, self.read, self._presence_frame, self._give_up)
         self._reader = asyncio.current_task()
-        # True while the reader must not be interrupted: its work would be half done.
+        # True while the reader must not be cancelled: its work would be half done.
         self.busy = True
         self.closing: Close | None = None
         self.farewell: str | None = None
@@ -114,7 +117,7 @@ class Connection:
         return Lease(self.id, self.key, process, self.client, follows, self.meta)
 
     def show(self, data: Mapping[str, Any]) -> bool:
-        """Take in what the tab shows of itself; False if it is nothing new.
+        """Set what the tab shows of itself; return whether that has changed.
 
         Raises `BadFrame` past `MAX_META_BYTES`.
         """
@@ -128,10 +131,10 @@ class Connection:
         changed, self.meta = meta != self.meta, meta
         return changed
 
-    def attend(self, view: RosterView) -> None:
-        """Show who is present, when the tab can take it.
+    def show_presence(self, view: RosterView) -> None:
+        """Queue a presence frame that leads the tab to a roster view.
 
-        The first view that a tab is shown has its own participant in it.
+        The first view that a tab gets contains its own participant.
         """
         if self._view is NOBODY and self.key.participant not in view.metas:
             return
@@ -140,11 +143,11 @@ class Connection:
             self.outbox.presence()
 
     def revs(self) -> dict[str, Rev | None]:
-        """Return the newest rev on its way to the tab, of each document."""
+        """Return the newest rev sent to the tab, of each document by name."""
         return {name: document.rev for name, document in self.names.items()}
 
     def change(self, change: Change | RemoteChange) -> None:
-        """Send a commit on; it waits while a snapshot of the document is read."""
+        """Queue a commit's patch; it waits while a snapshot of the document is read."""
         document = self.documents[change.key]
         if document.missed is not None:
             document.missed.append(change)
@@ -163,13 +166,12 @@ class Connection:
             self.outbox.patch(document.name, change.base, change.rev, operations)
 
     def refresh(self, document: Document) -> None:
-        """Send a snapshot with all states, when the tab can take it."""
-        document.have = document.firm
-        document.full = True
+        """Queue a snapshot with all states."""
+        document.expect_snapshot()
         self.outbox.refresh(document.name)
 
     async def sync(self, name: str, have: str | None) -> bool:
-        """Send a snapshot to a tab at `have`; False if it has no such document."""
+        """Send a snapshot to a tab at `have`; False if the document is unknown."""
         document = self.names.get(name)
         if document is None:
             return False
@@ -178,7 +180,7 @@ class Connection:
         if have and document.have == document.rev:
             await self.outbox.show(name)
         else:
-            # Long, maybe: it must not keep the reader from pongs.
+            # It may be long, and must not keep the reader from pongs.
             self.outbox.refresh(name)
         return True
 
@@ -188,18 +190,17 @@ class Connection:
         Raises what `open_document` raises.
         """
         document.missed = document.missed or []
-        # All as of before it is read: a reply that is sent meanwhile may be newer than
-        # what is read, and the server another one.
+        # As of before the read: a reply sent meanwhile may be newer than what is read,
+        # and the server may be another one.
         run, full, have, seen = self.run, document.full, document.have, document.seen
         try:
             if seen == {have} and await self._is_current(document):
                 return self._show(document, run, have, None)
-            lost, document.gone = document.gone, False
+            lost, document.missing = document.missing, False
             record = await open_document(self.backend, document.key, lost=lost)
             places = {record.history.place(rev) for rev in seen}
             if "unknown" in places and document.run is not None:
-                # It may not be undone, but so many commits after a restart there is no
-                # telling.
+                # Past its history after a restart, it may or may not be undone.
                 run = self.run = await self.backend.run_name()
                 document.forked = document.forked or run != document.run
             states = None if places == {"head"} and not full else _states(record)
@@ -211,9 +212,9 @@ class Connection:
                 self.change(change)
 
     async def read(self, name: str) -> str:
-        """Return the snapshot frame of a document, or the error that stands for it.
+        """Return the snapshot frame of a document, or an error frame in its place.
 
-        A tab asks only once: what an outage kept from it follows with the heartbeat.
+        A tab asks only once: after an outage the snapshot follows with a heartbeat.
         """
         document = self.names[name]
         document.owed = False
@@ -221,17 +222,17 @@ class Connection:
             return await self.open(document)
         except SessionStoresError as error:
             document.owed = isinstance(error, StoreUnavailable)
-            return protocol.error(*public(error))
+            return protocol.error(*public_error(error))
         except Exception:
             logger.exception("%s: a snapshot of %r failed", self.key, name)
             return protocol.error("internal", "The server failed to read this.")
 
-    def _attendance(self) -> str:
+    def _presence_frame(self) -> str:
         known, self._known = self._known, self._view
         return self._view.frame(known)
 
     def close(self, code: Close, farewell: str | None = None) -> None:
-        """Have the reader say `farewell` and close, at once unless it is busy."""
+        """Have the reader send `farewell` and close, at once unless it is busy."""
         if self.closing is not None:
             return
         self.closing = code
@@ -241,13 +242,13 @@ class Connection:
         if asyncio.current_task() is not self._reader:
             self._reader.cancel()
 
-    def _lost(self) -> None:
+    def _give_up(self) -> None:
         self.close(Close.SLOW, protocol.error("slow", "This tab takes too little."))
 
     async def _is_current(self, document: Document) -> bool:
-        """Tell at the price of a head whether the tab has all that there is."""
-        # Which states are missing or outdated is settled before a first snapshot, and
-        # then no commit brings such ones: they need not be looked at again.
+        """Whether the tab is at the record's head, read without the record."""
+        # Missing and outdated states are settled before a first snapshot, and no commit
+        # brings such ones: the record need not be read for them.
         if document.full or document.shown is None:
             return False
         heads = await self.backend.heads([document.key])
@@ -270,7 +271,7 @@ class Connection:
 
 
 def _states(record: Record) -> dict[str, Raw]:
-    """Return all that a tab is shown of a record, by the states' names."""
+    """Return the states that a tab gets of a record, by name."""
     classes = states_in("session" if record.key.is_session else "participant")
     names = [cls.__sessionstores__.name for cls in classes]
     return {name: codec.raw(record.states[name]) for name in names}

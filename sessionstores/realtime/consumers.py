@@ -1,8 +1,8 @@
-"""The consumer: one tab's WebSocket, from hello to goodbye.
+"""Consumer: one tab's WebSocket, from `hello` to the close.
 
-It has a receive loop of its own: Channels' dispatch costs a thread hop and a task for
-each message. One task reads and runs the tab's actions one after the other; what the
-tab is sent besides goes through its outbox.
+It has its own receive loop: Channels' dispatch costs a thread hop and a task for each
+message. One task reads and runs the tab's actions in sequence; all else that the tab
+is sent goes through its outbox.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from ..exceptions import (
 )
 from ..participants.tokens import check_claims, check_standing, read_token
 from . import protocol
-from .connection import Connection, public
-from .dispatcher import Bucket, Dispatcher
+from .connection import Connection, public_error
+from .dispatcher import Dispatcher, TokenBucket
 from .hub import Hub, current_hub
 from .protocol import BadFrame, Close, HelloFrame
 
 logger = logging.getLogger("sessionstores.delivery")
 
 HELLO_SECONDS = 5.0
-# For the last frames and the close: a tab that takes nothing must not hold us up.
+# For the last frame and the close: a tab that reads nothing must not hold us up.
 CLOSE_SECONDS = 2.0
-# Bad frames in a minute that a connection survives.
+# Bad frames per minute before a connection is closed.
 MAX_BAD_FRAMES = 20
-# So many frames in a row, then other tabs have their turn: neither the receiving of a
-# frame that waits nor work in memory ever yields.
+# Frames in a row before other tabs have their turn: neither receiving a frame that
+# waits nor work in memory yields.
 STRIDE = 16
 
 _CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
@@ -62,14 +62,14 @@ class _Denied(Exception):
         self.frame = protocol.error(code, message)
 
 
-class _Gone(Exception):
+class _ClientDisconnected(Exception):
     """The tab has closed its side."""
 
 
 class StoreConsumer(AsyncConsumer):
-    """Speaks `sessionstores.v1` with one tab; see protocol for the frames.
+    """Speaks `sessionstores.v1` with one tab; see `protocol` for the frames.
 
-    A denial is accepted first, since a browser cannot see why an opening fails.
+    A denied connection is accepted first: browsers hide why an opening fails.
     """
 
     hello_seconds = HELLO_SECONDS
@@ -77,12 +77,14 @@ class StoreConsumer(AsyncConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection until it is closed, by either side."""
         if scope["type"] != "websocket":
-            raise ValueError(f"StoreConsumer serves no {scope['type']!r} connections.")
+            raise ValueError(
+                f"StoreConsumer serves WebSockets, not {scope['type']!r} connections."
+            )
         self.scope = scope
         self._send: Callable[[dict[str, Any]], Awaitable[None]] = send
         self._receive: Callable[[], Awaitable[dict[str, Any]]] = receive
         self._connection: Connection | None = None
-        self._bad_frames = Bucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
+        self._bad_frames = TokenBucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
         if (await receive())["type"] != "websocket.connect":
             return
         offered = list(scope.get("subprotocols") or ())
@@ -90,14 +92,14 @@ class StoreConsumer(AsyncConsumer):
         try:
             await send({"type": "websocket.accept", "subprotocol": chosen})
             close, farewell = await self._serve(offered)
-            await self._part(close, farewell)
-        except _Gone:
+            await self._close(close, farewell)
+        except _ClientDisconnected:
             return
         finally:
             await self._leave()
 
     async def _serve(self, offered: list[str]) -> tuple[Close, str | None]:
-        """Return with what to close, and what to say before."""
+        """Return the close code, and the frame to send before the close."""
         try:
             self._check_origin()
             if offered and protocol.SUBPROTOCOL not in offered:
@@ -121,16 +123,16 @@ class StoreConsumer(AsyncConsumer):
             return denied.close, denied.frame
         except SessionStoresError as error:
             closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
-            return (closes or [Close.INTERNAL])[0], protocol.error(*public(error))
-        except _Gone:
+            return (closes or [Close.INTERNAL])[0], protocol.error(*public_error(error))
+        except _ClientDisconnected:
             raise
         except Exception:
             logger.exception("A connection failed")
             return Close.INTERNAL, protocol.error("internal", "The server failed.")
 
     def _check_origin(self) -> None:
-        # Again, in case the site's routing forgot the validator. Every browser names
-        # an origin; what names none has no user's cookies to misuse.
+        # Again, in case the site's routing lacks the validator. Every browser sends an
+        # origin; other clients have no user's cookies to misuse.
         given = [value for name, value in self.scope["headers"] if name == b"origin"]
         if not given:
             return
@@ -163,7 +165,7 @@ class StoreConsumer(AsyncConsumer):
             ) from None
 
     async def _welcome(self, hello: HelloFrame) -> Connection:
-        """Lease first, then snapshots: what is committed between reaches the tab."""
+        """Join the hub, then send snapshots: commits between the two reach the tab."""
         settings = conf.get()
         backend = get_backend(blocking=False)
         claims = read_token(hello.token, max_age=settings.token_max_age)
@@ -176,7 +178,7 @@ class StoreConsumer(AsyncConsumer):
         self._connection = connection
         self._hub: Hub = current_hub()
         await self._hub.join(connection)
-        await self._take_place(connection)
+        await self._claim_place(connection)
         snapshots = [await connection.open(each) for each in connection.names.values()]
         welcome = protocol.welcome(
             session=claims.session,
@@ -191,11 +193,11 @@ class StoreConsumer(AsyncConsumer):
         await self._hub.admit(connection)
         return connection
 
-    async def _take_place(self, connection: Connection) -> None:
-        """Refuse one tab too many, and let a tab take the place that it had.
+    async def _claim_place(self, connection: Connection) -> None:
+        """Enforce `MAX_CONNECTIONS`; a tab may replace its own earlier connection.
 
-        The limit is for those who were leased earlier: of many who come at once, all
-        see the same ones ahead, so that as many get in as may.
+        Only connections leased earlier count: of many that open at once, all see the
+        same order, so that exactly `MAX_CONNECTIONS` get in.
         """
         found = await connection.backend.connections(connection.key)
         ours = [lease for lease in found if lease.connection == connection.id]
@@ -210,7 +212,7 @@ class StoreConsumer(AsyncConsumer):
         )
         same = [lease for lease in others if lease.client == connection.client]
         earlier = [each for each in others if (each.since, each.connection) < place]
-        # What the tab itself has left behind, when its worker died, is not in its way.
+        # What the tab itself left behind, when its worker died, does not count.
         left = [lease for lease in same if lease in earlier]
         if len(earlier) - bool(left) >= conf.get().max_connections:
             raise _Denied(
@@ -221,16 +223,16 @@ class StoreConsumer(AsyncConsumer):
             )
         for lease in left:
             if lease.connection not in self._hub.connections:
-                # If its process is alive after all, that leases it again.
+                # If its process is alive after all, it leases it again.
                 nothing: frozenset[str] = frozenset()
                 await connection.backend.release(lease._replace(follows=nothing))
         if same or not ours:
-            # A duplicated tab brings the ids of the one that it was copied from.
+            # A duplicated tab has the client id of the one that it was copied from.
             connection.client = secrets.token_urlsafe(9)
             await self._hub.renew(connection)
 
     async def _read(self, connection: Connection) -> None:
-        """Take frames one after the other until either side has had enough."""
+        """Handle frames one after the other until either side closes."""
         dispatcher = Dispatcher(connection)
         connection.busy = False
         number = 0
@@ -241,7 +243,7 @@ class StoreConsumer(AsyncConsumer):
                 await self._complain(bad, connection.outbox.reply)
                 continue
             if isinstance(frame, protocol.ActionFrame):
-                await dispatcher.take(frame)
+                await dispatcher.run(frame)
             elif isinstance(frame, protocol.PongFrame):
                 if connection.outbox.pong():
                     dispatcher.confirm()
@@ -249,14 +251,14 @@ class StoreConsumer(AsyncConsumer):
                 connection.close(Close.NORMAL)
             else:
                 try:
-                    await self._take(connection, frame)
+                    await self._handle(connection, frame)
                 except BadFrame as bad:
                     await self._complain(bad, connection.outbox.reply)
             number += 1
             if not number % STRIDE:
                 await asyncio.sleep(0)
 
-    async def _take(self, connection: Connection, frame: protocol.Frame) -> None:
+    async def _handle(self, connection: Connection, frame: protocol.Frame) -> None:
         if isinstance(frame, protocol.SyncFrame):
             if not await connection.sync(frame.doc, frame.rev):
                 raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")
@@ -269,7 +271,7 @@ class StoreConsumer(AsyncConsumer):
             raise BadFrame("bad_frame", "There is one hello, at the start.")
 
     async def _renew(self, connection: Connection, token: str) -> None:
-        """Go on with a newer token; one for somebody else changes nothing."""
+        """Use a newer token; one for another participant is refused."""
         max_age = conf.get().token_max_age
         try:
             claims = read_token(token, max_age=max_age)
@@ -285,7 +287,7 @@ class StoreConsumer(AsyncConsumer):
     async def _frame(self) -> protocol.Frame:
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
-            raise _Gone
+            raise _ClientDisconnected
         return protocol.parse(event.get("text"), conf.get().max_frame_bytes)
 
     async def _complain(
@@ -302,9 +304,9 @@ class StoreConsumer(AsyncConsumer):
     async def _say(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
 
-    async def _part(self, close: Close, farewell: str | None) -> None:
+    async def _close(self, close: Close, farewell: str | None) -> None:
         if self._connection is not None:
-            # From here on nobody else closes it, which would interrupt us.
+            # From here on nobody else closes it, which would cancel this task.
             self._connection.closing = close
             self._connection.outbox.stop()
         if farewell is not None:
@@ -320,8 +322,8 @@ class StoreConsumer(AsyncConsumer):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._send(message)
         except Exception:  # noqa: BLE001
-            # Servers differ in what they raise once the tab is gone, if anything.
-            logger.debug("A tab was gone before it was closed")
+            # Servers differ in what they raise for a closed connection, if anything.
+            logger.debug("A tab had closed before it was closed here")
 
     async def _leave(self, *, for_good: bool = False) -> None:
         if self._connection is not None:

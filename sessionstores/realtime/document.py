@@ -1,4 +1,4 @@
-"""One record as a tab sees it: its name there, and how far the tab has come."""
+"""Document: a record as one tab sees it, and which rev of it the tab has."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ MAX_AHEAD = 64
 
 
 class Document:
-    """A record as the tab sees it: its name there, and where the tab is."""
+    """A record under its name in one tab, and the revs that the tab has or is sent."""
 
     __slots__ = (
         "ahead",
         "firm",
         "forked",
         "full",
-        "gone",
         "have",
         "key",
         "missed",
+        "missing",
         "name",
+        "numbering",
         "owed",
         "rev",
         "run",
@@ -35,38 +36,40 @@ class Document:
     ) -> None:
         self.name = name
         self.key = key
+        # Prefix of the client ids under which the record counts actions.
+        self.numbering = ""
         # What the tab has, as far as is known; `full` if it needs all states anyway.
         self.have = have
         self.full = have is None
-        # The record had been shown, and was not there when it was looked for.
-        self.gone = False
+        # The record had been shown, and was missing when its head was read.
+        self.missing = False
         # The newest rev on its way to the tab, and the newest that it has or gets
         # without a gap: while it waits for what is missing, it shows this one.
         self.rev: Rev | None = have
         self.firm: Rev | None = have
-        # What it holds meanwhile, by base: a late commit leads it on to there.
+        # Commits that it holds meanwhile, by base: a late one leads it on to these.
         self.ahead: dict[str, Rev] = {}
-        # The rev of the last snapshot: older changes come too late.
+        # The rev of the last snapshot: older changes are in it already.
         self.shown: Rev | None = None
-        # Changes that come in while a snapshot is read; None at other times.
+        # Changes that arrive while a snapshot is read; None at other times.
         self.missed: list[Change | RemoteChange] | None = []
-        # The cache could not be reached when the tab was to get a snapshot.
+        # A snapshot is owed to the tab: the cache could not be reached.
         self.owed = False
-        # Another commit has taken the place of one that the tab has: it was undone.
+        # The server has another commit in the place of one that the tab has.
         self.forked = False
         # The run of the server that the last snapshot is from, as far as is known.
         self.run = run
 
     @property
     def seen(self) -> set[Rev]:
-        """What the tab may show: what it said that it has, and what it was sent."""
+        """The revs that the tab may show: the one it named, and what it was sent."""
         return {rev for rev in (self.have, self.firm) if rev is not None}
 
     def forks(self, base: str, rev: Rev) -> bool:
-        """Note if a commit or its base stands where the tab has another; tell so.
+        """Note and return whether a commit or its base contradicts what the tab has.
 
-        Then the server has forgotten that one. Known as soon as it happens: by the
-        time that the tab asks for a snapshot, the record's ring may have let go of it.
+        If it has another rev at that counter, the server has forgotten that one. This
+        is noted at once: the record's history is short.
         """
         for ours in (self.rev, self.firm):
             if ours is None or base == str(ours) or rev == ours:
@@ -75,6 +78,22 @@ class Document:
                 self.forked = True
                 return True
         return False
+
+    def advance(self, base: str, rev: Rev) -> bool:
+        """Note that an ack leads the tab on; return whether a snapshot must follow.
+
+        It must if the ack's commit forks from what the tab has.
+        """
+        forked = self.forks(base, rev)
+        if forked:
+            self.expect_snapshot()
+        self.reach(base, rev)
+        return forked
+
+    def expect_snapshot(self) -> None:
+        """Note that the tab is to get a snapshot with all states."""
+        self.have = self.firm
+        self.full = True
 
     def reach(self, base: str, rev: Rev) -> None:
         """Note that a commit is on its way to the tab; a late one does not move it."""

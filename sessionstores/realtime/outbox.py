@@ -1,8 +1,8 @@
-"""What is on its way to one tab: in order, bounded, and joined while it waits.
+"""Outbox: the bounded queue of frames to one tab; patches join while they wait.
 
 A tab that stalls must not fill this process's memory: while it cannot be written to,
-patches of a document join, and past `JOIN_BYTES` they give way to a snapshot, which is
-read when the tab can take it.
+patches of a document join; past `JOIN_BYTES` a snapshot replaces them, which is read
+when its turn comes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from . import protocol
 
 JOIN_BYTES = 16_384
-# Sent but not confirmed by a pong: then documents wait, since not every server's
-# `send` does when the network is slower.
+# Sent but not confirmed by a pong: above that, documents wait, since not every
+# server's `send` waits for a slow network.
 WINDOW_BYTES = 262_144
-# Text that waits, or that went out past the window: then the tab is given up.
+# Text that waits, or was sent past the window: above that, the tab is closed.
 MAX_BYTES = 1_048_576
 
 
@@ -37,7 +37,7 @@ class _Patch:
             self.parts.append(ops)
             self.rev = rev
         elif rev == self.base:
-            # Two threads may tell of their commits in the other order.
+            # Two threads may publish their commits in the other order.
             self.parts.insert(0, ops)
             self.base = base
         else:
@@ -77,21 +77,21 @@ _Item = str | _Ping | _Presence | _Patch | _Refresh
 class Outbox:
     """Writes to a tab through the ASGI `send`; one task at a time does.
 
-    `read` returns the snapshot frame of a document, `attend` a presence frame; `lost`
-    is called once, when the tab can no longer be written to or takes too little.
-    Nothing is written before `begin`. Lives in one event loop.
+    `read` returns the snapshot frame of a document, `presence_frame` a presence frame;
+    `give_up` is called once, when the tab cannot be written to or reads too little.
+    Nothing is written before `begin`. Belongs to one event loop.
     """
 
     __slots__ = (
-        "_attend",
         "_confirmed",
         "_documents",
         "_excess",
         "_flushed",
-        "_lost",
         "_marks",
+        "_on_give_up",
         "_ping",
         "_presence",
+        "_presence_frame",
         "_queue",
         "_read",
         "_send",
@@ -108,14 +108,14 @@ class Outbox:
         self,
         send: Callable[[dict[str, Any]], Awaitable[None]],
         read: Callable[[str], Awaitable[str]],
-        attend: Callable[[], str],
-        lost: Callable[[], None],
+        presence_frame: Callable[[], str],
+        give_up: Callable[[], None],
     ) -> None:
         self._send = send
         self._read = read
-        self._attend = attend
-        self._lost = lost
-        # When the oldest unanswered ping was asked for, in the loop's time.
+        self._presence_frame = presence_frame
+        self._on_give_up = give_up
+        # When the oldest unanswered ping was queued, in the loop's time.
         self.asked: float | None = None
         self._queue: deque[_Item] = deque()
         self._documents: dict[str, _Patch | _Refresh] = {}
@@ -141,8 +141,8 @@ class Outbox:
     async def reply(self, text: str, doc: str | None = None) -> None:
         """Write `text` after what is queued, and return when it has been written.
 
-        Replies never wait for a pong, since those are read by whoever waits here. A
-        reply that leads document `doc` on ends the patch that waits to be joined.
+        Replies never wait for a pong: the task that waits here is the one that reads
+        it. No later patch joins one of `doc` that waits before the reply.
         """
         if not (self._writing or self._queue or self._stopped):
             self._writing = True
@@ -172,7 +172,7 @@ class Outbox:
         self._start()
 
     def patch(self, doc: str, base: str, rev: str, ops: bytes) -> None:
-        """Queue a patch, or join it to the one that waits."""
+        """Queue a patch, or join it to one that waits."""
         pending = self._documents.get(doc)
         if pending is None:
             self._put(_Patch(doc, base, rev, ops))
@@ -180,7 +180,7 @@ class Outbox:
             self.refresh(doc)
 
     def refresh(self, doc: str) -> None:
-        """Queue a snapshot, in the place of a patch that waits; it is read later."""
+        """Queue a snapshot, in place of a patch that waits; it is read later."""
         pending = self._documents.get(doc)
         if pending is None:
             self._put(_Refresh(doc))
@@ -189,9 +189,9 @@ class Outbox:
             self._queue[self._queue.index(pending)] = snapshot
 
     async def show(self, doc: str) -> None:
-        """Write a snapshot, without a task if nothing is on its way; else `refresh`.
+        """Write a snapshot, without a task if nothing waits; else `refresh`.
 
-        For short ones, since it returns when the snapshot has been written.
+        For short ones: it returns when the snapshot has been written.
         """
         if self._writing or self._queue or self._stopped or self._is_full:
             self.refresh(doc)
@@ -204,7 +204,7 @@ class Outbox:
             self._start()
 
     def ping(self, text: str) -> None:
-        """Queue a ping; a newer one takes the place of one that still waits."""
+        """Queue a ping; it replaces one that still waits."""
         if self.asked is None:
             self.asked = asyncio.get_running_loop().time()
         if self._ping is not None:
@@ -215,16 +215,16 @@ class Outbox:
             self._start()
 
     def presence(self) -> None:
-        """Queue a presence frame, unless one waits; it is asked for when it is due."""
+        """Queue a presence frame, unless one waits; it is made when its turn comes."""
         if self._presence is None and not self._stopped:
             self._presence = _Presence()
             self._queue.append(self._presence)
             self._start()
 
     def pong(self) -> bool:
-        """Take note that all that was sent before the oldest open ping has arrived.
+        """Note that all that was sent before the oldest open ping has arrived.
 
-        False if no ping is open: then nobody asked.
+        False if no ping is open.
         """
         if not self._marks:
             return False
@@ -236,7 +236,7 @@ class Outbox:
         return True
 
     def stop(self) -> None:
-        """Drop what waits; nothing is written from here on."""
+        """Drop what waits, and write nothing from here on."""
         self._stopped = True
         self._queue.clear()
         self._documents.clear()
@@ -274,9 +274,9 @@ class Outbox:
                     await self._write(item.text)
                 elif isinstance(item, _Presence):
                     self._presence = None
-                    await self._write(self._attend())
+                    await self._write(self._presence_frame())
                 else:
-                    # Unless an ack came after it, it could still be joined until now.
+                    # From now on it cannot be joined.
                     if self._documents.get(item.doc) is item:
                         del self._documents[item.doc]
                     if isinstance(item, _Patch):
@@ -311,13 +311,13 @@ class Outbox:
         try:
             await self._send({"type": "websocket.send", "text": text})
         except Exception:  # noqa: BLE001
-            # Servers differ in what they raise once the tab is gone, if anything.
+            # Servers differ in what they raise for a closed connection, if anything.
             self._give_up()
 
     def _give_up(self) -> None:
         if not self._stopped:
             self.stop()
-            self._lost()
+            self._on_give_up()
 
     def _wake(self) -> None:
         if self._flushed is not None and not self._flushed.done():

@@ -1,4 +1,4 @@
-"""The frames of `sessionstores.v1`: what tabs may send, and what they are sent.
+"""Frames of `sessionstores.v1`: parse what tabs send, and build what they are sent.
 
 Close codes say what a client should do, by range: 4000-4099 stop, 4100-4199 get a new
 token, 4200-4299 retry with backoff; see `Close`.
@@ -29,30 +29,30 @@ TokenText = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
 class Close(IntEnum):
-    """Why a connection is closed, as a WebSocket close code."""
+    """WebSocket close codes: why a connection is closed."""
 
     NORMAL = 1000  # the tab said bye
 
     TOO_MANY_BAD_FRAMES = 4000
     UNKNOWN_PROTOCOL = 4001
     FORBIDDEN = 4003  # foreign origin, or a locked session
-    ENDED = 4004  # the session or the participant is gone, told by an `end` frame
+    ENDED = 4004  # the session or participant was removed; an `end` frame says why
     LIMIT = 4005  # one more participant or session than is allowed
-    DISCONNECTED = 4006  # by the site; told by an `end` frame, and the token stays good
+    DISCONNECTED = 4006  # by the site, after an `end` frame; the token stays valid
 
     TOKEN = 4100  # forged, expired, revoked, or for another session
 
     HELLO_TIMEOUT = 4200
     UNAVAILABLE = 4201  # the cache does not answer
-    SLOW = 4202  # the tab does not take what it is sent
+    SLOW = 4202  # the tab reads too little, or answers no ping
     INTERNAL = 4203
     TOO_MANY_CONNECTIONS = 4204  # of the participant: some may be of a dead process
 
 
 class HelloFrame(Struct, frozen=True, tag_field="type", tag="hello"):
-    """The first frame: who, under which client id, and what the tab has already.
+    """The first frame: token, client id, and the revs that the tab has already.
 
-    `runs`: by document, what the last snapshot of it said of the server's run. `meta`
+    `runs`: by document, the `run` of the last snapshot. `meta`
     as in `MetaFrame`.
     """
 
@@ -74,7 +74,7 @@ class ActionFrame(Struct, frozen=True, tag_field="type", tag="action"):
 
 
 class SyncFrame(Struct, frozen=True, tag_field="type", tag="sync"):
-    """Send a snapshot of `doc`; `rev` is what the tab has."""
+    """Ask for a snapshot of `doc`; `rev` is what the tab has."""
 
     doc: Name
     rev: RevText | None = None
@@ -99,14 +99,14 @@ class MetaFrame(Struct, frozen=True, tag_field="type", tag="meta"):
 
 
 class ByeFrame(Struct, frozen=True, tag_field="type", tag="bye"):
-    """The participant leaves, for good as far as this tab goes."""
+    """The participant leaves for good, as far as this tab goes."""
 
 
 Frame = (
     HelloFrame | ActionFrame | SyncFrame | PongFrame | TokenFrame | MetaFrame | ByeFrame
 )
 
-# A tab takes all but `bad_meta` for the answer to its oldest action.
+# A tab takes each but `bad_meta` as the answer to its oldest action.
 BadCode = Literal[
     "bad_json",
     "bad_frame",
@@ -119,7 +119,7 @@ BadCode = Literal[
 
 
 class BadFrame(Exception):
-    """A frame that is refused; `code` and `message` go into the `error` frame."""
+    """Raised for a frame that is refused, with the fields of the `error` frame."""
 
     def __init__(self, code: BadCode, message: str) -> None:
         super().__init__(message)
@@ -138,15 +138,15 @@ _encode = msgspec.json.encode
 
 _TYPES = frozenset({"hello", "action", "sync", "pong", "token", "meta", "bye"})
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-# With all digits alike, only frames that hold one of these can hold a number that is
-# too large.
+# With all digits made equal, only frames that contain one of these can contain a number
+# that is too large.
 _ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG = b"0" * 16
 _NO_JSON_VALUE = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
 
 
 def parse(text: str | bytes | None, limit: int = MAX_FRAME_BYTES) -> Frame:
-    """Return what a tab sent, checked whole; raise `BadFrame` for anything else.
+    """Return a validated frame; raise `BadFrame` for anything else.
 
     `limit` is in bytes, exclusive. Unknown fields are ignored, but held to the same
     limits. Of duplicate keys the last counts.
@@ -177,7 +177,7 @@ def _parse(text: str | bytes | None, limit: int) -> Frame:
         raise _misfit(data, error) from None
     except msgspec.DecodeError as error:
         if _NO_JSON_VALUE.search(data):
-            message = "NaN, Infinity and lone surrogates are no JSON."
+            message = "NaN, Infinity and lone surrogates are not JSON."
             raise BadFrame("bad_value", message) from None
         raise BadFrame("bad_json", str(error)) from None
     _check_numbers(data)
@@ -273,7 +273,7 @@ def snapshot(
 ) -> str:
     """A document's states at `rev`, each JSON already; None: the tab has them.
 
-    `run` names the run of the cache server that they are from, for the next `hello`.
+    `run` is the run of the cache server that they are from, for the next `hello`.
     """
     shown = "" if states is None else f',"states":{_json(states)}'
     named = f',"run":"{run}"' if run else ""
@@ -295,7 +295,7 @@ def patch(doc: str, base: str, rev: str, ops: bytes) -> str:
 def ack(
     id: int, doc: str, base: str, rev: str, ops: bytes, result: bytes | None
 ) -> str:
-    """An action took effect; `result` is JSON, None if it did so an earlier time."""
+    """An action took effect; `result` is JSON, None if an earlier attempt did."""
     shown = "" if result is None else f',"result":{result.decode()}'
     return (
         f'{{"type":"ack","id":{id},"doc":"{doc}","base":"{base}","rev":"{rev}",'
@@ -309,18 +309,18 @@ def reject(id: int, code: str, message: str) -> str:
 
 
 def ping(heads: dict[str, str] | None) -> str:
-    """A heartbeat with the newest rev of each document; None: not known now."""
+    """A heartbeat with the head of each document; None: the cache is silent."""
     frame: dict[str, Any] = {"type": "ping"}
     return _json(frame if heads is None else {**frame, "heads": heads})
 
 
 def message(data: bytes) -> str:
-    """Something that the site sends to tabs; JSON already."""
+    """Data that the site sends to tabs; JSON already."""
     return f'{{"type":"message","data":{data.decode()}}}'
 
 
 def presence(joined: Mapping[str, Iterable[bytes]], left: Collection[str]) -> str:
-    """Who is present now, as far as it changed; the first one names everybody.
+    """Changes of who is present; the first frame names everybody.
 
     `joined` maps ids to what each connection shows of itself, JSON objects or `b""`.
     """
@@ -339,12 +339,12 @@ def token(text: str) -> str:
 
 
 def end(reason: str) -> str:
-    """It is over, by a removal's reason or "disconnected"; the tab stays away."""
+    """The end, by a removal's reason or "disconnected"; the tab does not retry."""
     return _json({"type": "end", "reason": reason, "retry": False})
 
 
 def error(code: str, message: str) -> str:
-    """A frame was refused, or the connection is about to be."""
+    """A frame was refused, or the connection is about to be closed."""
     return _json({"type": "error", "code": code, "message": message})
 
 

@@ -1,13 +1,11 @@
-"""Takes events from the lower layers to the hubs of the processes that they concern."""
+"""Publisher: takes events from the bus to the hubs of the processes they concern."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
-import os
-import threading
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -15,96 +13,150 @@ from weakref import WeakKeyDictionary
 
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
+from django.core.signals import setting_changed
 from django.db import connections
+from django.dispatch import receiver
 
 from .. import conf
 from ..backends.base import run
-from ..event_bus import Event, Note, bus
+from ..concurrency import BackgroundThread
+from ..event_bus import Hint
 from . import serializers
 from .channel_layer import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
-from .hub import hubs
+from .hub import Hub, hubs
 from .timeline import timeline, write_timeline
 
 logger = logging.getLogger("sessionstores.delivery")
 
-# Events of one loop that wait for the layer; past that, heads must tell.
+# Events of one loop that wait for the layer; further ones are left to the heartbeats.
 MAX_WAITING = 1_000
 
-Parcel = tuple[tuple[str, ...], str]
 
+class Publisher:
+    """Delivers this process's events: to its own hubs, and through the channel layer.
 
-def broadcast(event: Event) -> None:
-    """Hand an event to this process's hubs, and to the others through the layer.
-
-    Never raises for what the layer does: it is a hint, and the heartbeat compares
-    heads. Where no event loop runs, it returns when the layer has the event, after
-    `LAYER_SECONDS` at the latest, and at once while the layer takes nothing.
+    Code in an event loop has its events sent by a task of that loop, other code by one
+    background thread.
     """
-    if isinstance(event, Note):
-        return
-    others = []
-    for process in event.followers:
-        hub = hubs.get(process)
-        if hub is None:
-            others.append(process)
-        else:
-            hub.deliver(event)
-    if not others:
-        return
-    layer = get_channel_layer()
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        loop = None
-    if layer is None or (loop is None and not reaches_others(layer)):
-        counters.dropped += len(others)
-        return
-    parcel = tuple(others), serializers.encode(event)
-    if loop is None:
-        _publisher.publish(parcel)
-    else:
-        _loop_publisher(loop).take(parcel)
-
-
-def see_to_timeline() -> None:
-    """Have it written by the publisher's loop where no heartbeat does that."""
-    if not hubs:
-        _publisher.write_soon()
-
-
-class _LoopPublisher:
-    """Sends a loop's parcels one after the other, so that they stay in order."""
 
     def __init__(self) -> None:
-        # Whether the layer took what it was given last.
+        self._senders: WeakKeyDictionary[asyncio.AbstractEventLoop, _LayerSender] = (
+            WeakKeyDictionary()
+        )
+        # The thread stays once it has begun, since each new loop would be a new
+        # connection of the layer.
+        self._background = BackgroundThread(
+            "sessionstores-publisher", _PublisherThread, join_seconds=LAYER_SECONDS
+        )
+        # The layer that was used last, and whether it reaches other processes.
+        self._layer: Any = None
+        self._reaches_others = False
+
+    def publish(self, event: Hint) -> None:
+        """Deliver an event; a listener of the event bus.
+
+        Raises nothing that the layer does: events are hints, and heartbeats compare
+        heads. Without a running event loop it returns when the layer has the event,
+        after `LAYER_SECONDS` at the latest, and at once while the layer fails.
+        """
+        here: list[Hub] = []
+        elsewhere: list[str] = []
+        for process in event.followers:
+            hub = hubs.get(process)
+            if hub is None:
+                elsewhere.append(process)
+            else:
+                here.append(hub)
+        if elsewhere:
+            self._send(event, elsewhere)
+        for hub in here:
+            hub.deliver(event)
+
+    def write_timeline_later(self, since: float) -> None:
+        """Have the background thread write the timeline a heartbeat from now.
+
+        Where this process has tabs, their heartbeat writes it.
+        """
+        if hubs:
+            return
+        with self._background.worker() as thread:
+            thread.write_timeline_later(since, conf.get().heartbeat)
+
+    def close(self) -> None:
+        """End the background thread and its connections; the next event starts one."""
+        self._background.close()
+
+    def _send(self, event: Hint, processes: Sequence[str]) -> None:
+        layer = get_channel_layer()
+        if layer is not self._layer:
+            self._reaches_others, self._layer = reaches_others(layer), layer
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if layer is None or (loop is None and not self._reaches_others):
+            counters.dropped += len(processes)
+        elif loop is None:
+            self._send_from_thread(event, processes)
+        else:
+            sender = self._senders.get(loop)
+            if sender is None:
+                sender = self._senders[loop] = _LayerSender()
+            sender.enqueue(event, processes)
+
+    def _send_from_thread(self, event: Hint, processes: Sequence[str]) -> None:
+        done: Future[None] = Future()
+        with self._background.worker() as thread:
+            works = thread.sender.works
+            thread.loop.call_soon_threadsafe(
+                thread.sender.enqueue, event, processes, done
+            )
+        if works:
+            with suppress(TimeoutError):
+                done.result(LAYER_SECONDS)
+
+
+class _LayerSender:
+    """Sends events from one event loop to the channel layer, in order."""
+
+    def __init__(self) -> None:
+        # Whether the layer took the last event.
         self.works = True
-        self._parcels: deque[tuple[Parcel, Future[None] | None]] = deque()
+        self._waiting: deque[tuple[Hint, Sequence[str], Future[None] | None]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    def take(self, parcel: Parcel, done: Future[None] | None = None) -> None:
-        """Queue a parcel; `done` is told when it has been sent, or given up."""
-        if len(self._parcels) >= MAX_WAITING:
-            counters.dropped += len(parcel[0])
+    def enqueue(
+        self, event: Hint, processes: Sequence[str], done: Future[None] | None = None
+    ) -> None:
+        """Have an event sent to processes; `done` resolves then, or if it is dropped.
+
+        Call it in the loop. The event is encoded when its turn comes: past the answer
+        to the tab that acted, and in the background thread for code without a loop.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            counters.dropped += len(processes)
             if done is not None:
                 done.set_result(None)
             return
-        self._parcels.append((parcel, done))
+        self._waiting.append((event, processes, done))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         try:
-            while self._parcels:
-                parcel, done = self._parcels.popleft()
-                await self._send(parcel)
+            while self._waiting:
+                event, processes, done = self._waiting.popleft()
+                try:
+                    await self._send(processes, serializers.encode(event))
+                except Exception:
+                    logger.exception("Delivery of %s failed", type(event).__name__)
                 if done is not None:
                     done.set_result(None)
         finally:
             self._task = None
 
-    async def _send(self, parcel: Parcel) -> None:
+    async def _send(self, processes: Sequence[str], body: str) -> None:
         layer: Any = get_channel_layer()
-        processes, body = parcel
         left = len(processes)
         works = True
         try:
@@ -117,141 +169,75 @@ class _LoopPublisher:
                     except ChannelFull:
                         counters.full += 1
                         logger.warning(
-                            "%s reads too slowly; heads must tell it", process
+                            "%s reads too slowly; its heartbeat must catch up", process
                         )
                     except Exception as error:  # noqa: BLE001 - layers raise anything
                         works = False
                         counters.failed += 1
-                        self._complain(error)
+                        self._log_failure(error)
                     else:
                         counters.sent += 1
         except TimeoutError as error:
             works = False
             counters.failed += left + 1
-            self._complain(error)
+            self._log_failure(error)
         if works and not self.works:
             logger.info("The channel layer takes events again")
         self.works = works
 
-    def _complain(self, error: Exception) -> None:
+    def _log_failure(self, error: Exception) -> None:
         # Once in an outage: each commit comes here.
         if self.works:
             self.works = False
             logger.warning(
-                "The channel layer takes no events, so heads must tell: %r", error
+                "The channel layer takes no events; heartbeats must catch up: %r", error
             )
 
 
-_couriers: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPublisher] = (
-    WeakKeyDictionary()
-)
-
-
-def _loop_publisher(loop: asyncio.AbstractEventLoop) -> _LoopPublisher:
-    courier = _couriers.get(loop)
-    if courier is None:
-        courier = _couriers[loop] = _LoopPublisher()
-    return courier
-
-
-class _ThreadPublisher:
-    """The thread whose event loop sends what code without a loop has to say.
-
-    It writes the timeline, too, while this process has no tabs. It starts with the
-    first of these and stays, since each new loop would be a new connection of the
-    layer. It ends before a fork, so that no process shares its sockets with a child,
-    and at exit; what comes later starts another.
-    """
+class _PublisherThread:
+    """Work of the background thread: an event loop that sends and writes timelines."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self.loop = asyncio.new_event_loop()
+        self.sender = _LayerSender()
+        self._stopping = asyncio.Event()
+        self._writes: set[asyncio.Task[None]] = set()
 
-    def publish(self, parcel: Parcel) -> None:
-        """Have a parcel sent, and wait for that unless the last one failed."""
-        done: Future[None] = Future()
-        with self._lock:
-            if self._thread is None:
-                self._start()
-            self._loop.call_soon_threadsafe(self._courier.take, parcel, done)
-            works = self._courier.works
-        if works:
-            with suppress(TimeoutError):
-                done.result(LAYER_SECONDS)
-
-    def write_soon(self) -> None:
-        """Have the timeline written a heartbeat from now, or when the thread ends."""
-        delay = conf.get().heartbeat
-        with self._lock:
-            if self._thread is None:
-                self._start()
-            loop, due = self._loop, self._due
-            loop.call_soon_threadsafe(lambda: loop.call_later(delay, due.set))
-
-    def close(self) -> None:
-        """End the thread, and with it its connections."""
-        with self._lock:
-            self._close()
-
-    def before_fork(self) -> None:
-        """End the thread, and let nobody start another before the fork is done."""
-        self._lock.acquire()
-        self._close()
-
-    def after_fork(self) -> None:
-        """Let parent and child each start a thread of their own."""
-        self._lock.release()
-
-    def _start(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._due = asyncio.Event()
-        self._courier = _LoopPublisher()
-        self._thread = threading.Thread(
-            target=self._run,
-            args=(self._loop, self._stop, self._due),
-            name="sessionstores-publisher",
-            daemon=True,
-        )
-        self._thread.start()
-
-    @staticmethod
-    def _run(
-        loop: asyncio.AbstractEventLoop, stop: asyncio.Event, due: asyncio.Event
-    ) -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(_write_until(stop, due))
-        # In this flavour, since an interpreter that exits starts no threads any more.
+    def run(self) -> None:
+        """Run the loop until `stop`; then write the timeline and close connections."""
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(self._serve())
+        # Blocking: an interpreter that exits starts no threads for coroutines.
         run(write_timeline(blocking=True))
         connections.close_all()
 
-    def _close(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
-            thread.join(LAYER_SECONDS)
+    def stop(self) -> None:
+        """Have `run` return soon."""
+        with suppress(RuntimeError):  # The loop is closed.
+            self.loop.call_soon_threadsafe(self._stopping.set)
+
+    def write_timeline_later(self, since: float, delay: float) -> None:
+        """Have `Timeline.flush_since` run in `delay` seconds; from any thread."""
+        self.loop.call_soon_threadsafe(
+            self.loop.call_later, delay, self._write_timeline, since
+        )
+
+    def _write_timeline(self, since: float) -> None:
+        task = self.loop.create_task(timeline.flush_since(since))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def _serve(self) -> None:
+        await self._stopping.wait()
+        # Cancelled, they would lose what they are writing.
+        if self._writes:
+            await asyncio.wait(self._writes)
 
 
-async def _write_until(stop: asyncio.Event, due: asyncio.Event) -> None:
-    """Write the timeline whenever it is due."""
-    stopping = asyncio.create_task(stop.wait())
-    while not stop.is_set():
-        waiting = asyncio.create_task(due.wait())
-        await asyncio.wait((stopping, waiting), return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if due.is_set():
-            due.clear()
-            await write_timeline()
+publisher = Publisher()
 
 
-_publisher = _ThreadPublisher()
-atexit.register(_publisher.close)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_publisher.before_fork,
-        after_in_parent=_publisher.after_fork,
-        after_in_child=_publisher.after_fork,
-    )
-
-timeline.due = see_to_timeline
-bus.subscribers.extend((broadcast, timeline.take))
+@receiver(setting_changed)
+def _close_connections(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"CACHES", "CHANNEL_LAYERS", "DATABASES"}:
+        publisher.close()

@@ -1,7 +1,7 @@
-"""Who is present in the sessions that have tabs here, as these tabs are shown it.
+"""Roster: who is present in each session that has tabs here, shown to these tabs.
 
-The backend's leases are the truth. The roster looks at them again when it is told that
-something has changed, and at each heartbeat; what differs is shown to the tabs.
+It is read from the backend's leases after each hint that presence has changed, and at
+each heartbeat; tabs are sent the difference.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from .channel_layer import end
 
 logger = logging.getLogger("sessionstores.presence")
 
-# From one look at a session to the next, and likewise for what others are told.
+# Between two reads of a session's leases, and between two hints to others.
 LOOK_SECONDS = 0.25
 
 _numbers = itertools.count()
 
 
 class RosterView:
-    """Who was present at one look, and what their connections showed. Immutable."""
+    """Who was present at one read, and what their connections showed. Immutable."""
 
     __slots__ = ("_frame", "metas", "number")
 
     def __init__(self, metas: dict[str, tuple[bytes, ...]]) -> None:
         self.metas = metas
         self.number = next(_numbers)
-        # The frame that was asked for last: all tabs of a session need the same. By
-        # number, since views that hold each other would never be freed.
+        # The last frame: all tabs of a session need the same. By number, since views
+        # that hold each other would never be freed.
         self._frame = (-1, "")
 
     def frame(self, before: RosterView) -> str:
-        """Return the frame that leads a tab from what it was shown to this view."""
+        """Return the frame that leads a tab from the view `before` to this one."""
         if self._frame[0] != before.number:
             known = before.metas
             joined = {
@@ -54,34 +54,34 @@ class RosterView:
         return self._frame[1]
 
 
-# What a tab has been shown before it is shown anything.
+# The view of a tab that has been shown nothing yet.
 NOBODY = RosterView({})
 
 
 class Tab(Protocol):
-    """What a roster needs of a connection."""
+    """A connection, as far as a roster needs it."""
 
     @property
     def key(self) -> StoreKey:
-        """Whose tab it is."""
+        """The participant whose tab it is."""
 
-    def attend(self, view: RosterView) -> None:
-        """Show who is present; nothing happens if the tab was shown this view."""
+    def show_presence(self, view: RosterView) -> None:
+        """Show who is present, unless the tab was shown this view."""
 
 
 class _Room:
-    """A session with tabs here, and what is to be done about it."""
+    """A session with tabs here: its view, and what is to be done."""
 
     __slots__ = (
         "asked",
         "changed",
         "code",
+        "hint",
         "looks",
         "ready_at",
         "shown",
         "tabs",
         "task",
-        "tell",
         "timer",
         "view",
     )
@@ -90,28 +90,28 @@ class _Room:
         self.code = code
         self.tabs: set[Tab] = set()
         self.view: RosterView | None = None
-        # Looks are numbered, so that none is taken for newer than one begun after it.
+        # Reads are numbered, so that none replaces one begun after it.
         self.looks = self.shown = 0
-        # Tabs whose leases are to be entered anew, and whether others are to be told.
+        # Tabs whose leases are to be renewed, and whether others are to get a hint.
         self.changed: set[Tab] = set()
-        self.asked = self.tell = False
+        self.asked = self.hint = False
         self.ready_at = 0.0
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
     def close(self) -> None:
-        """Look no more, unless it is being done."""
+        """Read no more, unless a read has begun."""
         self.asked = False
         if self.timer is not None:
             self.timer.cancel()
 
     def look(self) -> int:
-        """Return the number of a look that begins."""
+        """Return the number of a read that begins."""
         self.looks += 1
         return self.looks
 
     def show(self, look: int, leases: Sequence[Lease]) -> None:
-        """Show the tabs what a look has found, if it is the latest that has ended."""
+        """Show the tabs what a read has found, unless a later one has ended."""
         if look < self.shown:
             return
         self.shown = look
@@ -119,11 +119,11 @@ class _Room:
         if self.view is None or self.view.metas != metas:
             self.view = RosterView(metas)
         for tab in self.tabs:
-            tab.attend(self.view)
+            tab.show_presence(self.view)
 
 
 class Roster:
-    """The rooms of one event loop. `lease` enters or renews the leases of tabs."""
+    """The sessions with tabs in one event loop. `lease` renews the leases of tabs."""
 
     def __init__(self, lease: Callable[[Collection[Any]], Awaitable[None]]) -> None:
         self._lease = lease
@@ -132,22 +132,22 @@ class Roster:
         self._due: set[tuple[str, int]] = set()
         self._looking: set[asyncio.Task[None]] = set()
         self._reaping: set[asyncio.Task[None]] = set()
-        self._reaps = Bulkhead("who left is not noticed")
-        self._looks = Bulkhead("who is present is not seen")
-        # The name of this process, which need not be told what it tells others.
+        self._reaps = Bulkhead("its expired leases cannot be removed")
+        self._looks = Bulkhead("its presence cannot be read")
+        # The name of this process, which needs no hints of its own.
         self.process = ""
 
     def enter(self, tab: Tab) -> None:
-        """Take in a tab that has been leased; it and the others are soon shown it."""
+        """Add a leased tab; all tabs of the session are soon shown its participant."""
         code = tab.key.session
         room = self._rooms.get(code)
         if room is None:
             room = self._rooms[code] = _Room(code)
         room.tabs.add(tab)
-        self._attend(room, tell=True)
+        self._schedule(room, hint=True)
 
     def leave(self, tab: Tab) -> bool:
-        """Forget a tab; False if it had not been taken in."""
+        """Remove a tab; False if it had not been added."""
         room = self._rooms.get(tab.key.session)
         if room is None or tab not in room.tabs:
             return False
@@ -159,31 +159,31 @@ class Roster:
         return True
 
     def change(self, tab: Tab) -> None:
-        """Enter a tab's lease anew, since it shows something else, and tell others."""
+        """Renew a tab's lease, since it shows something else, and send a hint."""
         room = self._rooms.get(tab.key.session)
         if room is not None and tab in room.tabs:
             room.changed.add(tab)
-            self._attend(room, tell=True)
+            self._schedule(room, hint=True)
 
     def look(self, code: str) -> None:
-        """Look soon at who is present in a session, if it has tabs here."""
+        """Read soon who is present in a session, if it has tabs here."""
         room = self._rooms.get(code)
         if room is not None:
-            self._attend(room)
+            self._schedule(room)
 
-    async def tell(self, code: str) -> None:
-        """Tell the other processes, and the tabs here, to look at a session again."""
+    async def announce(self, code: str) -> None:
+        """Have all processes with tabs of a session read its presence again."""
         room = self._rooms.get(code)
         if room is not None:
-            self._attend(room, tell=True)
+            self._schedule(room, hint=True)
         else:
             await presence.notify(get_backend(blocking=False), code)
 
     def reap_later(self, code: str) -> None:
-        """Reap a session when `LEAVE_GRACE` is over; the hub may be gone by then.
+        """Reap a session when `LEAVE_GRACE` is over; the hub may have stopped by then.
 
-        From a task that is being cancelled this does nothing: mostly the loop ends,
-        which would leave a new task undone. A sweep, or who is still there, reaps.
+        In a task that is being cancelled it does nothing: mostly the loop ends, which
+        would break off a new task. A sweep or another process reaps then.
         """
         loop = asyncio.get_running_loop()
         current = asyncio.current_task()
@@ -193,16 +193,16 @@ class Roster:
         step = int((loop.time() + conf.get().leave_grace) / LOOK_SECONDS) + 1
         if (code, step) not in self._due:
             self._due.add((code, step))
-            # Not a timer, which may fire while the loop is being closed: what it begins
-            # nobody ends.
+            # A task, not a timer: one that fires while the loop is being closed would
+            # begin what nobody ends.
             task = loop.create_task(self._reap(code, step))
             self._reaping.add(task)
             task.add_done_callback(self._reaping.discard)
 
     async def beat(self, *, besides: Collection[str] = ()) -> None:
-        """Reap and look at the sessions that have tabs here, in two round trips.
+        """Reap the sessions that have tabs here and read them, in two round trips.
 
-        Not at those `besides`. Without the cache, the tabs go on to show what they do.
+        But for those `besides`. In an outage, tabs keep what they show.
         """
         rooms = [room for code, room in self._rooms.items() if code not in besides]
         codes = [room.code for room in rooms]
@@ -217,7 +217,7 @@ class Roster:
             looks = [room.look() for room in rooms]
             await self._looks.each(look, codes, str)
         except StoreUnavailable as error:
-            logger.warning("Who is present stays as it is shown: %s", error)
+            logger.warning("Presence is not updated: %s", error)
             return
         for room, number in zip(rooms, looks, strict=True):
             if room.code in found:
@@ -225,7 +225,7 @@ class Roster:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Stop looking; what is due after `LEAVE_GRACE` is done all the same."""
+        """Stop reading; what is due after `LEAVE_GRACE` is done all the same."""
         for room in self._rooms.values():
             room.close()
         self._rooms.clear()
@@ -235,9 +235,9 @@ class Roster:
     def _besides(self) -> frozenset[str]:
         return frozenset({self.process})
 
-    def _attend(self, room: _Room, *, tell: bool = False) -> None:
-        """Look at a room at once or when it is time, and tell others if asked to."""
-        room.tell |= tell
+    def _schedule(self, room: _Room, *, hint: bool = False) -> None:
+        """Read a session at once or when it may be; `hint`: have others do so too."""
+        room.hint |= hint
         room.asked = True
         if room.task is None and room.timer is None:
             loop = asyncio.get_running_loop()
@@ -252,28 +252,28 @@ class Roster:
 
     async def _look(self, room: _Room) -> None:
         room.asked = False
-        tell, room.tell = room.tell, False
+        hint, room.hint = room.hint, False
         changed, room.changed = room.changed, set()
         backend = get_backend(blocking=False)
         try:
             if changed:
                 await self._lease(changed)
-            if tell:
+            if hint:
                 await presence.notify(backend, room.code, besides=self._besides)
             look = room.look()
             found = await backend.connections_of([room.code])
             room.show(look, found.get(room.code, ()))
         except StoreUnavailable as error:
             logger.info(
-                "%s: who is present is seen at the next beat: %s", room.code, error
+                "%s: presence is read at the next heartbeat: %s", room.code, error
             )
         except Exception:
-            logger.exception("%s: looking at who is present failed", room.code)
+            logger.exception("%s: reading who is present failed", room.code)
         finally:
             room.task = None
             room.ready_at = asyncio.get_running_loop().time() + LOOK_SECONDS
             if room.asked and room.tabs:
-                self._attend(room)
+                self._schedule(room)
 
     async def _reap(self, code: str, step: int) -> None:
         loop = asyncio.get_running_loop()
@@ -287,7 +287,9 @@ class Roster:
         try:
             await self._reaps.each(reap, [code], str)
         except StoreUnavailable as error:
-            logger.info("%s: who left is told at a later beat: %s", code, error)
+            logger.info(
+                "%s: who left is announced at a later heartbeat: %s", code, error
+            )
 
     async def _reap_now(self, codes: Sequence[str]) -> list[StoreKey]:
         backend = get_backend(blocking=False)

@@ -1,8 +1,8 @@
-"""Events as they travel between processes: one JSON text each, whatever the layer.
+"""Wire format of events between processes: one JSON text each, for any layer.
 
-Layers differ in what they can carry, and one message that a layer cannot decode takes
-others with it, so they are given a string. Kinds that this version does not know are
-ignored: during a rolling deploy old and new processes talk to each other.
+Layers differ in the types they carry, and a message that one cannot decode takes others
+with it, so they carry a string. Unknown kinds are ignored: during a rolling deploy old
+and new processes exchange events.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..event_bus import (
 )
 from ..keys import StoreKey
 
-# Larger patches stay here: the other processes read the record instead.
+# Larger patches are not sent: the other processes read the record instead.
 MAX_OPERATIONS_BYTES = 65_536
 
 
 class RemoteChange(Struct, frozen=True, tag_field="kind", tag="change"):
-    """A commit in another process, as far as tabs need to know of it."""
+    """A commit of another process, without what only that process needs."""
 
     session: str
     participant: str
@@ -45,48 +45,48 @@ class RemoteChange(Struct, frozen=True, tag_field="kind", tag="change"):
 
     @property
     def operations(self) -> bytes | None:
-        """The JSON array of operations; None if a snapshot must do."""
+        """The JSON array of operations; None if tabs need a snapshot instead."""
         return None if bytes(self.ops) == b"null" else bytes(self.ops)
 
 
-class _Removal(Struct, tag_field="kind", tag="removal"):
+class _WireRemoval(Struct, tag_field="kind", tag="removal"):
     session: str
     participant: str
     reason: str
 
 
-class _Message(Struct, tag_field="kind", tag="message"):
+class _WireMessage(Struct, tag_field="kind", tag="message"):
     session: str
     participant: str
     data: Any
 
 
-class _Revocation(Struct, tag_field="kind", tag="revocation"):
+class _WireRevocation(Struct, tag_field="kind", tag="revocation"):
     session: str
     participant: str
 
 
-class _Attendance(Struct, tag_field="kind", tag="attendance"):
+class _WireAttendance(Struct, tag_field="kind", tag="attendance"):
     session: str
     participant: str
 
 
-class _Disconnection(Struct, tag_field="kind", tag="disconnection"):
+class _WireDisconnection(Struct, tag_field="kind", tag="disconnection"):
     session: str
     participant: str
 
 
 class LayerProbe(Struct, frozen=True, tag_field="kind", tag="probe"):
-    """What a process sends to itself, to learn whether its channel still delivers."""
+    """Sent by a process to itself, to check that its channel still delivers."""
 
 
 _Wire = (
     RemoteChange
-    | _Removal
-    | _Message
-    | _Revocation
-    | _Attendance
-    | _Disconnection
+    | _WireRemoval
+    | _WireMessage
+    | _WireRevocation
+    | _WireAttendance
+    | _WireDisconnection
     | LayerProbe
 )
 _decode = msgspec.json.Decoder(_Wire).decode
@@ -97,7 +97,7 @@ PROBE = msgspec.json.encode(LayerProbe()).decode()
 
 
 def encode(event: Hint) -> str:
-    """Return the text of an event for other processes."""
+    """Return the text of an event."""
     wire: _Wire
     if isinstance(event, Change):
         operations = b"null" if event.reset else event.operations
@@ -112,30 +112,30 @@ def encode(event: Hint) -> str:
             event.reset,
         )
     elif isinstance(event, Removal):
-        wire = _Removal(*event.key, event.reason)
+        wire = _WireRemoval(*event.key, event.reason)
     elif isinstance(event, Message):
-        wire = _Message(*event.key, event.data)
+        wire = _WireMessage(*event.key, event.data)
     elif isinstance(event, Attendance):
-        wire = _Attendance(*event.key)
+        wire = _WireAttendance(*event.key)
     elif isinstance(event, Disconnection):
-        wire = _Disconnection(*event.key)
+        wire = _WireDisconnection(*event.key)
     else:
-        wire = _Revocation(*event.key)
+        wire = _WireRevocation(*event.key)
     return msgspec.json.encode(wire).decode()
 
 
 def decode(text: str) -> Delivery | LayerProbe:
-    """Return the event; raise ValueError for what this version does not know."""
+    """Return the event; raise ValueError for an unknown or malformed one."""
     wire: _Wire = _decode(text)
     if isinstance(wire, RemoteChange | LayerProbe):
         return wire
     key = StoreKey(wire.session, wire.participant)
-    if isinstance(wire, _Removal):
+    if isinstance(wire, _WireRemoval):
         return Removal(key, wire.reason)
-    if isinstance(wire, _Message):
+    if isinstance(wire, _WireMessage):
         return Message(key, wire.data)
-    if isinstance(wire, _Attendance):
+    if isinstance(wire, _WireAttendance):
         return Attendance(key)
-    if isinstance(wire, _Disconnection):
+    if isinstance(wire, _WireDisconnection):
         return Disconnection(key)
     return Revocation(key)

@@ -1,7 +1,7 @@
-"""Tells staff who look at the admin that something has changed, so look again.
+"""Staff's WebSocket: notifies admin pages that sessions have changed.
 
-A hint, at most one a second: the page then asks for what it shows. Without it, or
-where it is lost, the page asks anyway, at the interval that was chosen.
+Notifications are hints, at most one a second: the page then asks for what it shows.
+Without them it asks at the chosen interval.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from ..event_bus import Event, Note, bus
+from ..event_bus import Serving
 from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs
+from .timeline import timeline
 
 logger = logging.getLogger("sessionstores.admin")
 
 STAFF_PATH = "ws/sessionstores/staff/"
 STAFF_SALT = "sessionstores.staff"
-# How long a token may lie on a page before it is used.
+# How long a token is valid, from the rendering of its page.
 TOKEN_SECONDS = 120
 HELLO_SECONDS = 5.0
-# Between two nudges, and between two looks at the permission.
+# Between two notifications, and between two checks of the permission.
 NUDGE_SECONDS = 1.0
 RECHECK_SECONDS = 30.0
-# After the first change of a quiet time: what comes along with it goes with it.
+# After the first change of a quiet time, to notify of what follows closely as well.
 SETTLE_SECONDS = 0.05
 MAX_FRAME = 4_096
-# Sessions that a nudge names; more are all of them.
+# Sessions that a notification names; above that, it stands for all of them.
 MAX_CODES = 100
 EVERY_CODE = "*"
 
 GROUP = "sessionstores.staff"
-# By which a process knows its own message when the layer brings it back.
+# Marks this process's own messages, which the layer brings back to it.
 ORIGIN = secrets.token_hex(8)
 
 FORBIDDEN = 4003
@@ -52,19 +53,19 @@ HELLO_TIMEOUT = 4008
 
 
 def make_staff_token(request: HttpRequest) -> str:
-    """Sign who looks, for the first frame of their page's WebSocket."""
+    """Return a signed token of the user, for the first frame of the page's socket."""
     user: Any = request.user
     return signing.dumps([str(user.pk), _mark(user)], salt=STAFF_SALT)
 
 
 def _mark(user: Any) -> str:
-    # Another one after a change of password, which signs people out everywhere.
+    # Changes with the password, which signs people out everywhere.
     own = user.get_session_auth_hash()
     return salted_hmac(STAFF_SALT, own, algorithm="sha256").hexdigest()
 
 
 def allowed_user(pk: str, mark: str) -> bool:
-    """Tell whether that user may see the overview, now."""
+    """Whether that user may see the overview now."""
     try:
         user: Any = get_user_model()._default_manager.get(pk=pk)
     except (get_user_model().DoesNotExist, ValueError, ValidationError):
@@ -78,9 +79,9 @@ def allowed_user(pk: str, mark: str) -> bool:
 
 
 class StaffConsumer(AsyncWebsocketConsumer):
-    """One admin page that listens. It sends a token and what it shows; see `receive`.
+    """One admin page's connection. The page sends a token and a topic; see `receive`.
 
-    In return come `{"type":"ready"}`, and `{"type":"changed"}` whenever something did.
+    It receives `{"type":"ready"}`, and `{"type":"changed"}` after each change.
     """
 
     async def connect(self) -> None:
@@ -98,7 +99,7 @@ class StaffConsumer(AsyncWebsocketConsumer):
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None
     ) -> None:
-        """Take `{"token": "…", "topic": "K7Q2ZD"}`, once; topic "": all sessions."""
+        """Handle `{"token": "…", "topic": "K7Q2ZD"}`, once; topic "": all sessions."""
         if self._who is not None:
             return
         who, topic = _read(text_data)
@@ -106,13 +107,14 @@ class StaffConsumer(AsyncWebsocketConsumer):
             await self.close(FORBIDDEN)
             return
         self._who, self.topic = who, topic
-        _watching.add(self)
+        nudger.watching.add(self)
+        nudger.start()
         await self._join()
         await self._say("ready")
 
     async def disconnect(self, code: int) -> None:
         """Stop listening."""
-        _watching.discard(self)
+        nudger.watching.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -122,25 +124,25 @@ class StaffConsumer(AsyncWebsocketConsumer):
             try:
                 await layer.group_discard(GROUP, self.channel_name)
             except Exception as error:  # noqa: BLE001 - layers raise anything
-                logger.info("The channel layer keeps a page that left: %r", error)
+                logger.info("A closed page was not removed from its group: %r", error)
 
     async def nudge(self, event: dict[str, Any]) -> None:
-        """Take what another process says has changed."""
+        """Handle a notification from another process; Channels calls it by its type."""
         if event["origin"] != ORIGIN:
             self.notice(event["codes"])
 
     def notice(self, codes: list[str]) -> None:
-        """Tell the page, now or when its second is over, if it shows one of `codes`."""
+        """Notify the page if it shows one of `codes`, once in `NUDGE_SECONDS`."""
         if self.topic and self.topic not in codes and EVERY_CODE not in codes:
             return
         self._changed = True
         if self._timer is None:
             wait = max(self._next - self.loop.time(), 0)
-            self._timer = self.loop.call_later(wait, self._tell)
+            self._timer = self.loop.call_later(wait, self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._timer = None
-        if self._changed and self in _watching:
+        if self._changed and self in nudger.watching:
             self._changed = False
             self._next = self.loop.time() + NUDGE_SECONDS
             self._task(self._say("changed"))
@@ -149,8 +151,8 @@ class StaffConsumer(AsyncWebsocketConsumer):
         try:
             await self.send(f'{{"type":"{kind}"}}')
         except Exception:  # noqa: BLE001
-            # Servers differ in what they raise once the page is gone, if anything.
-            logger.debug("A page was gone before it was nudged")
+            # Servers differ in what they raise once the page has closed, if anything.
+            logger.debug("A page was closed before it was notified")
 
     def _task(self, coroutine: Any) -> None:
         task = self.loop.create_task(coroutine)
@@ -164,17 +166,17 @@ class StaffConsumer(AsyncWebsocketConsumer):
                 async with asyncio.timeout(LAYER_SECONDS):
                     await layer.group_add(GROUP, self.channel_name)
             except Exception as error:  # noqa: BLE001 - layers raise anything
-                logger.info("A page hears of this process only: %r", error)
+                logger.info("A page is notified by this process only: %r", error)
 
     async def _watch(self) -> None:
-        """Close if no token comes, and as soon as it no longer counts."""
+        """Close if no token comes, or when the user loses the permission."""
         await asyncio.sleep(HELLO_SECONDS)
         if self._who is None:
             await self.close(HELLO_TIMEOUT)
         while self._who is not None:
             await asyncio.sleep(RECHECK_SECONDS)
             if not await database_sync_to_async(allowed_user)(*self._who):
-                _watching.discard(self)
+                nudger.watching.discard(self)
                 await self.close(FORBIDDEN)
                 return
 
@@ -192,32 +194,38 @@ def _read(text: str | None) -> tuple[list[str] | None, str]:
     return content, frame.get("topic", "")
 
 
-_watching: set[StaffConsumer] = set()
+class StaffNudger:
+    """Notifies the admin pages that watch of the sessions that have changed here.
 
-
-class _Nudger:
-    """Gathers which sessions have changed here, and says so once a second at most.
-
-    It needs an event loop that serves tabs or staff. Where there is none, as in a
-    command, nobody is told, and pages learn of it when they ask.
+    Once in `NUDGE_SECONDS`, from an event loop that serves tabs or staff. Where there
+    is none, as in a command, nothing is sent: pages learn of it when they ask.
     """
 
     def __init__(self) -> None:
+        # The admin pages that are connected to this process.
+        self.watching: set[StaffConsumer] = set()
         self._codes: set[str] = set()
         self._lock = threading.Lock()
+        # The loop that is about to send what is gathered.
         self._planned: asyncio.AbstractEventLoop | None = None
         self._next = 0.0
+        self._sends: set[asyncio.Task[None]] = set()
 
-    def __call__(self, event: Event | Note) -> None:
+    def start(self, event: Serving | None = None) -> None:
+        """Hear of every session that changes from here on; also a bus listener."""
+        timeline.rearm()
+
+    def note(self, code: str) -> None:
+        """Remember a session that has changed; the timeline calls it, in any thread."""
         loop = self._planned
         if loop is not None and not loop.is_closed():
             # Under the GIL, adding to a set is one step.
-            self._codes.add(event.key.session)
+            self._codes.add(code)
             return
-        if not (hubs or _watching) or (loop := _serving()) is None:
+        if not (hubs or self.watching) or (loop := self._serving()) is None:
             return
         with self._lock:
-            self._codes.add(event.key.session)
+            self._codes.add(code)
             if self._planned is None or self._planned.is_closed():
                 self._planned = loop
                 loop.call_soon_threadsafe(self._plan, loop)
@@ -228,21 +236,29 @@ class _Nudger:
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         self._next = loop.time() + NUDGE_SECONDS
+        # First, so that no change is missed between the two.
+        timeline.rearm()
         with self._lock:
             codes, self._codes = sorted(self._codes), set()
             self._planned = None
         if len(codes) > MAX_CODES:
             codes = [EVERY_CODE]
-        for consumer in list(_watching):
+        for consumer in list(self.watching):
             if not consumer.loop.is_closed():
                 consumer.loop.call_soon_threadsafe(consumer.notice, codes)
         layer = get_channel_layer()
         if layer is not None and reaches_others(layer):
-            _sending.add(task := loop.create_task(_send(layer, codes)))
-            task.add_done_callback(_sending.discard)
+            self._sends.add(task := loop.create_task(_send(layer, codes)))
+            task.add_done_callback(self._sends.discard)
 
-
-_sending: set[asyncio.Task[None]] = set()
+    def _serving(self) -> asyncio.AbstractEventLoop | None:
+        for hub in list(hubs.values()):
+            if not hub.loop.is_closed():
+                return hub.loop
+        for consumer in list(self.watching):
+            if not consumer.loop.is_closed():
+                return consumer.loop
+        return None
 
 
 async def _send(layer: Any, codes: list[str]) -> None:
@@ -252,17 +268,7 @@ async def _send(layer: Any, codes: list[str]) -> None:
                 GROUP, {"type": "nudge", "codes": codes, "origin": ORIGIN}
             )
     except Exception as error:  # noqa: BLE001 - layers raise anything
-        logger.debug("Other processes' staff are not nudged: %r", error)
+        logger.debug("The staff of other processes are not notified: %r", error)
 
 
-def _serving() -> asyncio.AbstractEventLoop | None:
-    for hub in list(hubs.values()):
-        if not hub.loop.is_closed():
-            return hub.loop
-    for consumer in list(_watching):
-        if not consumer.loop.is_closed():
-            return consumer.loop
-    return None
-
-
-bus.subscribers.append(_Nudger())
+nudger = StaffNudger()

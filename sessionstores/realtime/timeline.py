@@ -1,7 +1,7 @@
-"""What happens in each session, gathered here and written with the next heartbeat.
+"""Timelines of sessions, buffered in this process and written with each heartbeat.
 
-What is alike is counted together, so that a commit costs no more than an entry of a
-dictionary, and a session's ring of events shows who did what instead of each change.
+Events of one kind and key are counted together: a commit costs one dictionary lookup,
+and a session's timeline shows who did what, not each change.
 """
 
 from __future__ import annotations
@@ -13,26 +13,29 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import MAX_EVENTS
-from ..event_bus import Change, Event, Message, Note, Removal
+from ..event_bus import Change, Message, Note, Removal, SessionEvent
 from ..exceptions import SessionStoresError, StoreUnavailable
 from ..keys import StoreKey
 
 logger = logging.getLogger("sessionstores.delivery")
 
-# Entries that wait to be written, of all sessions; what comes past it is not shown.
+# Entries waiting to be written, of all sessions; further ones are dropped.
 MAX_WAITING = 10_000
-# Characters of an event's text.
+# Characters of an entry's text.
 MAX_TEXT = 200
-# After so many heartbeats nobody is about to write what waits.
+# In heartbeats: entries that have waited longer have lost their writer.
 PATIENCE = 3
 
 
-class Entry:
-    """Events of one kind and key: how many, and the latest one's time and text."""
+class PendingEntry:
+    """Events of one kind and key: their count, and the latest one's time and text."""
 
     __slots__ = ("action", "at", "count", "text")
 
@@ -43,60 +46,68 @@ class Entry:
         self.text = ""
         self.action = ""
 
-    def event(self, key: StoreKey, kind: str, at: float) -> dict[str, Any]:
-        """Return the event as it is stored."""
+    def stored(self, key: StoreKey, kind: str, at: float) -> dict[str, Any]:
+        """Return the entry as `Backend.note` takes it."""
         text = self.text
         name = self.action.rpartition(".")[2]
-        # A lambda has a name, but it says nothing.
+        # A lambda's name says nothing, and is not an identifier.
         if name.isidentifier():
             text = f"{text}.{name}"
         who = key.participant
         return {"at": at, "kind": kind, "who": who, "text": text, "count": self.count}
 
 
-Waiting = dict[tuple[StoreKey, str], Entry]
+Pending = dict[tuple[StoreKey, str], PendingEntry]
 
 
 class Timeline:
-    """This process's part of all sessions' timelines, until it is written.
+    """This process's share of all sessions' timelines, until it is written.
 
-    `due` is called when somebody must see to a `flush` before long.
+    `request_write` is called with the time, by `time.monotonic`, at which entries
+    began to wait: `flush_since` of it is then due a heartbeat later. `on_activity` is
+    called with the session code of each event, but for repeated changes: see `rearm`.
     """
 
     def __init__(self) -> None:
-        self.due: Callable[[], None] = lambda: None
+        self.request_write: Callable[[float], None] = lambda since: None
+        self.on_activity: Callable[[str], None] = lambda code: None
         self.clear()
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Drop what waits."""
         self._lock = threading.Lock()
-        self._waiting: Waiting = {}
-        # Those entries of them that count changes.
-        self._changes: dict[StoreKey, Entry] = {}
+        self._waiting: Pending = {}
+        # Those of them that count changes since `rearm`.
+        self._changes: dict[StoreKey, PendingEntry] = {}
         self._since = 0.0
 
-    def take(self, event: Event) -> None:
-        """Count an event; from any thread.
+    def note(self, event: SessionEvent) -> None:
+        """Count an event; a listener of the event bus, from any thread.
 
-        Exact, except that a change that meets a flush in another thread may be lost.
+        Exact, except that a change during a flush in another thread may be missed.
         """
         if isinstance(event, Change):
-            # Each commit comes here: without the lock and all else it is 0.15 µs.
+            # The path of every commit: 0.15 µs, without the lock.
             entry = self._changes.get(event.key)
             if entry is not None and entry.action is event.action:
                 entry.count += 1
                 entry.at = time.monotonic()
                 return
-        if self._take(event):
-            self.due()
+        since = self._note(event)
+        self.on_activity(event.key.session)
+        if since is not None:
+            self.request_write(since)
 
-    def _take(self, event: Event) -> bool:
-        """Count an event; True if nothing waited, or for long."""
+    def _note(self, event: SessionEvent) -> float | None:
+        """Count an event; return since when entries wait if a write is to be requested.
+
+        It is if no others waited, or if they have waited for too long.
+        """
         action = ""
         count = 1
         if isinstance(event, Change):
             kind, action = "changed", event.action
-            # With an action there is one, and the first of several says enough.
+            # With an action there is one state; else the first says enough.
             text = next(iter(event.after), "")
         elif isinstance(event, Note):
             kind, text, count = event.kind, event.text[:MAX_TEXT], event.count
@@ -105,7 +116,7 @@ class Timeline:
         elif isinstance(event, Message):
             kind, text = "message", ""
         else:
-            return False
+            return None
         place = event.key, kind
         now = time.monotonic()
         due = False
@@ -113,33 +124,49 @@ class Timeline:
             entry = self._waiting.get(place)
             if entry is None:
                 if len(self._waiting) >= MAX_WAITING:
-                    return False
+                    return None
                 due = not self._waiting or self._is_overdue(now)
                 if due:
                     self._since = now
-                entry = self._waiting[place] = Entry()
-                if kind == "changed":
-                    self._changes[event.key] = entry
+                entry = self._waiting[place] = PendingEntry()
+            if kind == "changed":
+                self._changes[event.key] = entry
             entry.at = now
             entry.count += count
             entry.text = text
             entry.action = action
-        return due
+        return now if due else None
+
+    def rearm(self) -> None:
+        """Have the next change of each record call `on_activity` again.
+
+        Until then, and until a flush, repeated changes by one action do not.
+        """
+        with self._lock:
+            self._changes = {}
+
+    async def flush_since(self, since: float) -> None:
+        """Write as requested, unless that has been done or dropped; raise nothing.
+
+        Entries that came after that have a request of their own.
+        """
+        if self._since == since:
+            await write_timeline(self)
 
     async def flush(self, backend: Backend) -> None:
-        """Write what waits, in one step of the backend for each session.
+        """Write what waits, in one atomic step of the backend for each session.
 
-        What the cache does not take is logged, and waits for the next time.
+        What the backend does not take is logged and waits for the next flush.
         """
         with self._lock:
             waiting, self._waiting, self._changes = self._waiting, {}, {}
         if not waiting:
             return
-        sessions: dict[str, Waiting] = {}
+        sessions: dict[str, Pending] = {}
         for (key, kind), entry in waiting.items():
             sessions.setdefault(key.session, {})[key, kind] = entry
         try:
-            # Events have the backend's time, whatever this machine's clock says.
+            # Entries are stored with the backend's time, whatever the local clock says.
             offset = await backend.now() - time.monotonic()
             for session, entries in list(sessions.items()):
                 await _write(backend, session, entries, offset)
@@ -147,14 +174,14 @@ class Timeline:
         except StoreUnavailable as error:
             logger.warning("Timelines are not written: %s", error)
         finally:
-            # The one that failed comes last: its shard may be the only one down.
+            # The one that failed goes last: its shard may be the only one down.
             for entries in [*sessions.values()][1:] + [*sessions.values()][:1]:
                 self._put_back(entries)
 
     def _is_overdue(self, now: float) -> bool:
         return now - self._since > PATIENCE * conf.get().heartbeat
 
-    def _put_back(self, entries: Waiting) -> None:
+    def _put_back(self, entries: Pending) -> None:
         with self._lock:
             for place, entry in entries.items():
                 newer = self._waiting.get(place)
@@ -165,16 +192,16 @@ class Timeline:
 
 
 async def _write(
-    backend: Backend, session: str, entries: Waiting, offset: float
+    backend: Backend, session: str, entries: Pending, offset: float
 ) -> None:
     changes = 0
-    events = []
+    stored = []
     for (key, kind), entry in entries.items():
         changes += entry.count if kind == "changed" else 0
-        events.append(entry.event(key, kind, entry.at + offset))
-    events.sort(key=lambda event: event["at"])
+        stored.append(entry.stored(key, kind, entry.at + offset))
+    stored.sort(key=lambda each: each["at"])
     try:
-        await backend.note(session, events[-MAX_EVENTS:], changes=changes)
+        await backend.note(session, stored[-MAX_EVENTS:], changes=changes)
     except StoreUnavailable:
         raise
     except SessionStoresError as error:
@@ -184,14 +211,22 @@ async def _write(
 timeline = Timeline()
 
 
-async def write_timeline(*, blocking: bool = False) -> None:
-    """Flush this process's timeline; what fails is logged: nobody waits for it."""
+async def write_timeline(
+    pending: Timeline = timeline, *, blocking: bool = False
+) -> None:
+    """Flush a timeline to this process's backend; log what fails, raise nothing."""
     try:
-        await timeline.flush(get_backend(blocking=blocking))
+        await pending.flush(get_backend(blocking=blocking))
     except Exception:
         logger.exception("Timelines are not written")
 
 
+@receiver(setting_changed)
+def _drop_for_another_backend(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"CACHES", "SESSIONSTORES", "DATABASES"}:
+        timeline.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    # The parent writes what waits; and it may hold the lock just now.
+    # The parent writes its own entries, and its lock may be held at the fork.
     os.register_at_fork(after_in_child=timeline.clear)

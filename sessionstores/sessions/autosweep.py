@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from django.db import close_old_connections
 
-from .. import conf, event_bus
+from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..concurrency import BackgroundThread
+from ..event_bus import Event
 from ..exceptions import StoreUnavailable
 from ..monitoring.sweeps import last_sweep
 from .sweeper import SweepLimits, sweep
@@ -143,11 +144,7 @@ def autosweep() -> AutoSweep:
     return get_backend(blocking=True).memory.of(AutoSweep)
 
 
-def wake() -> None:
-    """Start sweeping if that is wanted and has not begun; for the creation hooks."""
+def wake(event: Event | None = None) -> None:
+    """Start sweeping if that is wanted and has not begun; an event bus listener."""
     if is_wanted():
         autosweep().wake()
-
-
-event_bus.creation_hooks.append(wake)
-event_bus.serving_hooks.append(wake)

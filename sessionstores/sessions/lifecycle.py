@@ -35,7 +35,7 @@ async def create(backend: Backend, *, label: str, keep: float) -> str:
     for _ in range(CODE_TRIES):
         code = generate_code()
         if await backend.create_session(code, label=label, keep=keep):
-            event_bus.created()
+            event_bus.bus.publish(event_bus.Creation(StoreKey.of_session(code)))
             return code
     raise LimitReached(f"{CODE_TRIES} random codes in a row were taken.")
 
@@ -76,7 +76,8 @@ async def revoke(backend: Backend, key: StoreKey) -> None:
 
 async def send(backend: Backend, key: StoreKey, data: Any) -> None:
     """Send a message to tabs; TypeError if it is not JSON."""
-    msgspec.json.encode(data)
+    # A copy, since it is encoded once more when its turn comes.
+    data = msgspec.json.decode(msgspec.json.encode(data))
     event_bus.bus.publish(event_bus.Message(key, data, await backend.followers(key)))
 
 

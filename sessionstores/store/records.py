@@ -58,7 +58,7 @@ async def open_record(
     check_size(states, conf.get().max_state_bytes)
     opened = await backend.open(key, states)
     if opened.created:
-        event_bus.created()
+        event_bus.bus.publish(event_bus.Creation(key))
     if opened.lost or (opened.created and lost):
         removed = Removed(key, None, await backend.followers(key))
         await announce_lost(backend, [removed])

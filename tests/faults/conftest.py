@@ -52,10 +52,8 @@ def tell(request: pytest.FixtureRequest) -> Callable[..., None]:
 @pytest.fixture
 def ledgers() -> Iterator[None]:
     """Declare in this process too what the writers do, and let it listen as they do."""
-    before = list(event_bus.bus.subscribers)
-    with registry.isolated(Ledger, Roll):
+    with registry.isolated(Ledger, Roll), event_bus.bus.restored():
         yield
-    event_bus.bus.subscribers[:] = before
 
 
 @pytest.fixture

@@ -150,11 +150,10 @@ class Tally:
         self.tries = 0
         self.conflicts = 0
         self.links: list[Link] = []
-        event_bus.bus.subscribers.append(self._link)
+        event_bus.bus.subscribe(self._link, event_bus.Change)
 
-    def _link(self, event: event_bus.Event) -> None:
-        if isinstance(event, event_bus.Change):
-            self.links.append((str(event.key), event.base, event.rev))
+    def _link(self, event: event_bus.Change) -> None:
+        self.links.append((str(event.key), event.base, event.rev))
 
     def add(self, code: str, participant: str, writer: str, number: int) -> None:
         """Add a writer's next number, as often as it takes."""

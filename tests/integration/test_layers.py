@@ -18,12 +18,13 @@ from channels.layers import channel_layers, get_channel_layer
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.types import Lease
+from sessionstores.concurrency import Backoff
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.realtime import channel_layer, heartbeat, serializers
-from sessionstores.realtime import publisher as publishing
 from sessionstores.realtime.channel_layer import MESSAGE_TYPE, counters
 from sessionstores.realtime.hub import current_hub, hubs
+from sessionstores.realtime.publisher import publisher
 from tests.servers import Valkey
 from tests.sockets import CODE, Socket, opening_tabs, until
 from tests.workshop.states import Board
@@ -43,9 +44,8 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def publisher() -> Iterator[None]:
+def no_hub_is_left() -> Iterator[None]:
     yield
-    publishing._publisher.close()
     assert not hubs
 
 
@@ -134,7 +134,7 @@ async def test_the_first_publication_opens_at_most_two_connections(
         opened = clients(valkey) - before
         assert 1 <= len(opened) <= 2
         await read()
-    publishing._publisher.close()
+    publisher.close()
     await until(lambda: not clients(valkey) & opened, "its connections to be closed")
 
 
@@ -145,13 +145,12 @@ from django.conf import settings
 django.setup()
 # Not of callbacks that took long, as they do on a busy machine.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
-from sessionstores.event_bus import Message
-from sessionstores.realtime.publisher import broadcast
+from sessionstores import event_bus
 from sessionstores.keys import StoreKey
 
 def publish(data):
     key = StoreKey("K7Q2ZD", "alice")
-    broadcast(Message(key, data, frozenset([sys.argv[1]])))
+    event_bus.bus.publish(event_bus.Message(key, data, frozenset([sys.argv[1]])))
 
 """
 
@@ -458,7 +457,7 @@ async def test_idle_reads_that_time_out_are_no_failures(
 ) -> None:
     # As redis-py 8 does after five seconds, with shorter times.
     monkeypatch.setattr(channel_layer, "LAYER_SECONDS", 0.05)
-    monkeypatch.setattr(channel_layer, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(channel_layer, "RECONNECT", Backoff(0.01, 0.01))
     caplog.set_level("INFO", "sessionstores.delivery")
     failed = counters.failed
     async with tabs(CORE, valkey.port, socket_timeout=0.2) as alice:

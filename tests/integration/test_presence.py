@@ -16,7 +16,6 @@ from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
-from sessionstores.realtime import publisher
 from sessionstores.realtime.channel_layer import counters
 from sessionstores.realtime.hub import current_hub, hubs
 from sessionstores.realtime.protocol import Close
@@ -34,8 +33,6 @@ def cache(request: pytest.FixtureRequest, settings: Any) -> Iterator[None]:
         valkey: Valkey = request.getfixturevalue("valkey")
         settings.CACHES = on_redis(valkey.port, valkey.number)["CACHES"]
     yield
-    # It has connections to this server.
-    publisher._publisher.close()
     assert not hubs
 
 
@@ -162,7 +159,7 @@ async def test_within_the_grace_a_participant_is_leaving_and_still_shown(
     alice = await tab("alice", meta={"name": "Al"})
     await shows(bob, alice=[{"name": "Al"}], bob=1)
     await alice.drop()
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await bob.expect("ping")
     attendee = (await stores.apresence(CODE))["alice"]
     assert (attendee.connections, attendee.leaving) == (0, True)
@@ -221,7 +218,7 @@ async def test_a_newcomer_who_is_refused_is_announced_to_nobody(
     await socket.say(type="hello", token=token("eve"), client="c", have={})
     await socket.expect("error", code="session_locked")
     assert await socket.closed() == Close.FORBIDDEN
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await bob.expect("ping")
     await until(lambda: received)
     assert received == [("joined", "bob")]
@@ -371,11 +368,11 @@ async def test_hints_that_are_lost_show_in_the_next_heartbeat(tab: Opener) -> No
     far = Lease("far", BOB, "far", "c", frozenset({SESSION}), b'{"n":1}')
     backend = get_backend(blocking=False)
     await backend.lease([far])
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("ping")
     await shows(alice, alice=1, bob=[{"n": 1}])
     await backend.release(far)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("ping")
     await shows(alice, alice=1)
 
@@ -408,11 +405,11 @@ async def test_the_ghosts_of_a_killed_process_are_gone_within_the_lease(
         for number in range(5)
     ]
     await backend.lease(ghosts)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("ping")
     await shows(alice, alice=1, **{lease.key.participant: 1 for lease in ghosts})
     await asyncio.sleep(0.3)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await alice.expect("ping")
     await shows(alice, alice=1)
     assert sorted(received[1:]) == [("left", f"g{number}") for number in range(5)]
@@ -427,7 +424,7 @@ async def test_a_participant_whose_leases_ran_out_joins_anew(
     backend = get_backend(blocking=False)
     (lease,) = await backend.connections(ALICE)
     await backend.release(lease)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     assert received == [("joined", "alice"), ("joined", "bob"), ("joined", "alice")]
     await bob.expect("ping")
     await shows(bob, alice=1, bob=1)
@@ -449,7 +446,7 @@ async def test_a_lease_that_comes_in_after_its_release_is_taken_back(
 
     with monkeypatch.context() as delay:
         delay.setattr(backend, "lease", slow)
-        pulse = asyncio.create_task(current_hub().pulse())
+        pulse = asyncio.create_task(current_hub().heartbeat.pulse())
         await alice.expect("ping")
         await alice.say(type="bye")
         await alice.closed()
@@ -467,6 +464,6 @@ async def test_presence_is_kept_from_other_sessions(tab: Opener) -> None:
     eve = await tab(token=Participant("AAAAAA", "eve").token())
     await shows(alice, alice=[{"secret": "of alice"}])
     await shows(eve, eve=1)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await eve.expect("ping")
     assert "secret" not in json.dumps(eve.presence_frames)

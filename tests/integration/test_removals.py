@@ -161,14 +161,14 @@ async def test_cleanup_whose_hint_is_lost_ends_tabs_at_the_next_heartbeat(
             assert await stores.acleanup_participant(CODE, "alice")
     told = [("alice", "cleanup", "mine"), ("bob", "cleanup", "")][: 1 + whole]
     assert sorted(removed) == told
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     await ended(alice, "cleanup")
     if whole:
         await ended(bob, "cleanup")
         await until(lambda: not hubs)
     else:
         await bob.expect("ping")
-        await current_hub().pulse()
+        await current_hub().heartbeat.pulse()
     assert sorted(removed) == told
     # Nothing was made anew, and a later access starts afresh.
     assert await stores.aparticipants(CODE) == ([] if whole else ["bob"])
@@ -206,13 +206,13 @@ async def test_loss_under_open_tabs_is_told_of_once_and_tabs_are_reset(
     alice, also_alice, bob = await tab("alice"), await tab("alice"), await tab("bob")
     await lose(ALICE, request)
     # As the next heartbeat does, which compares heads.
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     for socket in (alice, also_alice):
         frame = await snapshot(socket)
         assert frame["reset"] is True
         assert frame["states"]["board"]["notes"] == ""
     assert removed == [("alice", "lost", None)]
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     assert removed == [("alice", "lost", None)]
     assert (await bob.expect("ping"))["heads"]
     assert (await stores.asweep(orphans=True)).lost == 0

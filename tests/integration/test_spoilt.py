@@ -15,7 +15,6 @@ from sessionstores.backends.types import Lease
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
-from sessionstores.realtime import publisher
 from sessionstores.realtime.hub import current_hub, hubs
 from tests.faults.sites import on_redis
 from tests.servers import Valkey
@@ -45,7 +44,6 @@ def spoil(request: pytest.FixtureRequest, settings: Any) -> Iterator[Any]:
             client.set(f"ss:{{{SPOILT}}}:{request.param}:", "junk")
 
     yield spoil_key
-    publisher._publisher.close()
     assert not hubs
 
 
@@ -57,7 +55,7 @@ async def tab() -> AsyncIterator[Opener]:
 
 async def pinged(*sockets: Socket) -> list[Frame]:
     """Have a heartbeat; return the ping of each tab, which it answers."""
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     pings = []
     for socket in sockets:
         frame = await socket.receive()
@@ -102,11 +100,11 @@ async def test_a_spoilt_session_costs_only_itself(
     told = [r for r in caplog.records if r.getMessage().startswith(f"{SPOILT}: ")]
     texts = [record.getMessage().split(": ")[1] for record in told]
     repeated = {text for text in texts if texts.count(text) > 1}
-    assert repeated <= {"looking at who is present failed"}, texts
+    assert repeated <= {"reading who is present failed"}, texts
     assert not [r for r in caplog.records if "heartbeat failed" in r.getMessage()]
     # A revocation elsewhere is seen to, and one that cannot be told is no accident.
-    current_hub()._check_soon(hub_tabs())
-    await until(lambda: not current_hub()._checks)
+    current_hub().heartbeat.check_soon(hub_tabs())
+    await until(lambda: not current_hub().heartbeat._checks)
     await stores.arevoke(CODE, "bob")
     await bob.expect("error", code="invalid_token")
     await bob.closed()

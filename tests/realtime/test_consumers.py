@@ -687,7 +687,7 @@ async def test_a_snapshot_that_an_outage_kept_back_comes_with_the_heartbeat(
         assert "10.0.0.7" not in error["message"]
     # The tab does not ask again, since a sync is always answered by a snapshot.
     for frames in ({"ping", "snapshot"}, {"ping"}):
-        await current_hub().pulse()
+        await current_hub().heartbeat.pulse()
         assert {(await alice.receive())["type"] for _ in frames} == frames
 
 
@@ -855,7 +855,7 @@ async def test_refusals_that_the_tab_has_seen_are_forgotten(tab: Opener) -> None
     hub = current_hub()
 
     async def beat() -> None:
-        await hub.pulse()
+        await hub.heartbeat.pulse()
         await alice.expect("ping")
         await alice.say(type="pong", visible=True)
         await alice.say(type="sync", doc="me", rev=alice.snapshots["me"]["rev"])
@@ -1243,7 +1243,7 @@ async def test_a_patch_that_came_after_a_sync_without_an_answer_may_be_undone(
     current_hub().deliver(elsewhere(str(shown), str(shown.next())))
     await alice.expect("patch", doc="me")
     await overtaken(shown)
-    await current_hub().pulse()
+    await current_hub().heartbeat.pulse()
     frames = {frame["type"]: frame for frame in [await alice.receive() for _ in "12"]}
     assert frames["snapshot"]["reset"]
 

@@ -210,7 +210,7 @@ def remote() -> Iterator[Remote]:
     layer = Remote()
     channel_layers.set("default", layer)
     yield layer
-    module._publisher.close()
+    module.publisher.close()
 
 
 def noted(*texts: str) -> None:
@@ -287,7 +287,7 @@ async def test_a_thread_waits_for_no_queue_that_is_full(
 
 async def test_many_threads_share_one_publisher(remote: Remote) -> None:
     await far_follower("alice")
-    module._publisher.close()
+    module.publisher.close()
 
     def publishers() -> int:
         # Others' threads come and go: the sweep's, asgiref's.
@@ -296,13 +296,13 @@ async def test_many_threads_share_one_publisher(remote: Remote) -> None:
         )
 
     def publish(number: int) -> None:
-        module.broadcast(event_bus.Message(ALICE, number, frozenset([FAR])))
+        module.publisher.publish(event_bus.Message(ALICE, number, frozenset([FAR])))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(publish, range(100)))
     assert len(remote.sent) == 100
     assert publishers() == 1
-    module._publisher.close()
+    module.publisher.close()
     assert publishers() == 0
 
 

@@ -26,7 +26,7 @@ class Tab:
         self.views: list[RosterView] = []
         self.meta = b""
 
-    def attend(self, view: RosterView) -> None:
+    def show_presence(self, view: RosterView) -> None:
         if view not in self.views[-1:]:
             self.views.append(view)
 
@@ -75,10 +75,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 @pytest.fixture
 def published() -> Iterator[list[event_bus.Event]]:
     events: list[event_bus.Event] = []
-    before = list(event_bus.bus.subscribers)
-    event_bus.bus.subscribers[:] = [events.append]
-    yield events
-    event_bus.bus.subscribers[:] = before
+    with event_bus.bus.isolated():
+        event_bus.bus.subscribe(events.append, *event_bus.SESSION_EVENTS)
+        yield events
 
 
 def failing(kind: type[Exception]) -> Callable[..., Any]:
@@ -244,9 +243,9 @@ async def test_an_outage_changes_nothing_of_what_is_shown(
             outage.setattr(backend, method, failing(StoreUnavailable))
         alice.meta = b'{"typing":true}'
         roster.change(alice)
-        await until(lambda: "is seen at the next beat" in caplog.text)
+        await until(lambda: "presence is read at the next heartbeat" in caplog.text)
         await roster.beat()
-        await roster.tell("AAAAAA")
+        await roster.announce("AAAAAA")
     assert len(alice.views) == 1
     await lease([alice])
     await roster.beat()
@@ -265,7 +264,7 @@ async def test_a_look_that_breaks_is_logged_and_the_next_one_comes(
     with monkeypatch.context() as fault:
         fault.setattr(backend, "connections_of", failing(ZeroDivisionError))
         await come(roster, tab)
-        await until(lambda: "looking at who is present failed" in caplog.text)
+        await until(lambda: "reading who is present failed" in caplog.text)
     roster.look(CODE)
     await until(lambda: tab.shown)
     await roster.close()

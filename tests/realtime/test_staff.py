@@ -23,6 +23,7 @@ from sessionstores.realtime.staff import (
     HELLO_TIMEOUT,
     STAFF_SALT,
     StaffConsumer,
+    StaffNudger,
     allowed_user,
     make_staff_token,
 )
@@ -94,7 +95,7 @@ async def pages() -> AsyncIterator[list[StaffPage]]:
     yield opened
     for each in opened:
         await each.communicator.disconnect()
-    await until(lambda: not nudging._watching, "the pages to be gone")
+    await until(lambda: not nudging.nudger.watching, "the pages to be gone")
 
 
 @pytest.mark.usefixtures("staff")
@@ -118,6 +119,19 @@ async def test_many_changes_are_few_nudges(pages: list[StaffPage]) -> None:
 
 
 @pytest.mark.usefixtures("staff")
+async def test_each_change_of_one_record_reaches_the_pages(
+    pages: list[StaffPage],
+) -> None:
+    board = stores.get(Board, CODE, "alice")
+    await board.adispatch(Board.note, "before anybody watches")
+    pages.append(await StaffPage().listen())
+    for number in range(3):
+        await board.adispatch(Board.note, str(number))
+        assert await pages[0].said() == {"type": "changed"}
+    assert await pages[0].silent()
+
+
+@pytest.mark.usefixtures("staff")
 async def test_where_very_much_changes_every_page_looks_again(
     pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +147,7 @@ async def test_what_comes_within_a_second_waits_until_it_is_over(
     pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages.append(await StaffPage().listen())
-    (consumer,) = nudging._watching
+    (consumer,) = nudging.nudger.watching
     bus.publish(Note(StoreKey(CODE, "alice"), "changed"))
     assert await pages[0].said() == {"type": "changed"}
     monkeypatch.setattr(consumer, "_next", consumer.loop.time() + 3_600)
@@ -200,7 +214,7 @@ async def test_what_is_no_token_closes_the_socket(text: str) -> None:
     one = StaffPage()
     await one.open(text)
     assert await one.closed() == FORBIDDEN
-    assert not nudging._watching
+    assert not nudging.nudger.watching
 
 
 @pytest.mark.usefixtures("staff")
@@ -229,7 +243,7 @@ async def test_who_may_no_longer_look_is_let_go(
     one = await StaffPage().listen()
     staff["1"] = False
     assert await one.closed() == FORBIDDEN
-    assert not nudging._watching
+    assert not nudging.nudger.watching
 
 
 async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,12 +255,10 @@ async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_where_no_loop_serves_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    (nudger,) = (each for each in bus.subscribers if isinstance(each, nudging._Nudger))
     # Another test's, which may have ended in the midst of it.
     monkeypatch.setattr(nudging, "hubs", {})
-    monkeypatch.setattr(nudger, "_planned", None)
-    monkeypatch.setattr(nudger, "_codes", set())
-    stores.get(Board, CODE, "alice").dispatch(Board.note, "x")
+    nudger = StaffNudger()
+    nudger.note(CODE)
     assert nudger._codes == set()
 
 

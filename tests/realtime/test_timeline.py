@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
-from sessionstores.realtime import publisher
 from sessionstores.realtime import timeline as module
 from sessionstores.realtime.hub import hubs
+from sessionstores.realtime.publisher import publisher
 from sessionstores.realtime.timeline import Timeline, timeline, write_timeline
 from tests.caches import SHARED, cache_on
 from tests.sockets import CODE, PATIENCE, Socket, until
@@ -77,14 +77,6 @@ def cache() -> Cache:
     return Cache()
 
 
-@pytest.fixture
-def _publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the thread write that others keep away; end it with the test."""
-    monkeypatch.setattr(timeline, "due", publisher.see_to_timeline)
-    yield
-    publisher._publisher.close()
-
-
 def change(key: StoreKey = ALICE, action: str = "Board.move") -> Change:
     return Change(key, "1.1-a", "1.2-b", {}, {"board": b"1:{}"}, action=action)
 
@@ -100,13 +92,13 @@ def events_of(code: str) -> list[Mapping[str, Any]]:
 
 def test_what_is_alike_is_counted_together(line: Timeline, cache: Cache) -> None:
     for _ in range(40):
-        line.take(change())
-    line.take(change(BOB))
-    line.take(Note(ALICE, "conflict", count=3))
-    line.take(Note(ALICE, "conflict"))
-    line.take(Removal(BOB, "idle"))
-    line.take(Message(SESSION, {"secret": "text"}))
-    line.take(Attendance(ALICE))
+        line.note(change())
+    line.note(change(BOB))
+    line.note(Note(ALICE, "conflict", count=3))
+    line.note(Note(ALICE, "conflict"))
+    line.note(Removal(BOB, "idle"))
+    line.note(Message(SESSION, {"secret": "text"}))
+    line.note(Attendance(ALICE))
     ((code, events, changes),) = cache.flush(line)
     assert (code, changes) == (CODE, 41)
     assert told(events) == [
@@ -123,8 +115,8 @@ def test_the_latest_action_is_told_and_one_without_a_name_by_its_state(
     line: Timeline, cache: Cache
 ) -> None:
     for action in ("Board.move", "Board.note", "f.<locals>.<lambda>"):
-        line.take(change(action=action))
-        line.take(change(BOB, "Board.clear"))
+        line.note(change(action=action))
+        line.note(change(BOB, "Board.clear"))
     ((_, events, changes),) = cache.flush(line)
     assert changes == 6
     assert sorted(told(events)) == [
@@ -136,17 +128,17 @@ def test_the_latest_action_is_told_and_one_without_a_name_by_its_state(
 def test_events_have_the_time_of_the_cache_and_its_order(
     line: Timeline, cache: Cache
 ) -> None:
-    line.take(Note(ALICE, "joined"))
-    line.take(Note(BOB, "joined"))
-    line.take(Note(ALICE, "joined"))
+    line.note(Note(ALICE, "joined"))
+    line.note(Note(BOB, "joined"))
+    line.note(Note(ALICE, "joined"))
     ((_, events, _),) = cache.flush(line)
     assert [event["who"] for event in events] == ["bob", "alice"]
     assert all(cache.time - 60 < event["at"] <= cache.time for event in events)
 
 
 def test_each_session_gets_its_own(line: Timeline, cache: Cache) -> None:
-    line.take(change())
-    line.take(change(StoreKey("AAAAAA", "alice")))
+    line.note(change())
+    line.note(change(StoreKey("AAAAAA", "alice")))
     assert [code for code, *_ in cache.flush(line)] == [CODE, "AAAAAA"]
 
 
@@ -154,7 +146,7 @@ def test_a_session_gets_the_latest_that_its_ring_can_hold(
     line: Timeline, cache: Cache
 ) -> None:
     for number in range(MAX_EVENTS + 20):
-        line.take(change(StoreKey(CODE, f"p{number}")))
+        line.note(change(StoreKey(CODE, f"p{number}")))
     ((_, events, changes),) = cache.flush(line)
     assert changes == MAX_EVENTS + 20
     assert [e["who"] for e in events] == [f"p{n}" for n in range(20, MAX_EVENTS + 20)]
@@ -165,9 +157,9 @@ def test_what_waits_is_bounded(
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 3)
     for number in range(10):
-        line.take(change(StoreKey(CODE, f"p{number}")))
-        line.take(change(StoreKey(CODE, "p0")))
-    line.take(Note(StoreKey(CODE, "p0"), "changed", "x" * 10_000))
+        line.note(change(StoreKey(CODE, f"p{number}")))
+        line.note(change(StoreKey(CODE, "p0")))
+    line.note(Note(StoreKey(CODE, "p0"), "changed", "x" * 10_000))
     ((_, events, _),) = cache.flush(line)
     assert sorted(event["who"] for event in events) == ["p0", "p1", "p2"]
     assert max(len(event["text"]) for event in events) == module.MAX_TEXT
@@ -176,28 +168,71 @@ def test_what_waits_is_bounded(
 def test_somebody_is_asked_to_write_once_and_again_when_nobody_has(
     line: Timeline, cache: Cache
 ) -> None:
-    asked = []
-    line.due = lambda: asked.append(len(asked))
+    asked: list[float] = []
+    line.request_write = asked.append
     for key in (ALICE, ALICE, BOB):
-        line.take(change(key))
+        line.note(change(key))
         assert len(asked) == 1
     cache.flush(line)
-    line.take(change())
+    line.note(change())
     assert len(asked) == 2
     with override_settings(SESSIONSTORES={"HEARTBEAT": 1e-9}):
-        line.take(change(BOB))
+        line.note(change(BOB))
     assert len(asked) == 3
+
+
+def test_repeated_changes_are_reported_as_activity_once_until_it_is_rearmed(
+    line: Timeline, cache: Cache
+) -> None:
+    active: list[str] = []
+    line.on_activity = active.append
+    for _ in range(3):
+        line.note(change())
+    assert active == [CODE]
+    line.note(change(BOB))
+    line.note(Attendance(ALICE))
+    assert active == [CODE] * 3
+    line.rearm()
+    for _ in range(3):
+        line.note(change())
+    assert active == [CODE] * 4
+    ((_, events, changes),) = cache.flush(line)
+    assert changes == 7
+    assert told(events)[0] == ("changed", "bob", "board.move", 1)
+    line.note(change())
+    assert active == [CODE] * 5
+
+
+def test_entries_of_another_backend_are_dropped(settings: Any) -> None:
+    stores.get(Board, CODE, "alice").dispatch(Board.note, "x")
+    assert timeline._waiting
+    settings.CACHES = {**settings.CACHES}
+    assert not timeline._waiting
+
+
+def test_a_write_that_was_requested_for_dropped_entries_writes_no_others() -> None:
+    requested: list[float] = []
+    line = Timeline()
+    line.request_write = requested.append
+    line.note(change())
+    line.clear()
+    line.note(change(BOB))
+    first, second = requested
+    run(line.flush_since(first))
+    assert line._waiting
+    run(line.flush_since(second))
+    assert not line._waiting
 
 
 def test_in_an_outage_it_waits_and_is_counted_on(
     line: Timeline, cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    line.take(change())
-    line.take(Note(BOB, "joined"))
+    line.note(change())
+    line.note(Note(BOB, "joined"))
     cache.broken[CODE] = StoreUnavailable("no answer")
     assert cache.flush(line) == []
     assert "no answer" in caplog.text
-    line.take(change())
+    line.note(change())
     cache.broken.clear()
     ((_, events, changes),) = cache.flush(line)
     assert changes == 2
@@ -212,12 +247,12 @@ def test_a_session_that_cannot_be_written_does_not_hold_up_the_others(
 ) -> None:
     codes = ["AAAAAA", "BBBBBB", "CCCCCC"]
     for code in codes:
-        line.take(change(StoreKey(code, "alice")))
+        line.note(change(StoreKey(code, "alice")))
     cache.broken["AAAAAA"] = StoreUnavailable("its shard is down")
     assert cache.flush(line) == []
     assert [code for code, *_ in cache.flush(line)] == codes[1:]
     cache.broken["AAAAAA"] = StateCorrupt("no record")
-    line.take(change(StoreKey("BBBBBB", "alice")))
+    line.note(change(StoreKey("BBBBBB", "alice")))
     assert [code for code, *_ in cache.flush(line)] == ["BBBBBB"]
     assert "AAAAAA: its timeline is not written: no record" in caplog.text
     assert cache.flush(line) == []
@@ -229,7 +264,7 @@ def test_threads_count_without_losing_any(line: Timeline, cache: Cache) -> None:
     def take(number: int) -> None:
         barrier.wait(10)
         for turn in range(500):
-            line.take(Note(StoreKey(CODE, f"p{turn % 7}"), "joined"))
+            line.note(Note(StoreKey(CODE, f"p{turn % 7}"), "joined"))
 
     threads = [threading.Thread(target=take, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -292,7 +327,6 @@ async def test_a_page_load_is_told_of_once() -> None:
     assert happened()[2:] == [("joined", 1)]
 
 
-@pytest.mark.usefixtures("_publisher")
 def test_without_tabs_the_publisher_writes_it_within_a_heartbeat() -> None:
     backend = get_backend(blocking=True)
     with override_settings(SESSIONSTORES={"HEARTBEAT": 0.01, "AUTO_SWEEP": False}):
@@ -306,12 +340,11 @@ def test_without_tabs_the_publisher_writes_it_within_a_heartbeat() -> None:
     assert sum(summary.activity) == 1
 
 
-@pytest.mark.usefixtures("_publisher")
 def test_a_process_that_ends_writes_what_waits() -> None:
     stores.get(Board, CODE, "alice").dispatch(Board.note, "x")
     stores.send(CODE, {"text": "five minutes"}, "alice")
     assert events_of(CODE) == []
-    publisher._publisher.close()
+    publisher.close()
     assert told(events_of(CODE)) == [
         ("changed", "alice", "board.note", 1),
         ("message", "alice", "", 1),
@@ -356,7 +389,7 @@ def test_a_script_that_exits_has_its_timeline_written_and_says_nothing(
 
 def test_a_flush_that_is_broken_off_loses_nothing(line: Timeline, cache: Cache) -> None:
     for code in (CODE, "AAAAAA"):
-        line.take(change(StoreKey(code, "alice")))
+        line.note(change(StoreKey(code, "alice")))
     cache.broken["AAAAAA"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         cache.flush(line)
@@ -398,7 +431,7 @@ def test_a_timeline_that_fails_fails_no_commit(
     def fail(event: event_bus.Event) -> bool:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(timeline, "_take", fail)
+    monkeypatch.setattr(timeline, "_note", fail)
     board = stores.get(Board, CODE, "alice")
     board.dispatch(Board.note, "x")
     assert board.state.notes == "x"
@@ -414,10 +447,10 @@ from sessionstores.event_bus import Note
 from sessionstores.realtime.timeline import timeline
 
 asked = []
-timeline.due = lambda: asked.append(len(asked))
+timeline.request_write = asked.append
 
 def take(id):
-    timeline.take(Note(StoreKey("K7Q2ZD", id), "joined"))
+    timeline.note(Note(StoreKey("K7Q2ZD", id), "joined"))
 
 take("alice")
 assert len(asked) == 1

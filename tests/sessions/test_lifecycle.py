@@ -32,9 +32,9 @@ OWN = StoreKey.of_session(CODE)
 def events() -> Iterator[list[event_bus.Event]]:
     """Everything that is published during a test."""
     seen: list[event_bus.Event] = []
-    event_bus.bus.subscribers.append(seen.append)
+    event_bus.bus.subscribe(seen.append, *event_bus.SESSION_EVENTS)
     yield seen
-    event_bus.bus.subscribers.remove(seen.append)
+    event_bus.bus.unsubscribe(seen.append)
 
 
 def notes(events: list[event_bus.Event]) -> list[tuple[str, str, str]]:

@@ -37,10 +37,9 @@ def lease(
 @pytest.fixture
 def published() -> Iterator[list[event_bus.Event]]:
     events: list[event_bus.Event] = []
-    before = list(event_bus.bus.subscribers)
-    event_bus.bus.subscribers[:] = [events.append]
-    yield events
-    event_bus.bus.subscribers[:] = before
+    with event_bus.bus.isolated():
+        event_bus.bus.subscribe(events.append, *event_bus.SESSION_EVENTS)
+        yield events
 
 
 @pytest.fixture

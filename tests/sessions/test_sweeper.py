@@ -675,15 +675,15 @@ def test_timeline_is_told_how_many_were_swept(
 ) -> None:
     notes: list[event_bus.Note] = []
 
-    def keep(event: event_bus.Event) -> None:
-        if isinstance(event, event_bus.Note) and event.kind == "swept":
+    def keep(event: event_bus.Note) -> None:
+        if event.kind == "swept":
             notes.append(event)
 
     fill(backend, CODE, 5)
     clock.advance(IDLE)
-    event_bus.bus.subscribers.append(keep)
+    event_bus.bus.subscribe(keep, event_bus.Note)
     try:
         sweep(pace=SweepLimits(2))
     finally:
-        event_bus.bus.subscribers.remove(keep)
+        event_bus.bus.unsubscribe(keep)
     assert [(note.key, note.count) for note in notes] == [(OWN, 5)]

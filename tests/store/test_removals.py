@@ -27,19 +27,17 @@ def told() -> Iterator[list[Any]]:
     """The announcements to tabs and receivers, in order."""
     seen: list[Any] = []
 
-    def publish(event: event_bus.Event) -> None:
-        assert isinstance(event, event_bus.Removal)
+    def publish(event: event_bus.Removal) -> None:
         seen.append((str(event.key), event.reason, event.followers))
 
     def receive(participant: str, reason: str, states: Any, **kwargs: Any) -> None:
         seen.append((participant, reason, states))
 
-    before = list(event_bus.bus.subscribers)
-    event_bus.bus.subscribers[:] = [publish]
-    signals.participant_removed.connect(receive)
-    yield seen
-    signals.participant_removed.disconnect(receive)
-    event_bus.bus.subscribers[:] = before
+    with event_bus.bus.isolated():
+        event_bus.bus.subscribe(publish, event_bus.Removal)
+        signals.participant_removed.connect(receive)
+        yield seen
+        signals.participant_removed.disconnect(receive)
 
 
 def test_tabs_are_told_before_receivers_who_may_take_their_time(

@@ -60,13 +60,13 @@ def save(client: Client, state: Any, base: str, place: tuple[str, ...] = EDIT) -
 
 def test_what_is_saved_is_stored_told_and_logged(client: Client) -> None:
     changes: list[event_bus.Event | event_bus.Note] = []
-    event_bus.bus.subscribers.append(changes.append)
+    event_bus.bus.subscribe(changes.append, *event_bus.SESSION_EVENTS)
     try:
         state, base = form(client)
         state["deck"] = ["joker"]
         response = save(client, state, base)
     finally:
-        event_bus.bus.subscribers.remove(changes.append)
+        event_bus.bus.unsubscribe(changes.append)
     assert response["Location"] == page("participant", *ALICE)
     assert board().state.deck == ["joker"]
     change, note = changes

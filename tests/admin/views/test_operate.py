@@ -42,11 +42,11 @@ def log() -> list[tuple[str, str, int]]:
 def events_of(call: Any) -> list[Any]:
     """Return what `call` publishes."""
     seen: list[Any] = []
-    event_bus.bus.subscribers.append(seen.append)
+    event_bus.bus.subscribe(seen.append, *event_bus.SESSION_EVENTS)
     try:
         call()
     finally:
-        event_bus.bus.subscribers.remove(seen.append)
+        event_bus.bus.unsubscribe(seen.append)
     return seen
 
 

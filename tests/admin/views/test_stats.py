@@ -129,11 +129,11 @@ def _fail(board: Board) -> None:
 def test_patches_are_counted_with_their_bytes() -> None:
     changes: list[event_bus.Event | event_bus.Note] = []
     fill("alice")
-    event_bus.bus.subscribers.append(changes.append)
+    event_bus.bus.subscribe(changes.append, *event_bus.SESSION_EVENTS)
     try:
         stores.get(Agenda, CODE).dispatch(Agenda.advance)
     finally:
-        event_bus.bus.subscribers.remove(changes.append)
+        event_bus.bus.unsubscribe(changes.append)
     before = (event_bus.patches.count, event_bus.patches.bytes)
     (change,) = (each for each in changes if isinstance(each, event_bus.Change))
     size = len(change.operations)
