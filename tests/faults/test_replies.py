@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sessionstores.backends.redis.scripts import SOON
+from sessionstores.backends.redis.scripts import RETRY_SECONDS
 from sessionstores.exceptions import Conflict, StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.state.revisions import RING_LENGTH
@@ -29,7 +29,7 @@ SITES = {"valkey": on_redis, "memcached": on_memcached}
 CUTS = [{"replies": 1}, {"requests": 1}] * 2 + [{"replies": 2}, {"requests": 2}]
 # A dispatch this short, in seconds, retries at once, and meanwhile its rival cannot
 # commit as often as the record remembers: so it makes up for a single loss.
-SHORT = min(SOON, RING_LENGTH * writers.PAUSE) / 2
+SHORT = min(RETRY_SECONDS, RING_LENGTH * writers.PAUSE) / 2
 
 
 # Of each kind of server and caller; elsewhere they make a tenth of one together.
