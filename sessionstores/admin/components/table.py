@@ -105,7 +105,6 @@ class Table(Generic[T]):
         self.page = self._page.number
         self.first = self._page.start_index()
         self.last = self._page.end_index()
-        self.narrowed = bool(self.query or self.show)
 
     def heads(self) -> list[ColumnHead]:
         """Return the heads of the columns, with the links that sort by them."""

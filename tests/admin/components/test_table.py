@@ -94,5 +94,3 @@ def test_long_rows_of_pages_have_gaps() -> None:
 def test_nothing_found_is_one_empty_page() -> None:
     empty = listing("q=nowhere")
     assert (empty.rows, empty.first, empty.last, empty.pages) == ([], 0, 0, 1)
-    assert empty.narrowed
-    assert not listing().narrowed
