@@ -144,7 +144,7 @@ def test_columns_are_aligned_and_hints_stand_below_their_text() -> None:
     _, lines = consult()
     column = lines[0].index("The cache")
     assert lines[1][:column].isspace()
-    assert lines[1][column:].startswith("Let SESSIONSTORES")
+    assert lines[1][column:].startswith("Set SESSIONSTORES")
     assert lines[4][column:].startswith("LocMemBackend")
 
 
