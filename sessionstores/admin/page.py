@@ -146,7 +146,12 @@ class AdminPage:
         return response
 
     def _common(self) -> dict[str, Any]:
-        return {"rights": self.rights, "overview_url": self.url("changelist")}
+        return {
+            "rights": self.rights,
+            "overview_url": self.url("changelist"),
+            # The message of a page without figures, see `outage`.
+            "trouble": "",
+        }
 
 
 def outage(error: Exception) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.template import engines
 from django.template.loader import get_template
 from django.test import Client, override_settings
 from django.utils import translation
@@ -288,6 +289,23 @@ def test_nothing_that_a_page_shows_is_in_english_in_german(
             text for text in english & german - the_same if not SAME.fullmatch(text)
         }
     assert sorted(left) == []
+
+
+@pytest.mark.django_db
+def test_templates_use_no_variable_that_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill("alice", "bob")
+    connect("alice", 1)
+    client = signed_in(*ALL)
+    client.post(page("session_act", CODE), {"action": "lock", "confirm": "yes"})
+    # Unlike "", it also shows where filters are applied; conditions are not affected.
+    monkeypatch.setattr(engines["django"].engine, "string_if_invalid", "INVALID %s")
+    for response in every_page(client, monkeypatch):
+        # Django's own templates around ours use some.
+        html = response.content.decode().partition('<div class="ss" id="ss">')[2]
+        assert html
+        assert re.findall(r"INVALID \S+", html) == []
 
 
 @pytest.mark.django_db

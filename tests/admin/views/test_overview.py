@@ -50,6 +50,8 @@ def test_the_cards_show_the_figures_and_whose_they_are() -> None:
     assert f"This process only (pid {stats.process.pid})" in text
     assert "never" in text
     assert "none: in this process" in text
+    assert "✓ yes: Atomic" in text
+    assert "✗ no: Shared" in text
 
 
 def test_a_site_without_sessions_shows_how_to_create_one() -> None:
