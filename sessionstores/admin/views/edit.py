@@ -28,7 +28,7 @@ from ...keys import StoreKey
 from ...manager import stores
 from ...state import codec
 from ...state.declaration import State, get_state
-from ...state.patch import diff
+from ...state.patch import apply, diff
 from ..audit import log, log_view
 from ..operations import log_name
 from ..page import AdminPage
@@ -343,25 +343,25 @@ def _differences(stored: Any, written: Any, path: str = "") -> Iterator[FieldCha
             else:
                 yield from _differences(stored[key], written[key], here)
         return
-    for each in diff(stored, written):
+    for number, each in enumerate(diff(stored, written)):
         place = each["from"] if each["op"] == "move" else each["path"]
         yours = f"→ {path}{each['path']}" if each["op"] == "move" else ""
+        shown = number < MAX_DIFFERENCES
         yield FieldChange(
             f"{path}{place}",
             each["op"],
-            "" if each["op"] == "add" else _short(_value_at(stored, place)),
+            _short(_value_at(stored, place)) if shown and each["op"] != "add" else "",
             _short(each["value"]) if "value" in each else yours,
         )
+        if shown:
+            # The next operation's positions are those after this one.
+            stored = apply(stored, [each])
 
 
 def _value_at(data: Any, path: str) -> Any:
     for step in path.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
-        try:
-            data = data[int(name)] if isinstance(data, list) else data[name]
-        except (LookupError, ValueError, TypeError):
-            # An operation before this one may have created the container.
-            return None
+        data = data[int(name)] if isinstance(data, list) else data[name]
     return data
 
 

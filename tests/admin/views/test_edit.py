@@ -151,6 +151,20 @@ def test_a_conflict_shows_both_versions_and_lets_staff_decide(client: Client) ->
     assert board().state.notes == "secret of alice"
 
 
+def test_a_conflict_lists_each_difference_with_both_values(client: Client) -> None:
+    state, base = form(client)
+    store = stores.get(Board, *ALICE)
+    store.dispatch(lambda state: setattr(state, "piles", {"keep": ["king"]}))
+    state["deck"] = ["joker", "ace", "queen", "jack", "ten"]
+    text = text_of(save(client, state, base))
+    rows = text.partition("Yours")[2].partition("Stored now")[0].split()
+    # From deck ace, king, queen, jack, ten.
+    assert " ".join(rows) == (
+        "/deck/1 &quot;king&quot; removed /deck/0 absent &quot;joker&quot; "
+        "/piles/keep [&quot;king&quot;] removed"
+    )
+
+
 def test_a_change_between_the_look_and_the_write_is_a_conflict_too(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
