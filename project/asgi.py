@@ -1,4 +1,4 @@
-"""The ASGI application of the demo: pages, static files and live stores."""
+"""ASGI application of the demo: pages, static files and WebSockets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 pages = get_asgi_application()
 
-from project.workers import WORKER, NamesWorker  # noqa: E402
+from project.workers import WORKER_NUMBER, AnnounceWorker  # noqa: E402
 from sessionstores.routing import websocket_urlpatterns  # noqa: E402
 
 live = URLRouter(websocket_urlpatterns)
 application = ProtocolTypeRouter(
     {
-        # A site would let its web server or WhiteNoise serve static files.
+        # In production, the web server or WhiteNoise serves static files.
         "http": ASGIStaticFilesHandler(pages),
-        "websocket": AllowedHostsOriginValidator(NamesWorker(live) if WORKER else live),
+        "websocket": AllowedHostsOriginValidator(
+            AnnounceWorker(live) if WORKER_NUMBER else live
+        ),
     }
 )

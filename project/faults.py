@@ -1,4 +1,4 @@
-"""Pages of `make demo-redis` that break what it runs on, for a facilitator to watch."""
+"""Pages of `make demo-redis` with which a facilitator kills workers and flushes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from .views import facilitator_of
 @require_safe
 @participant_required
 def show(request: ParticipantRequest, code: str) -> HttpResponse:
-    """Return the fragment that shows which workers run."""
+    """Return the fragment that lists the workers."""
     facilitator_of(request)
-    return render(request, "workshop/_workers.html", {"workers": workers.workers()})
+    return render(
+        request, "workshop/_workers.html", {"workers": workers.worker_statuses()}
+    )
 
 
 @require_POST
 @participant_required
 def kill(request: ParticipantRequest, code: str) -> HttpResponse:
-    """Kill a worker; it answers only if it was another one."""
+    """Kill a worker; if it is the one that answers, there is no response."""
     facilitator = facilitator_of(request)
     number = request.POST.get("worker", "")
     if number.isdecimal():
@@ -39,7 +41,7 @@ def kill(request: ParticipantRequest, code: str) -> HttpResponse:
 @require_POST
 @participant_required
 def flush(request: ParticipantRequest, code: str) -> HttpResponse:
-    """Empty the server under everybody's feet."""
+    """Delete everything on the server."""
     facilitator = facilitator_of(request)
     cache.clear()
     return redirect(facilitator.link(reverse("together", args=[code])))

@@ -1,4 +1,4 @@
-"""The form with which guests join."""
+"""The form for guests to join."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django import forms
 
 
 class JoinForm(forms.Form):
-    """A workshop's code, and the name that others shall see."""
+    """A workshop's code, and the name that others see."""
 
     code = forms.CharField(
         label="Workshop code",

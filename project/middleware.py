@@ -1,4 +1,4 @@
-"""The demo's Content-Security-Policy: nothing from elsewhere, nothing inline."""
+"""Content-Security-Policy of the demo: no other origins, nothing inline."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A TCP relay: the one address of several workers.
+"""TCP relay in front of several workers, which thereby share one address.
 
-The head of a connection's first request decides where it goes. One that names a seat in
-its address (`?seat=1`) goes to the worker of that seat, so that neighbours sit at
-different ones; others go to all in turn. A worker that refuses is passed over.
+The head of a connection's first request chooses the worker. With a seat in its URL
+(`?seat=1`), it is the worker of that number, so that neighbours use different ones;
+otherwise the workers take turns. A worker that refuses connections is skipped.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Protocol
 
 SEAT = re.compile(rb"\A\S+ \S*[?&]seat=(\d{1,4})[& ]")
 CHUNK = 65_536
-# For a connection that no worker takes: all may have been killed at once.
+# All workers may have been killed at once: retry this often, for this long.
 RETRY_SECONDS = 0.05
-PATIENCE = 10.0
+MAX_WAIT_SECONDS = 10.0
 
 
 class Upstream(Protocol):
-    """Where a worker listens at present; it refuses while it is down."""
+    """The port of a worker; it refuses connections while the worker is down."""
 
     port: int
 
 
 class Relay:
-    """Connections to `workers`, each relayed until one of its sides ends it."""
+    """Relays connections to `workers` until one side ends them."""
 
     def __init__(self, workers: Sequence[Upstream]) -> None:
         self.workers = workers
@@ -38,7 +38,7 @@ class Relay:
 
     @contextlib.asynccontextmanager
     async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
-        """Relay what arrives at a listening socket; afterwards, cut all connections."""
+        """Relay the connections of a listening socket; at the end, close them all."""
         server = await asyncio.start_server(self._accept, sock=listener)
         try:
             yield
@@ -58,9 +58,9 @@ class Relay:
     async def _relay(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        # What a visitor or a worker ends, or never begins, is no error here.
-        gone = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
-        with contextlib.closing(writer), contextlib.suppress(*gone):
+        # Connections that either side closes early are not errors.
+        closed = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+        with contextlib.closing(writer), contextlib.suppress(*closed):
             head = await reader.readuntil(b"\r\n\r\n")
             above, below = await self._connect(head)
             with contextlib.closing(below):
@@ -81,7 +81,7 @@ class Relay:
         seat = SEAT.match(head)
         turn = int(seat[1]) if seat else next(self._turns)
         first = turn % len(self.workers)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(MAX_WAIT_SECONDS):
             while True:
                 for worker in (*self.workers[first:], *self.workers[:first]):
                     with contextlib.suppress(ConnectionError):
@@ -90,7 +90,7 @@ class Relay:
 
 
 async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Carry bytes from one side to the other until either of them ends."""
+    """Copy bytes from one side to the other until either ends."""
     with contextlib.suppress(OSError):
         while data := await source.read(CHUNK):
             sink.write(data)

@@ -1,4 +1,4 @@
-"""Settings of the demo: one process, no server beside it, nothing to configure."""
+"""Settings of the demo: one process, no other server, nothing to configure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Drawn anew at each start unless given: the demo keeps nothing that should outlive it.
+# Random at each start unless given: nothing of the demo should outlive it.
 SECRET_KEY = os.environ.get("WORKSHOP_SECRET_KEY") or get_random_secret_key()
 DEBUG = False
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
@@ -57,7 +57,7 @@ TEMPLATES = [
 ROOT_URLCONF = "project.urls"
 ASGI_APPLICATION = "project.asgi.application"
 
-# `manage.py demo` puts a temporary file in its place.
+# `manage.py demo` uses a temporary file instead.
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -69,7 +69,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# A coffee break must not cost anybody their cards.
+# Long enough for a coffee break.
 SESSIONSTORES = {"IDLE_TIMEOUT": 3600}
 
 LANGUAGE_CODE = "en"

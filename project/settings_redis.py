@@ -1,6 +1,6 @@
-"""Settings of `make demo-redis`: several workers, with one Redis or Valkey beside them.
+"""Settings of `make demo-redis`: several workers that share a Redis or Valkey.
 
-The supervisor decides where everything is, and hands it on through the environment.
+The supervisor sets the environment variables.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ CHANNEL_LAYERS = {
     }
 }
 
-# Pages compare what they show with the server at each beat: soon enough after a flush
-# that somebody is still looking. No command runs beside the workers, so they sweep.
+# Tabs notice a flush at a heartbeat, so that is frequent here. No command sweeps, so
+# the workers do.
 SESSIONSTORES = {**SESSIONSTORES, "HEARTBEAT": 3, "AUTO_SWEEP": True}
 
 DATABASES["default"]["NAME"] = Path(os.environ["WORKSHOP_DIRECTORY"], "demo.sqlite3")

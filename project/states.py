@@ -1,4 +1,4 @@
-"""The workshop's state: a board for each participant, an agenda for all."""
+"""States of the workshop: a board for each participant, an agenda for all."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class Board(State):
             self.top[old] = displaced
         if rank is not None:
             self.top[rank - 1] = card
-        for gone in self.spots.keys() - set(self.top):
-            del self.spots[gone]
+        for dropped in self.spots.keys() - set(self.top):
+            del self.spots[dropped]
         self.reopen(2)
 
     @action
@@ -119,7 +119,7 @@ class Board(State):
         return [*self.piles["start"], *self.piles["later"]]
 
     def progress(self, step: int) -> tuple[int, int]:
-        """Return how many cards have found their place in a step, and of how many."""
+        """Return how many cards are placed in a step, and of how many."""
         if step == 1:
             return len(CARDS) - len(self.deck), len(CARDS)
         chosen = [card for card in self.top if card]
@@ -149,7 +149,7 @@ class SharedBoard(Board, scope="session"):
 
 
 class Agenda(State, scope="session"):
-    """Where the workshop stands, for everybody."""
+    """The current step, for everybody."""
 
     step: int = 1
 

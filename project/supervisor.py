@@ -1,7 +1,7 @@
-"""`make demo-redis`: the workshop on two workers that share one Valkey.
+"""`make demo-redis`: run the workshop on two workers that share a Valkey.
 
-This process owns the address, keeps the workers running, and ends with everything that
-it has started.
+This process listens, relays connections to the workers, and restarts workers that end.
+At its end it stops everything that it has started.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from sessionstores import StoreUnavailable
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
-# How long a worker stays down, so that its absence can be seen, and may take to end.
-PAUSE = 3.0
-GRACE = 5.0
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Seconds before a worker is restarted, so that its absence is visible, and seconds that
+# it may take to end.
+RESTART_SECONDS = 3.0
+STOP_SECONDS = 5.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Worker:
-    """One uvicorn process, started again whenever it ends."""
+class WorkerProcess:
+    """A uvicorn process that is restarted whenever it ends."""
 
     def __init__(self, number: int, directory: Path) -> None:
         self.number = number
@@ -45,7 +46,7 @@ class Worker:
         self.pidfile = pidfile(directory, number)
 
     async def keep_running(self) -> None:
-        """Run it until cancelled, and end it then."""
+        """Run it until cancelled, then stop it."""
         while True:
             process = await self._start()
             self.pidfile.write_text(str(process.pid))
@@ -53,44 +54,44 @@ class Worker:
                 code = await process.wait()
             finally:
                 self.pidfile.write_text("")
-                await end(process)
+                await stop(process)
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            say(f"  Worker {self.number} has ended ({how}). It is started again.")
-            await asyncio.sleep(PAUSE)
+            write(f"  Worker {self.number} has ended ({how}) and is restarted.")
+            await asyncio.sleep(RESTART_SECONDS)
 
     async def _start(self) -> asyncio.subprocess.Process:
-        with socket.socket() as place:
+        with socket.socket() as server_socket:
             # Bound but not listening: it refuses connections until the worker is ready.
-            place.bind(("127.0.0.1", 0))
-            self.port = place.getsockname()[1]
+            server_socket.bind(("127.0.0.1", 0))
+            self.port = server_socket.getsockname()[1]
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "uvicorn", "project.asgi:application"),
-                *("--fd", str(place.fileno()), "--log-level", "warning"),
+                *("--fd", str(server_socket.fileno()), "--log-level", "warning"),
                 *("--lifespan", "off", "--timeout-graceful-shutdown", "2"),
                 cwd=ROOT,
                 env={**os.environ, "WORKSHOP_WORKER": str(self.number)},
-                pass_fds=[place.fileno()],
-                process_group=0,  # Ctrl-C is for us; we end the workers
+                pass_fds=[server_socket.fileno()],
+                process_group=0,  # Ctrl-C reaches only us; we stop the workers
             )
 
 
-async def end(process: asyncio.subprocess.Process) -> None:
-    """End a process gracefully; by force if it takes too long."""
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """Terminate a process; kill it if it takes too long."""
     if process.returncode is not None:
         return
     process.terminate()
     try:
-        async with asyncio.timeout(GRACE):
+        async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()
 
 
-async def supervise(listener: socket.socket, workers: Sequence[Worker]) -> None:
-    """Serve what arrives at `listener` until a signal ends it."""
+async def supervise(listener: socket.socket, workers: Sequence[WorkerProcess]) -> None:
+    """Run the workers and the relay until a signal."""
     ended = asyncio.Event()
-    for number in ENDING:
+    for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(worker.keep_running()) for worker in workers]
@@ -102,7 +103,7 @@ async def supervise(listener: socket.socket, workers: Sequence[Worker]) -> None:
 
 @contextlib.contextmanager
 def server(directory: Path, url: str | None) -> Iterator[str]:
-    """Yield the URL of the server to use: that one, or a Valkey of our own."""
+    """Yield the URL of the server: `url`, or a Valkey of our own."""
     if url:
         yield url
         return
@@ -112,7 +113,7 @@ def server(directory: Path, url: str | None) -> Iterator[str]:
 
 
 def run(command: demo.Command, options: dict[str, Any]) -> None:
-    """Run the demo until a signal ends it. Raises `CommandError`."""
+    """Run the demo until a signal. Raises `CommandError`."""
     with (
         demo.ending_quietly(),
         TemporaryDirectory(prefix="sessionstores-demo-") as name,
@@ -127,14 +128,16 @@ def run(command: demo.Command, options: dict[str, Any]) -> None:
             "WORKSHOP_HOST": demo.visible_host(options["host"]).strip("[]"),
         }
         django.setup()
-        say(f"{WORKERS} workers share {url}")
+        write(f"{WORKERS} workers share {url}")
         command.prepare(listener, **options)
-        workers = [Worker(number, Path(name)) for number in range(1, WORKERS + 1)]
+        workers = [
+            WorkerProcess(number, Path(name)) for number in range(1, WORKERS + 1)
+        ]
         asyncio.run(supervise(listener, workers))
-    say("\nThe demo has ended; its workers, its server and its database are gone.")
+    write("\nThe demo has ended, stopped its workers and deleted its data.")
 
 
-def say(text: str) -> None:
+def write(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -146,7 +149,7 @@ def main() -> None:
     parser.add_argument(
         "--redis-url",
         metavar="URL",
-        help="a Redis or Valkey to use in the place of our own; it is not flushed",
+        help="use this Redis or Valkey instead of our own; it is not flushed",
     )
     options = vars(parser.parse_args())
     try:

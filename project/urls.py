@@ -1,4 +1,4 @@
-"""The demo's pages."""
+"""URLs of the demo."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
 from . import faults, views
-from .workers import MAY_FLUSH, WORKER
+from .workers import MAY_FLUSH, WORKER_NUMBER
 
 
 class SessionCodeConverter(StringConverter):
-    """What a session code looks like; anything else is no page of ours."""
+    """Matches session codes; other URLs are not found."""
 
     regex = "[A-Z0-9]{6}"
 
@@ -33,7 +33,7 @@ urlpatterns = [
     path("<code:code>/end/", views.end, name="end"),
 ]
 
-if WORKER:
+if WORKER_NUMBER:
     urlpatterns += [
         path("<code:code>/workers/", faults.show, name="workers"),
         path("<code:code>/kill/", faults.kill, name="kill"),

@@ -1,4 +1,4 @@
-"""The Valkey that `make demo-redis` brings along."""
+"""The Valkey server that `make demo-redis` starts."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ except ImportError as error:
 else:
     reason = None
 
-WAY_OUT = (
-    "Start a Redis or Valkey of your own, and name it: "
+HINT = (
+    "Start a Redis or Valkey of your own and give its URL: "
     "make demo-redis ARGS='--redis-url redis://127.0.0.1:6379/0'"
 )
 
 
 @contextlib.contextmanager
 def running_valkey(directory: Path) -> Iterator[str]:
-    """Run a Valkey that keeps its files in `directory`, and yield its URL.
+    """Run a Valkey with its files in `directory`, and yield its URL.
 
-    Raises `CommandError` where it cannot be run.
+    Raises `CommandError` if it cannot be run.
     """
     if reason:
-        raise CommandError(f"There is no Valkey for this machine ({reason}). {WAY_OUT}")
+        raise CommandError(f"Valkey cannot be run on this machine ({reason}). {HINT}")
     # Ctrl-C reaches the whole process group, but the server must outlive the workers.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         server = ValkeyServer(free_port(), data_dir=directory)
         server.start()
     except (ValkeyServerError, OSError) as error:
-        raise CommandError(f"Valkey did not start: {error} {WAY_OUT}") from error
+        raise CommandError(f"Valkey did not start: {error} {HINT}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
@@ -47,7 +47,7 @@ def running_valkey(directory: Path) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Draw a port; the first free one would be drawn by every demo that starts now."""
+    """Return a free port, as the operating system chooses it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

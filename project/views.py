@@ -1,4 +1,4 @@
-"""The demo's pages: joining, a board, and the facilitator's view of all boards."""
+"""Views of the demo: joining, a board, and the facilitator's page of all boards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sessionstores.middleware import ParticipantRequest
 
 from .forms import JoinForm
 from .states import CARDS, Board
-from .workers import MAY_FLUSH, WORKER, workers
+from .workers import MAY_FLUSH, WORKER_NUMBER, worker_statuses
 from .workshop import (
     CAST,
     FACILITATOR,
@@ -65,7 +65,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def start(request: HttpRequest) -> HttpResponse:
-    """Open a new workshop, with whoever asks as its facilitator."""
+    """Open a new workshop, with the visitor as its facilitator."""
     code = open_workshop()
     join(request, code, participant=FACILITATOR, role="facilitator")
     return redirect("together", code=code)
@@ -78,11 +78,11 @@ def start(request: HttpRequest) -> HttpResponse:
 def board(
     request: ParticipantRequest, code: str, *, shared: bool = False
 ) -> HttpResponse:
-    """Show a participant's own board; or `shared`, the one that all fall into."""
+    """Show a participant's own board or, with `shared`, the one for everybody."""
     participant = participant_of(request)
     config = participant.config()
-    if WORKER and participant.id in CAST:
-        # Neighbours sit at different workers: see project/relay.py.
+    if WORKER_NUMBER and participant.id in CAST:
+        # Neighbours use different workers: see project/relay.py.
         config["url"] += f"?seat={CAST.index(participant.id)}"
     name = stores.get(Board, code, participant.id).state.name or participant.id
     context = {
@@ -106,7 +106,7 @@ def together(request: ParticipantRequest, code: str) -> HttpResponse:
     """Show the facilitator's panel beside the boards of the cast."""
     facilitator = facilitator_of(request)
     pages = ["progress", "restart", "end"]
-    if WORKER:
+    if WORKER_NUMBER:
         pages += ["workers", "kill"]
     if MAY_FLUSH:
         pages += ["flush"]
@@ -127,7 +127,7 @@ def together(request: ParticipantRequest, code: str) -> HttpResponse:
         "step_titles": STEP_TITLES,
         "progress": progress_of(code),
         "is_local": request.get_host().partition(":")[0] in LOOPBACK,
-        "workers": workers() if WORKER else [],
+        "workers": worker_statuses() if WORKER_NUMBER else [],
         "join_url": request.build_absolute_uri(f"{reverse('home')}?code={code}"),
         "links": {name: facilitator.link(reverse(name, args=[code])) for name in pages},
     }
@@ -165,12 +165,12 @@ def end(request: ParticipantRequest, code: str) -> HttpResponse:
 
 
 def participant_of(request: ParticipantRequest) -> Participant:
-    """Return who a request speaks for, where @participant_required has seen to it."""
+    """Return the participant of a request behind @participant_required."""
     return cast("Participant", request.participant)
 
 
 def facilitator_of(request: ParticipantRequest) -> Participant:
-    """Return the participant if they lead the workshop; refuse others."""
+    """Return the participant of a request if they are the facilitator; else 403."""
     participant = participant_of(request)
     if participant.role != "facilitator":
         raise PermissionDenied("Only the facilitator may see this.")

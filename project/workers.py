@@ -1,6 +1,6 @@
-"""The workers of `make demo-redis`, as one of them sees them.
+"""The workers of `make demo-redis`, from the view of one of them.
 
-The supervisor keeps a pidfile for each; it is empty while its worker is down.
+The supervisor writes a pidfile for each, which is empty while the worker is down.
 """
 
 from __future__ import annotations
@@ -11,57 +11,57 @@ import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# The number of the worker that this process is; empty where the demo is one process.
-WORKER = os.environ.get("WORKSHOP_WORKER", "")
-# Nobody's server is emptied but our own.
+# The number of this worker process; "" where the demo is one process.
+WORKER_NUMBER = os.environ.get("WORKSHOP_WORKER", "")
+# Only a server of our own may be flushed.
 MAY_FLUSH = "WORKSHOP_MAY_FLUSH" in os.environ
 
 
-class Worker(NamedTuple):
-    """One of the workers; `pid` is None until it is started again."""
+class WorkerStatus(NamedTuple):
+    """The number and process id of a worker; `pid` is None while it is down."""
 
     number: int
     pid: int | None
 
 
 def pidfile(directory: Path, number: int) -> Path:
-    """Return where the process id of a worker is kept."""
+    """Return the path of a worker's pidfile."""
     return directory / f"worker-{number}.pid"
 
 
-def workers() -> list[Worker]:
-    """Return all workers by number, whether they run or not."""
+def worker_statuses() -> list[WorkerStatus]:
+    """Return the status of each worker, by number."""
     directory = Path(os.environ["WORKSHOP_DIRECTORY"])
     found = []
     for path in directory.glob("worker-*.pid"):
         number = int(path.stem.removeprefix("worker-"))
-        found.append(Worker(number, int(path.read_text() or 0) or None))
+        found.append(WorkerStatus(number, int(path.read_text() or 0) or None))
     return sorted(found)
 
 
 def kill(number: int) -> None:
-    """End a worker as a crash would, at once; nothing happens if it is down."""
-    for worker in workers():
+    """Kill a worker at once, as a crash would; do nothing if it is down."""
+    for worker in worker_statuses():
         if worker.number == number and worker.pid:
             os.kill(worker.pid, signal.SIGKILL)
 
 
-class NamesWorker:
-    """ASGI middleware: tell each tab, once it has an answer, who serves its socket."""
+class AnnounceWorker:
+    """ASGI middleware: send each tab the number of its worker after the first frame."""
 
     def __init__(self, application: Any) -> None:
         self.application = application
-        message = {"type": "message", "data": {"worker": int(WORKER)}}
+        message = {"type": "message", "data": {"worker": int(WORKER_NUMBER)}}
         self.frame = {"type": "websocket.send", "text": json.dumps(message)}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        told = False
+        announced = False
 
-        async def tell(event: Any) -> None:
-            nonlocal told
+        async def send_and_announce(event: Any) -> None:
+            nonlocal announced
             await send(event)
-            if event["type"] == "websocket.send" and not told:
-                told = True
+            if event["type"] == "websocket.send" and not announced:
+                announced = True
                 await send(self.frame)
 
-        await self.application(scope, receive, tell)
+        await self.application(scope, receive, send_and_announce)

@@ -1,4 +1,4 @@
-"""Sessions and people of the workshop, for its pages and the demo command."""
+"""The cast and progress of a workshop, for the pages and the demo command."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def open_workshop(people: int = 2) -> str:
 
 
 def cast_of(code: str) -> list[Participant]:
-    """Return the members of the cast who take part, in their order."""
+    """Return the members of the cast who are in the workshop, in their order."""
     present = set(stores.participants(code))
     return [Participant(code, person) for person in CAST if person in present]
 
 
-class Standing(NamedTuple):
-    """How far a participant has got, as the facilitator sees it."""
+class ParticipantProgress(NamedTuple):
+    """The progress of a participant in a step: cards placed, of those wanted."""
 
     id: str
     name: str
@@ -40,23 +40,23 @@ class Standing(NamedTuple):
     done: bool
 
 
-class Progress(NamedTuple):
-    """How far everybody has got in the step that is open."""
+class WorkshopProgress(NamedTuple):
+    """The progress of all participants in the current step."""
 
     step: int
-    standings: list[Standing]
+    participants: list[ParticipantProgress]
 
     @property
     def finished(self) -> int:
-        """How many say that they are done."""
-        return sum(standing.done for standing in self.standings)
+        """How many participants say that they are done."""
+        return sum(each.done for each in self.participants)
 
 
-def progress_of(code: str) -> Progress:
-    """Return everybody's progress; reads only, so nobody is kept from idling out."""
+def progress_of(code: str) -> WorkshopProgress:
+    """Return everybody's progress. It only peeks, so nobody counts as active."""
     agenda = stores.get(Agenda, code).peek()
     step = agenda.state.step if agenda else 1
-    standings = []
+    found = []
     for person in stores.participants(code):
         board = stores.get(Board, code, person).peek()
         if board is None or person == FACILITATOR:
@@ -64,5 +64,5 @@ def progress_of(code: str) -> Progress:
         placed, wanted = board.state.progress(step)
         name = board.state.name or person
         done = step in board.state.done
-        standings.append(Standing(person, name, placed, wanted, done))
-    return Progress(step, sorted(standings, key=lambda standing: standing.name))
+        found.append(ParticipantProgress(person, name, placed, wanted, done))
+    return WorkshopProgress(step, sorted(found, key=lambda each: each.name))

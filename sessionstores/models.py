@@ -1,4 +1,4 @@
-"""The admin's entry for live sessions: permissions and a name, no table."""
+"""Model for the admin and its permissions; it has no table."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class LiveSession(models.Model):
-    """Stands for the live sessions, which are in a cache and in no database.
+    """Represents live sessions, which are in a cache and not in a database.
 
-    Unmanaged: there is neither a table nor a migration, only what Django's permissions
-    and its log of admin actions refer to.
+    Unmanaged: there is neither a table nor a migration. Django's permissions and its
+    log of admin actions refer to it.
     """
 
     class Meta:

@@ -1,4 +1,4 @@
-"""The admin of live sessions: an overview, a page for each session and participant."""
+"""Admin of live sessions: an overview, a page for each session and participant."""
 
 from __future__ import annotations
 

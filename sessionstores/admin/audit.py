@@ -1,4 +1,4 @@
-"""Django's log of admin actions, for what staff do to sessions and see of states."""
+"""Entries in Django's log of admin actions: each change, and each view of a state."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from django.utils import timezone
 
 from ..models import LiveSession
 
-# A page that refreshes itself shows a state again and again: one entry covers so much.
+# A page that refreshes itself shows a state again and again: one entry covers that.
 VIEW_COVERS = timedelta(minutes=10)
 VIEWED = "Viewed the state."
-# In the place of a code: what was done to none in particular.
+# In place of a code, for what concerns no single session.
 SITE = "sessions"
 
 
 def log(user_id: Any, names: Iterable[str], text: str, flag: int = CHANGE) -> None:
-    """Enter what somebody did to each of `names`: a code, or `K7Q2ZD:alice`."""
+    """Log what a user did to each of `names`, such as `K7Q2ZD` or `K7Q2ZD:alice`."""
     kind = ContentType.objects.get_for_model(LiveSession)
     LogEntry.objects.bulk_create(
         LogEntry(
@@ -37,9 +37,10 @@ def log(user_id: Any, names: Iterable[str], text: str, flag: int = CHANGE) -> No
 
 
 def log_view(user_id: Any, name: str, *, refresh: bool) -> None:
-    """Enter that somebody saw the state of `name`.
+    """Log that a user saw the state of `name`.
 
-    A `refresh` of a page that is open adds nothing as long as the last entry covers it.
+    A `refresh` of an open page adds an entry only if the last one is older than
+    `VIEW_COVERS`.
     """
     if refresh:
         since = timezone.now() - VIEW_COVERS
@@ -57,7 +58,7 @@ def log_view(user_id: Any, name: str, *, refresh: bool) -> None:
 
 
 def entries(code: str) -> QuerySet[LogEntry]:
-    """Return what was done to a session and its participants, the latest first."""
+    """Return the entries about a session and its participants, the latest first."""
     kind = ContentType.objects.get_for_model(LiveSession)
     return LogEntry.objects.filter(
         content_type=kind, object_id__startswith=_object_id(code)
@@ -65,5 +66,5 @@ def entries(code: str) -> QuerySet[LogEntry]:
 
 
 def _object_id(name: str) -> str:
-    # With a colon always, so that no entry's address can be taken for a participant's.
+    # Always with a colon, so that a session's URL is never taken for a participant's.
     return name if ":" in name else f"{name}:"

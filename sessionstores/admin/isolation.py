@@ -1,4 +1,4 @@
-"""Looks whether the participants of a session share anything that they must not."""
+"""Isolation checks: participants of a session share no record, tab or object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..realtime.hub import hubs
 
 
 class IsolationProbe(NamedTuple):
-    """One question, whether all is well, and the answer in words."""
+    """One check: its name, whether it passed, and the result in words."""
 
     name: str
     good: bool
@@ -26,12 +26,12 @@ class IsolationProbe(NamedTuple):
 def probe(
     code: str, participants: Sequence[ParticipantInfo], leases: Sequence[Lease]
 ) -> list[IsolationProbe]:
-    """Return what three looks find; they ask nothing of the cache beyond the arguments.
+    """Return the results of three checks. No I/O beyond what the arguments took.
 
-    A rev is drawn at random for every commit of one record, so two participants at the
-    same one would be looking at the same record. A connection may follow its own
-    participant and the session, and others only where its role watches them. What the
-    open tabs of this process are sent through must be no two tabs' at once.
+    Records: revs are random, so two participants at one rev would share a record.
+    Connections: each follows its own participant and session, and others only if its
+    role may watch them. Objects: no two tabs of this process share an outbox or a
+    document.
     """
     tabs = [
         connection
@@ -48,14 +48,14 @@ def _records(participants: Sequence[ParticipantInfo]) -> IsolationProbe:
     if shared:
         text = _("The same record for %(ids)s") % {"ids": ", ".join(shared[:5])}
     else:
-        text = _("No two at the same revision")
+        text = _("No two participants at one revision")
     return IsolationProbe(_("Records"), not shared, text)
 
 
 def _connections(
     code: str, leases: Sequence[Lease], tabs: Sequence[Connection]
 ) -> IsolationProbe:
-    astray = {
+    misplaced = {
         lease.key.participant
         for lease in leases
         if lease.key.session != code
@@ -65,18 +65,20 @@ def _connections(
     for tab in tabs:
         for key in list(tab.documents):
             if key.session != code:
-                astray.add(tab.key.participant)
+                misplaced.add(tab.key.participant)
             elif not _is_own(tab.key, key):
                 watching.add(tab.key.participant)
-    if astray:
-        text = _("Out of its session: %(ids)s") % {"ids": ", ".join(sorted(astray)[:5])}
+    if misplaced:
+        text = _("Follows another session: %(ids)s") % {
+            "ids": ", ".join(sorted(misplaced)[:5])
+        }
     elif watching:
         text = _("Each follows its own; watching by role: %(ids)s") % {
             "ids": ", ".join(sorted(watching)[:5])
         }
     else:
         text = _("Each follows its own")
-    return IsolationProbe(_("Connections"), not astray, text)
+    return IsolationProbe(_("Connections"), not misplaced, text)
 
 
 def _objects(tabs: Sequence[Connection]) -> IsolationProbe:
@@ -91,11 +93,11 @@ def _objects(tabs: Sequence[Connection]) -> IsolationProbe:
             "ids": ", ".join(sorted(shared)[:5])
         }
     elif not tabs:
-        text = _("No tab is open in the process that answers")
+        text = _("The process that answers has no open tab")
     else:
         text = ngettext(
-            "%(count)d tab of the process that answers shares none",
-            "%(count)d tabs of the process that answers share none",
+            "%(count)d tab in the process that answers, nothing shared",
+            "%(count)d tabs in the process that answers, nothing shared",
             len(tabs),
         ) % {"count": len(tabs)}
     return IsolationProbe(_("Objects"), not shared, text)

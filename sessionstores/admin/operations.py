@@ -1,8 +1,8 @@
-"""What staff can do to sessions and participants, in words and in code."""
+"""Operations of staff on sessions and participants: texts, and what they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -19,27 +19,27 @@ from ..participants.participant import Participant
 from ..state.declaration import Action, Scope, State, get_action, get_state, states_in
 
 Text = str | Promise
-Target = Literal["sessions", "participants"]
+TargetKind = Literal["sessions", "participants"]
 RUN = "run:"
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What is asked for besides: how long, or which words."""
+class OperationInputs:
+    """The input of an operation: minutes, or a text."""
 
     minutes: int = 60
     text: str = ""
-    # What tabs are sent; a site may choose another form for it.
+    # Returns the data that tabs are sent; a site may override it.
     announcement: Callable[[str], Any] = lambda text: {"announcement": text}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that can be done to one or many; `run` says whether it was.
+    """An operation on sessions or participants; `run` returns whether it was done.
 
-    `question` and `done` are to be filled with `count`. `grave` is what cannot be
-    undone. `field` names the input that it needs. `log` is what the admin's log says,
-    to be filled with the inputs.
+    `question` and `done` are format strings for `count`, `log` for the inputs: the
+    text of the admin's log. `destructive`: it cannot be undone. `field` names the input
+    that it needs.
     """
 
     name: str
@@ -48,53 +48,55 @@ class Operation:
     effect: Text
     done: Any
     log: str
-    run: Callable[[StoreKey, Inputs], bool]
-    grave: bool = False
+    run: Callable[[StoreKey, OperationInputs], bool]
+    destructive: bool = False
     field: Literal["", "minutes", "text"] = ""
     flag: int = CHANGE
 
 
-def _disconnect(key: StoreKey, inputs: Inputs) -> bool:
+def _disconnect(key: StoreKey, inputs: OperationInputs) -> bool:
     stores.disconnect(key.session, None if key.is_session else key.participant)
     return True
 
 
-def _send(key: StoreKey, inputs: Inputs) -> bool:
+def _send(key: StoreKey, inputs: OperationInputs) -> bool:
     to = None if key.is_session else key.participant
     stores.send(key.session, inputs.announcement(inputs.text), to)
     return True
 
 
-def _extend(key: StoreKey, inputs: Inputs) -> bool:
-    # Already kept longer is as good.
+def _extend(key: StoreKey, inputs: OperationInputs) -> bool:
+    # Done as well if it is already kept for longer.
     stores.extend(key.session, inputs.minutes * 60)
     return True
 
 
-def _lock(key: StoreKey, inputs: Inputs) -> bool:
+def _lock(key: StoreKey, inputs: OperationInputs) -> bool:
     stores.lock(key.session)
     return True
 
 
-def _unlock(key: StoreKey, inputs: Inputs) -> bool:
+def _unlock(key: StoreKey, inputs: OperationInputs) -> bool:
     stores.unlock(key.session)
     return True
 
 
-def _end(key: StoreKey, inputs: Inputs) -> bool:
+def _end(key: StoreKey, inputs: OperationInputs) -> bool:
     stores.end_session(key.session)
     return True
 
 
-def _reset(key: StoreKey, inputs: Inputs) -> bool:
+def _reset(key: StoreKey, inputs: OperationInputs) -> bool:
     return stores.reset(key.session, key.participant)
 
 
-def _remove(key: StoreKey, inputs: Inputs) -> bool:
+def _remove(key: StoreKey, inputs: OperationInputs) -> bool:
     return stores.cleanup_participant(key.session, key.participant)
 
 
-def _act(cls: type[State], action: Action, key: StoreKey, inputs: Inputs) -> bool:
+def _act(
+    cls: type[State], action: Action, key: StoreKey, inputs: OperationInputs
+) -> bool:
     store = (
         stores.get(cls, key.session)
         if key.is_session
@@ -113,7 +115,7 @@ _SESSIONS = (
             "Send a message to %(count)s sessions?",
             "count",
         ),
-        _("Every open tab gets it now. It is not kept: who is away misses it."),
+        _("Every open tab gets it now. It is not stored: people who are away miss it."),
         ngettext_lazy(
             "Sent to %(count)s session.", "Sent to %(count)s sessions.", "count"
         ),
@@ -128,9 +130,9 @@ _SESSIONS = (
             "Extend %(count)s session?", "Extend %(count)s sessions?", "count"
         ),
         _(
-            "The session, its code and its own state are kept so long from now, even "
-            "if nobody is in. Participants still go once they have been idle for too "
-            "long. Nothing is shortened."
+            "The session, its code and its own state are kept for this long from now, "
+            "even if it is empty. Idle participants are still removed. No time is "
+            "shortened."
         ),
         ngettext_lazy(
             "Extended %(count)s session.", "Extended %(count)s sessions.", "count"
@@ -143,7 +145,7 @@ _SESSIONS = (
         "lock",
         _("Lock"),
         ngettext_lazy("Lock %(count)s session?", "Lock %(count)s sessions?", "count"),
-        _("Nobody new can join. Those who are in go on."),
+        _("Nobody new can join. Those who have joined continue."),
         ngettext_lazy(
             "Locked %(count)s session.", "Locked %(count)s sessions.", "count"
         ),
@@ -171,7 +173,7 @@ _SESSIONS = (
             "Disconnect everybody in %(count)s sessions?",
             "count",
         ),
-        _("Open tabs are closed off. Nothing is lost: a reload brings people back."),
+        _("Open tabs are disconnected. Nothing is lost: a reload reconnects them."),
         ngettext_lazy(
             "Disconnected %(count)s session.",
             "Disconnected %(count)s sessions.",
@@ -185,13 +187,13 @@ _SESSIONS = (
         _("End session"),
         ngettext_lazy("End %(count)s session?", "End %(count)s sessions?", "count"),
         _(
-            "All that participants have done there is removed for good. Their tabs say "
-            "that it is over, and the code lets nobody in again."
+            "All states of the session are removed for good. Open tabs say that it is "
+            "over, and nobody can join with its code again."
         ),
         ngettext_lazy("Ended %(count)s session.", "Ended %(count)s sessions.", "count"),
         "Ended the session.",
         _end,
-        grave=True,
+        destructive=True,
         flag=DELETION,
     ),
 )
@@ -205,7 +207,7 @@ _PARTICIPANTS = (
             "Send a message to %(count)s participants?",
             "count",
         ),
-        _("Every open tab gets it now. It is not kept: who is away misses it."),
+        _("Every open tab gets it now. It is not stored: people who are away miss it."),
         ngettext_lazy(
             "Sent to %(count)s participant.", "Sent to %(count)s participants.", "count"
         ),
@@ -221,7 +223,7 @@ _PARTICIPANTS = (
             "Disconnect %(count)s participants?",
             "count",
         ),
-        _("Open tabs are closed off. Nothing is lost: a reload brings people back."),
+        _("Open tabs are disconnected. Nothing is lost: a reload reconnects them."),
         ngettext_lazy(
             "Disconnected %(count)s participant.",
             "Disconnected %(count)s participants.",
@@ -236,13 +238,13 @@ _PARTICIPANTS = (
         ngettext_lazy(
             "Reset %(count)s participant?", "Reset %(count)s participants?", "count"
         ),
-        _("Everything that they have done is gone; their tabs begin afresh at once."),
+        _("Their states are removed, and their open tabs start afresh at once."),
         ngettext_lazy(
             "Reset %(count)s participant.", "Reset %(count)s participants.", "count"
         ),
         "Reset the state.",
         _reset,
-        grave=True,
+        destructive=True,
     ),
     Operation(
         "remove",
@@ -251,44 +253,41 @@ _PARTICIPANTS = (
             "Remove %(count)s participant?", "Remove %(count)s participants?", "count"
         ),
         _(
-            "Everything that they have done is gone, and so are they. Who comes back "
-            "begins afresh; lock the session to keep them out."
+            "They and their states are removed. They can come back and start afresh; "
+            "lock the session to keep them out."
         ),
         ngettext_lazy(
             "Removed %(count)s participant.", "Removed %(count)s participants.", "count"
         ),
         "Removed the participant.",
         _remove,
-        grave=True,
+        destructive=True,
         flag=DELETION,
     ),
 )
 
 
-def deeds(target: Target) -> tuple[Operation, ...]:
-    """Return what can be done whatever a site's states are."""
+def standard_operations(target: TargetKind) -> tuple[Operation, ...]:
+    """Return the operations that every site has."""
     return _SESSIONS if target == "sessions" else _PARTICIPANTS
 
 
-def runnable(target: Target) -> list[Operation]:
-    """Return what the declared states offer: their actions that need no argument.
-
-    So an app's own `advance` or `clear` is at hand without a line of code for it.
-    """
+def state_operations(target: TargetKind) -> list[Operation]:
+    """Return the actions of declared states that take no argument, as operations."""
     scope: Scope = "session" if target == "sessions" else "participant"
     return [
-        _deed_of(cls, action, target)
+        _state_operation(cls, action, target)
         for cls in states_in(scope)
         for action in cls.__sessionstores__.actions.values()
-        if _runs_alone(action, scope)
+        if _needs_no_input(action, scope)
     ]
 
 
-def find(name: str, target: Target) -> Operation | None:
-    """Return the deed of that name; None if there is none for such a target."""
-    for deed in deeds(target):
-        if deed.name == name:
-            return deed
+def find_operation(name: str, target: TargetKind) -> Operation | None:
+    """Return the operation of this name for such targets; None if there is none."""
+    for operation in standard_operations(target):
+        if operation.name == name:
+            return operation
     if not name.startswith(RUN):
         return None
     scope: Scope = "session" if target == "sessions" else "participant"
@@ -298,16 +297,16 @@ def find(name: str, target: Target) -> Operation | None:
         action = get_action(cls, action_name)
     except (UnknownState, UnknownAction):
         return None
-    if cls.__sessionstores__.scope != scope or not _runs_alone(action, scope):
+    if cls.__sessionstores__.scope != scope or not _needs_no_input(action, scope):
         return None
-    return _deed_of(cls, action, target)
+    return _state_operation(cls, action, target)
 
 
-def _runs_alone(action: Action, scope: Scope) -> bool:
+def _needs_no_input(action: Action, scope: Scope) -> bool:
     if scope == "session" and any(
         issubclass(kind, Participant) for kind in action.injected.values()
     ):
-        # Staff are no participants: nobody would have acted.
+        # Staff are not participants, so there is nobody to inject.
         return False
     try:
         action.decode(b"{}")
@@ -316,10 +315,10 @@ def _runs_alone(action: Action, scope: Scope) -> bool:
     return True
 
 
-def _deed_of(cls: type[State], action: Action, target: Target) -> Operation:
+def _state_operation(cls: type[State], action: Action, target: TargetKind) -> Operation:
     name = f"{cls.__sessionstores__.name}.{action.name}"
-    what = (action.function.__doc__ or "").strip().partition("\n")[0]
-    questions: dict[Target, Any] = {
+    summary = (action.function.__doc__ or "").strip().partition("\n")[0]
+    questions: dict[TargetKind, Any] = {
         "sessions": ngettext_lazy(
             "Run %(name)s in %(count)s session?",
             "Run %(name)s in %(count)s sessions?",
@@ -335,13 +334,13 @@ def _deed_of(cls: type[State], action: Action, target: Target) -> Operation:
         f"{RUN}{name}",
         name,
         questions[target],
-        what or _("An action of the site’s own."),
+        summary or _("An action of this site."),
         ngettext_lazy("Ran %(name)s, once.", "Ran %(name)s %(count)s times.", "count"),
         f"Ran {name}.",
         partial(_act, cls, action),
     )
 
 
-def names(chosen: Sequence[StoreKey]) -> list[str]:
-    """Return keys as the admin's log has them: a code, or `K7Q2ZD:alice`."""
-    return [key.session if key.is_session else str(key) for key in chosen]
+def log_name(key: StoreKey) -> str:
+    """Return a key as the admin's log has it: `K7Q2ZD`, or `K7Q2ZD:alice`."""
+    return key.session if key.is_session else str(key)

@@ -1,4 +1,4 @@
-"""The admin of live sessions: where its pages are, and who may open them.
+"""The model admin of live sessions: its URLs, and the permissions that they need.
 
 Registered with the default admin site; for another one,
 `site.register(LiveSession, LiveSessionAdmin)`.
@@ -40,7 +40,7 @@ from .views.operate import (
 from .views.overview import overview, overview_live
 from .views.participant import download, export, participant, participant_live
 from .views.session import history, session, session_live
-from .views.stats import bears_token, metrics, stats_json
+from .views.stats import check_token, metrics, stats_json
 
 # Codes and ids, as keys.py has them; "*" is the session's own record.
 CODE = r"(?P<code>[A-Z0-9]{6})"
@@ -63,23 +63,23 @@ else:
 class LiveSessionAdmin(_ModelAdmin):
     """Shows live sessions and acts on them, without a table and without a migration.
 
-    `view_dashboard` opens the pages, `view_state` adds what participants have done,
-    `manage_sessions` adds what changes something; `ADMIN_READONLY` takes the last away
-    from everybody.
+    `view_dashboard` opens the pages, `view_state` adds the states of participants,
+    `manage_sessions` adds everything that changes something; `ADMIN_READONLY` withdraws
+    the last from everybody.
     """
 
     def announcement(self, text: str) -> Any:
-        """Return what the tabs are sent when staff send a message; override it."""
+        """Return the data of the message frame for a message of staff; override it."""
         return {"announcement": text}
 
     def has_view_permission(
         self, request: HttpRequest, obj: LiveSession | None = None
     ) -> bool:
-        """Tell whether the overview may be seen."""
+        """Return whether the overview may be seen."""
         return rights_of(request.user).dashboard
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the sidebar has an entry."""
+        """Return whether the sidebar has an entry."""
         return self.has_view_permission(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -89,17 +89,17 @@ class LiveSessionAdmin(_ModelAdmin):
     def has_change_permission(
         self, request: HttpRequest, obj: LiveSession | None = None
     ) -> bool:
-        """False: there is no row to change."""
+        """False: there are no rows to change."""
         return False
 
     def has_delete_permission(
         self, request: HttpRequest, obj: LiveSession | None = None
     ) -> bool:
-        """False: there is no row to delete."""
+        """False: there are no rows to delete."""
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the addresses of all pages; none of the model's usual ones is here."""
+        """Return the URLs of all pages, in place of the usual ones of a model."""
         one, person = rf"^{CODE}/", rf"^{CODE}/{ID}/"
         return [
             self._path(r"^$", "changelist", overview),
@@ -108,8 +108,8 @@ class LiveSessionAdmin(_ModelAdmin):
             self._path(r"^sweep/$", "sweep", sweep_now, ACT, manage=True),
             path("stats.json", self._figures(stats_json), name=self._name("stats")),
             path("metrics", self._figures(metrics), name=self._name("metrics")),
-            # What the log of admin actions links to.
-            self._path(r"^(?P<name>\w+_3A[^/]*)/change/$", "change", logged),
+            # The log of admin actions links to it.
+            self._path(r"^(?P<name>\w+_3A[^/]*)/change/$", "change", logged_page),
             self._path(rf"{one}$", "session", session),
             self._path(rf"{one}\.live/$", "session_live", session_live),
             self._path(rf"{one}\.history/$", "history", history),
@@ -150,7 +150,7 @@ class LiveSessionAdmin(_ModelAdmin):
         state: bool = False,
         manage: bool = False,
     ) -> URLPattern:
-        """Return a path to `view(frame, …)` for those who have what it needs."""
+        """Return a path to `view(page, …)` for those who have the permissions."""
 
         def checked(request: HttpRequest, **arguments: str) -> HttpResponseBase:
             rights = rights_of(request.user)
@@ -160,11 +160,11 @@ class LiveSessionAdmin(_ModelAdmin):
                 and (rights.manage or not manage)
             ):
                 raise PermissionDenied
-            frame = AdminPage(self.admin_site, request, rights, self.announcement)
+            page = AdminPage(self.admin_site, request, rights, self.announcement)
             if request.method in methods:
-                return answer(frame, view, arguments)
+                return respond(page, view, arguments)
             if request.method in READ:
-                return lead_back(frame, arguments.get("code"))
+                return redirect_from_action(page, arguments.get("code"))
             return HttpResponseNotAllowed(sorted(methods))
 
         update_wrapper(checked, view)
@@ -172,7 +172,7 @@ class LiveSessionAdmin(_ModelAdmin):
         return re_path(pattern, outside_transactions(wrapped), name=self._name(name))
 
     def _figures(self, view: Callable[[HttpRequest], HttpResponse]) -> View:
-        """Return `view` for those with the bearer token or with `view_dashboard`."""
+        """Return `view` for requests with the bearer token or `view_dashboard`."""
 
         def checked(request: HttpRequest) -> HttpResponse:
             if not rights_of(request.user).dashboard:
@@ -184,10 +184,10 @@ class LiveSessionAdmin(_ModelAdmin):
         def either(request: HttpRequest) -> HttpResponseBase:
             if request.method not in READ:
                 return HttpResponseNotAllowed(sorted(READ))
-            answered = bears_token(request)
-            if answered is None:
+            is_valid = check_token(request)
+            if is_valid is None:
                 return signed_in(request)
-            if not answered:
+            if not is_valid:
                 return HttpResponse(
                     "This is not STATS_TOKEN.\n",
                     status=401,
@@ -201,25 +201,25 @@ class LiveSessionAdmin(_ModelAdmin):
         return outside_transactions(either)
 
 
-def answer(frame: AdminPage, view: View, arguments: dict[str, str]) -> HttpResponseBase:
-    """Return what `view` does; where the cache fails it, a page that says so.
+def respond(page: AdminPage, view: View, arguments: dict[str, str]) -> HttpResponseBase:
+    """Return the response of `view`; if the cache fails, a page that says so.
 
-    With status 200: the admin around it works, and what is shown is the answer.
+    With status 200, since the admin itself works.
     """
     title = _("Live sessions")
     try:
-        return view(frame, **arguments)
+        return view(page, **arguments)
     except InvalidKey as error:
         raise Http404(str(error)) from None
     except (StoreUnavailable, InsideTransaction) as error:
-        again = repeatable(frame.request)
-        return frame.render("unavailable", title=title, again=again, **outage(error))
+        again = posted_fields(page.request)
+        return page.render("unavailable", title=title, again=again, **outage(error))
     except StateCorrupt as error:
-        return frame.render("unavailable", title=title, corrupt=str(error))
+        return page.render("unavailable", title=title, corrupt=str(error))
 
 
-def repeatable(request: HttpRequest) -> list[tuple[str, Any]] | None:
-    """Return the fields of a form that was sent, to send it again; None if none was."""
+def posted_fields(request: HttpRequest) -> list[tuple[str, Any]] | None:
+    """Return the fields of a submitted form, to submit it again; None without one."""
     if request.method in READ:
         return None
     return [
@@ -230,28 +230,28 @@ def repeatable(request: HttpRequest) -> list[tuple[str, Any]] | None:
     ]
 
 
-def lead_back(frame: AdminPage, code: str | None) -> HttpResponse:
-    """Lead from an address that takes forms to the page that has them.
+def redirect_from_action(page: AdminPage, code: str | None) -> HttpResponse:
+    """Redirect from a URL that takes a form to the page with the form.
 
-    Who was signed out when they sent one comes here once they have signed in.
+    Somebody who was signed out when they submitted it arrives here after the login.
     """
-    messages.warning(frame.request, _("Nothing was done: choose again."))
-    url = frame.url("session", code) if code else frame.url("changelist")
+    messages.warning(page.request, _("Nothing was done. Choose the action again."))
+    url = page.url("session", code) if code else page.url("changelist")
     return HttpResponseRedirect(url)
 
 
-def logged(frame: AdminPage, name: str) -> HttpResponse:
-    """Lead from an entry of the admin's log to the page of what it is about."""
+def logged_page(page: AdminPage, name: str) -> HttpResponse:
+    """Redirect from an entry of the admin's log to the page of its object."""
     code, _colon, id = unquote(name).partition(":")
     if code == SITE:
-        return HttpResponseRedirect(frame.url("changelist"))
+        return HttpResponseRedirect(page.url("changelist"))
     if not id:
-        return HttpResponseRedirect(frame.url("session", code))
-    return HttpResponseRedirect(frame.url("participant", code, id))
+        return HttpResponseRedirect(page.url("session", code))
+    return HttpResponseRedirect(page.url("participant", code, id))
 
 
 def outside_transactions(view: View) -> View:
-    """Keep `ATOMIC_REQUESTS` away: records in a database cache refuse to be inside."""
+    """Exempt `view` from `ATOMIC_REQUESTS`, inside which stores refuse to work."""
     for alias in connections:
         view = transaction.non_atomic_requests(alias)(view)
     return view

@@ -1,4 +1,4 @@
-"""What every admin page needs: who looks, what they may do, and the site around it."""
+"""The request to an admin page: its user's permissions, its site, its rendering."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ..realtime.staff import STAFF_PATH, make_staff_token
 TEMPLATES = "sessionstores/admin"
 APP = "sessionstores"
 
-# A fragment brings a fresh one, so that a page that was open all day can still listen.
+# Fragments carry a fresh token, so that a page that is open all day can reconnect.
 TOKEN_HEADER = "X-Sessionstores-Staff"
 
 Texts = dict[str, str]
 
 
 class Rights(NamedTuple):
-    """What somebody may do here; `manage` is False for all while it is `readonly`."""
+    """The permissions of a user; while it is `readonly`, `manage` is False."""
 
     dashboard: bool
     state: bool
@@ -42,7 +42,7 @@ class Rights(NamedTuple):
 
 
 def rights_of(user: AbstractBaseUser | AnonymousUser) -> Rights:
-    """Return what `user` may do, by Django's permissions and `ADMIN_READONLY`."""
+    """Return the permissions of `user`, limited by `ADMIN_READONLY`."""
     readonly = conf.get().admin_readonly
     has: Any = getattr(user, "has_perm", lambda name: False)
     return Rights(
@@ -54,7 +54,7 @@ def rights_of(user: AbstractBaseUser | AnonymousUser) -> Rights:
 
 
 def page_url(site_name: str, name: str, *args: str) -> str:
-    """Return the address of one of our pages in the admin site of that name."""
+    """Return the URL of a page of ours in the admin site of that name."""
     return reverse(
         f"admin:{APP}_{LiveSession._meta.model_name}_{name}",
         args=args,
@@ -69,22 +69,22 @@ class AdminPage:
     site: AdminSite
     request: HttpRequest
     rights: Rights
-    # What tabs are sent for a message of staff.
+    # Returns the data that tabs are sent for a message of staff.
     announcement: Callable[[str], Any]
 
     @property
     def user_id(self) -> Any:
-        """The primary key of who looks."""
+        """The primary key of the user."""
         return self.request.user.pk
 
     def url(self, name: str, *args: str) -> str:
-        """Return the address of one of our pages, in this site."""
+        """Return the URL of a page of ours in this site."""
         return page_url(self.site.name, name, *args)
 
     def render(
         self, template: str, *, title: str, status: int = 200, **context: Any
     ) -> TemplateResponse:
-        """Return a whole page, within the frame of the admin."""
+        """Return a whole page, inside the admin's layout."""
         self.request.current_app = self.site.name
         return TemplateResponse(
             self.request,
@@ -92,8 +92,8 @@ class AdminPage:
             {
                 **self.site.each_context(self.request),
                 "title": title,
-                # Not `opts`: themes make a trail of that, of the app and then the
-                # model, which are called the same.
+                # Not `opts`: themes make breadcrumbs of its app and its model, which
+                # have the same name here.
                 "trail": trail(title, context.get("code", "")),
                 "ss_list_breadcrumbs": django.VERSION >= (6, 1),
                 **self._common(),
@@ -113,25 +113,25 @@ class AdminPage:
     ) -> TemplateResponse:
         """Return a page with a part that refreshes itself from `fragment_url`.
 
-        `topic` is the code of the session that it is about; "" for all of them.
+        `topic` is the code of the session that the page shows; "" for all sessions.
         """
         live = {
             "url": fragment_url,
             "topic": topic,
             "token": make_staff_token(self.request),
             "header": TOKEN_HEADER,
-            # Who is served by WSGI need not try.
+            # WSGI serves no WebSockets.
             "socket": get_script_prefix() + STAFF_PATH
             if isinstance(self.request, ASGIRequest)
             else "",
-            # By which the page learns how far its own clock is off.
+            # The page corrects its own clock by it.
             "now": round(time.time() * 1000),
             "texts": live_texts(),
         }
         return self.render(template, title=title, live=live, **context)
 
     def fragment(self, template: str, **context: Any) -> HttpResponse:
-        """Return the part of a page that refreshes itself; 304 if it is as it was."""
+        """Return the part of a page that refreshes itself; 304 if it is unchanged."""
         self.request.current_app = self.site.name
         html = render_to_string(
             f"{TEMPLATES}/_{template}.html",
@@ -146,11 +146,16 @@ class AdminPage:
         return response
 
     def _common(self) -> dict[str, Any]:
-        return {"rights": self.rights, "overview_url": self.url("changelist")}
+        return {
+            "rights": self.rights,
+            "overview_url": self.url("changelist"),
+            # The message of a page without figures, see `outage`.
+            "trouble": "",
+        }
 
 
 def outage(error: Exception) -> dict[str, Any]:
-    """Return what a page shows that has no figures, since the cache fails it."""
+    """Return the context of a page without figures, because the cache failed."""
     text = _("The cache does not answer")
     return {
         "outage": {"cache": conf.get().cache, "reason": str(error)},
@@ -160,12 +165,12 @@ def outage(error: Exception) -> dict[str, Any]:
 
 
 def trail(title: str, code: str) -> str:
-    """Return where a page is, in a line."""
+    """Return the path to a page as one line of text."""
     return " › ".join(dict.fromkeys(filter(None, (_("Live sessions"), code, title))))
 
 
 def live_texts() -> Texts:
-    """Return what the script says, in the language of the request."""
+    """Return the texts of the script, in the language of the request."""
     return {
         "live": _("Live"),
         "updated": _("updated %s"),
@@ -173,7 +178,7 @@ def live_texts() -> Texts:
         "paused": _("Paused"),
         "pause": _("Pause"),
         "resume": _("Resume"),
-        "stale": _("Stale: the server does not answer. Next try %s."),
+        "stale": _("Stale: the server does not answer. Next attempt: %s."),
         "signedOut": _("You are signed out. Reload the page to sign in again."),
         "forbidden": _("You have no permission to see this any more."),
         "copied": _("Copied"),

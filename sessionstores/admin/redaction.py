@@ -1,181 +1,229 @@
-"""What staff are not shown of a state: declared fields, and names that sound secret."""
+"""Redaction of states for staff: which parts are hidden, and how a save keeps them.
+
+Hidden are the fields that a state declares as `sensitive`, and at any depth the names
+that sound secret.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from hashlib import blake2b
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import msgspec
-from django.utils.crypto import salted_hmac
 
 from ..backends.types import Record
-from ..keys import StoreKey
 from ..state import codec
-from ..state.declaration import get_state
+from ..state.declaration import State, get_state
+from ..state.patch import diff
 
 MASK = "••••••"
 
-# As parts of names, in any case; "key" alone names too much that is harmless.
+# As parts of names, in any case; "key" alone would match too much that is harmless.
 _SECRET = re.compile(
     r"passw(or)?d|passphrase|secret|token|credential|cookie|signature|authorization"
     r"|(api|private|access|session|encryption)[_-]?key",
     re.IGNORECASE,
 )
-# A mask, where the value was, and what it was, if that is sealed.
-_PLACEHOLDER = re.compile(rf"{MASK}{MASK[0]}*(/.*?)(?: #([0-9a-f]{{16}}))?", re.DOTALL)
-_NOTHING = object()
+_NO_NAMES: frozenset[str] = frozenset()
 
 
 class Redacted(NamedTuple):
-    """Plain data in which placeholders stand for `hidden`, by placeholder.
+    """Plain data in which placeholders replace the hidden values.
 
-    Each value has a placeholder of its own, which says where the value was and which
-    no text in the data equals. `own` are those texts in it that look like one. With a
-    `key`, a placeholder says in a way that nobody can guess what the value was, too.
+    A placeholder is a mask and the path of its value. No text in the data equals one.
     """
 
     data: Any
-    hidden: Mapping[str, Any]
-    own: frozenset[str]
-    names: frozenset[str]
-    key: bytes
-
-    def value_of(self, placeholder: str, default: Any) -> Any:
-        """Return the value that a placeholder stands for, `default` if there is none.
-
-        One from before the data changed counts as long as the same value is hidden
-        somewhere in it, wherever that is by now.
-        """
-        if placeholder in self.hidden:
-            return self.hidden[placeholder]
-        parts = _PLACEHOLDER.fullmatch(placeholder)
-        if parts is not None and parts[2] and self.key:
-            for value in self.hidden.values():
-                if _seal(self.key, parts[1], value) == parts[2]:
-                    return value
-        return default
+    placeholders: frozenset[str]
 
 
-class Restored(NamedTuple):
-    """Data with the hidden values back in their places, and placeholders that are not.
+class EditableState(NamedTuple):
+    """The parts of a state that staff may edit, and the paths of those left out."""
 
-    These stand for nothing, or stand where the value would be shown.
-    """
-
-    data: Any
-    strays: tuple[str, ...]
+    data: dict[str, Any]
+    left_out: tuple[str, ...]
 
 
-def disclose(record: Record, name: str, *, sealed: bool = False) -> Redacted:
-    """Return what staff may see of a state, as its declaration has it now.
+class MergeRefused(ValueError):
+    """A save would write, remove or misplace something hidden at `path`."""
 
-    Only of what has gone through the declaration is it known what is sensitive: data
-    of another version may have it under other names. `sealed` is for editing. Raises
-    `UnknownState` if it is not declared, `StateCorrupt` for data that the declaration
-    cannot read, or is not yet to.
+    def __init__(
+        self, path: str, reason: Literal["hidden", "removed", "changed"]
+    ) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def read_state(record: Record, name: str) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return a state's plain form as its declaration has it, and its `sensitive`.
+
+    Only the declaration knows what is sensitive, so stored data go through it: data of
+    an older version, which may use other names, are migrated. Raises `UnknownState` for
+    a state that is not declared, `StateCorrupt` for data that the declaration cannot
+    read or that are of a newer version.
     """
     cls = get_state(name)
     plain = codec.plain_of(codec.decode(cls, record.states[name]))
-    key = _key(record.key, name) if sealed else b""
-    return redact(plain, cls.__sessionstores__.sensitive, key=key)
+    return plain, frozenset(cls.__sessionstores__.sensitive)
 
 
-def redact(data: Any, sensitive: Iterable[str] = (), *, key: bytes = b"") -> Redacted:
-    """Hide the keys `sensitive` of the object `data`, and secret names at any depth.
+def redact_schema(cls: type[State]) -> dict[str, Any]:
+    """Return the JSON schema of a state, without the defaults of what is hidden."""
+    declaration = cls.__sessionstores__
+    schema = msgspec.json.schema(cls)
+    for name, definition in schema.get("$defs", {}).items():
+        names = declaration.sensitive if name == cls.__name__ else _NO_NAMES
+        for key, value in definition.get("properties", {}).items():
+            if _is_secret(key, frozenset(names)):
+                value.pop("default", None)
+            elif "default" in value:
+                value["default"] = redact(value["default"]).data
+    return schema
 
-    `data` is a state's plain form and stays as it is. The same data give the same
-    placeholders under the same `key`.
+
+def redact_state(record: Record, name: str) -> Redacted:
+    """Return what staff may see of a state. Raises what `read_state` raises."""
+    return redact(*read_state(record, name))
+
+
+def redact(data: Any, sensitive: Iterable[str] = ()) -> Redacted:
+    """Return a copy of `data` with placeholders for what is hidden.
+
+    `sensitive` are keys of the object `data` itself, not of objects inside it.
     """
     mask = MASK
     while any(text.startswith(mask) for text in _texts(data)):
         mask += MASK[0]
-    names = frozenset(sensitive)
-    hidden: dict[str, Any] = {}
-    shown = _Hiding(mask, key, hidden).hide(data, names, "")
-    own = frozenset(filter(_PLACEHOLDER.fullmatch, _texts(shown))) - hidden.keys()
-    return Redacted(shown, hidden, own, names, key)
+    placeholders: list[str] = []
 
-
-def restore(data: Any, shown: Redacted) -> Restored:
-    """Put hidden values back in the places of their placeholders.
-
-    They may have been moved, though only to where they are hidden as well: what an
-    editor may not see does not become visible by being moved.
-    """
-    strays: list[str] = []
-
-    def put_back(data: Any, names: frozenset[str], *, unseen: bool) -> Any:
-        if isinstance(data, dict):
-            return {
-                key: put_back(
-                    value, frozenset(), unseen=unseen or _is_secret(key, names)
-                )
-                for key, value in data.items()
-            }
-        if isinstance(data, list):
-            return [put_back(value, frozenset(), unseen=unseen) for value in data]
-        if not isinstance(data, str) or data in shown.own:
-            return data
-        if not _PLACEHOLDER.fullmatch(data):
-            return data
-        found = shown.value_of(data, _NOTHING) if unseen else _NOTHING
-        if found is _NOTHING:
-            strays.append(data)
-            return data
-        return found
-
-    return Restored(put_back(data, shown.names, unseen=False), tuple(strays))
-
-
-class _Hiding(NamedTuple):
-    mask: str
-    key: bytes
-    hidden: dict[str, Any]
-
-    def hide(self, data: Any, names: frozenset[str], path: str) -> Any:
-        """Return a copy in which what is secret is replaced, and note it down."""
-        if isinstance(data, dict):
-            return {
-                key: self.conceal(value, f"{path}/{_escape(key)}")
-                if _is_secret(key, names)
-                else self.hide(value, frozenset(), f"{path}/{_escape(key)}")
-                for key, value in data.items()
-            }
-        if isinstance(data, list):
+    def copy(value: Any, names: frozenset[str], path: str) -> Any:
+        if isinstance(value, list):
             return [
-                self.hide(value, frozenset(), f"{path}/{number}")
-                for number, value in enumerate(data)
+                copy(each, _NO_NAMES, f"{path}/{i}") for i, each in enumerate(value)
             ]
-        return data
+        if not isinstance(value, dict):
+            return value
+        shown = {}
+        for key, each in value.items():
+            here = join_path(path, key)
+            if _is_secret(key, names):
+                placeholders.append(f"{mask}{here}")
+                shown[key] = placeholders[-1]
+            else:
+                shown[key] = copy(each, _NO_NAMES, here)
+        return shown
 
-    def conceal(self, value: Any, path: str) -> str:
-        """Note a value down; return its placeholder."""
-        seal = f" #{_seal(self.key, path, value)}" if self.key else ""
-        placeholder = f"{self.mask}{path}{seal}"
-        self.hidden[placeholder] = value
-        return placeholder
+    return Redacted(copy(data, frozenset(sensitive), ""), frozenset(placeholders))
+
+
+def editable(data: dict[str, Any], sensitive: Iterable[str] = ()) -> EditableState:
+    """Return `data` without what is hidden; names lead to every part of the rest.
+
+    A list is left out as a whole if anything in it is hidden: its items have no names
+    by which `merge` could tell which hidden value belongs to which.
+    """
+    left_out: list[str] = []
+    shown = _visible(data, frozenset(sensitive), "", left_out)
+    return EditableState(shown, tuple(left_out))
+
+
+def merge(
+    written: dict[str, Any],
+    stored: dict[str, Any],
+    sensitive: Iterable[str] = (),
+    *,
+    stale: bool = False,
+) -> dict[str, Any]:
+    """Return `written` with everything that `editable` leaves out of `stored`.
+
+    Each of these values keeps its path, and its place among the keys. With `stale`,
+    `written` is based on an older version than `stored`: an object inside it that holds
+    something hidden may by now be another one under the same name, so it has to be
+    written as it is stored. Raises `MergeRefused`.
+    """
+    return _merge(written, stored, frozenset(sensitive), "", stale=stale)
+
+
+def join_path(path: str, key: str) -> str:
+    """Return the JSON pointer of a key of the object at `path`."""
+    return f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
+
+
+def _merge(
+    written: dict[str, Any],
+    stored: dict[str, Any],
+    names: frozenset[str],
+    path: str,
+    *,
+    stale: bool,
+) -> dict[str, Any]:
+    # The keys left out, by the key that they come after; None: they come first.
+    following: defaultdict[str | None, list[str]] = defaultdict(list)
+    before = None
+    for key, value in stored.items():
+        if _is_left_out(key, value, names):
+            following[before].append(key)
+        elif key in written:
+            before = key
+        elif _holds_hidden(value):
+            raise MergeRefused(join_path(path, key), "removed")
+    for key in written:
+        if key in names or (key in stored and _is_left_out(key, stored[key], names)):
+            raise MergeRefused(join_path(path, key), "hidden")
+    merged = {key: stored[key] for key in following[None]}
+    for key, value in written.items():
+        merged[key] = _merge_value(
+            value, stored.get(key), join_path(path, key), stale=stale
+        )
+        merged.update((each, stored[each]) for each in following[key])
+    return merged
+
+
+def _merge_value(written: Any, stored: Any, path: str, *, stale: bool) -> Any:
+    if not _holds_hidden(stored):
+        return written
+    if not isinstance(written, dict):
+        raise MergeRefused(path, "removed")
+    if stale and diff(_visible(stored, _NO_NAMES, path, []), written):
+        raise MergeRefused(path, "changed")
+    return _merge(written, stored, _NO_NAMES, path, stale=stale)
+
+
+def _visible(
+    data: dict[str, Any], names: frozenset[str], path: str, left_out: list[str]
+) -> dict[str, Any]:
+    shown = {}
+    for key, value in data.items():
+        here = join_path(path, key)
+        if _is_left_out(key, value, names):
+            left_out.append(here)
+        elif isinstance(value, dict):
+            shown[key] = _visible(value, _NO_NAMES, here, left_out)
+        else:
+            shown[key] = value
+    return shown
+
+
+def _is_left_out(key: str, value: Any, names: frozenset[str]) -> bool:
+    if _is_secret(key, names):
+        return True
+    return isinstance(value, list) and _holds_hidden(value)
+
+
+def _holds_hidden(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(
+            _is_secret(key, _NO_NAMES) or _holds_hidden(each)
+            for key, each in value.items()
+        )
+    return isinstance(value, list) and any(map(_holds_hidden, value))
 
 
 def _is_secret(key: str, names: frozenset[str]) -> bool:
     return key in names or _SECRET.search(key) is not None
-
-
-def _escape(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
-
-
-def _key(key: StoreKey, name: str) -> bytes:
-    # Of each record its own: the same value of two participants looks different, so
-    # nobody can find out by writing guesses into a record of their own.
-    salt = "sessionstores.redaction"
-    return salted_hmac(salt, f"{key}/{name}", algorithm="sha256").digest()
-
-
-def _seal(key: bytes, path: str, value: Any) -> str:
-    body = msgspec.json.encode([path, value], order="deterministic")
-    return blake2b(body, key=key, digest_size=8).hexdigest()
 
 
 def _texts(data: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What has happened in a session, in words, from the ring of events in its record."""
+"""The timeline of a session in words, from the ring of events in its record."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-# The kinds, with a shape that stands for each and the word for it.
+# The kinds of events, each with a symbol and a word.
 KINDS: dict[str, tuple[str, Promise]] = {
     "joined": ("●", _("joined")),
     "left": ("○", _("left")),
     "resumed": ("↻", _("came back")),
     "changed": ("✎", _("changed")),
-    "conflict": ("⇄", _("met another change")),
+    "conflict": ("⇄", _("had a conflicting change")),
     "removed": ("✕", _("removed")),
     "reset": ("⟲", _("was reset")),
     "edited": ("✐", _("was edited by staff")),
@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, Promise]] = {
     "extended": ("⤳", _("extended")),
     "swept": ("⌫", _("swept")),
 }
-# Those of them that tell who is present, not what anybody did.
+# Those that are about presence, not about actions.
 ATTENDANCE = frozenset({"joined", "left", "resumed"})
 REASONS: dict[str, Promise] = {
     "idle": _("idle"),
@@ -37,9 +37,10 @@ MAX_TEXT = 80
 
 
 class TimelineEntry(NamedTuple):
-    """An event: when, what (a key of `KINDS`, or new to us), whose, and in words.
+    """An event: its time, its kind, its participant, and these in words.
 
-    `who` is "" if it was the whole session's.
+    `kind` is a key of `KINDS`, or one that a newer process has written. `who` is "" for
+    an event of the whole session.
     """
 
     at: float
@@ -52,15 +53,15 @@ class TimelineEntry(NamedTuple):
 
 
 def describe(events: Iterable[Mapping[str, Any]]) -> list[TimelineEntry]:
-    """Put events into words, the latest first."""
-    told = [_describe(event) for event in events]
-    told.sort(key=lambda happening: happening.at, reverse=True)
-    return told
+    """Return the entries for `events`, the latest first."""
+    entries = [_describe(event) for event in events]
+    entries.sort(key=lambda entry: entry.at, reverse=True)
+    return entries
 
 
 def _describe(event: Mapping[str, Any]) -> TimelineEntry:
     kind = str(event.get("kind", ""))
-    # What a newer process has written is shown as it is.
+    # A kind of a newer process is shown as it is.
     shape, word = KINDS.get(kind, ("·", kind))
     who = str(event.get("who", ""))
     text = str(event.get("text", ""))

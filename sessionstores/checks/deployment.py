@@ -1,4 +1,4 @@
-"""System checks: what cache, channel layer and several workers do to each other."""
+"""System checks of the cache and the channel layer, and for several processes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from .settings import TAG, Apps, usable_conf
 DATABASE = "django.core.cache.backends.db.DatabaseCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 REDIS = ("django.core.cache.backends.redis.RedisCache", DJANGO_REDIS)
-# Serializers by default, of Django and of django-redis.
+# The default serializers of Django and of django-redis.
 PICKLING = (".RedisSerializer", ".PickleSerializer")
 IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
-# Its sibling for pub/sub has none of the limits below: it reads for a tenth of a
-# second at a time, sends over one connection, and bounds no queue.
+# RedisPubSubChannelLayer has none of the limits below: it reads for a tenth of a
+# second at a time, sends over one connection, and its queues are unbounded.
 CORE_LAYER = "channels_redis.core.RedisChannelLayer"
 
-# Where a DatabaseCache culls unless told otherwise; and rows that no site reaches.
+# The default of MAX_ENTRIES, and a value that no site reaches.
 DJANGO_MAX_ENTRIES = 300
 ENOUGH_ENTRIES = 1_000_000
-# So long RedisChannelLayer waits for a message.
+# How long RedisChannelLayer waits for a message.
 LAYER_READ_SECONDS = 5
-# What redis-py set itself no limits for until then.
+# Limits that redis-py has by default from version 8 on.
 REDIS_PY_8 = {"socket_timeout": 5, "max_connections": 100}
 ENOUGH_CONNECTIONS = 500
 LAYER_CAPACITY = 100
@@ -46,13 +46,13 @@ _PUBSUB = "Use channels_redis.pubsub.RedisPubSubChannelLayer, which has no such 
 
 @register(TAG)
 def check_workers(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W004, W005 at every check, where the environment asks for several workers."""
+    """W004, W005 at every check, if the environment asks for several workers."""
     return list(_process_local()) if _several_workers() else []
 
 
 @register(TAG, deploy=True)
 def check_processes(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W004, W005 for deployment: records or a layer that only one process sees."""
+    """W004, W005 for deployment: a cache or layer that only one process sees."""
     return [] if _several_workers() else list(_process_local())
 
 
@@ -64,25 +64,25 @@ def _process_local() -> Iterator[CheckMessage]:
         and not get_backend(blocking=True).shared
     ):
         yield Warning(
-            f"The cache {given.cache!r} keeps records in this process: another sees "
-            "none of them, and a restart loses them.",
-            hint="Let SESSIONSTORES['CACHE'] name a cache that processes share. If the "
-            "site runs as one process and may forget, silence this check.",
+            f"The cache {given.cache!r} keeps records in the memory of this process: "
+            "other processes do not see them, and a restart loses them.",
+            hint="Set SESSIONSTORES['CACHE'] to a cache that processes share. If the "
+            "site is one process and may lose its data, silence this check.",
             id="sessionstores.W004",
         )
     if IN_MEMORY_LAYER in _lineage(_layer()):
         yield Warning(
-            "The channel layer reaches this process only: tabs at others follow with "
-            "the next heartbeat.",
+            "The channel layer reaches only this process: tabs that another process "
+            "serves see a change only at their next heartbeat.",
             hint="Use a layer that processes share, such as channels_redis.pubsub."
-            "RedisPubSubChannelLayer. If the site runs as one process, silence this "
+            "RedisPubSubChannelLayer. If the site is one process, silence this "
             "check.",
             id="sessionstores.W005",
         )
 
 
 def _several_workers() -> bool:
-    # Where gunicorn and uvicorn look for their number.
+    # Gunicorn and uvicorn read their number of workers from it.
     number = os.environ.get("WEB_CONCURRENCY", "")
     return number.isdecimal() and int(number) > 1
 
@@ -102,11 +102,11 @@ def check_database_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]
         if _number(limit) < ENOUGH_ENTRIES:
             found.append(
                 Warning(
-                    f"CACHES[{alias!r}] allows {limit} rows in {table!r}, where the "
-                    "records are: past that, each value that Django's cache writes "
-                    "there deletes others, by the order of their keys.",
+                    f"CACHES[{alias!r}] allows {limit} rows in the table {table!r}, "
+                    "which holds the records. Beyond that, each write of Django's "
+                    "cache deletes rows in the order of their keys, records included.",
                     hint="Give the records a table of their own (createcachetable "
-                    "makes it) under an alias with OPTIONS = {'MAX_ENTRIES': 10**9}, "
+                    "creates it) under an alias with OPTIONS = {'MAX_ENTRIES': 10**9}, "
                     "named in SESSIONSTORES['CACHE'].",
                     id="sessionstores.W008",
                 )
@@ -129,23 +129,23 @@ def check_database_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]
 
 @register(TAG)
 def check_outages(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W010: a cache that answers as if it were empty while it cannot be reached."""
+    """W010: a cache that answers as if it were empty while it is unreachable."""
     given = usable_conf()
     uses: dict[str, str] = {}
     if given is not None and not places_redis(given.redis):
         uses[given.cache] = (
-            "Records do not go through it and raise StoreUnavailable; all else that "
-            "reads there goes on as if nothing had ever been stored."
+            "Records bypass the option and raise StoreUnavailable; everything else "
+            "that reads from this cache continues as if it were empty."
         )
     if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache":
         uses[settings.SESSION_CACHE_ALIAS] = (
-            "Django's sessions are there: in an outage everybody looks new, and join() "
-            "gives people another identity, with an empty state."
+            "Django's sessions are in it: in an outage everybody looks new, and join() "
+            "gives people a new identity with an empty state."
         )
     return [
         Warning(
             f"CACHES[{alias!r}] hides outages ({option}). {consequence}",
-            hint=f"Take {option} away, so that an outage is an error.",
+            hint=f"Remove {option}, so that an outage is an error.",
             id="sessionstores.W010",
         )
         for alias, consequence in uses.items()
@@ -154,36 +154,36 @@ def check_outages(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _hides_outages(cache: Mapping[str, Any]) -> str | None:
-    """Return the name of the setting that does."""
+    """Return the option or setting that hides outages; None if none does."""
     options = _options(cache)
     for option in ("IGNORE_EXCEPTIONS", "ignore_exc"):
         if option in options:
             return option if options[option] else None
-    everywhere = "DJANGO_REDIS_IGNORE_EXCEPTIONS"
-    if DJANGO_REDIS in _lineage(cache) and getattr(settings, everywhere, False):
-        return everywhere
+    setting = "DJANGO_REDIS_IGNORE_EXCEPTIONS"
+    if DJANGO_REDIS in _lineage(cache) and getattr(settings, setting, False):
+        return setting
     return None
 
 
 @register(TAG)
 def check_redis_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W011: several servers, of which records use one."""
+    """W011: several servers, of which the records use only the first."""
     given = _records_in(*REDIS)
     if given is None:
         return []
     cache = settings.CACHES[given.cache]
     given_as: str | Sequence[str] = cache["LOCATION"]
     locations = re.split("[;,]", given_as) if isinstance(given_as, str) else given_as
-    # To sentinels, all of them are the same name.
+    # With sentinels, all locations name the same service.
     if len(locations) < 2 or "SENTINELS" in _options(cache):
         return []
     return [
         Warning(
-            f"CACHES[{given.cache!r}] names {len(locations)} servers. Records are "
-            "written to the first and read from the first: the others, from which "
-            "Django reads at random, hold copies at best and take over nothing.",
+            f"CACHES[{given.cache!r}] names {len(locations)} servers. Records use only "
+            "the first. The others, from which Django's cache reads at random, must be "
+            "its replicas and do not provide failover.",
             hint="If they are replicas of the first, silence this check. For failover, "
-            "give the sentinels, for shards the cluster, in SESSIONSTORES['REDIS'].",
+            "set SESSIONSTORES['REDIS'] to the sentinels; for shards, to the cluster.",
             id="sessionstores.W011",
         )
     ]
@@ -191,7 +191,7 @@ def check_redis_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_redis_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W012: it gives up reading. W013: few connections. W014: little room."""
+    """W012: reads time out. W013: few connections. W014: small capacity."""
     layer = _layer()
     if CORE_LAYER not in _lineage(layer):
         return []
@@ -204,10 +204,10 @@ def check_redis_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if seconds <= LAYER_READ_SECONDS:
         found.append(
             Warning(
-                f"The channel layer waits {LAYER_READ_SECONDS} s for a message and its "
-                f"Redis client {seconds:g} s for an answer: an idle process fails to "
-                "read again and again, and hears of changes at others seconds late.",
-                hint=f"{_PUBSUB}, or write its hosts as "
+                f"The channel layer waits {LAYER_READ_SECONDS} s for a message, but "
+                f"its Redis client only {seconds:g} s for a reply: in an idle process, "
+                "reads keep failing, and messages from other processes are late.",
+                hint=f"{_PUBSUB}, or set its hosts to "
                 "{'address': 'redis://…', 'socket_timeout': 15}.",
                 id="sessionstores.W012",
             )
@@ -215,10 +215,10 @@ def check_redis_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if limit < ENOUGH_CONNECTIONS:
         found.append(
             Warning(
-                f"The channel layer has {limit:g} connections to Redis: one call more "
-                "at a time is a MaxConnectionsError. sessionstores sends one by one; "
-                "consumers of the site's own do not.",
-                hint=f"{_PUBSUB}, or write its hosts as "
+                f"The channel layer has at most {limit:g} connections to Redis; one "
+                "more call at a time raises MaxConnectionsError. sessionstores sends "
+                "its messages one at a time; consumers of the site may not.",
+                hint=f"{_PUBSUB}, or set its hosts to "
                 "{'address': 'redis://…', 'max_connections': 1000}.",
                 id="sessionstores.W013",
             )
@@ -226,9 +226,9 @@ def check_redis_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if _number(capacity) < ENOUGH_CAPACITY:
         found.append(
             Warning(
-                f"The channel layer keeps {capacity} messages for all channels of a "
-                "process together and drops what comes then: tabs follow with the "
-                "next heartbeat.",
+                f"The channel layer holds {capacity} messages for all channels of a "
+                "process together and drops further ones: tabs then see a change only "
+                "at their next heartbeat.",
                 hint=f"{_PUBSUB}, or give its CONFIG 'capacity': {ENOUGH_CAPACITY}.",
                 id="sessionstores.W014",
             )
@@ -237,7 +237,7 @@ def check_redis_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _client_arguments(host: object) -> dict[str, Any]:
-    """Return the arguments of a layer's client; those in its URL count more."""
+    """Return the arguments of a layer's Redis client; those in its URL win."""
     defaults = REDIS_PY_8 if int(version("redis").split(".")[0]) >= 8 else {}
     given = dict(host) if isinstance(host, Mapping) else {"address": host}
     address = given.get("address")
@@ -247,7 +247,7 @@ def _client_arguments(host: object) -> dict[str, Any]:
 
 @register(TAG, deploy=True)
 def check_pickle(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W015: who can write to the server can run code in the site."""
+    """W015: whoever can write to the server can run code in the site."""
     given = _records_in(*REDIS)
     if given is None:
         return []
@@ -257,18 +257,18 @@ def check_pickle(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            f"CACHES[{given.cache!r}] unpickles what it reads, so whoever can write to "
-            "that server runs code in each process that reads it through Django's "
-            "cache. Records are never unpickled.",
-            hint="Give its OPTIONS a serializer that does not pickle. If nobody else "
-            "reaches the server, silence this check.",
+            f"CACHES[{given.cache!r}] unpickles what it reads, so anybody who can "
+            "write to that server can run code in every process that reads from it "
+            "through Django's cache. Records are never unpickled.",
+            hint="Set a serializer in its OPTIONS that does not pickle. If only this "
+            "site can reach the server, silence this check.",
             id="sessionstores.W015",
         )
     ]
 
 
 def _records_in(*caches: str) -> conf.Conf | None:
-    """Return the settings, if a cache of one of these classes holds the records."""
+    """Return the settings if a cache of one of these classes holds the records."""
     given = usable_conf()
     if given is None or places_redis(given.redis) or problem(given.cache):
         return None
@@ -282,9 +282,9 @@ def _layer() -> Mapping[str, Any]:
 
 
 def _lineage(configured: Mapping[str, Any]) -> frozenset[str]:
-    """Name the class of a cache or a layer, and its ancestors.
+    """Return the paths of the class of a cache or layer, and of its ancestors.
 
-    Nothing, if it cannot be loaded: E002, or Channels itself, says so.
+    Empty if it cannot be imported: E002, or Channels itself, reports that.
     """
     try:
         cls: Any = import_string(str(configured.get("BACKEND")))
@@ -300,7 +300,7 @@ def _options(cache: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _number(given: object) -> float:
-    """Return a limit as a number: none at all for None, 0 for what is no number."""
+    """Return a limit as a number: infinity for None, 0 for what is not a number."""
     try:
         return inf if given is None else float(str(given))
     except ValueError:

@@ -1,4 +1,4 @@
-"""System checks: what a site's settings and states would trip over later."""
+"""System checks of the settings, the states and the middleware."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..state.declaration import registry
 
 TAG = "sessionstores"
 
-# A frame that daphne takes, by its default; it closes on a longer one without a word.
+# Daphne's default limit; it closes the connection on a longer frame, without an error.
 DAPHNE_FRAME_BYTES = 1_048_576
 
 Apps = Sequence[AppConfig] | None
@@ -33,7 +33,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             text,
-            hint="Correct it, or leave the key out: every one has a default.",
+            hint="Correct it, or leave the key out: each has a default.",
             id="sessionstores.E001",
         )
         for text in conf.problems(given)
@@ -50,8 +50,8 @@ def check_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             reason,
-            hint="SESSIONSTORES['CACHE'] names the alias that holds the records, "
-            "'default' if left out.",
+            hint="SESSIONSTORES['CACHE'] names the alias of the cache that holds the "
+            "records; the default is 'default'.",
             id="sessionstores.E002",
         )
     ]
@@ -59,7 +59,7 @@ def check_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_states(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """E003: two states share a name. E004: annotations that do not resolve."""
+    """E003: two states have the same name. E004: annotations that do not resolve."""
     found: list[CheckMessage] = [
         Error(
             f"The state name {name!r} is declared by "
@@ -73,8 +73,8 @@ def check_states(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     found += [
         Error(
             text,
-            hint="Fields and arguments travel as JSON, and clients' are validated by "
-            "their annotations, so each annotation must name a type known then.",
+            hint="Fields and arguments are sent as JSON and validated by their "
+            "annotations, so each annotation must resolve to a type at start-up.",
             id="sessionstores.E004",
         )
         for text in registry.problems()
@@ -89,7 +89,7 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if not getattr(settings, "ASGI_APPLICATION", None):
         found.append(
             Warning(
-                "ASGI_APPLICATION is not set, so no tab can connect.",
+                "ASGI_APPLICATION is not set, so browsers cannot connect.",
                 hint="Route WebSockets to sessionstores.routing.websocket_urlpatterns "
                 "in asgi.py, and set ASGI_APPLICATION = '<project>.asgi.application'.",
                 id="sessionstores.W001",
@@ -98,10 +98,10 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if "default" not in getattr(settings, "CHANNEL_LAYERS", {}):
         found.append(
             Warning(
-                "CHANNEL_LAYERS has no 'default': tabs at other processes follow with "
-                "the next heartbeat only.",
-                hint="One process needs no more than channels.layers."
-                "InMemoryChannelLayer; several need a layer that they share, such as "
+                "CHANNEL_LAYERS has no 'default', so tabs that another process serves "
+                "see a change only at their next heartbeat.",
+                hint="For one process, channels.layers.InMemoryChannelLayer is enough; "
+                "several processes need a layer that they share, such as "
                 "channels_redis.pubsub.RedisPubSubChannelLayer.",
                 id="sessionstores.W002",
             )
@@ -111,15 +111,15 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W003: participants are resolved before there is a Django session."""
-    ours = _place(ParticipantMiddleware)
-    django = _place(SessionMiddleware)
+    """W003: ParticipantMiddleware runs before Django's session middleware."""
+    ours = _position(ParticipantMiddleware)
+    django = _position(SessionMiddleware)
     if ours is None or (django is not None and django < ours):
         return []
     return [
         Warning(
-            "ParticipantMiddleware finds no Django session, where join() keeps who "
-            "has joined.",
+            "ParticipantMiddleware finds no Django session, in which join() stores "
+            "who the participant is.",
             hint="Put 'django.contrib.sessions.middleware.SessionMiddleware' above it "
             "in MIDDLEWARE.",
             id="sessionstores.W003",
@@ -129,7 +129,7 @@ def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W006, W017: leases and records run out between beats. W007: too large frames."""
+    """W006, W017: leases or records expire between heartbeats. W007: large frames."""
     given = usable_conf()
     if given is None:
         return []
@@ -138,7 +138,8 @@ def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         found.append(
             Warning(
                 f"PRESENCE_LEASE is {given.presence_lease} s and HEARTBEAT "
-                f"{given.heartbeat} s: a late beat makes people leave who are there.",
+                f"{given.heartbeat} s: one late heartbeat makes connected people "
+                "appear to have left.",
                 hint="Make PRESENCE_LEASE at least twice HEARTBEAT.",
                 id="sessionstores.W006",
             )
@@ -147,8 +148,8 @@ def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         found.append(
             Warning(
                 f"IDLE_TIMEOUT is {given.idle_timeout} s and HEARTBEAT "
-                f"{given.heartbeat} s: records of people who are connected may expire "
-                "between two beats.",
+                f"{given.heartbeat} s: records of connected people may expire between "
+                "two heartbeats.",
                 hint="Make IDLE_TIMEOUT at least twice HEARTBEAT.",
                 id="sessionstores.W017",
             )
@@ -156,9 +157,10 @@ def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if given.max_frame_bytes > DAPHNE_FRAME_BYTES:
         found.append(
             Warning(
-                f"MAX_FRAME_BYTES is {given.max_frame_bytes}, past the "
-                f"{DAPHNE_FRAME_BYTES} at which daphne closes a connection.",
-                hint="Lower it: an action's arguments are small.",
+                f"MAX_FRAME_BYTES is {given.max_frame_bytes}, but daphne closes a "
+                "connection that sends a frame of more than "
+                f"{DAPHNE_FRAME_BYTES} bytes.",
+                hint="Lower it; the arguments of actions are small.",
                 id="sessionstores.W007",
             )
         )
@@ -167,13 +169,13 @@ def check_limits(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG, deploy=True)
 def check_origins(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W016: pages of any site may connect."""
+    """W016: pages of any site may open WebSockets."""
     if "*" not in settings.ALLOWED_HOSTS:
         return []
     return [
         Warning(
-            "ALLOWED_HOSTS has '*', so AllowedHostsOriginValidator lets the pages of "
-            "every site open WebSockets from a visitor's browser.",
+            "ALLOWED_HOSTS contains '*', so AllowedHostsOriginValidator lets pages of "
+            "any site open WebSockets from a visitor's browser.",
             hint="List the site's own host names in ALLOWED_HOSTS.",
             id="sessionstores.W016",
         )
@@ -181,18 +183,18 @@ def check_origins(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def usable_conf() -> conf.Conf | None:
-    """Return the settings; None if E001 has something to say about them."""
+    """Return the settings; None if E001 reports them as unusable."""
     try:
         return conf.get()
     except ImproperlyConfigured:
         return None
 
 
-def _place(middleware: type) -> int | None:
-    """Return where a middleware, or the site's subclass of it, stands."""
-    for place, path in enumerate(settings.MIDDLEWARE):
+def _position(middleware: type) -> int | None:
+    """Return the position of a middleware or a subclass of it in MIDDLEWARE."""
+    for position, path in enumerate(settings.MIDDLEWARE):
         with suppress(ImportError):
             found = import_string(path)
             if isinstance(found, type) and issubclass(found, middleware):
-                return place
+                return position
     return None

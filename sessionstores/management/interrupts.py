@@ -1,4 +1,4 @@
-"""Interruption of commands: SIGINT and SIGTERM, and readers that stop reading."""
+"""Interruption of commands: SIGINT, SIGTERM, and output that nobody reads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 
 
 @contextmanager
-def while_read() -> Iterator[None]:
-    """End with 0, in silence, when whoever reads the output has read enough."""
+def quiet_on_closed_pipe() -> Iterator[None]:
+    """Exit with 0, without a message, if the reader of the output closes it."""
     try:
         yield
     except BrokenPipeError:
-        # Else Python would try once more at its end, and complain.
+        # Otherwise Python would flush at exit and print an error.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.dup2(nowhere, sys.stderr.fileno())
@@ -28,15 +28,15 @@ def while_read() -> Iterator[None]:
 
 
 class Interrupt:
-    """Takes the first SIGINT or SIGTERM for a wish to stop; the second ends at once."""
+    """Sets `stopped` at the first SIGINT or SIGTERM; the second ends the process."""
 
     def __init__(self) -> None:
         self.stopped = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        # Not an Event: a handler that sets it while it is waited for may wait forever.
-        self._bell, self._ear = socket.socketpair()
+        # Not an Event: setting it in a signal handler during wait() can deadlock.
+        self._sender, self._receiver = socket.socketpair()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._stop)
@@ -45,15 +45,15 @@ class Interrupt:
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._bell.close()
-        self._ear.close()
+        self._sender.close()
+        self._receiver.close()
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until the first signal."""
-        select.select([self._ear], [], [], seconds)
+        """Wait for `seconds`, or until the first signal."""
+        select.select([self._receiver], [], [], seconds)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped = True
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
-        self._bell.send(b"!")
+        self._sender.send(b"!")

@@ -1,4 +1,4 @@
-"""Output of the commands: a sweep in words, a list by session, a progress bar."""
+"""Output of sweeps: a summary, a listing by session, and a progress bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..humanize import size, span
 from ..keys import StoreKey
 from ..monitoring.sweeps import Sweep
 
-# What a record is listed as, by the figure that it counts in.
+# The word for a record in the listing, by the field of `Sweep` that counts it.
 _LISTED = {
     "participants": "idle",
     "sessions": "empty",
@@ -21,8 +21,8 @@ _LISTED = {
 }
 
 
-def in_words(done: Sweep) -> str:
-    """Return what a sweep did as one line."""
+def summary(done: Sweep) -> str:
+    """Return one line about what a sweep did."""
     removed = [
         counted(count, word)
         for count, word in (
@@ -32,57 +32,58 @@ def in_words(done: Sweep) -> str:
         if count
     ]
     verb = "Would remove" if done.dry_run else "Removed"
-    told = [f"{verb} {' and '.join(removed)} ({size(done.bytes)})" if removed else ""]
+    parts = [f"{verb} {' and '.join(removed)} ({size(done.bytes)})" if removed else ""]
     if done.lost:
-        told.append(f"{counted(done.lost, 'record')} had been lost")
+        parts.append(f"{counted(done.lost, 'record')} had been lost")
     if done.readmitted:
-        told.append(f"{counted(done.readmitted, 'record')} entered in the index again")
+        parts.append(f"{counted(done.readmitted, 'record')} entered in the index again")
     if done.left:
-        told.append(f"{counted(done.left, 'participant')} had left unnoticed")
+        parts.append(f"{counted(done.left, 'participant')} had left unnoticed")
     if done.failed:
-        told.append(f"{counted(done.failed, 'session')} could not be swept")
+        parts.append(f"{counted(done.failed, 'session')} could not be swept")
     if not done.finished:
-        told.append(f"stopped after {done.visited} of {counted(done.due, 'session')}")
-    text = "; ".join(filter(None, told)) or "There was nothing to remove"
+        parts.append(f"stopped after {done.visited} of {counted(done.due, 'session')}")
+    text = "; ".join(filter(None, parts)) or "There was nothing to remove"
     return f"{text}. It took {span(done.seconds)}."
 
 
 def counted(count: int, word: str) -> str:
-    """Return a number with what it counts."""
+    """Return a number and its noun, in the plural where needed."""
     return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 class SweepListing:
-    """Prints a line for each session from verbosity 2 on, for each key from 3 on."""
+    """Prints a line for each session at verbosity 2, and for each record at 3."""
 
     def __init__(self, out: OutputWrapper, verbosity: int) -> None:
         self._out = out
         self._verbosity = verbosity
         self._session = ""
         self._counts: Counter[str] = Counter()
-        self._taken = 0
+        self._bytes = 0
 
-    def add(self, key: StoreKey, name: str, taken: int) -> None:
-        """Take what was done to a record, as its figure in `Sweep`, and its bytes."""
+    def add(self, key: StoreKey, name: str, freed: int) -> None:
+        """Count a record under `name`, a field of `Sweep`, with its bytes."""
         if key.session != self._session:
             self.flush()
             self._session = key.session
         if self._verbosity >= 3:
-            self._out.write(f"{key}  {_LISTED[name]}  {size(taken)}")
+            self._out.write(f"{key}  {_LISTED[name]}  {size(freed)}")
         self._counts[_LISTED[name]] += 1
-        self._taken += taken
+        self._bytes += freed
 
     def flush(self) -> None:
-        """Print what there is of the last session."""
+        """Print the line of the last session."""
         if self._verbosity >= 2 and self._counts:
-            told = ", ".join(f"{count} {name}" for name, count in self._counts.items())
-            self._out.write(f"{self._session}  {told}, {size(self._taken)}")
+            counts = (f"{count} {name}" for name, count in self._counts.items())
+            text = ", ".join((*counts, size(self._bytes)))
+            self._out.write(f"{self._session}  {text}")
         self._counts.clear()
-        self._taken = 0
+        self._bytes = 0
 
 
-class Bar:
-    """Shows on a terminal how far a pass is that takes longer than a second."""
+class ProgressBar:
+    """Shows on a terminal the progress of a sweep of more than a second."""
 
     WIDTH = 20
 
@@ -92,7 +93,7 @@ class Bar:
         self._shown = False
 
     def show(self, done: Sweep) -> None:
-        """Draw it anew, ten times a second at most."""
+        """Draw it, at most ten times a second."""
         now = time.monotonic()
         if self._next is None or now < self._next or done.finished:
             return
@@ -104,7 +105,7 @@ class Bar:
         self._out.flush()
 
     def clear(self) -> None:
-        """Leave the line empty."""
+        """Clear its line."""
         if self._shown:
             self._out.write("\r\x1b[K", ending="")
             self._out.flush()

@@ -1,4 +1,4 @@
-"""`{% sessionstores_config %}` hands a page's configuration to its scripts."""
+"""Template tag that passes a page's configuration to its scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sessionstores_config(
 ) -> SafeString:
     """Write `participant.config()` as a JSON script element: `connect("#<id>")`.
 
-    It holds data, no code, so no Content-Security-Policy forbids it.
+    It is data, not code, so a Content-Security-Policy does not block it.
     """
     if not isinstance(config, dict):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""What the admin's templates need: a nonce where there is one, times, sizes, charts."""
+"""Template tags and filters of the admin: nonces, times, sizes and numbers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ register = template.Library()
 def ss_nonce(context: Context) -> SafeString | str:
     """Write the nonce attribute for a script or a style sheet, if the site uses one.
 
-    Django 6 and django-csp put it into the context under one name. Not by its truth:
-    Django's is false until something has asked for it.
+    Django 6 and django-csp put it into the context under the same name. It is not
+    tested for truth: Django's is false until it is used.
     """
     nonce = context.get("csp_nonce")
     if nonce is None or nonce == "":
@@ -30,11 +30,11 @@ def ss_nonce(context: Context) -> SafeString | str:
 
 @register.simple_tag
 def ss_time(at: float | None, style: str = "ago") -> SafeString | str:
-    """Write a moment, in seconds since the epoch, as its time of day.
+    """Write a time, in seconds since the epoch, as its time of day.
 
-    The script makes it "3 s ago" (`ago`), "in 20 s" (`in`), what is left (`left`), or
-    leaves it at the visitor's own time (`clock`). Markup that says "ago" itself would
-    be different every second, and nothing would ever be unchanged.
+    The script turns it into "3 s ago" (`ago`), "in 20 s" (`in`), a countdown (`left`),
+    or the visitor's local time (`clock`). The server does not write "ago", because the
+    markup would change every second and no fragment would be a 304.
     """
     if not at:
         return ""

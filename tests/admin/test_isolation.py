@@ -27,8 +27,8 @@ def test_all_is_well_where_each_follows_their_own() -> None:
     leases = [lease("alice", "alice", SESSION), lease("bob", "bob", SESSION)]
     records, connections, objects = probe(CODE, people, leases)
     assert goods([records, connections, objects]) == [True, True, True]
-    # It says what it has not looked at.
-    assert objects.text == "No tab is open in the process that answers"
+    # It says that there was nothing to check.
+    assert objects.text == "The process that answers has no open tab"
 
 
 def test_two_at_one_revision_are_the_same_record() -> None:
@@ -39,7 +39,7 @@ def test_two_at_one_revision_are_the_same_record() -> None:
     assert records.text == "The same record for alice, bob"
 
 
-def test_a_connection_that_follows_somebody_else_only_is_astray() -> None:
+def test_a_connection_that_follows_only_somebody_else_fails_the_check() -> None:
     for stray in (lease("bob", "alice"), lease("bob", "bob", code="AAAAAA")):
         _records, connections, _objects = probe(CODE, [], [stray])
         assert not connections.good
@@ -57,7 +57,7 @@ async def test_it_looks_at_the_open_tabs_of_this_process() -> None:
         connection.documents[StoreKey("AAAAAA", "alice")] = document
         _records, connections, _objects = probe(CODE, [], [])
         assert not connections.good
-        assert connections.text == "Out of its session: alice"
+        assert connections.text == "Follows another session: alice"
         del connection.documents[StoreKey("AAAAAA", "alice")]
         connection.documents[StoreKey(CODE, "bob")] = document
         _records, connections, _objects = probe(CODE, [], [])
@@ -74,7 +74,7 @@ async def test_an_object_that_two_tabs_are_sent_through_would_show() -> None:
     try:
         *_others, objects = probe(CODE, [], [])
         assert objects.good
-        assert objects.text == "2 tabs of the process that answers share none"
+        assert objects.text == "2 tabs in the process that answers, nothing shared"
         first, second = current_hub().connections.values()
         own = second.documents[second.key]
         second.documents[second.key] = first.documents[first.key]

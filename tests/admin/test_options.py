@@ -258,7 +258,7 @@ def test_what_an_outage_kept_from_being_done_can_be_tried_again(
 def test_after_signing_in_again_it_is_said_that_nothing_was_done() -> None:
     fill("alice")
     response = signed_in(*ALL).get(page("session_act", CODE), follow=True)
-    assert "Nothing was done: choose again." in response.content.decode()
+    assert "Nothing was done. Choose the action again." in response.content.decode()
 
 
 def test_addresses_that_no_code_or_id_can_have_are_not_found() -> None:

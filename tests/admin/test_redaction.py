@@ -1,31 +1,72 @@
-"""What is hidden of a state, and how it comes back."""
+"""Redaction: what is hidden of a state, and how a save keeps it."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores.admin.redaction import MASK, redact, restore
+from sessionstores import State
+from sessionstores.admin.redaction import (
+    MASK,
+    MergeRefused,
+    editable,
+    merge,
+    redact,
+    redact_schema,
+)
+from sessionstores.state.declaration import registry
 
-KEY = b"of this record"
+SECRET = "s3cr3t"
+KEYS = st.sampled_from(["a", "b/c", "deck", "notes", "token", "apiKey"])
 
+scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
 json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["a", "token", "notes", "b/c"]), inner)
-    ),
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner),
     max_leaves=20,
 )
+states = st.dictionaries(KEYS, json)
+
+
+def secrets_in(data: Any, names: frozenset[str], path: str = "") -> dict[str, str]:
+    """Return what is hidden in `data`: the JSON of each value, by path."""
+    found: dict[str, str] = {}
+    if isinstance(data, dict):
+        for key, value in data.items():
+            here = f"{path}/{key}"
+            if key in names or key in ("token", "apiKey"):
+                found[here] = msgspec.json.encode(value).decode()
+            else:
+                found |= secrets_in(value, frozenset(), here)
+    elif isinstance(data, list):
+        for number, value in enumerate(data):
+            found |= secrets_in(value, frozenset(), f"{path}/{number}")
+    return found
+
+
+def marked(data: Any, names: frozenset[str] = frozenset({"notes"})) -> Any:
+    """Return `data` with a text in each hidden place that is found nowhere else."""
+    if isinstance(data, list):
+        return [marked(each, frozenset()) for each in data]
+    if not isinstance(data, dict):
+        return data
+    return {
+        key: [SECRET, value]
+        if key in names or key in ("token", "apiKey")
+        else marked(value, frozenset())
+        for key, value in data.items()
+    }
 
 
 def test_declared_fields_are_hidden_at_the_top_only() -> None:
     shown = redact({"notes": ["x"], "deep": {"notes": "y"}}, {"notes"})
     assert shown.data == {"notes": f"{MASK}/notes", "deep": {"notes": "y"}}
-    assert shown.hidden == {f"{MASK}/notes": ["x"]}
+    assert shown.placeholders == {f"{MASK}/notes"}
 
 
 def test_names_that_sound_secret_are_hidden_at_any_depth() -> None:
@@ -38,7 +79,7 @@ def test_names_that_sound_secret_are_hidden_at_any_depth() -> None:
         "author": "kept",
     }
     shown = redact(data)
-    assert set(shown.hidden) == {
+    assert shown.placeholders == {
         f"{MASK}/password",
         f"{MASK}/users/0/apiKey",
         f"{MASK}/users/0/auth_token",
@@ -50,63 +91,146 @@ def test_names_that_sound_secret_are_hidden_at_any_depth() -> None:
     ] * 3
 
 
-def test_hidden_values_come_back_wherever_an_editor_has_moved_them() -> None:
-    shown = redact({"token": "secret", "users": []})
-    moved = {"users": [{"cookie": [shown.data["token"]]}], "token": "another"}
-    assert restore(moved, shown) == (
-        {"users": [{"cookie": ["secret"]}], "token": "another"},
-        (),
-    )
-
-
-def test_hidden_values_do_not_come_back_where_they_would_be_seen() -> None:
-    shown = redact({"token": "secret", "notes": "x", "pile": []}, {"notes"})
-    moved = {"pile": [shown.data["token"]], "deep": {"notes": shown.data["notes"]}}
-    assert restore(moved, shown) == (
-        moved,
-        (shown.data["token"], shown.data["notes"]),
-    )
-
-
-def test_a_sealed_placeholder_stands_for_its_value_alone() -> None:
-    def users(*tokens: str) -> dict[str, Any]:
-        return {"users": [{"token": token} for token in tokens]}
-
-    before = redact(users("a", "b"), key=KEY)
-    # Somebody was put in front, so that every place is another's.
-    after = redact(users("new", "a", "b"), key=KEY)
-    assert restore(before.data, after) == (users("a", "b"), ())
-    other = redact(users("a", "changed"), key=KEY)
-    lost = before.data["users"][1]["token"]
-    assert restore(before.data, other) == (users("a", lost), (lost,))
-    # Neither are they equal for equal values, nor can they be made without the key.
-    same = redact(users("a", "a"), key=KEY)
-    assert len(same.hidden) == 2
-    tails = {placeholder.rpartition("#")[2] for placeholder in same.hidden}
-    assert len(tails) == 2
-    assert redact(users("a"), key=b"other").hidden.keys() != before.hidden.keys()
-
-
 def test_keys_with_slashes_do_not_share_a_placeholder() -> None:
-    data = {"a/token": 1, "a": {"token": 2}, "a~1token": 3}
-    shown = redact(data)
-    assert restore(shown.data, shown) == (data, ())
-    assert len(shown.hidden) == 3
+    shown = redact({"a/token": 1, "a": {"token": 2}, "a~1token": 3})
+    assert len(shown.placeholders) == 3
 
 
-@given(json, st.sampled_from([b"", KEY]))
-def test_no_text_of_a_participant_is_taken_for_a_placeholder(
-    data: Any, key: bytes
-) -> None:
-    before = deepcopy(data)
-    shown = redact(data, {"notes"}, key=key)
-    assert data == before
-    assert restore(shown.data, shown) == (data, ())
-    assert redact(data, {"notes"}, key=key) == shown
-
-
-def test_a_text_that_looks_like_the_mask_stays_a_text() -> None:
-    data = {"name": f"{MASK}/token", "token": "secret"}
-    shown = redact(data)
+def test_a_text_that_looks_like_the_mask_is_not_a_placeholder() -> None:
+    shown = redact({"name": f"{MASK}/token", "token": "secret"})
     assert shown.data["name"] == f"{MASK}/token"
-    assert restore(shown.data, shown) == (data, ())
+    assert shown.data["name"] not in shown.placeholders
+
+
+class Part(msgspec.Struct, frozen=True):
+    token: str = SECRET
+    other: str = "shown"
+
+
+def test_a_schema_has_no_defaults_of_hidden_fields() -> None:
+    with registry.isolated():
+
+        class Whole(State, sensitive=("notes",)):
+            notes: str = SECRET
+            part: Part = Part()
+            parts: dict[str, Part] = msgspec.field(default_factory=dict[str, Part])
+
+        schema = msgspec.json.encode(redact_schema(Whole)).decode()
+    assert SECRET not in schema
+    assert '"notes":{"type":"string"}' in schema
+    assert '"default":"shown"' in schema
+
+
+@given(states)
+def test_nothing_hidden_is_in_what_is_shown(state: Any) -> None:
+    state = marked(state)
+    before = deepcopy(state)
+    shown = redact(state, {"notes"})
+    form = editable(state, {"notes"})
+    assert state == before
+    for data in (shown, form):
+        assert SECRET not in msgspec.json.encode(data).decode()
+    assert len(shown.placeholders) == len(secrets_in(state, frozenset({"notes"})))
+
+
+def test_hidden_parts_are_left_out_and_lists_that_hold_some_as_a_whole() -> None:
+    state = {
+        "notes": "n",
+        "users": {"ada": {"token": "t", "rank": 1}},
+        "items": [{"who": "A", "token": "t"}],
+        "deck": [{"card": "ace"}],
+    }
+    form = editable(state, {"notes"})
+    assert form.data == {"users": {"ada": {"rank": 1}}, "deck": [{"card": "ace"}]}
+    assert form.left_out == ("/notes", "/users/ada/token", "/items")
+
+
+@given(states)
+def test_saving_what_is_shown_gives_what_is_stored_in_its_order(state: Any) -> None:
+    for stale in (False, True):
+        form = editable(state, {"notes"})
+        merged = merge(form.data, state, {"notes"}, stale=stale)
+        assert msgspec.json.encode(merged) == msgspec.json.encode(state)
+
+
+@given(states, states, st.booleans())
+def test_whatever_is_written_no_hidden_value_is_changed_or_moved(
+    stored: Any, written: Any, stale: bool
+) -> None:
+    stored = marked(stored)
+    names = frozenset({"notes"})
+    try:
+        merged = merge(written, stored, names, stale=stale)
+    except MergeRefused:
+        return
+    kept, after = secrets_in(stored, names), secrets_in(merged, names)
+    assert {path: after[path] for path in kept} == kept
+    # Nor is one found in another place.
+    assert [path for path in after if SECRET in after[path]] == [*kept]
+    assert msgspec.json.encode(merged).decode().count(SECRET) == len(kept)
+
+
+@given(states, st.data())
+def test_an_edit_of_what_is_shown_is_accepted_and_keeps_what_is_hidden(
+    stored: Any, data: st.DataObject
+) -> None:
+    stored = marked(stored)
+    names = frozenset({"notes"})
+    written = data.draw(edits_of(editable(stored, names).data))
+    merged = merge(written, stored, names)
+    assert secrets_in(merged, names) == secrets_in(stored, names)
+    assert editable(merged, names).data == written
+
+
+def edits_of(shown: Any) -> st.SearchStrategy[Any]:
+    """Change scalars and lists at any depth; objects keep their keys."""
+    if not isinstance(shown, dict):
+        return scalars | st.lists(scalars, max_size=3) | st.just(shown)
+    return st.fixed_dictionaries({key: edits_of(shown[key]) for key in shown})
+
+
+STORED = {
+    "notes": "n",
+    "users": {"ada": {"token": "t", "rank": 1}, "ben": {"rank": 2}},
+    "items": [{"who": "A", "token": "t"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("written", "path", "reason"),
+    [
+        ({"notes": "new", "users": {"ada": {}}}, "/notes", "hidden"),
+        ({"users": {"ada": {}}, "items": []}, "/items", "hidden"),
+        ({"users": {"ada": {"token": "mine"}}}, "/users/ada/token", "hidden"),
+        ({}, "/users", "removed"),
+        ({"users": []}, "/users", "removed"),
+        ({"users": {"eve": {"rank": 1}}}, "/users/ada", "removed"),
+        ({"users": {"ada": None}}, "/users/ada", "removed"),
+    ],
+)
+def test_hidden_values_can_be_neither_written_nor_removed(
+    written: Any, path: str, reason: str
+) -> None:
+    with pytest.raises(MergeRefused) as refused:
+        merge(written, STORED, {"notes"})
+    assert (refused.value.path, refused.value.reason) == (path, reason)
+
+
+def test_a_sensitive_field_cannot_be_written_even_while_it_is_absent() -> None:
+    with pytest.raises(MergeRefused):
+        merge({"notes": "new"}, {}, {"notes"})
+
+
+def test_after_a_change_by_somebody_else_objects_with_hidden_values_are_fixed() -> None:
+    written = {"users": {"ada": {"rank": 7}, "ben": {"rank": 2}}}
+    assert merge(written, STORED, {"notes"})["users"]["ada"] == {
+        "token": "t",
+        "rank": 7,
+    }
+    with pytest.raises(MergeRefused) as refused:
+        merge(written, STORED, {"notes"}, stale=True)
+    assert (refused.value.path, refused.value.reason) == ("/users", "changed")
+    # The other fields of the state can be written all the same.
+    written["users"]["ada"] = {"rank": 1}
+    merged = merge({**written, "deck": ["ace"]}, STORED, {"notes"}, stale=True)
+    assert merged == {**STORED, "deck": ["ace"]}

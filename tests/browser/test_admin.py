@@ -165,7 +165,7 @@ def test_a_refresh_keeps_focus_ticks_folds_and_the_order_of_rows(
         "rows => rows.map(r => r.dataset.ssKey)"
     )
     page.locator("input[value=ben]").check()
-    page.get_by_text("What was looked at", exact=True).click()
+    page.get_by_text("What was checked", exact=True).click()
     page.locator(f"{row(page, order[0])} a").focus()
 
     guest = open_page(demo.url("Ben"))
@@ -258,7 +258,7 @@ def test_who_may_look_no_longer_is_told_and_sees_no_more(
     page.locator("#ss-every").select_option("2")
     expect(page.locator("#ss-badge")).to_contain_text("You have no permission")
     expect(page.locator("#ss-say")).to_contain_text("You have no permission")
-    expect(page.locator(".ss-tree, .ss-cards, #ss-deeds button")).to_have_count(0)
+    expect(page.locator(".ss-tree, .ss-cards, #ss-operations button")).to_have_count(0)
 
 
 class CachedDemo(DemoProcess):

@@ -87,7 +87,7 @@ def test_axe_finds_nothing_serious(
     laden: DemoProcess, open_page: Open, scheme: str
 ) -> None:
     page = sign_in(laden, open_page, color_scheme=scheme)
-    expect(page.locator(".ss-leaks")).to_contain_text(LONG)
+    expect(page.locator(".ss-alerts")).to_contain_text(LONG)
     for path in laden_pages_of(laden):
         visit(page, laden, path)
         assert serious(page) == [], path

@@ -67,16 +67,16 @@ def with_layer(**config: Any) -> list[str | None]:
 
 
 @pytest.mark.parametrize("cache", [REDIS, DJANGO_REDIS, MEMCACHED])
-def test_recommended_site_hears_nothing(cache: dict[str, Any]) -> None:
+def test_recommended_site_has_no_findings(cache: dict[str, Any]) -> None:
     assert with_cache(cache) == []
 
 
-def test_recommended_site_hears_nothing_for_deployment() -> None:
+def test_recommended_site_has_no_findings_for_deployment() -> None:
     assert with_cache({**REDIS, "OPTIONS": SAFE}, deploy=True) == []
     assert with_cache(MEMCACHED, deploy=True) == []
 
 
-def test_demo_hears_nothing() -> None:
+def test_demo_has_no_findings() -> None:
     finished = subprocess.run(
         [sys.executable, "manage.py", "check", "--fail-level", "WARNING"],
         capture_output=True,
@@ -155,7 +155,7 @@ def test_other_alias_that_culls_the_table_of_records_is_a_warning() -> None:
     assert ids(CACHES=caches) == []
     (message,) = found(CACHES={**caches, "other": small})
     assert message.id == "sessionstores.W008"
-    assert "CACHES['other'] allows 300 rows in 'records'" in message.msg
+    assert "CACHES['other'] allows 300 rows in the table 'records'" in message.msg
 
 
 def test_transaction_around_each_view_is_a_warning_where_records_are_in_that_database(

@@ -30,7 +30,7 @@ class SitesOwnMiddleware(ParticipantMiddleware):
     pass
 
 
-def test_site_that_is_right_hears_nothing() -> None:
+def test_site_that_is_right_has_no_findings() -> None:
     assert run() == []
     call_command("check", "--fail-level", "WARNING")
 

@@ -133,7 +133,7 @@ def test_site_in_one_process_is_well_but_not_for_deployment() -> None:
         ["ok", "channel"],
         ["All", "is"],
     ]
-    assert "this process alone sees" in lines[4]
+    assert "seen by this process alone" in lines[4]
     assert "reaches this process alone" in lines[5]
     assert lines[-1] == "All is well, 2 notes."
     code, lines = consult("--deploy")
@@ -146,7 +146,7 @@ def test_columns_are_aligned_and_hints_stand_below_their_text() -> None:
     _, lines = consult()
     column = lines[0].index("The cache")
     assert lines[1][:column].isspace()
-    assert lines[1][column:].startswith("Let SESSIONSTORES")
+    assert lines[1][column:].startswith("Set SESSIONSTORES")
     assert lines[4][column:].startswith("LocMemBackend")
 
 
@@ -217,7 +217,7 @@ def test_what_the_server_says_of_itself_is_reported(own_valkey: Valkey) -> None:
     found = findings(CACHES=redis(own_valkey.url))
     assert found[0][:2] == ("ok", "cache")
     assert "RedisBackend wrote and read" in found[0][2]
-    assert "all processes see" in found[0][2]
+    assert "seen by all processes" in found[0][2]
     (warning,) = [text for level, _, text in found if level == "warning"]
     assert "allkeys-lru" in warning
 
@@ -264,7 +264,7 @@ def test_full_server_is_trouble_and_says_what_to_do(own_valkey: Valkey) -> None:
 
 def test_round_trip_leaves_nothing_that_stays(own_valkey: Valkey) -> None:
     findings(CACHES=redis(own_valkey.url))
-    most = sessionstores_doctor.TRACE_SECONDS * 1000
+    most = sessionstores_doctor.VALUE_SECONDS * 1000
     with own_valkey.client() as client:
         keys: Any = client.keys("*")
         assert keys
@@ -289,7 +289,7 @@ def test_cache_that_keeps_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -
 def test_layer_that_processes_share_delivers(redis_url: str, backend: str) -> None:
     level, source, text = findings(CHANNEL_LAYERS=layer(backend, redis_url))[-1]
     assert (level, source) == ("ok", "channel layer")
-    assert "it reaches others" in text
+    assert "it reaches all processes" in text
 
 
 @pytest.mark.parametrize("backend", [PUBSUB, CORE])

@@ -142,7 +142,7 @@ def test_a_local_cache_is_said_to_be_out_of_sight(tmp_path: Path) -> None:
         (["--quux"], "--quux"),
         (["--watch", "soon"], "soon"),
         (["--watch", "0"], "more than 0"),
-        (["--sessions", "0"], "from 1 up"),
+        (["--sessions", "0"], "not a whole number above 0"),
     ],
 )
 def test_unknown_arguments_end_it_with_2(

@@ -38,7 +38,7 @@ from sessionstores.keys import cache_key
 from sessionstores.management import output
 from sessionstores.management.arguments import positive, positive_seconds, seconds_in
 from sessionstores.management.commands.sweepstores import Command
-from sessionstores.management.output import in_words
+from sessionstores.management.output import summary
 from sessionstores.manager import stores
 from sessionstores.monitoring.sweeps import Sweep, last_sweep
 from tests.caches import SHARED, cache_on
@@ -350,8 +350,8 @@ def test_json_stands_alone_on_stdout(place: Shell) -> None:
         ),
     ],
 )
-def test_figures_in_words(done: Sweep, said: str) -> None:
-    assert in_words(done) == said
+def test_figures_summary(done: Sweep, said: str) -> None:
+    assert summary(done) == said
 
 
 def test_long_pass_shows_a_bar_on_a_terminal_and_takes_it_away(
@@ -383,15 +383,15 @@ def test_long_pass_shows_a_bar_on_a_terminal_and_takes_it_away(
     ("arguments", "said"),
     [
         (["--everything"], "--everything"),
-        (["--idle", "5x"], "'5x' is no time"),
-        (["--idle", "-5"], "'-5' is no time"),
+        (["--idle", "5x"], "'5x' is not a duration"),
+        (["--idle", "-5"], "'-5' is not a duration"),
         (["--session", "no"], "'no' is not a session code"),
         (["--session", CODE, "--participant", "a:b"], "not a participant id"),
         (["--participant", "alice"], "--participant needs --session"),
-        (["--batch-size", "0"], "'0' is no whole number from 1 up"),
+        (["--batch-size", "0"], "'0' is not a whole number above 0"),
         (["--interval", "60"], "--interval needs --loop"),
         (["--loop", "--interval", "0"], "it must be more than 0"),
-        (["--cache", "elsewhere"], "CACHES has no alias 'elsewhere', only default"),
+        (["--cache", "elsewhere"], "CACHES has no alias 'elsewhere'. It has: default"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(
@@ -436,7 +436,7 @@ def test_times_are_written_as_people_write_them(text: str, seconds: float) -> No
 
 @pytest.mark.parametrize("text", ["", "m", "5x", "-5", "5m!", "1e3", "soon", "٣"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ArgumentTypeError, match="is no time"):
+    with pytest.raises(ArgumentTypeError, match="is not a duration"):
         seconds_in(text)
 
 

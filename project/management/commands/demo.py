@@ -1,4 +1,4 @@
-"""`manage.py demo`: the workshop in one command, gone without a trace afterwards."""
+"""`manage.py demo`: run the workshop with a temporary database."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Command(BaseCommand):
             default=2,
             choices=range(1, len(CAST) + 1),
             metavar="N",
-            help=f"boards shown side by side, up to {len(CAST)}; default: 2",
+            help=f"boards shown side by side, 1 to {len(CAST)}; default: 2",
         )
         parser.add_argument(
             "--open", action="store_true", help="open the page in a browser"
@@ -57,7 +57,7 @@ class Command(BaseCommand):
             listening(options["host"], options["port"]) as server_socket,
         ):
             self.prepare(server_socket, **options)
-            # A string, so that the application is made after ALLOWED_HOSTS is known.
+            # A string, so that the application is imported after ALLOWED_HOSTS is set.
             config = uvicorn.Config(
                 "project.asgi:application",
                 log_level="warning",
@@ -65,10 +65,10 @@ class Command(BaseCommand):
                 timeout_graceful_shutdown=2,
             )
             uvicorn.Server(config).run(sockets=[server_socket])
-        self.stdout.write("\nThe demo has ended; its database is gone.")
+        self.stdout.write("\nThe demo has ended and deleted its database.")
 
     def prepare(self, server_socket: socket.socket, **options: Any) -> None:
-        """Open a workshop, and say where it will be served."""
+        """Open a workshop, and print the URLs of its pages."""
         host: str = options["host"]
         port: int = server_socket.getsockname()[1]
         if options["port"] not in (0, port):
@@ -80,13 +80,13 @@ class Command(BaseCommand):
         code = open_workshop(options["participants"])
         together = self.announce(base, code, loopback=host in LOOPBACK)
         if options["open"]:
-            # A browser in the terminal would not return before the server answers.
+            # In a thread: a browser in the terminal would block until the server runs.
             threading.Thread(
                 target=webbrowser.open, args=[together], daemon=True
             ).start()
 
     def announce(self, base: str, code: str, *, loopback: bool) -> str:
-        """Print where everything is; return the address of the page with all."""
+        """Print the URLs; return that of the page with all boards."""
         facilitator = Participant(code, FACILITATOR, "facilitator")
         together = base + facilitator.link(reverse("together", args=[code]))
         lines = [
@@ -111,7 +111,7 @@ class Command(BaseCommand):
 
 @contextlib.contextmanager
 def ending_quietly() -> Iterator[None]:
-    """Treat Ctrl-C and SIGTERM as the normal end; uvicorn raises both once more."""
+    """Treat Ctrl-C and SIGTERM as the normal end; uvicorn raises both again."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
@@ -126,9 +126,9 @@ def ending_quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def temporary_database() -> Iterator[None]:
-    """Put a database in a temporary directory in the place of the site's own."""
+    """Use a database in a temporary directory instead of the site's own."""
     with tempfile.TemporaryDirectory(prefix="sessionstores-demo-") as directory:
-        # Connections of all threads are made from this one dict.
+        # The connections of all threads are made from this dict.
         connections.settings["default"]["NAME"] = Path(directory) / "demo.sqlite3"
         try:
             yield
@@ -138,10 +138,10 @@ def temporary_database() -> Iterator[None]:
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Listen at `port`, or at a free one if it is taken."""
+    """Listen on `port`, or on a free one if it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as server:
-        if sys.platform != "win32":  # there, the option means something else
+        if sys.platform != "win32":  # where the option means something else
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((host, port))
@@ -149,18 +149,18 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             try:
                 server.bind((host, 0))
             except OSError as error:
-                raise CommandError(f"Cannot listen at {host}: {error}") from error
+                raise CommandError(f"Cannot listen on {host}: {error}") from error
         server.listen()
         yield server
 
 
 def visible_host(host: str) -> str:
-    """Return the name under which others reach this host, for use in a URL."""
+    """Return the address by which others reach this host, for a URL."""
     if host not in ("0.0.0.0", "::"):  # noqa: S104
         return f"[{host}]" if ":" in host else host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # Asks the routing table which address is ours; sends nothing.
+            # Looks up our address in the routing table; sends nothing.
             probe.connect(("192.0.2.1", 9))
         except OSError:
             return "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Charts as SVG from the server: no script, no inline style, and words beside them."""
+"""Charts as SVG, without scripts and inline styles, with a text alternative."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ BAR, GAP = 3, 1
 SPARK_HEIGHT = 18
 
 WIDTH, HEIGHT = 600, 96
-# A chart in which nothing happens lies on its ground, not at its ceiling.
+# Room above the peak.
 HEADROOM = 1.08
-# How wide at least points are drawn that have none beside them.
-LONE = 4
+# A point without neighbours is drawn as a line of this width.
+MIN_RUN = 4
 
 
 def sparkline(values: Sequence[int], label: str) -> SafeString:
-    """Draw `values` as bars, the newest last; `label` says the same in words."""
+    """Draw `values` as bars, the newest last; `label` is the text alternative."""
     top = max(values, default=0)
     width = len(values) * (BAR + GAP) - GAP
     bars = []
     for place, value in enumerate(values):
-        # What is there can be seen, however small beside the largest.
+        # At least 2 pixels: a value above 0 is visible beside any peak.
         height = max(round(value / top * SPARK_HEIGHT), 2) if value else 0
         if height:
             x, y = place * (BAR + GAP), SPARK_HEIGHT - height
@@ -47,7 +47,7 @@ def sparkline(values: Sequence[int], label: str) -> SafeString:
 
 
 def bar(value: float, limit: float, label: str) -> SafeString:
-    """Draw how much of `limit` a value takes up, full from there on."""
+    """Draw the share of `value` in `limit`, at most all of it."""
     share = min(max(value / limit, 0), 1) if limit else 0
     kind = "over" if share >= 1 else "near" if share >= 0.8 else "good"
     return format_html(
@@ -63,7 +63,7 @@ def bar(value: float, limit: float, label: str) -> SafeString:
 
 
 class Point(NamedTuple):
-    """What was measured at a time, in seconds since the epoch."""
+    """A value at a time, in seconds since the epoch."""
 
     at: float
     value: float
@@ -72,9 +72,9 @@ class Point(NamedTuple):
 def line(
     points: Sequence[Point], *, begin: float, end: float, gap: float
 ) -> SafeString:
-    """Draw `points` between two times; nothing is drawn across more than `gap` seconds.
+    """Draw `points` between two times, with a gap where none came for `gap` seconds.
 
-    Decoration: the page says beside it in words what it shows.
+    Decorative: the page has the same figures as text.
     """
     top = max((point.value for point in points), default=0) * HEADROOM or 1
     runs: list[list[tuple[float, float]]] = []
@@ -90,9 +90,9 @@ def line(
     strokes, areas = [], []
     for run in runs:
         steps = run
-        if run[-1][0] - run[0][0] < LONE:
-            # A lone point, or two beside each other, would not be seen.
-            steps = [(run[-1][0] - LONE, run[0][1]), *run]
+        if run[-1][0] - run[0][0] < MIN_RUN:
+            # One or two points alone would not be visible.
+            steps = [(run[-1][0] - MIN_RUN, run[0][1]), *run]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in steps)
         strokes.append(f"M{path}")
         areas.append(f"M{path}L{steps[-1][0]:.1f} {HEIGHT}L{steps[0][0]:.1f} {HEIGHT}z")

@@ -1,11 +1,11 @@
-"""A table that is searched, filtered, sorted and paged by its URL alone."""
+"""Tables that are searched, filtered, sorted and paged by their URL alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from django.core.paginator import Paginator
 from django.http import QueryDict
 from django.utils.functional import Promise
 
@@ -13,15 +13,15 @@ T = TypeVar("T")
 Text = str | Promise
 
 SIZES = (25, 50, 100, 200)
-# Longer ones find nothing, and come back in every link.
+# A search is part of every link of the page.
 MAX_QUERY = 100
 
 
 class Column(NamedTuple, Generic[T]):
-    """A column: its name in the URL, its title, and by what it sorts.
+    """A column: its name in the URL, its title, and the key that it sorts by.
 
-    Texts sort rising at the first click, numbers and times falling; numbers are aligned
-    for comparing. Without a `key` it does not sort at all.
+    The first click sorts texts ascending, numbers and times descending; numbers are
+    aligned right. A column without a `key` is not sortable.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Column(NamedTuple, Generic[T]):
 
 
 class Filter(NamedTuple, Generic[T]):
-    """A choice of rows: its name in the URL, its title, and which rows it keeps."""
+    """A filter: its name in the URL, its title, and a test for the rows to keep."""
 
     name: str
     title: Text
@@ -39,9 +39,10 @@ class Filter(NamedTuple, Generic[T]):
 
 
 class Layout(NamedTuple, Generic[T]):
-    """What a kind of table offers; `order` is a column's name, with `-`: falling.
+    """The columns, filters and defaults of a kind of table.
 
-    `texts` are what a search looks through; `tie` keeps equal rows where they are.
+    `texts` returns what a search looks through. `order` is the name of the column to
+    sort by, after a `-` descending; `tie` is the sort key of rows that are equal there.
     """
 
     columns: Sequence[Column[T]]
@@ -53,7 +54,7 @@ class Layout(NamedTuple, Generic[T]):
 
 
 class Link(NamedTuple):
-    """A way to see the table otherwise, and whether it is how it is seen now."""
+    """A link to the table with other parameters; `current` if they are those now."""
 
     title: Text
     url: str
@@ -62,7 +63,7 @@ class Link(NamedTuple):
 
 
 class ColumnHead(NamedTuple):
-    """The head of a column; `sort` is what `aria-sort` says, `url` "": not sortable."""
+    """The head of a column; `sort` is its `aria-sort`, `url` "" if not sortable."""
 
     name: str
     title: Text
@@ -74,7 +75,7 @@ class ColumnHead(NamedTuple):
 class Table(Generic[T]):
     """One page of `rows`, as the parameters q, show, o, p and n ask for.
 
-    Parameters that mean nothing here count as absent: an old bookmark still opens.
+    Unknown values count as absent, so that an old bookmark still opens.
     """
 
     def __init__(self, rows: Sequence[T], layout: Layout[T], given: QueryDict) -> None:
@@ -96,29 +97,25 @@ class Table(Generic[T]):
         }
         self._all = len(found)
         found = self._filtered(found)
-        self.found = len(found)
-        self.pages = max(ceil(len(found) / self.size), 1)
-        self.page = min(self._number("p"), self.pages)
-        begin = (self.page - 1) * self.size
-        self.rows = self._sorted(found)[begin : begin + self.size]
-        self.first = begin + 1 if self.rows else 0
-        self.last = begin + len(self.rows)
-        self.narrowed = bool(self.query or self.show)
+        paginator = Paginator(self._sorted(found), self.size)
+        self._page = paginator.get_page(given.get("p"))
+        self.rows = list(self._page)
+        self.found = paginator.count
+        self.pages = paginator.num_pages
+        self.page = self._page.number
+        self.first = self._page.start_index()
+        self.last = self._page.end_index()
 
     def heads(self) -> list[ColumnHead]:
         """Return the heads of the columns, with the links that sort by them."""
         heads = []
         for column in self._layout.columns:
-            rising, falling = column.name, f"-{column.name}"
+            up, down = column.name, f"-{column.name}"
             sort, url = "none", ""
             if column.key is not None:
-                first, second = (
-                    (rising, falling) if column.kind == "text" else (falling, rising)
-                )
+                first, second = (up, down) if column.kind == "text" else (down, up)
                 url = self.url(o=second if self.order == first else first, p=None)
-                sort = {rising: "ascending", falling: "descending"}.get(
-                    self.order, "none"
-                )
+                sort = {up: "ascending", down: "descending"}.get(self.order, "none")
             heads.append(
                 ColumnHead(
                     column.name, column.title, url, sort, column.kind == "number"
@@ -127,7 +124,7 @@ class Table(Generic[T]):
         return heads
 
     def filters(self, everything: Text) -> list[Link]:
-        """Return the links that narrow the table, the one that does not first."""
+        """Return the links to each filter, after one that shows `everything`."""
         links = [
             Link(everything, self.url(show=None, p=None), not self.show, self._all)
         ]
@@ -137,16 +134,17 @@ class Table(Generic[T]):
             links.append(Link(each.title, url, self.show == each.name, count))
         return links
 
-    def around(self) -> list[Link | None]:
-        """Return links to the first pages, the last, and those near; None: a gap."""
-        near = range(max(self.page - 2, 1), min(self.page + 2, self.pages) + 1)
-        numbers = sorted({1, *near, self.pages})
-        links: list[Link | None] = []
-        for place, number in enumerate(numbers):
-            if place and number - numbers[place - 1] > 1:
-                links.append(None)
-            links.append(Link(str(number), self.url(p=number), number == self.page))
-        return links
+    def page_links(self) -> list[Link | None]:
+        """Return links to the first page, the last, and those near; None for a gap."""
+        pages = self._page.paginator
+        return [
+            Link(str(number), self.url(p=number), number == self.page)
+            if isinstance(number, int)
+            else None
+            for number in pages.get_elided_page_range(
+                self.page, on_each_side=2, on_ends=1
+            )
+        ]
 
     def sizes(self) -> list[Link]:
         """Return links to pages of other sizes."""
@@ -157,25 +155,25 @@ class Table(Generic[T]):
 
     @property
     def previous_url(self) -> str:
-        """The page before; "" on the first."""
-        return self.url(p=self.page - 1) if self.page > 1 else ""
+        """The URL of the previous page; "" on the first."""
+        return self.url(p=self.page - 1) if self._page.has_previous() else ""
 
     @property
     def next_url(self) -> str:
-        """The page after; "" on the last."""
-        return self.url(p=self.page + 1) if self.page < self.pages else ""
+        """The URL of the next page; "" on the last."""
+        return self.url(p=self.page + 1) if self._page.has_next() else ""
 
     @property
     def clear_url(self) -> str:
-        """The same table with neither search nor filter."""
+        """The URL of the same table without search and filter."""
         return self.url(q=None, show=None, p=None)
 
     def hidden(self) -> list[tuple[str, str]]:
-        """Return what a search form has to hand on."""
+        """Return the parameters that a search form keeps, by name and value."""
         return [(k, v) for k in ("show", "o", "n") if (v := self._given.get(k))]
 
     def url(self, **changes: Any) -> str:
-        """Return the query string that differs from the present one by `changes`."""
+        """Return the query string of the table with `changes`; None removes one."""
         query = QueryDict(mutable=True)
         for key in ("q", "show", "o", "p", "n"):
             value = changes.get(key, self._given.get(key))
@@ -189,18 +187,13 @@ class Table(Generic[T]):
         chosen = self._given.get(key, "")
         return chosen if chosen in choices else default
 
-    def _number(self, key: str) -> int:
-        given = self._given.get(key, "")
-        # Not isdigit: "²" is one, and no number.
-        return max(int(given), 1) if given.isdecimal() and len(given) < 9 else 1
-
     def _searched(self, rows: Sequence[T]) -> list[T]:
-        sought = self.query.casefold()
-        if not sought:
+        query = self.query.casefold()
+        if not query:
             return list(rows)
         texts = self._layout.texts
         return [
-            row for row in rows if any(sought in text.casefold() for text in texts(row))
+            row for row in rows if any(query in text.casefold() for text in texts(row))
         ]
 
     def _filtered(self, rows: list[T]) -> list[T]:

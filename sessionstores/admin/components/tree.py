@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
@@ -12,166 +12,128 @@ from django.utils.translation import gettext, ngettext
 
 from ..redaction import MASK
 
-# What fits on a line is not unfolded.
-LINE = 72
-# A list or object with more parts than that begins folded.
+# A list of scalars up to this many characters is drawn on one line.
+MAX_LINE = 72
+# Containers of more parts, and those deeper down, begin folded.
 OPEN_PARTS = 40
 OPEN_DEPTH = 3
-# What a node costs beside its text, in markup that a browser has to draw.
-NODE = 12
-# A longer text begins folded, behind so many characters of it.
+# A longer text begins folded, behind its first characters.
 LONG_TEXT = 600
-BEGINNING = 64
-# Where not all can be drawn, a part still has so much, unless its whole has less.
-LEAST = 1_000
+PREVIEW = 64
+# The most that is drawn: parts of one container, levels, characters of one text, and
+# parts in all, of which each field of the root has an equal share.
+MAX_PARTS = 100
+MAX_DEPTH = 6
+MAX_TEXT = 2_000
+MAX_TOTAL_PARTS = 5_000
 
 _KINDS = {str: "text", int: "number", float: "number"}
 
 
-class Tree(NamedTuple):
-    """The markup, and whether something had to be left out."""
+def draw(data: Any, placeholders: Collection[str], download_url: str) -> SafeString:
+    """Draw `data` up to the limits above; all text is escaped.
 
-    html: SafeString
-    cut: bool
-
-
-def draw(data: Any, hidden: Mapping[str, Any], limit: int) -> Tree:
-    """Draw `data`, about `limit` characters of it; all text is escaped.
-
-    Where that is too little, it is shared out: small parts are whole, and the large
-    ones have equal shares of the rest. `hidden` has the placeholders of what redaction
-    took out.
+    Where something is left out, its number and a link to `download_url` say so.
+    `placeholders` are the texts that redaction put in the place of hidden values.
     """
-    drawing = _Drawing(hidden)
-    parts = "".join(drawing.root(data, limit))
+    parts = "".join(_TreeWriter(placeholders, download_url).root(data))
     # Every piece of it has been escaped or is ours.
-    return Tree(mark_safe(f'<div class="ss-tree">{parts}</div>'), drawing.cut)  # noqa: S308
+    return mark_safe(f'<div class="ss-tree">{parts}</div>')  # noqa: S308
 
 
-class _Drawing:
-    """Draws parts within a `limit` each; None: as a whole."""
+class _TreeWriter:
+    def __init__(self, placeholders: Collection[str], download_url: str) -> None:
+        self._placeholders = placeholders
+        self._download_url = download_url
+        # Parts that may still be drawn of the present field of the root.
+        self._left = 0
 
-    def __init__(self, hidden: Mapping[str, Any]) -> None:
-        self.hidden = hidden
-        self.cut = False
-
-    def root(self, data: Any, limit: int) -> Iterator[str]:
-        left = None if _weight(data) <= limit else limit
+    def root(self, data: Any) -> Iterator[str]:
         if isinstance(data, dict | list) and data:
-            yield from self.parts(data, 0, left)
+            yield from self._container(data, 0)
         else:
-            yield self.scalar(data, left)
+            yield self._scalar(data)
 
-    def parts(
-        self, data: dict[str, Any] | list[Any], depth: int, limit: int | None
-    ) -> Iterator[str]:
+    def _container(self, data: dict[str, Any] | list[Any], depth: int) -> Iterator[str]:
         if isinstance(data, dict):
-            kind, names, values = "key", list(map(str, data)), list(data.values())
+            kind, pairs = "key", list(data.items())
         else:
-            kind, names, values = "place", list(map(str, range(len(data)))), data
-        shares: Sequence[int | None] = [None] * len(values)
-        if limit is not None:
-            weights = [*map(_entry, names, values)]
-            # Whoever has all that it weighs need not look again.
-            shares = [
-                None if share == weight else share - len(name)
-                for share, weight, name in zip(
-                    _shares(weights, limit), weights, names, strict=False
-                )
-            ]
+            kind, pairs = "place", [(str(i), each) for i, each in enumerate(data)]
+        shown = pairs[: MAX_PARTS if depth == 0 else min(MAX_PARTS, self._left)]
+        self._left -= len(shown)
         yield "<ul>"
-        for name, value, share in zip(names, values, shares, strict=False):
+        for name, value in shown:
+            if depth == 0:
+                self._left = MAX_TOTAL_PARTS // len(shown)
             label = f'<span class="ss-{kind}">{escape(name)}</span>:'
             yield "<li>"
-            yield from self.part(label, value, depth, share)
+            yield from self._part(label, value, depth)
             yield "</li>"
-        rest = len(values) - len(shares)
-        if rest:
-            self.cut = True
-            text = ngettext("%(count)d more", "%(count)d more", rest)
-            yield f'<li class="ss-cut">… {escape(text % {"count": rest})}</li>'
+        if rest := len(pairs) - len(shown):
+            yield f'<li class="ss-cut">… {self._more(rest)}</li>'
         yield "</ul>"
 
-    def part(
-        self, label: str, value: Any, depth: int, limit: int | None
-    ) -> Iterator[str]:
-        if isinstance(value, str) and len(value) > LONG_TEXT:
-            yield self.long_text(label, value, limit)
+    def _part(self, label: str, value: Any, depth: int) -> Iterator[str]:
+        if self._is_long_text(value):
+            yield self._long_text(label, value)
         elif not isinstance(value, dict | list) or not value:
-            yield f"{label} {self.scalar(value, limit)}"
-        elif limit is None and (line := self.line(value)) is not None:
+            yield f"{label} {self._scalar(value)}"
+        elif (line := self._line(value)) is not None:
             yield f"{label} {line}"
+        elif depth + 1 == MAX_DEPTH:
+            yield f'{label} <span class="ss-cut">{self._left_out(_size(value))}</span>'
         else:
-            opened = depth + 1 < OPEN_DEPTH and len(value) <= OPEN_PARTS
-            yield f"<details{' open' if opened else ''}><summary>{label} "
+            is_open = depth + 1 < OPEN_DEPTH and len(value) <= OPEN_PARTS
+            yield f"<details{' open' if is_open else ''}><summary>{label} "
             yield f'<span class="ss-size">{escape(_size(value))}</span></summary>'
-            yield from self.parts(value, depth + 1, limit)
+            yield from self._container(value, depth + 1)
             yield "</details>"
 
-    def line(self, value: dict[str, Any] | list[Any]) -> str | None:
-        """Draw a short list of scalars as it would be written; None if it is not."""
-        if not isinstance(value, list) or len(value) > LINE // 2:
+    def _is_long_text(self, value: Any) -> bool:
+        if not isinstance(value, str) or len(value) <= LONG_TEXT:
+            return False
+        return value not in self._placeholders
+
+    def _line(self, value: dict[str, Any] | list[Any]) -> str | None:
+        """Draw a short list of scalars as JSON has it; None if it is not one."""
+        if not isinstance(value, list) or len(value) > min(MAX_LINE // 2, self._left):
             return None
         if any(isinstance(part, dict | list) for part in value):
             return None
-        if len(json.dumps(value, ensure_ascii=False)) > LINE:
+        if len(json.dumps(value, ensure_ascii=False)) > MAX_LINE:
             return None
-        shown = ", ".join(self.scalar(part, None) for part in value)
+        self._left -= len(value)
+        shown = ", ".join(map(self._scalar, value))
         return f'<span class="ss-line">[{shown}]</span>'
 
-    def long_text(self, label: str, value: str, limit: int | None) -> str:
+    def _long_text(self, label: str, value: str) -> str:
         count = ngettext("%(count)d character", "%(count)d characters", len(value))
         size = escape(count % {"count": len(value)})
-        beginning = escape(json.dumps(value[:BEGINNING], ensure_ascii=False)[:-1])
+        preview = escape(json.dumps(value[:PREVIEW], ensure_ascii=False)[:-1])
+        shown = self._scalar(value[:MAX_TEXT])
+        if (rest := len(value) - MAX_TEXT) > 0:
+            shown += f' <span class="ss-cut">… {self._more(rest)}</span>'
         return (
-            f'<details><summary>{label} <span class="ss-text">{beginning}…</span> '
-            f'<span class="ss-size">{size}</span></summary>'
-            f"{self.scalar(value, limit)}</details>"
+            f'<details><summary>{label} <span class="ss-text">{preview}…</span> '
+            f'<span class="ss-size">{size}</span></summary>{shown}</details>'
         )
 
-    def scalar(self, value: Any, limit: int | None) -> str:
-        if isinstance(value, str) and value in self.hidden:
+    def _scalar(self, value: Any) -> str:
+        if isinstance(value, str) and value in self._placeholders:
             title = escape(gettext("Hidden: it may be personal or secret"))
             return f'<span class="ss-hidden" title="{title}">{MASK}</span>'
         kind = _KINDS.get(type(value), "word")
-        text = json.dumps(value, ensure_ascii=False)
-        if limit is not None and len(text) > limit:
-            self.cut = True
-            text = text[:limit] + "…"
-        return f'<span class="ss-{kind}">{escape(text)}</span>'
+        text = escape(json.dumps(value, ensure_ascii=False))
+        return f'<span class="ss-{kind}">{text}</span>'
 
+    def _more(self, count: int) -> str:
+        text = ngettext("%(count)d more", "%(count)d more", count)
+        return self._left_out(text % {"count": count})
 
-def _entry(name: str, value: Any) -> int:
-    return len(name) + NODE + _weight(value)
-
-
-def _weight(value: Any) -> int:
-    """Return about how many characters it takes to draw `value`."""
-    if isinstance(value, dict):
-        return sum(_entry(str(key), each) for key, each in value.items())
-    if isinstance(value, list):
-        return sum(NODE + _weight(each) for each in value)
-    return len(value) if isinstance(value, str) else NODE
-
-
-def _shares(weights: Sequence[int], limit: int) -> list[int]:
-    """Share `limit` out among the first of several; those left over get nothing."""
-    shares = [0] * len(weights)
-    left = limit
-    by_weight = sorted(range(len(weights)), key=weights.__getitem__)
-    for rank, place in enumerate(by_weight):
-        fair = max(left // (len(weights) - rank), min(LEAST, limit))
-        shares[place] = min(weights[place], fair)
-        left -= shares[place]
-    if left >= 0:
-        return shares
-    # Even the least is too much for all: the first ones have it.
-    total = 0
-    for place, share in enumerate(shares):
-        total += share
-        if total > limit:
-            return shares[: max(place, 1)]
-    return shares
+    def _left_out(self, text: str) -> str:
+        """Say what is left out, with a link to all of it."""
+        link, url = escape(gettext("download")), escape(self._download_url)
+        return f'{escape(text)} · <a href="{url}" download>{link}</a>'
 
 
 def _size(value: dict[str, Any] | list[Any]) -> str:

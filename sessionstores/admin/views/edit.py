@@ -1,9 +1,9 @@
-"""Editing a state by hand: validated, compared, audited, and shown at once."""
+"""The edit page of a state: validated, compare-and-set, logged."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,23 +28,33 @@ from ...humanize import size_text
 from ...keys import StoreKey
 from ...manager import stores
 from ...state import codec
+from ...state.apply_patch import apply
 from ...state.declaration import State, get_state
 from ...state.patch import diff
 from ..audit import log, log_view
+from ..operations import log_name
 from ..page import AdminPage
-from ..redaction import MASK, Redacted, disclose, redact, restore
-from .participant import name_of
-from .session import gone
+from ..redaction import (
+    MergeRefused,
+    editable,
+    join_path,
+    merge,
+    read_state,
+    redact_schema,
+)
+from .session import missing_context
 
-# Of what differs, so many places are named.
+# Differences that the conflict page lists, and characters of each value.
 MAX_DIFFERENCES = 40
 MAX_VALUE = 80
-# Longer ones are not indented: a line for each item would be thousands of them.
+# Paths left out that the form lists.
+MAX_LEFT_OUT = 10
+# Longer JSON is not indented: a line for each item would be thousands of lines.
 MAX_INDENTED = 65_536
 
 
 class FieldChange(NamedTuple):
-    """A place where two versions differ: what is there in the one and in the other."""
+    """A path at which the stored state and the written one differ."""
 
     path: str
     kind: str
@@ -52,50 +62,84 @@ class FieldChange(NamedTuple):
     yours: str
 
 
+class StoredState(NamedTuple):
+    """A state as it is stored now, and the parts of it that staff may edit."""
+
+    record: Record
+    cls: type[State]
+    plain: dict[str, Any]
+    visible: dict[str, Any]
+    left_out: tuple[str, ...]
+
+    @property
+    def key(self) -> StoreKey:
+        """The key of its record."""
+        return self.record.key
+
+    @property
+    def rev(self) -> str:
+        """The rev of its record."""
+        return str(self.record.rev)
+
+
+class Form(NamedTuple):
+    """What the edit form holds.
+
+    `base` is the rev that a save replaces. `stale`: the text was written before that
+    rev was stored, so hidden values may have moved (see `redaction.merge`).
+    """
+
+    text: str
+    base: str
+    stale: bool = False
+
+
 class _Invalid(Exception):
-    """What was written is no such state; the message says where and why."""
+    """The text is not such a state; the message says where and why."""
 
 
-def edit(frame: AdminPage, code: str, id: str, name: str) -> HttpResponse:
-    """Show a state as text, and put what comes back in its place.
+def edit(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
+    """Show a state as JSON, and store what is sent back.
 
-    Only if the record is still at the rev that was shown; else both are shown.
+    Only if the record is still at the rev that the form is based on; otherwise show
+    both versions.
     """
     key = StoreKey(code, id)
     cls = _declared(name)
-    if frame.request.method != "POST":
-        return _begin(frame, key, cls)
-    text = frame.request.POST.get("state", "")
-    base = frame.request.POST.get("base", "")
+    if page.request.method != "POST":
+        return _begin(page, key, cls)
+    post = page.request.POST
+    form = Form(post.get("state", ""), post.get("base", ""), bool(post.get("stale")))
     try:
-        found = _read(key, cls)
+        stored = _read(key, cls)
     except (StoreUnavailable, InsideTransaction):
-        # What the error says is of writes as well; here none was begun.
-        said = _("The cache does not answer, so nothing was saved. Save it again.")
-        return _form(frame, key, cls, text, base, said)
-    if found is None:
-        return _gone(frame, key)
-    record, shown = found
+        # The error speaks of writes as well; here none was begun.
+        complaint = _("The cache does not answer, so nothing was saved. Save it again.")
+        return _form(page, key, cls, form, complaint)
+    if stored is None:
+        return _missing(page, key)
     try:
-        written = parse(text)
-        if base != str(record.rev):
-            return _conflict(frame, record, cls, text, written, shown)
-        rev = _store(cls, key).replace(_state_of(cls, written, shown), base=base)
+        written = parse(form.text)
+        if form.base != stored.rev:
+            return _conflict(page, stored, form, written)
+        state = _state_of(stored, written, stale=form.stale)
+        rev = _store(cls, key).replace(state, base=form.base)
     except Conflict:
-        return edit(frame, code, id, name)
+        return edit(page, code, id, name)
     except (_Invalid, SessionStoresError, RecursionError) as error:
-        return _form(frame, key, cls, text, base, _told(error))
-    if rev == base:
-        messages.info(frame.request, _("Nothing was different, so nothing changed."))
+        return _form(page, key, cls, form, _reason(error), stored.left_out)
+    if rev == form.base:
+        messages.info(page.request, _("Nothing was different, so nothing changed."))
     else:
-        log(frame.user_id, [name_of(key)], f"Edited the state {name}: {base} to {rev}.")
+        text = f"Edited the state {name}: {form.base} to {rev}."
+        log(page.user_id, [log_name(key)], text)
         event_bus.bus.publish(event_bus.Note(key, "edited", name))
-        messages.success(frame.request, _("Saved. Every open tab shows it at once."))
-    return HttpResponseRedirect(frame.url("participant", *key))
+        messages.success(page.request, _("Saved. Every open tab shows it at once."))
+    return HttpResponseRedirect(page.url("participant", *key))
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the object that `text` describes; raise `_Invalid` if it is none."""
+    """Return the JSON object in `text`; raise `_Invalid` if it is not one."""
     try:
         written = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:
@@ -105,23 +149,23 @@ def parse(text: str) -> dict[str, Any]:
     return written
 
 
-def _state_of(cls: type[State], written: dict[str, Any], shown: Redacted) -> State:
-    """Return the state that somebody wrote, with what was hidden put back.
+def _state_of(stored: StoredState, written: dict[str, Any], *, stale: bool) -> State:
+    """Return the state that somebody wrote, with the parts left out merged in.
 
-    Raises `_Invalid` for what is not of the declared types, or has a field that is
-    not declared; fields left out take their default.
+    Fields left out that are not hidden take their default. Raises `_Invalid` for a
+    field that is not declared or not of its declared type, and where hidden values
+    would be written or lost.
     """
-    restored, strays = restore(written, shown)
-    if strays:
-        raise _Invalid(_said_of_strays(strays))
+    cls = stored.cls
+    merged = _merge(stored, written, stale=stale)
     try:
-        state = msgspec.json.decode(msgspec.json.encode(restored), type=cls)
+        state = msgspec.json.decode(msgspec.json.encode(merged), type=cls)
         settled = codec.plain(codec.encode(state))
     except (StateCorrupt, ValueError, RecursionError) as error:
         said = _("It does not fit the declaration: “%(error)s”") % {"error": error}
         raise _Invalid(said) from None
-    # Decoding drops what it does not know; somebody who typed it meant something.
-    path = _dropped(restored, settled)
+    # Decoding drops unknown fields; somebody who typed one meant something.
+    path = _dropped(merged, settled)
     if path is not None:
         near = difflib.get_close_matches(
             path.rpartition("/")[2], cls.__struct_encode_fields__, n=1
@@ -132,12 +176,36 @@ def _state_of(cls: type[State], written: dict[str, Any], shown: Redacted) -> Sta
     return state
 
 
-def _told(error: Exception) -> str:
+def _merge(
+    stored: StoredState, written: dict[str, Any], *, stale: bool
+) -> dict[str, Any]:
+    sensitive = stored.cls.__sessionstores__.sensitive
+    try:
+        return merge(written, stored.plain, sensitive, stale=stale)
+    except MergeRefused as error:
+        reasons = {
+            "hidden": _(
+                "%(path)s is hidden, or holds hidden values, so it cannot be changed "
+                "here. Leave it out, and it is kept as it is."
+            ),
+            "removed": _(
+                "%(path)s holds hidden values, so it cannot be removed, renamed or "
+                "replaced here."
+            ),
+            "changed": _(
+                "%(path)s holds hidden values, and the state has changed since you "
+                "opened it. Begin again from what is stored now to edit it."
+            ),
+        }
+        raise _Invalid(reasons[error.reason] % {"path": error.path}) from None
+
+
+def _reason(error: Exception) -> str:
     """Say why something was not saved, or may not have been."""
     if isinstance(error, StoreUnavailable):
         return _(
-            "The cache does not answer. It is not known whether this was saved: save "
-            "it again, nothing is lost by that."
+            "The cache does not answer. It is not known whether this was saved. Save "
+            "it again: that is safe in either case."
         )
     if isinstance(error, StateTooLarge):
         limit = size_text(conf.get().max_state_bytes)
@@ -149,16 +217,8 @@ def _told(error: Exception) -> str:
     return str(error)
 
 
-def _said_of_strays(strays: Sequence[str]) -> str:
-    return _(
-        "“%(placeholder)s” stands for nothing here: what it hid has changed meanwhile, "
-        "or would be shown in this place. Leave placeholders as they are stored now, "
-        "or write a value."
-    ) % {"placeholder": strays[0][:MAX_VALUE]}
-
-
 def _dropped(written: Any, settled: Any, path: str = "") -> str | None:
-    """Return the path of something written that is not in what was made of it."""
+    """Return the first path in `written` that is missing in `settled`; None if none."""
     if isinstance(written, dict) and isinstance(settled, dict):
         for key, value in written.items():
             here = f"{path}/{key}"
@@ -184,107 +244,126 @@ def _store(cls: type[State], key: StoreKey) -> Any:
     return stores.get(cls, key.session, None if key.is_session else key.participant)
 
 
-def _read(key: StoreKey, cls: type[State]) -> tuple[Record, Redacted] | None:
-    """Return the record and what may be seen of the state; None if it is not there.
+def _read(key: StoreKey, cls: type[State]) -> StoredState | None:
+    """Return the state as stored; None if it is not there.
 
-    Raises `Http404` for a state that cannot be shown, so not edited either.
+    Raises `Http404` for a state that cannot be shown, so cannot be edited either.
     """
     record = run(get_backend(blocking=True).read(key, touch=False))
     name = cls.__sessionstores__.name
     if not isinstance(record, Record) or name not in record.states:
         return None
     try:
-        return record, disclose(record, name, sealed=True)
+        plain, sensitive = read_state(record, name)
     except StateCorrupt:
         raise Http404(_("It cannot be read.")) from None
+    return StoredState(record, cls, plain, *editable(plain, sensitive))
 
 
-def _gone(frame: AdminPage, key: StoreKey) -> HttpResponse:
-    found = gone(frame, get_backend(blocking=True), key.session)
-    return frame.render("gone", title=str(key), status=404, **found)
+def _missing(page: AdminPage, key: StoreKey) -> HttpResponse:
+    context = missing_context(page, get_backend(blocking=True), key.session)
+    return page.render("missing", title=str(key), status=404, **context)
 
 
-def _begin(frame: AdminPage, key: StoreKey, cls: type[State]) -> HttpResponse:
-    found = _read(key, cls)
-    if found is None:
-        return _gone(frame, key)
-    record, shown = found
-    log_view(frame.user_id, name_of(key), refresh=False)
-    return _form(frame, key, cls, _laid_out(shown.data), str(record.rev))
+def _begin(page: AdminPage, key: StoreKey, cls: type[State]) -> HttpResponse:
+    stored = _read(key, cls)
+    if stored is None:
+        return _missing(page, key)
+    log_view(page.user_id, log_name(key), refresh=False)
+    form = Form(_pretty(stored.visible), stored.rev)
+    return _form(page, key, cls, form, left_out=stored.left_out)
 
 
 def _form(
-    frame: AdminPage,
+    page: AdminPage,
     key: StoreKey,
     cls: type[State],
-    text: str,
-    base: str,
+    form: Form,
     complaint: str = "",
+    left_out: Sequence[str] = (),
 ) -> HttpResponse:
-    return frame.render(
+    return page.render(
         "edit",
         title=_("Edit %(state)s of %(key)s")
-        % {"state": cls.__sessionstores__.name, "key": name_of(key)},
+        % {"state": cls.__sessionstores__.name, "key": log_name(key)},
         key=key,
         state=cls.__sessionstores__,
-        text=text,
-        base=base,
+        form=form,
         complaint=complaint,
-        schema=_laid_out(msgspec.json.schema(cls)),
-        has_hidden=MASK in text,
-        mask=MASK,
-        back=frame.url("participant", *key),
-        session_url=frame.url("session", key.session),
+        schema=_pretty(redact_schema(cls)),
+        back=page.url("participant", *key),
+        session_url=page.url("session", key.session),
+        **_left_out(left_out),
     )
+
+
+def _left_out(paths: Sequence[str]) -> dict[str, Any]:
+    return {
+        "left_out": paths[:MAX_LEFT_OUT],
+        "more_left_out": max(len(paths) - MAX_LEFT_OUT, 0),
+    }
 
 
 def _conflict(
-    frame: AdminPage,
-    record: Record,
-    cls: type[State],
-    text: str,
-    written: dict[str, Any],
-    shown: Redacted,
+    page: AdminPage, stored: StoredState, form: Form, written: dict[str, Any]
 ) -> HttpResponse:
-    """Show both versions; what is saved from here is based on the newer one."""
-    restored, strays = restore(written, shown)
-    # Both with placeholders for the places where the values are now.
-    yours = redact(restored, shown.names, key=shown.key)
-    operations = diff(shown.data, yours.data)
-    log_view(frame.user_id, name_of(record.key), refresh=False)
-    return frame.render(
+    """Show both versions; what is saved from here replaces the newer one."""
+    try:
+        _merge(stored, written, stale=True)
+        complaint = ""
+    except _Invalid as error:
+        complaint = str(error)
+    differences = list(_differences(stored.visible, written))
+    key = stored.key
+    log_view(page.user_id, log_name(key), refresh=False)
+    return page.render(
         "conflict",
         title=_("Somebody was faster"),
-        key=record.key,
-        state=cls.__sessionstores__,
-        text=text,
-        base=str(record.rev),
-        complaint=_said_of_strays(strays) if strays else "",
-        stored=_laid_out(shown.data),
-        differences=[
-            FieldChange(
-                each["path"],
-                each["op"],
-                _short(_at(shown.data, each["path"])) if each["op"] != "add" else "",
-                _short(each["value"]) if "value" in each else "",
-            )
-            for each in operations[:MAX_DIFFERENCES]
-        ],
-        more=max(len(operations) - MAX_DIFFERENCES, 0),
-        back=frame.url("participant", *record.key),
-        session_url=frame.url("session", record.key.session),
-        again=frame.url("edit", *record.key, cls.__sessionstores__.name),
+        key=key,
+        state=stored.cls.__sessionstores__,
+        form=Form(form.text, stored.rev, stale=True),
+        complaint=complaint,
+        stored=_pretty(stored.visible),
+        differences=differences[:MAX_DIFFERENCES],
+        more=max(len(differences) - MAX_DIFFERENCES, 0),
+        back=page.url("participant", *key),
+        session_url=page.url("session", key.session),
+        again=page.url("edit", *key, stored.cls.__sessionstores__.name),
+        **_left_out(stored.left_out),
     )
 
 
-def _at(data: Any, path: str) -> Any:
+def _differences(stored: Any, written: Any, path: str = "") -> Iterator[FieldChange]:
+    """Yield what saving `written` would change, field by field."""
+    if isinstance(stored, dict) and isinstance(written, dict):
+        for key in dict.fromkeys((*stored, *written)):
+            here = join_path(path, key)
+            if key not in written:
+                yield FieldChange(here, "remove", _short(stored[key]), "")
+            elif key not in stored:
+                yield FieldChange(here, "add", "", _short(written[key]))
+            else:
+                yield from _differences(stored[key], written[key], here)
+        return
+    for number, each in enumerate(diff(stored, written)):
+        place = each["from"] if each["op"] == "move" else each["path"]
+        yours = f"→ {path}{each['path']}" if each["op"] == "move" else ""
+        shown = number < MAX_DIFFERENCES
+        yield FieldChange(
+            f"{path}{place}",
+            each["op"],
+            _short(_value_at(stored, place)) if shown and each["op"] != "add" else "",
+            _short(each["value"]) if "value" in each else yours,
+        )
+        if shown:
+            # The next operation's positions are those after this one.
+            stored = apply(stored, [each])
+
+
+def _value_at(data: Any, path: str) -> Any:
     for step in path.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
-        try:
-            data = data[int(name)] if isinstance(data, list) else data[name]
-        except (LookupError, ValueError, TypeError):
-            # Operations before this one may have made the place.
-            return None
+        data = data[int(name)] if isinstance(data, list) else data[name]
     return data
 
 
@@ -293,8 +372,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 
-def _laid_out(data: Any) -> str:
-    """Write data to be read; what is large in few lines, or browsers take seconds."""
+def _pretty(data: Any) -> str:
+    """Return indented JSON; a large object has a line for each field.
+
+    In thousands of lines, browsers take seconds to show it.
+    """
     text = msgspec.json.encode(data)
     if len(text) <= MAX_INDENTED:
         return msgspec.json.format(text, indent=2).decode()

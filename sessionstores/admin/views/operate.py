@@ -1,4 +1,4 @@
-"""Acting on sessions and participants: by POST, after a page that says what will be."""
+"""Operations on sessions and participants: by POST, after a page that confirms them."""
 
 from __future__ import annotations
 
@@ -27,30 +27,39 @@ from ...keys import StoreKey
 from ...manager import stores
 from ...monitoring.summaries import read_summaries
 from ..audit import SITE, log
-from ..operations import RUN, Inputs, Operation, Target, deeds, find, names, runnable
+from ..operations import (
+    RUN,
+    Operation,
+    OperationInputs,
+    TargetKind,
+    find_operation,
+    log_name,
+    standard_operations,
+    state_operations,
+)
 from ..page import AdminPage
 
-# Shown on the page that asks; the rest are counted.
+# StateCard on the page that asks; the rest are counted.
 MAX_SHOWN = 24
 MAX_MINUTES = 60 * 24 * 366
 MAX_TEXT = 2_000
-# A sweep by hand ends before a web server's patience does.
+# A sweep by hand ends before the usual timeouts of web servers.
 SWEEP_SECONDS = 20.0
-# Failures that are told one by one.
-MAX_TOLD = 5
+# Failures with a message each; the rest are counted.
+MAX_FAILURES = 5
 
 
-class Choice(NamedTuple):
-    """An entry of the menu of actions."""
+class MenuEntry(NamedTuple):
+    """An entry of a menu of operations; `own`: an action of a state of the site."""
 
     name: str
     title: Any
-    grave: bool = False
+    destructive: bool = False
     own: bool = False
 
 
-class Subject(NamedTuple):
-    """Something that is acted on: its key, and what is known of it."""
+class AffectedRecord(NamedTuple):
+    """A session or participant that an operation affects."""
 
     key: StoreKey
     title: str
@@ -59,66 +68,73 @@ class Subject(NamedTuple):
     bytes: int
 
 
-def choices(target: Target) -> list[Choice]:
-    """Return the menu for sessions, many at once, or for participants of one."""
-    found = [Choice(deed.name, deed.title, grave=deed.grave) for deed in deeds(target)]
-    return found + own_choices(target) if target == "participants" else found
+def menu(target: TargetKind) -> list[MenuEntry]:
+    """Return the menu for ticked sessions, or for ticked participants."""
+    found = [
+        MenuEntry(each.name, each.title, destructive=each.destructive)
+        for each in standard_operations(target)
+    ]
+    return found + state_menu(target) if target == "participants" else found
 
 
-def choices_of_session(*, locked: bool) -> list[Choice]:
-    """Return the menu of one session: it can be locked or unlocked, not both."""
-    useless = "lock" if locked else "unlock"
-    found = [each for each in choices("sessions") if each.name != useless]
-    return found + own_choices("sessions")
+def session_menu(*, locked: bool) -> list[MenuEntry]:
+    """Return the menu of one session, which can be locked or unlocked, not both."""
+    pointless = "lock" if locked else "unlock"
+    found = [each for each in menu("sessions") if each.name != pointless]
+    return found + state_menu("sessions")
 
 
-def own_choices(target: Target) -> list[Choice]:
-    """Return what the site's own states offer."""
-    return [Choice(deed.name, deed.title, own=True) for deed in runnable(target)]
+def state_menu(target: TargetKind) -> list[MenuEntry]:
+    """Return the actions of the site's states."""
+    return [
+        MenuEntry(each.name, each.title, own=True) for each in state_operations(target)
+    ]
 
 
-def act_on_sessions(frame: AdminPage) -> HttpResponse:
-    """Ask about, then do something to the sessions `chosen`."""
-    return _act(frame, "sessions", frame.url("changelist"), None)
+def act_on_sessions(page: AdminPage) -> HttpResponse:
+    """Confirm, then run an operation on the sessions `chosen`."""
+    return _act(page, "sessions", page.url("changelist"), None)
 
 
-def act_on_session(frame: AdminPage, code: str) -> HttpResponse:
-    """Ask about, then do something to one session."""
-    return _act(frame, "sessions", frame.url("session", code), code)
+def act_on_session(page: AdminPage, code: str) -> HttpResponse:
+    """Confirm, then run an operation on one session."""
+    return _act(page, "sessions", page.url("session", code), code)
 
 
-def act_on_participants(frame: AdminPage, code: str) -> HttpResponse:
-    """Ask about, then do something to the participants `chosen` of a session."""
-    return _act(frame, "participants", frame.url("session", code), code)
+def act_on_participants(page: AdminPage, code: str) -> HttpResponse:
+    """Confirm, then run an operation on the participants `chosen` of a session."""
+    return _act(page, "participants", page.url("session", code), code)
 
 
-def _act(frame: AdminPage, target: Target, back: str, code: str | None) -> HttpResponse:
-    post = frame.request.POST
-    deed = find(post.get("action", ""), target)
+def _act(
+    page: AdminPage, target: TargetKind, back: str, code: str | None
+) -> HttpResponse:
+    post = page.request.POST
+    operation = find_operation(post.get("action", ""), target)
     keys = _chosen(post.getlist("chosen"), target, code)
-    if deed is None or not keys:
-        text = _("Choose an action first.") if deed is None else ""
-        messages.warning(
-            frame.request, text or _("Nothing was chosen: tick some rows.")
-        )
+    if operation is None or not keys:
+        text = _("Choose an action first.") if operation is None else ""
+        messages.warning(page.request, text or _("Nothing was chosen. Tick some rows."))
         return HttpResponseRedirect(back)
-    subjects = _subjects(target, keys)
-    if not subjects:
-        messages.warning(frame.request, _("What was chosen is gone already."))
-        return HttpResponseRedirect(frame.url("changelist") if code is None else back)
-    inputs, complaint = _inputs(frame, deed)
+    records = _affected(target, keys)
+    if not records:
+        messages.warning(page.request, _("What was chosen was removed meanwhile."))
+        return HttpResponseRedirect(page.url("changelist") if code is None else back)
+    inputs, complaint = _inputs(page, operation)
     if "confirm" not in post or complaint:
-        return _confirm(frame, deed, subjects, back, len(keys), inputs, complaint)
-    _perform(frame, deed, subjects, inputs)
-    if deed.name == "end":
-        back = frame.url("changelist")
-    elif post.get("single") and deed.name != "remove":
-        back = frame.url("participant", *subjects[0].key)
+        return _confirm(page, operation, records, back, len(keys), inputs, complaint)
+    _perform(page, operation, records, inputs)
+    if operation.name == "end":
+        back = page.url("changelist")
+    elif post.get("single") and operation.name != "remove":
+        back = page.url("participant", *records[0].key)
     return HttpResponseRedirect(back)
 
 
-def _chosen(given: Sequence[str], target: Target, code: str | None) -> list[StoreKey]:
-    """Return the keys that were chosen; what is none was not offered, so it goes."""
+def _chosen(
+    given: Sequence[str], target: TargetKind, code: str | None
+) -> list[StoreKey]:
+    """Return the keys that were chosen; invalid ones are ignored."""
     if target == "sessions":
         given = [code] if code is not None else given
     keys = []
@@ -135,13 +151,13 @@ def _chosen(given: Sequence[str], target: Target, code: str | None) -> list[Stor
     return keys
 
 
-def _subjects(target: Target, keys: Sequence[StoreKey]) -> list[Subject]:
-    """Return those of `keys` that exist, with what the question says of them."""
+def _affected(target: TargetKind, keys: Sequence[StoreKey]) -> list[AffectedRecord]:
+    """Return those of `keys` that exist, with what the confirmation page shows."""
     backend = get_backend(blocking=True)
     if target == "sessions":
         wanted = {key.session: key for key in keys}
         return [
-            Subject(
+            AffectedRecord(
                 wanted[each.code],
                 each.label,
                 each.online,
@@ -153,24 +169,24 @@ def _subjects(target: Target, keys: Sequence[StoreKey]) -> list[Subject]:
         ]
     wanted = {key.participant: key for key in keys}
     return [
-        Subject(wanted[each.id], "", int(each.connections > 0), 1, each.bytes)
+        AffectedRecord(wanted[each.id], "", int(each.connections > 0), 1, each.bytes)
         for each in run(backend.participants(keys[0].session))
         if each.id in wanted
     ]
 
 
-def _inputs(frame: AdminPage, deed: Operation) -> tuple[Inputs, str]:
-    post = frame.request.POST
-    announcement = frame.announcement
-    if deed.field == "minutes" and "minutes" in post:
+def _inputs(page: AdminPage, operation: Operation) -> tuple[OperationInputs, str]:
+    post = page.request.POST
+    announcement = page.announcement
+    if operation.field == "minutes" and "minutes" in post:
         given = post["minutes"].strip()
         minutes = int(given) if given.isdecimal() and len(given) < 9 else 0
         if not 0 < minutes <= MAX_MINUTES:
-            text = _("%(given)s is no number of minutes from 1 to %(most)s.")
+            text = _("%(given)s is not a number of minutes from 1 to %(most)s.")
             shown = {"given": f"“{given[:20]}”", "most": MAX_MINUTES}
-            return Inputs(announcement=announcement), text % shown
-        return Inputs(minutes=minutes, announcement=announcement), ""
-    if deed.field == "text" and "text" in post:
+            return OperationInputs(announcement=announcement), text % shown
+        return OperationInputs(minutes=minutes, announcement=announcement), ""
+    if operation.field == "text" and "text" in post:
         text = post["text"].strip()
         complaint = ""
         if not text:
@@ -179,100 +195,107 @@ def _inputs(frame: AdminPage, deed: Operation) -> tuple[Inputs, str]:
             complaint = _("A message has at most %(most)s characters.") % {
                 "most": MAX_TEXT
             }
-        return Inputs(text=text[:MAX_TEXT], announcement=announcement), complaint
-    # Before it was asked for.
-    complete = not deed.field
-    return Inputs(announcement=announcement), "" if complete else _ask(deed)
+        return OperationInputs(
+            text=text[:MAX_TEXT], announcement=announcement
+        ), complaint
+    # The form was not shown yet.
+    complaint = _ask(operation) if operation.field else ""
+    return OperationInputs(announcement=announcement), complaint
 
 
-def _ask(deed: Operation) -> str:
-    return _("How many minutes?") if deed.field == "minutes" else _("Which words?")
+def _ask(operation: Operation) -> str:
+    return _("How many minutes?") if operation.field == "minutes" else _("Which text?")
 
 
 def _confirm(
-    frame: AdminPage,
-    deed: Operation,
-    subjects: list[Subject],
+    page: AdminPage,
+    operation: Operation,
+    records: list[AffectedRecord],
     back: str,
-    wanted: int,
-    inputs: Inputs,
+    chosen: int,
+    inputs: OperationInputs,
     complaint: str,
 ) -> HttpResponse:
-    count = len(subjects)
-    online = sum(each.online for each in subjects)
-    people = sum(each.participants for each in subjects)
-    first = subjects[0].key
+    count = len(records)
+    online = sum(each.online for each in records)
+    people = sum(each.participants for each in records)
+    first = records[0].key
     is_sessions = first.is_session
-    # The session that it is about, or in which; "" if there are several.
+    # The session itself or that of the participants; "" for several sessions.
     code = first.session if count == 1 or not is_sessions else ""
-    return frame.render(
+    return page.render(
         "confirm",
-        title=_question(deed, subjects),
+        title=_question(operation, records),
         code=code,
-        session_url=frame.url("session", code) if code else "",
-        deed=deed,
-        subjects=subjects[:MAX_SHOWN],
-        all_subjects=subjects,
+        session_url=page.url("session", code) if code else "",
+        operation=operation,
+        records=records[:MAX_SHOWN],
+        all_records=records,
         more=max(count - MAX_SHOWN, 0),
-        gone=wanted - count,
+        removed=chosen - count,
         people=ngettext("%(count)s participant", "%(count)s participants", people)
         % {"count": number_text(people)},
         online=_("%(count)s online") % {"count": number_text(online)},
-        bytes=size_text(sum(each.bytes for each in subjects)),
+        bytes=size_text(sum(each.bytes for each in records)),
         is_sessions=is_sessions,
         inputs=inputs,
-        complaint=complaint if "confirm" in frame.request.POST else "",
-        post_to=frame.request.path,
-        single=frame.request.POST.get("single", ""),
+        complaint=complaint if "confirm" in page.request.POST else "",
+        post_to=page.request.path,
+        single=page.request.POST.get("single", ""),
         back=back,
     )
 
 
-def _question(deed: Operation, subjects: Sequence[Subject]) -> str:
-    """Return what is asked: by name if it is about one, else with their number."""
-    if len(subjects) > 1:
-        named = {"count": len(subjects), "name": deed.title}
-        return str(deed.question % named)
-    key = subjects[0].key
-    title = deed.title
-    if deed.name.startswith(RUN):
+def _question(operation: Operation, records: Sequence[AffectedRecord]) -> str:
+    """Return the question to confirm: with the name of a single record, or a count."""
+    if len(records) > 1:
+        named = {"count": len(records), "name": operation.title}
+        return str(operation.question % named)
+    key = records[0].key
+    title = operation.title
+    if operation.name.startswith(RUN):
         title = _("Run %(name)s") % {"name": title}
-    what = key.session if key.is_session else key.participant
-    return _("%(deed)s: %(what)s?") % {"deed": title, "what": what}
+    name = key.session if key.is_session else key.participant
+    return _("%(operation)s: %(name)s?") % {"operation": title, "name": name}
 
 
 def _perform(
-    frame: AdminPage, deed: Operation, subjects: Sequence[Subject], inputs: Inputs
+    page: AdminPage,
+    operation: Operation,
+    records: Sequence[AffectedRecord],
+    inputs: OperationInputs,
 ) -> None:
     done, failures = [], []
-    for each in subjects:
+    for each in records:
         try:
-            if deed.run(each.key, inputs):
+            if operation.run(each.key, inputs):
                 done.append(each.key)
         except SessionStoresError as error:
             failures.append(_failure(each.key, error))
-    said = deed.log % {"minutes": inputs.minutes, "text": inputs.text}
-    log(frame.user_id, names(done), said, deed.flag)
+    text = operation.log % {"minutes": inputs.minutes, "text": inputs.text}
+    log(page.user_id, map(log_name, done), text, operation.flag)
     if done:
-        named = {"count": len(done), "name": deed.title}
-        messages.success(frame.request, str(deed.done % named))
-    missing = len(subjects) - len(done) - len(failures)
+        named = {"count": len(done), "name": operation.title}
+        messages.success(page.request, str(operation.done % named))
+    missing = len(records) - len(done) - len(failures)
     if missing:
         text = ngettext(
-            "%(count)s was gone already.", "%(count)s were gone already.", missing
+            "%(count)s was removed meanwhile.",
+            "%(count)s were removed meanwhile.",
+            missing,
         )
-        messages.info(frame.request, text % {"count": missing})
-    for failure in failures[:MAX_TOLD]:
-        messages.error(frame.request, failure)
-    if len(failures) > MAX_TOLD:
-        more = len(failures) - MAX_TOLD
+        messages.info(page.request, text % {"count": missing})
+    for failure in failures[:MAX_FAILURES]:
+        messages.error(page.request, failure)
+    if len(failures) > MAX_FAILURES:
+        more = len(failures) - MAX_FAILURES
         text = ngettext("%(count)s more failed.", "%(count)s more failed.", more)
-        messages.error(frame.request, text % {"count": more})
+        messages.error(page.request, text % {"count": more})
 
 
 def _failure(key: StoreKey, error: SessionStoresError) -> str:
-    """Say why something was not done; what the site's own code says stays as it is."""
-    named = {"name": names([key])[0]}
+    """Return why an operation failed; errors of the site's own code are kept."""
+    named = {"name": log_name(key)}
     if isinstance(error, UnknownSession):
         return _("There is no session %(name)s.") % named
     if isinstance(error, SessionEnded):
@@ -280,26 +303,29 @@ def _failure(key: StoreKey, error: SessionStoresError) -> str:
     if isinstance(error, StoreUnavailable):
         return _("%(name)s: the cache does not answer.") % named
     if isinstance(error, Conflict):
-        return _("%(name)s: others were faster again and again.") % named
+        return (
+            _("%(name)s: it was changed by others at the same time, again and again.")
+            % named
+        )
     if isinstance(error, StateTooLarge):
         return _("%(name)s: its data would be too large.") % named
     return str(error)
 
 
-def sweep_now(frame: AdminPage) -> HttpResponse:
-    """Ask about, then make a pass of the sweeper in this process."""
-    back = frame.url("changelist")
-    if "confirm" not in frame.request.POST:
-        would = stores.sweep(dry_run=True, max_seconds=SWEEP_SECONDS)
-        return frame.render(
+def sweep_now(page: AdminPage) -> HttpResponse:
+    """Confirm, then sweep once in this process."""
+    back = page.url("changelist")
+    if "confirm" not in page.request.POST:
+        preview = stores.sweep(dry_run=True, max_seconds=SWEEP_SECONDS)
+        return page.render(
             "sweep",
             title=_("Sweep now?"),
-            would=would,
-            post_to=frame.request.path,
+            preview=preview,
+            post_to=page.request.path,
             back=back,
         )
     swept = stores.sweep(max_seconds=SWEEP_SECONDS)
-    log(frame.user_id, [SITE], f"Swept: {swept.participants} participants removed.")
+    log(page.user_id, [SITE], f"Swept: {swept.participants} participants removed.")
     signals.logger.info("Swept from the admin: %s", swept)
     counts = {
         "participants": number_text(swept.participants),
@@ -307,7 +333,7 @@ def sweep_now(frame: AdminPage) -> HttpResponse:
         "bytes": size_text(swept.bytes),
     }
     messages.success(
-        frame.request,
+        page.request,
         _(
             "Swept: %(participants)s participants and %(sessions)s sessions removed, "
             "%(bytes)s freed."
@@ -316,6 +342,6 @@ def sweep_now(frame: AdminPage) -> HttpResponse:
     )
     if not swept.finished:
         messages.warning(
-            frame.request, _("There was no time for all of it: sweep again.")
+            page.request, _("There was not enough time for all sessions: sweep again.")
         )
     return HttpResponseRedirect(back)

@@ -1,4 +1,4 @@
-"""The overview: every live session, what they cost, and what is wrong with them."""
+"""The overview page: all live sessions, figures of the hour, and warnings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ...monitoring.history import SAMPLE_SECONDS
 from ...monitoring.stats import Alert, Sample, Stats
 from ...sessions.autosweep import FREQUENCY, JITTER, autosweep, is_wanted
 from ...sessions.presence import attendees
-from ..alert_texts import words_for
+from ..alert_texts import text_of_alert
 from ..components import chart
 from ..components.table import Column, Filter, Layout, Table
 from ..page import AdminPage, outage
-from .operate import choices
-from .session import shown_in
+from .operate import menu
+from .session import meta_text
 
-LEAKS = {
+ALERTS = {
     "near_limit": _("Near its limit"),
     "over_budget": _("Over budget"),
     "growing": _("Growing"),
@@ -39,20 +39,20 @@ LEAKS = {
     "evicting": _("Evicting"),
 }
 HOUR = 3600.0
-# Where so many samples are missing, nothing was running that would take them.
+# Longer between two samples: nothing was running that takes them.
 GAP = 3.5 * SAMPLE_SECONDS
-# Leaks that are shown before a link to all of them.
-MAX_LEAKS = 6
-# Steps are shown of sessions with so many tabs: a page of larger ones would be slow.
-CROWD = 100
+# Warnings that are shown; a link leads to the rest.
+MAX_ALERTS = 6
+# Sessions with more tabs show no steps: a page of them would be slow.
+MAX_TABS = 100
 
 
 class SessionRow(NamedTuple):
-    """A session as a row: its figures, its share of the memory, what is wrong."""
+    """A session as a row of the table."""
 
     summary: SessionSummary
     average: float
-    leaks: tuple[Alert, ...]
+    alerts: tuple[Alert, ...]
     spark: str = ""
     step: str = ""
     url: str = ""
@@ -67,7 +67,7 @@ LAYOUT: Layout[SessionRow] = Layout(
     columns=(
         Column("code", _("Code"), lambda row: row.code),
         Column("label", _("Name"), lambda row: row.summary.label.casefold()),
-        # Known of those on the page alone, so there is no sorting by it.
+        # Read only for the rows of the page, so not sortable.
         Column("step", _("Step")),
         Column("online", _("Online"), lambda row: row.summary.online, "number"),
         Column("people", _("People"), lambda row: row.summary.participants, "number"),
@@ -79,7 +79,7 @@ LAYOUT: Layout[SessionRow] = Layout(
             "activity",
             _("Activity, 30 min"),
             lambda row: sum(row.summary.activity),
-            # It is drawn, so there is nothing to align; the busiest come first.
+            # Drawn, so not aligned like a number; the busiest come first.
             "time",
         ),
     ),
@@ -87,7 +87,7 @@ LAYOUT: Layout[SessionRow] = Layout(
         Filter("active", _("Active"), lambda row: row.summary.online > 0),
         Filter("idle", _("Idle"), lambda row: not row.summary.online),
         Filter("locked", _("Locked"), lambda row: row.summary.locked),
-        Filter("leaking", _("With warnings"), lambda row: bool(row.leaks)),
+        Filter("leaking", _("With warnings"), lambda row: bool(row.alerts)),
     ),
     texts=lambda row: (row.code, row.summary.label),
     tie=lambda row: (-row.summary.created, row.code),
@@ -95,66 +95,66 @@ LAYOUT: Layout[SessionRow] = Layout(
 )
 
 
-class Ability(NamedTuple):
-    """What a cache can do, or cannot, and what follows from that."""
+class Capability(NamedTuple):
+    """A capability of the cache, and what its presence or absence means."""
 
     title: str
-    there: bool
+    present: bool
     text: str
 
 
-def overview(frame: AdminPage) -> HttpResponse:
-    """Show all sessions, or why that is not possible now."""
-    return frame.live(
+def overview(page: AdminPage) -> HttpResponse:
+    """Show all sessions, or that the cache does not answer."""
+    return page.live(
         "overview",
         title=gettext("Live sessions"),
-        fragment_url=frame.url("live"),
-        act_url=frame.url("act"),
-        sweep_url=frame.url("sweep"),
-        stats_url=frame.url("stats"),
-        query=frame.request.GET.get("q", ""),
-        **content(frame),
+        fragment_url=page.url("live"),
+        act_url=page.url("act"),
+        sweep_url=page.url("sweep"),
+        stats_url=page.url("stats"),
+        query=page.request.GET.get("q", ""),
+        **content(page),
     )
 
 
-def overview_live(frame: AdminPage) -> HttpResponse:
+def overview_live(page: AdminPage) -> HttpResponse:
     """Return the part of the overview that refreshes itself."""
-    return frame.fragment("overview", **content(frame))
+    return page.fragment("overview", **content(page))
 
 
-def content(frame: AdminPage) -> dict[str, Any]:
-    """Return what both show. An outage is an answer too: the page says so."""
+def content(page: AdminPage) -> dict[str, Any]:
+    """Return the context of both; in an outage, what the page says about it."""
     try:
         stats = stores.stats()
-        listing = Table(rows(stats), LAYOUT, frame.request.GET)
-        leases = _leases(listing.rows)
+        table = Table(rows(stats), LAYOUT, page.request.GET)
+        leases = _leases(table.rows)
     except (StoreUnavailable, InsideTransaction) as error:
         return outage(error)
-    # Only of those that are shown.
-    listing.rows = [
+    # Drawn only for the rows of the page.
+    table.rows = [
         row._replace(
             spark=_spark(row.summary),
             step=steps(leases.get(row.code, ())),
-            url=frame.url("session", row.code),
+            url=page.url("session", row.code),
         )
-        for row in listing.rows
+        for row in table.rows
     ]
     last = stats.last_sweep
     return {
         "stats": stats,
-        # Its last digits change with every page.
+        # Rounded to MiB: its last digits change with every request.
         "rss": (rss := stats.process.rss) and rss >> 20 << 20,
-        "listing": listing,
-        "filters": listing.filters(gettext("All")),
+        "table": table,
+        "filters": table.filters(gettext("All")),
         "charts": _charts(stats),
-        "abilities": _abilities(stats),
-        "menu": choices("sessions") if frame.rights.manage else (),
+        "capabilities": _capabilities(stats),
+        "menu": menu("sessions") if page.rights.manage else (),
         "first_sweep": _first_sweep(stats),
         "budget": _budget(stats),
         "server_bar": _server_bar(stats),
         "next_sweep": last.at + last.interval if last and last.interval else 0,
-        "leaks": [_warning(frame, leak) for leak in stats.leaks[:MAX_LEAKS]],
-        "more_leaks": max(len(stats.leaks) - MAX_LEAKS, 0),
+        "alerts": [_warning(page, alert) for alert in stats.leaks[:MAX_ALERTS]],
+        "more_alerts": max(len(stats.leaks) - MAX_ALERTS, 0),
         "people_each": _each(stats.connections, stats.online),
         "summary": ngettext(
             "%(count)s session, %(online)s online",
@@ -165,43 +165,41 @@ def content(frame: AdminPage) -> dict[str, Any]:
     }
 
 
-def _warning(frame: AdminPage, leak: Alert) -> dict[str, Any]:
-    code, colon, id = leak.key.partition(":")
+def _warning(page: AdminPage, alert: Alert) -> dict[str, Any]:
+    code, colon, id = alert.key.partition(":")
     url = ""
     if code:
-        url = frame.url(
-            "participant" if colon else "session", *filter(None, (code, id))
-        )
-    words = words_for(leak)
+        url = page.url("participant" if colon else "session", *filter(None, (code, id)))
+    text = text_of_alert(alert)
     return {
-        "kind": LEAKS.get(leak.code, leak.code),
-        "text": words.text,
-        "hint": words.hint,
-        "key": leak.key.removesuffix(":*"),
+        "kind": ALERTS.get(alert.code, alert.code),
+        "text": text.text,
+        "hint": text.hint,
+        "key": alert.key.removesuffix(":*"),
         "url": url,
     }
 
 
 def rows(stats: Stats) -> list[SessionRow]:
-    """Return a row for each session; sparklines are drawn for those that are shown."""
-    leaks: dict[str, list[Alert]] = {}
-    for leak in stats.leaks:
-        leaks.setdefault(leak.key.partition(":")[0], []).append(leak)
+    """Return a row for each session, yet without what is drawn."""
+    alerts: dict[str, list[Alert]] = {}
+    for alert in stats.leaks:
+        alerts.setdefault(alert.key.partition(":")[0], []).append(alert)
     return [
         SessionRow(
             summary,
             _each(summary.bytes, summary.participants),
-            tuple(leaks.get(summary.code, ())),
+            tuple(alerts.get(summary.code, ())),
         )
         for summary in stats.summaries
     ]
 
 
 def _leases(shown: Sequence[SessionRow]) -> Mapping[str, Sequence[Lease]]:
-    """Return the leases of the sessions on the page, but for crowded ones."""
-    codes = [row.code for row in shown if 0 < row.summary.connections <= CROWD]
+    """Return the leases of the shown sessions with at most `MAX_TABS` tabs."""
+    codes = [row.code for row in shown if 0 < row.summary.connections <= MAX_TABS]
     if codes:
-        # Without them there are no steps to show, and the table is there.
+        # Without leases the table is shown without steps.
         with suppress(StateCorrupt):
             return run(get_backend(blocking=True).connections_of(codes))
     return {}
@@ -209,19 +207,19 @@ def _leases(shown: Sequence[SessionRow]) -> Mapping[str, Sequence[Lease]]:
 
 def steps(leases: Sequence[Lease]) -> str:
     """Return the lowest and the highest step that connected tabs show, "2" or "1–3"."""
-    # Of thousands, most may show none: it takes no decoding to see that.
-    telling = [x for x in leases if not x.leaving and b'"step"' in x.meta]
-    told = {
-        shown_in(meta, "step")
-        for attendee in attendees(telling).values()
+    # Most tabs may publish no step: that is seen without decoding.
+    candidates = [x for x in leases if not x.leaving and b'"step"' in x.meta]
+    published = {
+        meta_text(meta, "step")
+        for attendee in attendees(candidates).values()
         for meta in attendee.metas
     }
-    found = sorted(told - {""}, key=_place_of)
+    found = sorted(published - {""}, key=_step_order)
     return "–".join(dict.fromkeys((found[0], found[-1]))) if found else ""
 
 
-def _place_of(step: str) -> tuple[bool, int, str]:
-    """Order steps by number; those that are none come last, as texts do."""
+def _step_order(step: str) -> tuple[bool, int, str]:
+    """Return the sort key of a step: numbers first, then texts."""
     try:
         return False, int(step), ""
     except ValueError:
@@ -229,7 +227,7 @@ def _place_of(step: str) -> tuple[bool, int, str]:
 
 
 def _first_sweep(stats: Stats) -> str:
-    """Say when there will be a sweep, where there was none yet."""
+    """Say when the first sweep will be, where there was none yet."""
     longest = conf.get().idle_timeout / FREQUENCY * (1 + JITTER)
     if autosweep().is_running:
         return gettext("the first one within %(minutes)s min") % {
@@ -239,7 +237,7 @@ def _first_sweep(stats: Stats) -> str:
         return gettext("run manage.py sweepstores")
     if not is_wanted():
         return gettext("AUTO_SWEEP is off")
-    return gettext("it begins with the first session")
+    return gettext("sweeping begins with the first session")
 
 
 def _each(total: float, count: int) -> float:
@@ -255,8 +253,8 @@ def _spark(summary: SessionSummary) -> str:
 
 
 def _charts(stats: Stats) -> list[dict[str, Any]]:
-    """Draw the hour, and say in words what can be seen in it."""
-    # In steps of a sample, or everything would move a little at every refresh.
+    """Draw the last hour, with its figures in words."""
+    # In steps of a sample, or the chart would move a little at every refresh.
     end = (stats.at // SAMPLE_SECONDS + 1) * SAMPLE_SECONDS
     drawn = [
         _chart(
@@ -284,11 +282,11 @@ def _chart(
     peak = max(points, key=lambda point: point.value, default=None)
     return {
         "title": title,
-        # At the edge, or it would move between two samples.
+        # At the right edge, or it would move between two samples.
         "points": [*points, chart.Point(end, now)] if points else [],
         "now": shown(now),
         "peak": shown(max(values)),
-        # When it is now, nothing needs to be said.
+        # 0 if the peak is now.
         "peak_at": peak.at if peak and peak.value >= now else 0,
         "low": shown(min(values)),
     }
@@ -316,28 +314,30 @@ def _server_bar(stats: Stats) -> str:
     return chart.bar(server.used, server.limit, text)
 
 
-def _abilities(stats: Stats) -> list[Ability]:
+def _capabilities(stats: Stats) -> list[Capability]:
     backend = get_backend(blocking=True)
     shared, expires = backend.shared, not backend.in_memory
-    tells = stats.server is not None
-    atomic = gettext("Two writers at once lose nothing: compare-and-set.")
+    reports = stats.server is not None
+    atomic = gettext("Concurrent writers lose no update: compare-and-set.")
     listed = gettext("Sessions are counted from an index, without a scan.")
     if shared:
-        seen = gettext("All workers see the same records.")
+        sees = gettext("All workers see the same records.")
     else:
-        seen = gettext("Only this process sees its records; a restart forgets them.")
+        sees = gettext("Only this process sees its records; a restart loses them.")
     if expires:
-        kept = gettext("The cache itself removes what nobody uses, if no sweeper does.")
+        kept = gettext("The cache itself expires idle records, even without a sweeper.")
     else:
-        kept = gettext("Only the sweeper removes what nobody uses; it runs here.")
-    if tells:
-        told = gettext("The server says how much memory it uses.")
+        kept = gettext(
+            "Only the sweeper removes idle records; it runs in this process."
+        )
+    if reports:
+        memory = gettext("The server reports how much memory it uses.")
     else:
-        told = gettext("There is no server that says how much memory it uses.")
+        memory = gettext("No server reports how much memory it uses.")
     return [
-        Ability(gettext("Atomic"), there=True, text=atomic),
-        Ability(gettext("Listed"), there=True, text=listed),
-        Ability(gettext("Shared"), there=shared, text=seen),
-        Ability(gettext("Expires"), there=expires, text=kept),
-        Ability(gettext("Own memory figures"), there=tells, text=told),
+        Capability(gettext("Atomic"), present=True, text=atomic),
+        Capability(gettext("Listed"), present=True, text=listed),
+        Capability(gettext("Shared"), present=shared, text=sees),
+        Capability(gettext("Expires"), present=expires, text=kept),
+        Capability(gettext("Own memory figures"), present=reports, text=memory),
     ]

@@ -1,4 +1,4 @@
-"""A participant's page, or the session's own record: its states, as far as shown."""
+"""The page of a participant or of a session's own record; downloads and exports."""
 
 from __future__ import annotations
 
@@ -28,20 +28,19 @@ from ...sessions.presence import attendees
 from ...state.declaration import get_state, states_in
 from ..audit import log, log_view
 from ..components import tree
+from ..operations import log_name
 from ..page import AdminPage, outage
-from ..redaction import disclose
-from .operate import choices
-from .session import Person, gone, places
-
-# Of one state; the rest is a download.
-MAX_SHOWN = 65_536
+from ..redaction import redact_state
+from .operate import menu
+from .session import ParticipantRow, missing_context, session_urls
 
 
-class Shown(NamedTuple):
+class StateCard(NamedTuple):
     """A state as the page shows it.
 
-    `tree` is None if it is not shown, and `problem` says why. `version` is that of the
-    stored data, `declared` what this process declares; 0: it is not declared.
+    `tree` is None if it is not shown; `problem` says why. `version` is that of the
+    stored data, `declared` that of this process; 0: not declared. `hidden` counts the
+    redacted values.
     """
 
     name: str
@@ -49,55 +48,49 @@ class Shown(NamedTuple):
     version: int
     declared: int
     tree: SafeString | None
-    cut: bool
     problem: str
     hidden: int
     url: str
     edit_url: str
 
 
-def participant(frame: AdminPage, code: str, id: str = SESSION) -> HttpResponse:
-    """Show one record; without `view_state`, all but the states."""
+def participant(page: AdminPage, code: str, id: str = SESSION) -> HttpResponse:
+    """Show one record; without `view_state`, everything but the states."""
     key = StoreKey(code, id)
-    found = content(frame, key)
-    if "gone" in found:
-        return frame.render("gone", title=str(key), status=404, **found)
-    if frame.rights.state and "outage" not in found:
-        log_view(frame.user_id, name_of(key), refresh=False)
-    return frame.live(
+    found = content(page, key)
+    if "missing" in found:
+        return page.render("missing", title=str(key), status=404, **found)
+    if page.rights.state and "outage" not in found:
+        log_view(page.user_id, log_name(key), refresh=False)
+    return page.live(
         "participant",
         title=_("The session’s own state") if key.is_session else id,
-        fragment_url=frame.url("participant_live", code, id),
+        fragment_url=page.url("participant_live", code, id),
         topic=code,
-        act_url=frame.url("participants_act", code),
+        act_url=page.url("participants_act", code),
         **found,
     )
 
 
-def participant_live(frame: AdminPage, code: str, id: str) -> HttpResponse:
+def participant_live(page: AdminPage, code: str, id: str) -> HttpResponse:
     """Return the part of the page that refreshes itself."""
     key = StoreKey(code, id)
-    found = content(frame, key)
-    if frame.rights.state and "record" in found:
-        log_view(frame.user_id, name_of(key), refresh=True)
-    return frame.fragment("participant", **found)
+    found = content(page, key)
+    if page.rights.state and "record" in found:
+        log_view(page.user_id, log_name(key), refresh=True)
+    return page.fragment("participant", **found)
 
 
-def name_of(key: StoreKey) -> str:
-    """Return how the admin's log names a record."""
-    return key.session if key.is_session else str(key)
-
-
-def content(frame: AdminPage, key: StoreKey) -> dict[str, Any]:
-    """Return what both show, from three questions to the cache."""
+def content(page: AdminPage, key: StoreKey) -> dict[str, Any]:
+    """Return the context of both, from three round trips to the cache."""
     backend = get_backend(blocking=True)
-    common = {**places(frame, key.session), "key": key, "id": key.participant}
+    common = {**session_urls(page, key.session), "key": key, "id": key.participant}
     try:
         infos = run(backend.participants(key.session))
         record = run(backend.read(key, touch=False))
         leases = run(backend.connections(key))
         if not isinstance(record, Record):
-            return {**gone(frame, backend, key.session), **common}
+            return {**missing_context(page, backend, key.session), **common}
     except (StoreUnavailable, InsideTransaction) as error:
         return {**outage(error), **common}
     except StateCorrupt as error:
@@ -106,40 +99,39 @@ def content(frame: AdminPage, key: StoreKey) -> dict[str, Any]:
     return {
         **common,
         "record": record,
-        "deeds": choices("participants")
-        if frame.rights.manage and not key.is_session
+        "operations": menu("participants")
+        if page.rights.manage and not key.is_session
         else (),
         "person": _person(record, leases),
         "states": [
-            _shown(frame, record, name, stored)
+            _card(page, record, name, stored)
             for name, stored in sorted(record.states.items())
         ]
-        if frame.rights.state
+        if page.rights.state
         else [],
-        "missing": _missing(record),
+        "unused": _unused(record),
         "names": sorted(record.states),
         "connections": [
             {**lease._asdict(), "meta_text": lease.meta.decode()}
             for lease in sorted(leases, key=lambda lease: lease.since)
         ],
-        "cache_key": stored_under(key),
+        "cache_key": _cache_key_text(key),
         "cache": conf.get().cache,
         "backend": type(backend).__name__,
         "limit": conf.get().max_state_bytes,
         "idle_minutes": conf.get().idle_timeout / 60,
-        "most_shown": MAX_SHOWN,
-        **_neighbours(frame, infos, key),
+        **_neighbours(page, infos, key),
         "summary": _("Revision %(rev)s") % {"rev": record.rev},
     }
 
 
-def stored_under(key: StoreKey) -> str:
-    """Return the cache's key of a record, as an operator would look for it."""
+def _cache_key_text(key: StoreKey) -> str:
+    """Return the key of a record in the cache, for an operator to look it up."""
     kind, name = ("s", "") if key.is_session else ("p", key.participant)
     return cache_key(conf.get().key_prefix, key.session, kind, name)
 
 
-def _person(record: Record, leases: list[Lease]) -> Person:
+def _person(record: Record, leases: list[Lease]) -> ParticipantRow:
     attendee = attendees(leases).get(record.key.participant)
     open_ = sum(not lease.leaving for lease in leases)
     info = ParticipantInfo(
@@ -151,13 +143,13 @@ def _person(record: Record, leases: list[Lease]) -> Person:
         open_,
     )
     until = 0 if open_ else record.seen + conf.get().idle_timeout
-    return Person(info, attendee, "", "", None, until)
+    return ParticipantRow(info, attendee, "", "", None, until)
 
 
 def _neighbours(
-    frame: AdminPage, infos: list[ParticipantInfo], key: StoreKey
+    page: AdminPage, infos: list[ParticipantInfo], key: StoreKey
 ) -> dict[str, str]:
-    """Return who comes before and after, by id; the session itself before all."""
+    """Return the neighbours by id; the session's own record comes before all."""
     ids = [SESSION, *(info.id for info in infos)]
     place = ids.index(key.participant) if key.participant in ids else len(ids)
     around = {"previous": ids[place - 1 : place], "following": ids[place + 1 :][:1]}
@@ -166,88 +158,89 @@ def _neighbours(
         shown = id[0] if id else ""
         found[name] = pgettext("live", "session") if shown == SESSION else shown
         found[f"{name}_url"] = (
-            frame.url("participant", key.session, shown) if shown else ""
+            page.url("participant", key.session, shown) if shown else ""
         )
     return found
 
 
-def _missing(record: Record) -> list[str]:
-    """Return the states that are declared and were not used yet."""
+def _unused(record: Record) -> list[str]:
+    """Return the names of declared states that the record does not have yet."""
     classes = states_in("session" if record.key.is_session else "participant")
     declared = {cls.__sessionstores__.name for cls in classes}
     return sorted(declared - record.states.keys())
 
 
-def _shown(frame: AdminPage, record: Record, name: str, stored: bytes) -> Shown:
+def _card(page: AdminPage, record: Record, name: str, stored: bytes) -> StateCard:
     key = record.key
     version = int(stored.partition(b":")[0]) if stored[:1].isdigit() else 0
     drawn, problem, hidden, declared = None, "", 0, 0
+    url = page.url("download", *key, name)
     try:
         declared = get_state(name).__sessionstores__.version
-        shown = disclose(record, name)
-        hidden = len(shown.hidden)
-        drawn = tree.draw(shown.data, shown.hidden, MAX_SHOWN)
+        redacted = redact_state(record, name)
+        hidden = len(redacted.placeholders)
+        drawn = tree.draw(redacted.data, redacted.placeholders, url)
     except UnknownState:
         problem = _(
-            "No state of this name is declared any more, so it is not known what in it "
-            "is sensitive: it is not shown."
+            "No state of this name is declared any more, so it is not known which "
+            "parts of it are sensitive: it is not shown."
         )
     except StateCorrupt as error:
         problem = _newer() if error.newer else _unreadable()
-    may_edit = frame.rights.manage and drawn is not None
-    return Shown(
+    may_edit = page.rights.manage and drawn is not None
+    return StateCard(
         name,
         len(stored),
         version,
         declared,
-        drawn.html if drawn else None,
-        drawn.cut if drawn else False,
+        drawn,
         problem,
         hidden,
-        frame.url("download", *key, name) if drawn else "",
-        frame.url("edit", *key, name) if may_edit else "",
+        url if drawn else "",
+        page.url("edit", *key, name) if may_edit else "",
     )
 
 
 def _newer() -> str:
     return _(
-        "It is of a newer version than this process declares, so it is not known what "
-        "in it is sensitive: it is not shown."
+        "It is of a newer version than this process declares, so it is not known which "
+        "parts of it are sensitive: it is not shown."
     )
 
 
 def _unreadable() -> str:
-    # Not what the error says: that may quote the data.
+    # Without the text of the error, which may quote the data.
     return _(
-        "It cannot be read as this process declares it, so it is not known what in it "
-        "is sensitive: it is not shown. The log says more once somebody uses it."
+        "It does not fit its declaration in this process, so it is not known which "
+        "parts of it are sensitive: it is not shown. The server’s log says more once "
+        "somebody uses it."
     )
 
 
-def download(frame: AdminPage, code: str, id: str, name: str) -> HttpResponse:
+def download(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
     """Send a state as a JSON file, redacted."""
     key = StoreKey(code, id)
     record = run(get_backend(blocking=True).read(key, touch=False))
     shown = exported(record, name) if isinstance(record, Record) else None
     if shown is None:
         raise Http404(_("There is no such state."))
-    log(frame.user_id, [name_of(key)], f"Downloaded the state {name}.")
+    log(page.user_id, [log_name(key)], f"Downloaded the state {name}.")
     file = f"{code}-{'session' if key.is_session else id}-{name}.json"
     return HttpResponse(_json(shown), headers=_file(file))
 
 
-def export(frame: AdminPage, code: str) -> HttpResponse | StreamingHttpResponse:
+def export(page: AdminPage, code: str) -> HttpResponse | StreamingHttpResponse:
     """Send all states of a session as one JSON file, redacted.
 
-    Participant by participant, so that a large session is never in memory as a whole.
+    One record at a time, so that a large session is never in memory as a whole.
     """
     backend = get_backend(blocking=True)
     info = run(backend.session(code))
     if info is None:
-        found = gone(frame, backend, code)
-        return frame.render("gone", title=code, status=404, **found)
+        context = missing_context(page, backend, code)
+        return page.render("missing", title=code, status=404, **context)
     ids = [SESSION, *(each.id for each in run(backend.participants(code)))]
-    log(frame.user_id, [code], "Exported the session.")
+    log(page.user_id, [code], "Exported the session.")
     head = {
         "session": code,
         "label": info.label,
@@ -287,7 +280,7 @@ def exported(record: Record, name: str) -> Any:
     if name not in record.states:
         return None
     try:
-        return disclose(record, name).data
+        return redact_state(record, name).data
     except (UnknownState, StateCorrupt):
         return None
 
@@ -297,7 +290,7 @@ def _json(data: Any) -> str:
 
 
 def _file(name: str) -> dict[str, str]:
-    # The name is made of codes, ids and state names: none of them needs quoting.
+    # Codes, ids and names of states need no quoting.
     return {
         "Content-Type": "application/json; charset=utf-8",
         "Content-Disposition": f'attachment; filename="{name}"',

@@ -1,4 +1,4 @@
-"""A session's page: who is in, what happens, and the way to act on it."""
+"""The page of a session: participants, timeline, isolation checks, operations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..components.table import Column, Filter, Layout, Table
 from ..isolation import probe
 from ..page import AdminPage, outage
 from ..timeline import ATTENDANCE, TimelineEntry, describe
-from .operate import choices, choices_of_session
+from .operate import menu, session_menu
 
 PRESENCE = {
     "online": gettext_lazy("Online"),
@@ -33,12 +33,12 @@ PRESENCE = {
     "offline": gettext_lazy("Offline"),
 }
 SHAPES = {"online": "●", "away": "◑", "leaving": "◌", "offline": "○"}
-# What a tab shows of itself may say more than fits.
+# Characters of a name or step that a tab publishes.
 MAX_NAME = 40
 MAX_ENTRIES = 100
 
 
-class Person(NamedTuple):
+class ParticipantRow(NamedTuple):
     """A participant as a row of the page."""
 
     info: ParticipantInfo
@@ -56,12 +56,12 @@ class Person(NamedTuple):
 
     @property
     def presence(self) -> str:
-        """One of the names in `PRESENCE`; who is away has a tab, yet no eye on it."""
+        """A key of `PRESENCE`; "away": connected, with no tab in the foreground."""
         if self.attendee is None:
             return "offline"
         if self.attendee.leaving:
             return "leaving"
-        # So say their tabs, if a site has them say it.
+        # Only if the site's tabs publish it.
         away = all(meta.get("away") is True for meta in self.attendee.metas)
         return "away" if away else "online"
 
@@ -72,7 +72,7 @@ class Person(NamedTuple):
 
     @property
     def presence_shape(self) -> str:
-        """The same as a shape: it must not take colours to tell."""
+        """The same as a symbol, so that it can be told without colours."""
         return SHAPES[self.presence]
 
     @property
@@ -81,7 +81,7 @@ class Person(NamedTuple):
         return self.attendee.connections if self.attendee else 0
 
 
-LAYOUT: Layout[Person] = Layout(
+LAYOUT: Layout[ParticipantRow] = Layout(
     columns=(
         Column("id", gettext_lazy("Participant"), lambda row: row.id),
         Column(
@@ -114,63 +114,63 @@ LAYOUT: Layout[Person] = Layout(
 )
 
 
-def session(frame: AdminPage, code: str) -> HttpResponse:
-    """Show a session, that it is over, or why neither is possible now."""
-    found = content(frame, code)
-    if "gone" in found:
-        return frame.render("gone", title=code, status=404, **found)
-    return frame.live(
+def session(page: AdminPage, code: str) -> HttpResponse:
+    """Show a session, that it is over, or that the cache does not answer."""
+    found = content(page, code)
+    if "missing" in found:
+        return page.render("missing", title=code, status=404, **found)
+    return page.live(
         "session",
         title=code,
-        fragment_url=frame.url("session_live", code),
+        fragment_url=page.url("session_live", code),
         topic=code,
-        act_url=frame.url("session_act", code),
-        people_url=frame.url("participants_act", code),
-        query=frame.request.GET.get("q", ""),
+        act_url=page.url("session_act", code),
+        people_url=page.url("participants_act", code),
+        query=page.request.GET.get("q", ""),
         **found,
     )
 
 
-def session_live(frame: AdminPage, code: str) -> HttpResponse:
+def session_live(page: AdminPage, code: str) -> HttpResponse:
     """Return the part of a session's page that refreshes itself."""
-    return frame.fragment("session", **content(frame, code))
+    return page.fragment("session", **content(page, code))
 
 
-def content(frame: AdminPage, code: str) -> dict[str, Any]:
-    """Return what both show, from three questions to the cache."""
+def content(page: AdminPage, code: str) -> dict[str, Any]:
+    """Return the context of both, from three round trips to the cache."""
     backend = get_backend(blocking=True)
     try:
         info = run(backend.session(code))
         if info is None:
-            return gone(frame, backend, code)
+            return missing_context(page, backend, code)
         participants = run(backend.participants(code))
         leases = run(backend.connections_of([code]))[code]
     except (StoreUnavailable, InsideTransaction) as error:
-        return {**places(frame, code), **outage(error)}
-    happenings = describe(info.events)
-    people = _people(participants, attendees(leases), happenings)
-    listing = Table(people, LAYOUT, frame.request.GET)
-    listing.rows = [
-        person._replace(url=frame.url("participant", code, person.id))
-        for person in listing.rows
+        return {**session_urls(page, code), **outage(error)}
+    timeline = describe(info.events)
+    people = _people(participants, attendees(leases), timeline)
+    table = Table(people, LAYOUT, page.request.GET)
+    table.rows = [
+        person._replace(url=page.url("participant", code, person.id))
+        for person in table.rows
     ]
     probes = probe(code, participants, leases)
-    manage = frame.rights.manage
+    manage = page.rights.manage
     online = sum(person.tabs > 0 for person in people)
     tabs = sum(person.tabs for person in people)
     return {
-        **places(frame, code),
+        **session_urls(page, code),
         "session": info,
-        "deeds": choices_of_session(locked=info.locked) if manage else (),
-        "menu": choices("participants") if manage else (),
-        "listing": listing,
+        "operations": session_menu(locked=info.locked) if manage else (),
+        "menu": menu("participants") if manage else (),
+        "table": table,
         "heads": [
             head
-            for head in listing.heads()
+            for head in table.heads()
             if head.name != "step" or any(person.step for person in people)
         ],
-        "filters": listing.filters(_("All")),
-        "timeline": happenings,
+        "filters": table.filters(_("All")),
+        "timeline": timeline,
         "probes": probes,
         "isolated": all(each.good for each in probes),
         "online": online,
@@ -188,33 +188,33 @@ def content(frame: AdminPage, code: str) -> dict[str, Any]:
     }
 
 
-def places(frame: AdminPage, code: str) -> dict[str, Any]:
-    """Return a session's code and where its pages are."""
+def session_urls(page: AdminPage, code: str) -> dict[str, Any]:
+    """Return a session's code and the URLs of its pages."""
     return {
         "code": code,
-        "session_url": frame.url("session", code),
-        "own_url": frame.url("participant", code, SESSION),
-        "history_url": frame.url("history", code),
-        "export_url": frame.url("export", code),
+        "session_url": page.url("session", code),
+        "own_url": page.url("participant", code, SESSION),
+        "history_url": page.url("history", code),
+        "export_url": page.url("export", code),
     }
 
 
-def gone(frame: AdminPage, backend: Backend, code: str) -> dict[str, Any]:
-    """Return what is known where a session, or somebody in it, is not there."""
+def missing_context(page: AdminPage, backend: Backend, code: str) -> dict[str, Any]:
+    """Return the context of a page whose session or participant does not exist."""
     key = StoreKey.of_session(code)
     ended = run(backend.standings([key]))[key].ended
     return {
-        **places(frame, code),
-        "gone": True,
+        **session_urls(page, code),
+        "missing": True,
         "ended": ended,
-        "session_there": run(backend.session(code)) is not None,
+        "session_exists": run(backend.session(code)) is not None,
         "summary": _("This session is over")
         if ended
-        else _("It is not there any more"),
+        else _("It does not exist any more"),
     }
 
 
-def _memory(info: SessionInfo, people: list[Person]) -> dict[str, Any]:
+def _memory(info: SessionInfo, people: list[ParticipantRow]) -> dict[str, Any]:
     used = info.bytes + sum(person.info.bytes for person in people)
     budget = BUDGET_PER_PARTICIPANT * len(people)
     text = _("%(used)s of a budget of %(budget)s") % {
@@ -228,20 +228,20 @@ def _memory(info: SessionInfo, people: list[Person]) -> dict[str, Any]:
 def _people(
     participants: list[ParticipantInfo],
     present: Mapping[str, Attendee],
-    happenings: list[TimelineEntry],
-) -> list[Person]:
+    timeline: list[TimelineEntry],
+) -> list[ParticipantRow]:
     last: dict[str, TimelineEntry] = {}
-    for happening in happenings:
-        # The latest comes first; presence has a column of its own.
-        if happening.kind not in ATTENDANCE:
-            last.setdefault(happening.who, happening)
+    for entry in timeline:
+        # The latest entry comes first; presence has a column of its own.
+        if entry.kind not in ATTENDANCE:
+            last.setdefault(entry.who, entry)
     idle_timeout = conf.get().idle_timeout
     return [
-        Person(
+        ParticipantRow(
             info,
             attendee := present.get(info.id),
-            _shown(attendee, "name"),
-            _shown(attendee, "step"),
+            _published(attendee, "name"),
+            _published(attendee, "step"),
             last.get(info.id),
             0 if attendee and not attendee.leaving else info.seen + idle_timeout,
         )
@@ -249,14 +249,14 @@ def _people(
     ]
 
 
-def _shown(attendee: Attendee | None, name: str) -> str:
-    """Return what the first of a participant's tabs to do so shows under a name."""
+def _published(attendee: Attendee | None, name: str) -> str:
+    """Return the first value that a tab of a participant publishes under a name."""
     metas = attendee.metas if attendee else ()
-    return next(filter(None, (shown_in(meta, name) for meta in metas)), "")
+    return next(filter(None, (meta_text(meta, name) for meta in metas)), "")
 
 
-def shown_in(meta: Mapping[str, Any], name: str) -> str:
-    """Return what a tab shows of itself under a name, in short; "" if that is none."""
+def meta_text(meta: Mapping[str, Any], name: str) -> str:
+    """Return what a tab publishes under a name, cut short; "" without a text there."""
     value = meta.get(name)
     if not isinstance(value, str | int) or isinstance(value, bool):
         return ""
@@ -264,13 +264,13 @@ def shown_in(meta: Mapping[str, Any], name: str) -> str:
     return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
 
 
-def history(frame: AdminPage, code: str) -> HttpResponse:
-    """Show what staff have done to a session, and whose state they have seen."""
+def history(page: AdminPage, code: str) -> HttpResponse:
+    """Show the log of a session: operations of staff, and views of states."""
     found = list(entries(code)[: MAX_ENTRIES + 1])
-    return frame.render(
+    return page.render(
         "history",
         title=_("Staff log of %(code)s") % {"code": code},
-        **places(frame, code),
+        **session_urls(page, code),
         entries=found[:MAX_ENTRIES],
         most=number_text(MAX_ENTRIES) if len(found) > MAX_ENTRIES else "",
     )

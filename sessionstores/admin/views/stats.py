@@ -1,6 +1,6 @@
-"""Figures for machines: `stats.json`, and what Prometheus scrapes.
+"""Figures for machines: `stats.json`, and metrics for Prometheus.
 
-Neither has a session code or a participant's id in it: a code lets people in.
+Neither contains a session code or a participant's id, because a code lets people in.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ try:
 except ImportError:
     exposition = None
 
-# What names sessions and participants stays on the pages.
+# They name sessions and participants.
 _LEFT_OUT = frozenset({"summaries", "leaks", "unreadable"})
 
 
-def bears_token(request: HttpRequest) -> bool | None:
-    """Tell whether a request's bearer token is `STATS_TOKEN`; None: it brings none."""
+def check_token(request: HttpRequest) -> bool | None:
+    """Return whether the bearer token is `STATS_TOKEN`; None: there is no token."""
     scheme, _space, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return None
@@ -37,7 +37,7 @@ def bears_token(request: HttpRequest) -> bool | None:
 
 
 def stats_json(request: HttpRequest) -> HttpResponse:
-    """Return all figures that name nobody; 503 while the cache does not answer."""
+    """Return the figures as JSON; 503 while the cache does not answer."""
     try:
         stats = stores.stats()
     except (StoreUnavailable, InsideTransaction) as error:
@@ -46,18 +46,18 @@ def stats_json(request: HttpRequest) -> HttpResponse:
 
 
 def figures(stats: Stats) -> dict[str, Any]:
-    """Return figures as plain data; of warnings, how many there are of each kind."""
+    """Return the figures as plain data, with the number of warnings of each kind."""
     shown: dict[str, Any] = {
         name: plain(getattr(stats, name))
         for name in stats.__struct_fields__
         if name not in _LEFT_OUT
     }
-    shown["warnings"] = dict(Counter(leak.code for leak in stats.leaks))
+    shown["warnings"] = dict(Counter(alert.code for alert in stats.leaks))
     return shown
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return the figures in Prometheus's text format."""
+    """Return the figures in the text format of Prometheus."""
     if exposition is None:
         return HttpResponse(
             "Metrics need the package prometheus-client: "

@@ -1,4 +1,4 @@
-"""`manage.py sessionstores_doctor`: is this site fit for live sessions, as it runs?"""
+"""`manage.py sessionstores_doctor`: find misconfigurations of the running site."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ...backends.types import Finding
 from ...checks.settings import TAG, usable_conf
 from ...exceptions import StoreUnavailable
 from ...realtime.channel_layer import LAYER_SECONDS, reaches_others
-from ..arguments import for_readers
-from ..interrupts import while_read
+from ..arguments import read_error
+from ..interrupts import quiet_on_closed_pipe
 
-# From good to bad; the last two are trouble.
+# From good to bad; the last two make the command fail.
 LEVELS = ("ok", "note", "warning", "error")
-TROUBLE = LEVELS[2:]
-# What the command writes to the cache is gone after so long.
-TRACE_SECONDS = 5.0
+FAILING = LEVELS[2:]
+# The value that the command writes to the cache expires after this time.
+VALUE_SECONDS = 5.0
 
 
 class FindingRow(NamedTuple):
-    """A line of the report; a note would be a warning if this were a deployment."""
+    """A finding of the report; a note would be a warning in a deployment."""
 
     level: Literal["ok", "note", "warning", "error"]
     text: str
@@ -42,15 +42,15 @@ class FindingRow(NamedTuple):
 
 
 class Command(BaseCommand):
-    """Reports on settings, cache and channel layer; a process of its own sees them."""
+    """Reports on settings, cache and channel layer, as its own process sees them."""
 
     help = (
-        "Check the settings, then ask the cache and the channel layer themselves. "
-        "Exit code 0: all is well; 1: there are errors or warnings; 2: unknown "
-        "arguments. It writes one value to the cache, which expires after "
-        f"{TRACE_SECONDS:g} s, and sends one message, to itself."
+        "Check the settings, then test the cache and the channel layer. Exit code 0: "
+        "no errors or warnings; 1: errors or warnings; 2: unknown arguments. It writes "
+        f"one value to the cache, which expires after {VALUE_SECONDS:g} s, and sends "
+        "one message to itself through the channel layer."
     )
-    # What they find goes into the report, instead of preventing it.
+    # Their findings are part of the report and must not prevent it.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -58,13 +58,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--deploy",
             action="store_true",
-            help="take what concerns deployments for warnings; else these are notes",
+            help="report what concerns deployments as warnings instead of notes",
         )
         parser.add_argument(
             "--quiet",
             action="store_true",
-            help="print errors and warnings only, and nothing if there are none; as "
-            "does -v 0",
+            help="print errors and warnings only, like -v 0; nothing without any",
         )
         parser.add_argument(
             "--json",
@@ -74,24 +73,24 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the report; exit with 1 if there is trouble."""
+        """Print the report; exit with 1 if there are errors or warnings."""
         rows = [
             *settings_rows(deploy=options["deploy"]),
             *cache_rows(),
             *layer_rows(),
         ]
-        trouble = [row for row in rows if row.level in TROUBLE]
+        failing = [row for row in rows if row.level in FAILING]
         if options["quiet"] or options["verbosity"] < 1:
-            rows = trouble
-        with while_read():
+            rows = failing
+        with quiet_on_closed_pipe():
             if options["json"]:
                 findings = [row._asdict() for row in rows]
-                report = {"ok": not trouble, "findings": findings}
+                report = {"ok": not failing, "findings": findings}
                 self.stdout.write(json.dumps(report))
             elif rows:
                 self._print(rows)
             self.stdout.flush()
-        if trouble:
+        if failing:
             sys.exit(1)
 
     def _print(self, rows: list[FindingRow]) -> None:
@@ -109,19 +108,19 @@ class Command(BaseCommand):
             if row.hint:
                 self.stdout.write(f"{'':7}  {'':{width}}  {row.hint}")
         count = Counter(row.level for row in rows)
-        told = [
+        parts = [
             f"{count[level]} {level}{'s' * (count[level] > 1)}"
             for level in ("error", "warning", "note")
             if count[level]
         ]
         worst = max(count, key=LEVELS.index)
-        if worst not in TROUBLE:
-            told.insert(0, "All is well")
-        self.stdout.write(style[worst](", ".join(told) + "."))
+        if worst not in FAILING:
+            parts.insert(0, "All is well")
+        self.stdout.write(style[worst](", ".join(parts) + "."))
 
 
 def settings_rows(*, deploy: bool) -> Iterator[FindingRow]:
-    """Run the system checks, those for deployments too."""
+    """Run the system checks, including those for deployments."""
     always = checks.run_checks(tags=[TAG])
     found = checks.run_checks(tags=[TAG], include_deployment_checks=True)
     found = [message for message in found if not message.is_silenced()]
@@ -133,32 +132,32 @@ def settings_rows(*, deploy: bool) -> Iterator[FindingRow]:
             level = "note"
         yield FindingRow(level, message.msg, message.hint or "", str(message.id))
     if not found:
-        yield FindingRow("ok", "The system checks find nothing.", "", "settings")
+        yield FindingRow("ok", "The system checks found no problems.", "", "settings")
 
 
 def cache_rows() -> Iterator[FindingRow]:
-    """Ask the cache what it is, and whether it keeps what it is given."""
+    """Write to the cache and read from it, and ask it about its configuration."""
     given = usable_conf()
     if given is None or problem(given.cache):
-        return  # The system checks say why.
+        return  # The system checks report why.
     backend = get_backend(blocking=True)
     failures = []
     try:
         yield run(round_trip(backend))
     except StoreUnavailable as error:
-        failures.append(for_readers(error))
+        failures.append(read_error(error))
     findings: list[Finding] = []
     try:
-        # A full server refuses to write, yet says what it is.
+        # A full server refuses writes, but still reports on itself.
         findings = run(backend.examine())
     except StoreUnavailable as error:
-        failures.append(for_readers(error))
+        failures.append(read_error(error))
     if failures:
-        hint = "What else it says of itself follows."
+        hint = "The findings below are what it still reports."
         if not findings:
             hint = (
-                f"Is the server up, and at the address that CACHES[{given.cache!r}] or "
-                "SESSIONSTORES['REDIS'] gives?"
+                f"Is the server running, at the address in CACHES[{given.cache!r}] or "
+                "SESSIONSTORES['REDIS']?"
             )
         yield FindingRow("error", failures[0], hint, "cache")
     for finding in findings:
@@ -166,47 +165,47 @@ def cache_rows() -> Iterator[FindingRow]:
 
 
 async def round_trip(backend: Backend) -> FindingRow:
-    """Write a value, read it back, and let a write that comes too late fail."""
+    """Write a value, read it back, and check that a stale write is refused."""
     name, data = f"doctor-{secrets.token_hex(8)}", secrets.token_bytes(64)
     started = time.perf_counter()
     absent = await backend.value(name)
-    written = await backend.swap_value(name, absent.token, data, seconds=TRACE_SECONDS)
+    written = await backend.swap_value(name, absent.token, data, seconds=VALUE_SECONDS)
     found = await backend.value(name)
-    late = await backend.swap_value(name, absent.token, b"", seconds=TRACE_SECONDS)
+    stale = await backend.swap_value(name, absent.token, b"", seconds=VALUE_SECONDS)
     took = (time.perf_counter() - started) * 1000
-    if written and found.data == data and not late:
+    if written and found.data == data and not stale:
         kind = type(backend).__name__
-        reach = "all processes see" if backend.shared else "this process alone sees"
-        text = f"{kind} wrote and read in {took:.1f} ms; {reach} what it keeps."
+        reach = "all processes" if backend.shared else "this process alone"
+        text = f"{kind} wrote and read in {took:.1f} ms; records are seen by {reach}."
         return FindingRow("ok", text, "", "cache")
     return FindingRow(
         "error",
-        "A value that was just written is not there, or another replaced it that came "
-        "too late: updates would be lost.",
-        "Does a proxy or a replica answer in the server's place, or is it full?",
+        "A value that was just written is missing, or a stale write replaced it: "
+        "updates would be lost.",
+        "Does a proxy or a replica answer instead of the server, or is it full?",
         "cache",
     )
 
 
 def layer_rows() -> Iterator[FindingRow]:
-    """Send a message through the channel layer, and wait for it."""
+    """Send a message through the channel layer and receive it."""
     try:
         row = asyncio.run(message_to_self())
-    except Exception as error:  # noqa: BLE001 - layers of any make raise anything
+    except Exception as error:  # noqa: BLE001 - layers may raise anything
         yield FindingRow(
             "error",
             "The channel layer does not deliver: "
             f"{str(error) or f'no answer within {LAYER_SECONDS:g} s'}",
-            "Is its server up, and at the address that CHANNEL_LAYERS gives?",
+            "Is its server running, at the address in CHANNEL_LAYERS?",
             "channel layer",
         )
     else:
-        if row is not None:  # W002 says that there is no layer.
+        if row is not None:  # Without a layer: W002.
             yield row
 
 
 async def message_to_self() -> FindingRow | None:
-    """Use the channel layer as the hub does; None if there is none."""
+    """Use the channel layer as the hub does; None without a layer."""
     layer: Any = get_channel_layer()
     if layer is None:
         return None
@@ -218,7 +217,7 @@ async def message_to_self() -> FindingRow | None:
     took = (time.perf_counter() - started) * 1000
     if received != sent:
         raise ValueError(f"{sent!r} arrived as {received!r}")
-    reach = "others" if reaches_others(layer) else "this process alone"
+    reach = "all processes" if reaches_others(layer) else "this process alone"
     kind = type(layer).__name__
     text = f"{kind} delivered a message in {took:.1f} ms; it reaches {reach}."
     return FindingRow("ok", text, "", "channel layer")

@@ -1,4 +1,4 @@
-"""`manage.py storestats`: what is stored, what it costs, and what is wrong with it."""
+"""`manage.py storestats`: print sessions, memory, the last sweep, and warnings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ...humanize import size, span
 from ...keys import SESSION
 from ...monitoring.history import KEPT
 from ...monitoring.stats import Stats, gather, plain
-from ..arguments import chosen, for_readers, positive, positive_seconds
-from ..interrupts import Interrupt, while_read
+from ..arguments import backend_for, positive, positive_seconds, read_error
+from ..interrupts import Interrupt, quiet_on_closed_pipe
 
-# Sessions that are listed, the largest first, and how often a watch looks, in seconds.
+# Sessions that are listed, and seconds between two looks of a watch, by default.
 SHOWN = 20
 WATCH_SECONDS = 2.0
-# Of a label, and of the hour's chart, in characters.
+# Width of a label and of the charts, in characters.
 WIDTH = 24
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -34,17 +34,17 @@ CLEAR = "\x1b[H\x1b[2J"
 
 
 class Command(BaseCommand):
-    """Prints the figures of a cache that processes share, or of its own process."""
+    """Prints the figures of a shared cache; else those of its own process."""
 
     help = (
-        "Show how many sessions and participants there are, who is connected, what "
-        "they take, an hour of it, and what is wrong. Changes nothing. Exit code 0: "
-        "done, also with warnings, or stopped by a signal; 1: the cache does not "
-        "answer, or cannot be used, or a session cannot be read; 2: unknown arguments. "
-        "A cache in the memory of the process that serves the site cannot be seen from "
-        "here: the figures are then of this command's own process, and say so."
+        "Show how many sessions, participants and connections there are, their memory, "
+        "the last hour, and warnings. Changes nothing. Exit code 0: done, also with "
+        "warnings, or stopped by a signal; 1: the cache does not answer or cannot be "
+        "used, or a session cannot be read; 2: unknown arguments. If the cache is in "
+        "the memory of the process that serves the site, this command cannot see it; "
+        "it then says so and shows the figures of its own process."
     )
-    # What they find is the doctor's to say.
+    # sessionstores_doctor runs the checks.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--json",
             action="store_true",
-            help="print one object with everything; in a watch one a line",
+            help="print one JSON object; in a watch, one per line",
         )
         parser.add_argument(
             "--watch",
@@ -60,60 +60,62 @@ class Command(BaseCommand):
             nargs="?",
             const=WATCH_SECONDS,
             metavar="SECONDS",
-            help=f"look again and again, until a signal; default: {WATCH_SECONDS:g} s",
+            help=f"repeat until a signal; without a value every {WATCH_SECONDS:g} s",
         )
         parser.add_argument(
             "--sessions",
             type=positive,
             default=SHOWN,
             metavar="N",
-            help=f"list so many sessions, the largest first; default: {SHOWN}",
+            help=f"list this many sessions, the largest first; default: {SHOWN}",
         )
         parser.add_argument(
-            "--cache", metavar="ALIAS", help="another cache than SESSIONSTORES names"
+            "--cache",
+            metavar="ALIAS",
+            help="show this cache instead of the one in SESSIONSTORES",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the figures once, or until a signal."""
-        backend = chosen(options["cache"])
+        backend = backend_for(options["cache"])
         if not backend.shared:
             self.stderr.write(
                 "This cache is in the memory of the process that serves the site, "
-                "where this command cannot see it: these figures are of its own "
-                "process. Look at the site's admin page."
+                "where this command cannot see it: these are figures of the command's "
+                "own process. See the site's admin page instead."
             )
-        with while_read():
+        with quiet_on_closed_pipe():
             if options["watch"] is not None:
                 self._watch(backend, options)
                 return
             try:
                 stats = self._show(backend, options)
             except StoreUnavailable as error:
-                raise CommandError(for_readers(error)) from error
+                raise CommandError(read_error(error)) from error
             for code, why in stats.unreadable.items():
-                self.stderr.write(f"{code} cannot be read: {for_readers(why)}")
+                self.stderr.write(f"{code} cannot be read: {read_error(why)}")
             if stats.unreadable:
                 sys.exit(1)
 
     def _watch(self, backend: Backend, options: dict[str, Any]) -> None:
-        said: dict[str, str] = {}
+        reported: dict[str, str] = {}
         with Interrupt() as interrupt:
             while not interrupt.stopped:
-                # Django does so between requests, and there are none here.
+                # Django does so between requests; a command has none.
                 close_old_connections()
                 try:
                     unreadable = self._show(backend, options).unreadable
                 except StoreUnavailable as error:
-                    self.stderr.write(f"{for_readers(error)} It is tried again.")
+                    self.stderr.write(f"{read_error(error)} It is tried again.")
                 else:
-                    for code in unreadable.keys() - said.keys():
-                        why = for_readers(unreadable[code])
+                    for code in unreadable.keys() - reported.keys():
+                        why = read_error(unreadable[code])
                         self.stderr.write(f"{code} cannot be read: {why}")
-                    said = unreadable
+                    reported = unreadable
                 interrupt.wait(options["watch"])
 
     def _show(self, backend: Backend, options: dict[str, Any]) -> Stats:
-        # No store is made here, so that there are none to count.
+        # This command makes no stores.
         stats = run(gather(backend, stores=0, alias=options["cache"]))
         if options["json"]:
             self.stdout.write(json.dumps(plain(stats)))
@@ -141,14 +143,14 @@ class Command(BaseCommand):
             yield from rows
             if len(largest) > shown:
                 yield f"… and {len(largest) - shown:,} smaller ones"
-        for leak in stats.leaks:
+        for alert in stats.leaks:
             yield ""
-            yield self.style.WARNING(f"{leak.code}: {leak.text}")
-            yield leak.hint
+            yield self.style.WARNING(f"{alert.code}: {alert.text}")
+            yield alert.hint
 
 
 def overview(stats: Stats) -> Iterator[tuple[str, str]]:
-    """Return the totals, a name and a text to each line."""
+    """Yield the name and the text of each line of totals."""
     yield "sessions", f"{stats.sessions:,}"
     yield (
         "participants",
@@ -159,14 +161,14 @@ def overview(stats: Stats) -> Iterator[tuple[str, str]]:
     if stats.server is not None:
         server = stats.server
         limit = "no limit" if not server.limit else f"limit {size(server.limit)}"
-        told = [
+        parts = [
             server.name,
             None if server.used is None else f"{size(server.used)} used",
             limit,
             None if server.evicted is None else f"{server.evicted:,} evicted",
             server.policy,
         ]
-        yield "server", ", ".join(filter(None, told))
+        yield "server", ", ".join(filter(None, parts))
     yield "last sweep", last_sweep(stats)
     if len(stats.series) > 1:
         begin, end = stats.at - KEPT, stats.at
@@ -175,7 +177,7 @@ def overview(stats: Stats) -> Iterator[tuple[str, str]]:
 
 
 def state(stats: Stats) -> str:
-    """Return the bytes of all states, beside their budget."""
+    """Return the bytes of all states, with their budget."""
     if not stats.participants:
         return size(stats.bytes)
     return (
@@ -185,7 +187,7 @@ def state(stats: Stats) -> str:
 
 
 def last_sweep(stats: Stats) -> str:
-    """Return when the last sweep was, what it did, and when the next is due."""
+    """Return the time and result of the last sweep, and when the next is due."""
     last = stats.last_sweep
     if last is None:
         return "none yet"
@@ -200,7 +202,7 @@ def last_sweep(stats: Stats) -> str:
 
 
 def table(summaries: Sequence[SessionSummary], at: float) -> list[str]:
-    """Return a headline and a line for each session, in columns."""
+    """Return a header and a line for each session, in columns."""
     lines = [
         ("SESSION", "LABEL", "PEOPLE", "ONLINE", "TABS", "STATE", "LARGEST", "", "IDLE")
     ]
@@ -230,13 +232,13 @@ def table(summaries: Sequence[SessionSummary], at: float) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Return a text cut short, without what would steer the terminal."""
+    """Return a text cut short, without control characters."""
     short = text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
     return "".join(each if each.isprintable() else "?" for each in short)
 
 
 def chart(points: Sequence[tuple[float, int]], begin: float, end: float) -> str:
-    """Return a line of blocks for the time between, a blank where nothing was seen."""
+    """Return a bar chart of one line; blank where there are no points."""
     highest: list[int | None] = [None] * WIDTH
     for at, value in points:
         place = min(int((at - begin) / (end - begin) * WIDTH), WIDTH - 1)

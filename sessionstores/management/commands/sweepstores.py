@@ -1,4 +1,4 @@
-"""`manage.py sweepstores`: remove what nobody uses, once or again and again."""
+"""`manage.py sweepstores`: remove idle participants and sessions, once or in a loop."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from django.db import close_old_connections
 
 from ... import conf
 from ...backends.base import Backend, run
+from ...concurrency import Backoff
 from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ...keys import check_code, check_participant
 from ...monitoring.stats import gather
@@ -23,20 +24,27 @@ from ...monitoring.sweeps import Sweep
 from ...realtime.timeline import timeline
 from ...sessions.autosweep import FREQUENCY
 from ...sessions.sweeper import SweepLimits, sweep
-from ..arguments import USAGE, chosen, one_line, positive, positive_seconds, seconds_in
-from ..interrupts import Interrupt, while_read
-from ..output import Bar, SweepListing, in_words
+from ..arguments import (
+    USAGE,
+    backend_for,
+    one_line,
+    positive,
+    positive_seconds,
+    seconds_in,
+)
+from ..interrupts import Interrupt, quiet_on_closed_pipe
+from ..output import ProgressBar, SweepListing, summary
 
 # Exit codes, beside that for usage and Django's own for a command that failed.
 FAILED, INVISIBLE, LEAKING = 1, 3, 4
 
-# Of the interval, and how long an outage is waited for at first, in seconds.
+# Fraction by which the interval varies; the first ceiling of the backoff, in seconds.
 JITTER = 0.1
-FIRST_PAUSE = 1.0
+RETRY_SECONDS = 1.0
 
 
 def key_part(check: Callable[[object], str]) -> Callable[[str], str]:
-    """Return what takes a session code or a participant id as an argument."""
+    """Return an argument type that accepts what `check` does."""
 
     def checked(text: str) -> str:
         try:
@@ -48,17 +56,17 @@ def key_part(check: Callable[[object], str]) -> Callable[[str], str]:
 
 
 class Command(BaseCommand):
-    """Sweeps a cache that processes share; one in memory is swept by its process."""
+    """Sweeps a shared cache; a cache in memory is swept by its own process."""
 
     help = (
-        "Remove participants whom nobody has seen for IDLE_TIMEOUT and who have no "
-        "connection, and sessions that are left empty. Safe to run at any time and any "
-        "number of times at once. Exit code 0: done, also if there was nothing to do, "
-        "or stopped by a signal; 1: the cache does not answer, or cannot be used, or a "
-        "session could not be swept; 2: unknown arguments; 3: the cache is in the "
+        "Remove participants who have no connection and have been idle for "
+        "IDLE_TIMEOUT, and sessions that are empty and idle. Safe to run at any time, "
+        "also several at once. Exit code 0: done, including when there was nothing to "
+        "do or a signal stopped it; 1: the cache does not answer or cannot be used, or "
+        "a session could not be swept; 2: unknown arguments; 3: the cache is in the "
         "memory of another process; 4: --fail-on-leak found something."
     )
-    # A job that runs every minute need not repeat what checks say.
+    # A job that runs every minute should not repeat the messages of checks.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -67,13 +75,14 @@ class Command(BaseCommand):
         add(
             "--dry-run",
             action="store_true",
-            help="remove nothing; say what would be removed",
+            help="remove nothing; print what would be removed",
         )
         add(
             "--idle",
             type=seconds_in,
             metavar="TIME",
-            help="how long unused is unused, such as 300, 5m, 1h30m; else IDLE_TIMEOUT",
+            help="remove what has been idle for this long, such as 300, 5m, 1h30m; "
+            "default: IDLE_TIMEOUT",
         )
         add(
             "--session",
@@ -87,62 +96,66 @@ class Command(BaseCommand):
             metavar="ID",
             help="sweep this participant of --session only",
         )
-        add("--cache", metavar="ALIAS", help="another cache than SESSIONSTORES names")
+        add(
+            "--cache",
+            metavar="ALIAS",
+            help="sweep this cache instead of the one in SESSIONSTORES",
+        )
         add(
             "--orphans-only",
             action="store_true",
-            help="compare the index with all records, mend it, and do nothing else; "
-            "each pass does so too if nobody has within IDLE_TIMEOUT",
+            help="compare the index with all records, repair it, and do nothing else; "
+            "a usual pass does so too, once per IDLE_TIMEOUT",
         )
         add(
             "--batch-size",
             type=positive,
             default=250,
             metavar="N",
-            help="removals between two pauses; default: 250",
+            help="records of a batch; default: 250",
         )
         add(
             "--pause",
             type=seconds_in,
             default=0.0,
             metavar="TIME",
-            help="rest after each batch; default: not at all",
+            help="pause after each batch; default: none",
         )
         add(
             "--max-seconds",
             type=seconds_in,
             metavar="TIME",
-            help="end a pass after this time, finished or not",
+            help="end a pass after this time; the next one continues",
         )
-        add("--loop", action="store_true", help="sweep again and again, until a signal")
+        add("--loop", action="store_true", help="repeat until a signal")
         add(
             "--interval",
             type=positive_seconds,
             metavar="TIME",
-            help=f"between two passes of a loop, a tenth more or less; default: a "
-            f"{FREQUENCY}th of IDLE_TIMEOUT",
+            help=f"time between two passes of a loop, plus or minus a tenth; default: "
+            f"a {FREQUENCY}th of IDLE_TIMEOUT",
         )
         add(
             "--json",
             action="store_true",
-            help="print one object of figures; in a loop one a line for each pass",
+            help="print one JSON object; in a loop, one per line and pass",
         )
         add(
             "--fail-on-leak",
             action="store_true",
-            help="end with 4 if afterwards something is held that should not be; see "
-            "storestats",
+            help="exit with 4 if there are warnings afterwards; storestats prints them"
+            " too",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Sweep, and say what was done."""
+        """Sweep, and print what was done."""
         if options["participant"] and not options["session"]:
             raise CommandError("--participant needs --session.", returncode=USAGE)
         if options["interval"] and not options["loop"]:
             raise CommandError("--interval needs --loop.", returncode=USAGE)
-        backend = visible(options["cache"])
-        with while_read(), Interrupt() as interrupt:
-            job = Job(self, backend, interrupt, options)
+        backend = shared_backend(options["cache"])
+        with quiet_on_closed_pipe(), Interrupt() as interrupt:
+            job = SweepJob(self, backend, interrupt, options)
             if options["loop"]:
                 job.loop()
                 return
@@ -154,9 +167,9 @@ class Command(BaseCommand):
                 sys.exit(FAILED)
 
 
-def visible(alias: str | None) -> Backend:
-    """Return the backend to sweep; raise `CommandError` if that is not possible."""
-    backend = chosen(alias)
+def shared_backend(alias: str | None) -> Backend:
+    """Return the backend to sweep; raise `CommandError` if it is not shared."""
+    backend = backend_for(alias)
     if not backend.shared:
         raise CommandError(
             f"CACHES[{alias or conf.get().cache!r}] is in the memory of the process "
@@ -169,8 +182,8 @@ def visible(alias: str | None) -> Backend:
 
 
 @dataclass(kw_only=True)
-class _Interruptible(SweepLimits):
-    """Ends with the batch in which a signal comes."""
+class InterruptibleLimits(SweepLimits):
+    """Limits of a sweep that also ends after the batch in which a signal arrives."""
 
     interrupt: Interrupt
 
@@ -184,8 +197,8 @@ class _Interruptible(SweepLimits):
         self.interrupt.wait(self.pause)
 
 
-class Job:
-    """What one call of the command does."""
+class SweepJob:
+    """One call of the command: a single pass, or a loop."""
 
     def __init__(
         self,
@@ -199,37 +212,38 @@ class Job:
         self.interrupt = interrupt
         self.options = options
         self.interval = options["interval"] or conf.get().idle_timeout / FREQUENCY
-        # What was said of sessions that cannot be swept: in a loop once is enough.
-        self.said: set[str] = set()
+        self.retry = Backoff(RETRY_SECONDS, cap=self.interval)
+        # Messages about sessions that cannot be swept; each is printed once.
+        self.reported: set[str] = set()
 
     def loop(self) -> None:
-        """Sweep until a signal comes; wait for a cache that does not answer."""
+        """Sweep until a signal; in an outage, retry with backoff."""
         failures = 0
         while not self.interrupt.stopped:
-            pause = self.interval
             try:
                 self.once()
             except StoreUnavailable as error:
                 if not failures:
                     self._complain(f"{one_line(error)} It is tried again.")
-                pause = min(pause, FIRST_PAUSE * 2 ** min(failures, 10))
+                pause = self.retry.delay(failures)
                 failures += 1
             else:
                 if failures:
                     self._complain("The cache answers again.")
                 failures = 0
-            factor = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-            self.interrupt.wait(pause * factor)
+                factor = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+                pause = self.interval * factor
+            self.interrupt.wait(pause)
 
     def once(self) -> Sweep:
         """Sweep once; raise `StoreUnavailable`."""
-        # Django does so between requests, and there are none here.
+        # Django does so between requests; a command has none.
         close_old_connections()
         options = self.options
         orphans: Literal["only"] | None = "only" if options["orphans_only"] else None
-        talk = self.command.stderr if options["json"] else self.command.stdout
-        listing = SweepListing(talk, options["verbosity"])
-        bar = Bar(self.command.stderr, options["verbosity"])
+        out = self.command.stderr if options["json"] else self.command.stdout
+        listing = SweepListing(out, options["verbosity"])
+        bar = ProgressBar(self.command.stderr, options["verbosity"])
         try:
             done = run(
                 sweep(
@@ -239,7 +253,7 @@ class Job:
                     participant=options["participant"],
                     dry_run=options["dry_run"],
                     orphans=orphans,
-                    pace=_Interruptible(
+                    pace=InterruptibleLimits(
                         options["batch_size"],
                         options["pause"],
                         options["max_seconds"],
@@ -247,7 +261,7 @@ class Job:
                     ),
                     progress=bar.show,
                     counted=listing.add,
-                    failed=self._cannot,
+                    failed=self._report_failure,
                     by="sweepstores",
                     interval=self.interval if options["loop"] else None,
                 )
@@ -255,17 +269,17 @@ class Job:
         finally:
             bar.clear()
             listing.flush()
-        # This process may end now: nothing else would write what the pass has noted.
+        # This process may end now, before the timeline is written on its schedule.
         run(timeline.flush(self.backend))
         self._report(done)
         if options["fail_on_leak"]:
             self._fail_on_leak()
         return done
 
-    def _cannot(self, code: str, error: StateCorrupt) -> None:
+    def _report_failure(self, code: str, error: StateCorrupt) -> None:
         text = f"{code} cannot be swept: {one_line(error)}"
-        if text not in self.said:
-            self.said.add(text)
+        if text not in self.reported:
+            self.reported.add(text)
             self._complain(text)
 
     def _report(self, done: Sweep) -> None:
@@ -277,14 +291,14 @@ class Job:
         elif options["verbosity"] > 1 or not (
             options["verbosity"] < 1 or (options["loop"] and done.is_quiet)
         ):
-            self.command.stdout.write(in_words(done))
+            self.command.stdout.write(summary(done))
         self.command.stdout.flush()
 
     def _fail_on_leak(self) -> None:
-        leaks = run(gather(self.backend, stores=0)).leaks
-        for leak in leaks:
-            self._complain(f"{leak.text} {leak.hint}".strip())
-        if leaks:
+        alerts = run(gather(self.backend, stores=0)).leaks
+        for alert in alerts:
+            self._complain(f"{alert.text} {alert.hint}".strip())
+        if alerts:
             sys.exit(LEAKING)
 
     def _complain(self, text: str) -> None:

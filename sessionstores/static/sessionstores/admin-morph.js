@@ -1,12 +1,12 @@
-// Makes one part of a page like another, with as few changes as will do.
+// Morphs one part of a page into another with few changes to the DOM.
 //
-// What a visitor has done stays: focus, ticked boxes, what is unfolded, what is selected,
-// and the order of rows. Nodes are the same if their data-ss-key or id is.
+// Focus, ticked boxes, open details, selection and the order of rows are kept. Nodes are
+// matched by data-ss-key or id.
 
 const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.dataset.ssKey || node.id : "");
 const isAlike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
 
-/** Make the children of `there` like those of `wanted`, which is left in pieces. */
+/** Make the children of `there` equal those of `wanted`, whose nodes may be moved out. */
 export function morph(there, wanted) {
   if (wanted.dataset?.ssRows !== undefined) morphRows(there, wanted);
   else morphChildren(there, wanted);
@@ -28,7 +28,7 @@ function morphChildren(there, wanted) {
   while (old) old = remove(old);
 }
 
-/** Rows keep their places, so that nothing jumps; new ones come last. */
+/** Rows keep their places, so that nothing jumps; new rows are appended. */
 function morphRows(there, wanted) {
   const rows = new Map([...wanted.children].map((row) => [row.dataset.ssKey, row]));
   for (const row of [...there.children]) {
@@ -54,7 +54,7 @@ function morphNode(there, wanted) {
     if (there.nodeValue !== wanted.nodeValue) there.nodeValue = wanted.nodeValue;
     return;
   }
-  // The script has put it into words; it does so again if the moment is another one.
+  // The script wrote its text, and writes it again if the time is another one.
   if (there.nodeName === "TIME" && there.dateTime === wanted.dateTime) return;
   if (there.isEqualNode(wanted)) return;
   const kept = there.nodeName === "DETAILS" ? ["open"] : there.hasAttribute("data-ss-copy") || there.hasAttribute("data-ss-copy-text") ? ["hidden"] : [];

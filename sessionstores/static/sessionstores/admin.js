@@ -1,5 +1,5 @@
-// The admin's pages, while they are open: times that pass, and parts that refresh
-// themselves. Everything else works without a script.
+// Script of the admin pages: relative times, and parts that refresh themselves.
+// Everything else works without it.
 
 import { morph } from "./admin-morph.js";
 
@@ -8,7 +8,7 @@ const DEFAULT_SECONDS = 5;
 const MAX_WAIT = 60;
 const STORAGE = "sessionstores.refresh";
 const TIMEOUT_MS = 10_000;
-const PARTS = "#ss-figures, #ss-deeds, #ss-export, #ss-sweep, #ss-menu, #ss-table, #ss-timeline";
+const PARTS = "#ss-figures, #ss-operations, #ss-export, #ss-sweep, #ss-menu, #ss-table, #ss-timeline";
 
 const config = document.getElementById("ss-live");
 const page = document.getElementById("ss");
@@ -24,7 +24,7 @@ function distance(seconds, now) {
   return relative.format(Math.trunc(seconds / length), unit);
 }
 
-/** "4:58", "2:04:58": what is left until then. */
+/** "4:58", "2:04:58": the time left. */
 function countdown(seconds) {
   const left = Math.max(Math.round(seconds), 0);
   const two = (number) => String(number).padStart(2, "0");
@@ -37,8 +37,8 @@ const clock = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
 const calendar = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "short" });
 const moment = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "medium" });
 
-/** Put times of the server's clock into words; `skew` is how far ours is ahead, in ms. */
-function tellTimes(texts, skew) {
+/** Write all times of the page; `skew`: how far our clock is ahead of the server's, in ms. */
+function writeTimes(texts, skew) {
   const now = Date.now() - skew;
   for (const node of page.querySelectorAll("time[data-ss-time]")) {
     const at = Date.parse(node.dateTime);
@@ -55,7 +55,7 @@ function tellTimes(texts, skew) {
   }
 }
 
-/** The part of the page that refreshes itself. */
+/** Refreshes the parts of the page. */
 class Live {
   constructor({ url, topic, token, header, now, socket, texts }) {
     Object.assign(this, { url, topic, token, header, texts });
@@ -66,11 +66,11 @@ class Live {
     this.updated = Date.now();
     this.nextTry = 0;
     this.paused = false;
-    // Why there will be no more answers; "" while there may be.
+    // Why the page has stopped refreshing; "" while it refreshes.
     this.shut = "";
     const figures = document.getElementById("ss-figures");
     this.summary = figures.dataset.ssSummary;
-    // What the server says that keeps it from telling more.
+    // The server's message while it has no figures.
     this.trouble = figures.dataset.ssTrouble;
     const kept = Number(readSetting() ?? DEFAULT_SECONDS);
     this.seconds = INTERVALS.includes(kept) ? kept : DEFAULT_SECONDS;
@@ -107,7 +107,7 @@ class Live {
     return this.seconds > 0 && !this.paused && !this.shut && !document.hidden;
   }
 
-  /** Ask in so many seconds; what was planned or is on its way gives way. */
+  /** Schedule a refresh; a scheduled or running one is cancelled. */
   plan(seconds) {
     clearTimeout(this.timer);
     this.nextTry = Date.now() + seconds * 1000;
@@ -145,7 +145,7 @@ class Live {
       this.asking = undefined;
       this.plan(this.again ? 0 : this.seconds);
     } catch {
-      // Another ask may have taken the place of this one; or the page is paused or hidden.
+      // A newer request has replaced this one, or the page is paused or hidden.
       if (asking !== this.asking) return;
       this.asking = undefined;
       if (!this.running) return;
@@ -157,12 +157,12 @@ class Live {
     }
   }
 
-  /** Take the parts of an answer over; announce it if what they sum up is different. */
+  /** Replace the parts of the page; announce the summary if it has changed. */
   draw(html) {
     const answer = new DOMParser().parseFromString(html, "text/html");
     for (const part of answer.querySelectorAll("[data-ss-part]")) {
       const there = document.getElementById(part.dataset.ssPart);
-      // A part that comes or goes, as in an outage, changes more than itself.
+      // A part that appears or disappears, as in an outage, changes the page around it.
       if (there === null) {
         location.reload();
         return;
@@ -173,10 +173,10 @@ class Live {
       if (trouble !== undefined) this.trouble = trouble;
     }
     ready();
-    tellTimes(this.texts, this.skew);
+    writeTimes(this.texts, this.skew);
   }
 
-  /** Ask no more, and show no more of what may not be seen. */
+  /** Stop refreshing, and remove what may not be seen any more. */
   close(why) {
     this.shut = why;
     for (const part of page.querySelectorAll(PARTS)) part.replaceChildren();
@@ -187,14 +187,14 @@ class Live {
     this.show();
   }
 
-  /** Ask soon: but let a slow answer come first, and a server that fails recover. */
+  /** Refresh now; after a running request, and not while the server fails. */
   nudge() {
     if (this.asking) this.again = true;
     else if (this.failures === 0) this.plan(0);
   }
 
   show() {
-    tellTimes(this.texts, this.skew);
+    writeTimes(this.texts, this.skew);
     const ago = distance((this.updated - Date.now()) / 1000, this.texts.now);
     let state = "live";
     let text = `${this.texts.live} · ${this.texts.updated.replace("%s", ago)}`;
@@ -209,7 +209,7 @@ class Live {
     if (this.badgeText.textContent !== text) this.badgeText.textContent = text;
   }
 
-  /** Be told at once where WebSockets are served; where not, asking is enough. */
+  /** Listen for changes over a WebSocket; without one, the interval is enough. */
   listen(failures = 0) {
     if (!this.socketPath) return;
     const url = new URL(this.socketPath, location.href);
@@ -223,7 +223,7 @@ class Live {
     };
     socket.onclose = () => {
       const next = heard ? 0 : failures + 1;
-      // Three failures in a row: nobody serves it here.
+      // Three failures in a row: WebSockets are not served here.
       if (next < 3) setTimeout(() => this.listen(next), 5000 * (1 + Math.random()));
     };
   }
@@ -241,11 +241,11 @@ function writeSetting(value) {
   try {
     localStorage.setItem(STORAGE, String(value));
   } catch {
-    // Private windows may refuse; then it holds for this page.
+    // Private windows may refuse; the setting then holds for this page.
   }
 }
 
-/** Show what needs the script, also in what came later. */
+/** Show the buttons that need the script, also in refreshed parts. */
 function ready() {
   for (const button of page.querySelectorAll("[data-ss-copy], [data-ss-copy-text]")) button.hidden = false;
   updateTicks();
@@ -262,7 +262,7 @@ function updateTicks() {
 
 async function copy(button, texts) {
   const { ssCopy, ssCopyText } = button.dataset;
-  let said = texts.copied;
+  let message = texts.copied;
   try {
     let text = ssCopyText;
     if (ssCopy) {
@@ -272,11 +272,11 @@ async function copy(button, texts) {
     }
     await navigator.clipboard.writeText(text);
   } catch {
-    said = texts.copyFailed;
+    message = texts.copyFailed;
   }
   const before = button.textContent;
-  button.textContent = said;
-  document.getElementById("ss-say").textContent = said;
+  button.textContent = message;
+  document.getElementById("ss-say").textContent = message;
   setTimeout(() => (button.textContent = before), 2000);
 }
 
@@ -293,6 +293,6 @@ if (page) {
     if (button && settings) copy(button, settings.texts);
   });
   if (settings) new Live(settings).start();
-  else tellTimes({}, 0);
+  else writeTimes({}, 0);
   if (settings) ready();
 }

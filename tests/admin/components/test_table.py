@@ -1,4 +1,4 @@
-"""Tables that their address alone describes."""
+"""Tables that their URL alone describes."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ def test_pages_are_cut_out_of_the_sorted_rows() -> None:
     last = listing("p=9")
     assert (last.page, last.first, last.last) == (5, 101, 120)
     assert last.next_url == ""
+    assert last.previous_url == "?p=4"
+    assert [listing(f"p={each}").page for each in ("²", "1e3", "9" * 5_000)] == [1] * 3
 
 
-def test_equal_rows_keep_one_order_whichever_way_they_are_sorted() -> None:
+def test_equal_rows_keep_their_order_in_both_directions() -> None:
     rising = listing("o=size&n=200").rows
     falling = listing("o=-size&n=200").rows
     assert [row for row in rising if row[1] == 3] == [
@@ -82,15 +84,13 @@ def test_a_search_ignores_case_and_what_links_carry_is_quoted() -> None:
 
 def test_long_rows_of_pages_have_gaps() -> None:
     many: list[Row] = [(str(n), n) for n in range(1_000)]
-    around = Table(many, LAYOUT, QueryDict("p=20")).around()
-    assert [link and link.title for link in around] == [
+    links = Table(many, LAYOUT, QueryDict("p=20")).page_links()
+    assert [link and link.title for link in links] == [
         "1", None, "18", "19", "20", "21", "22", None, "40",
     ]  # fmt: skip
-    assert [link.title for link in around if link and link.current] == ["20"]
+    assert [link.title for link in links if link and link.current] == ["20"]
 
 
 def test_nothing_found_is_one_empty_page() -> None:
     empty = listing("q=nowhere")
     assert (empty.rows, empty.first, empty.last, empty.pages) == ([], 0, 0, 1)
-    assert empty.narrowed
-    assert not listing().narrowed

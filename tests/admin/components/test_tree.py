@@ -1,17 +1,19 @@
-"""States as foldable HTML."""
+"""States as HTML that folds."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessionstores.admin.components import tree
 from sessionstores.admin.components.tree import draw
 from sessionstores.admin.redaction import redact
 
-TAGS = re.compile(r"</?(div|ul|li|details( open)?|summary|span( class=\"[\w-]+\")?"
+TAGS = re.compile(r"</?(div|a|ul|li|details( open)?|summary|span( class=\"[\w-]+\")?"
                   r"( title=\"[^\"<>]*\")?)>")  # fmt: skip
 
 json = st.recursive(
@@ -21,14 +23,24 @@ json = st.recursive(
 )
 
 
-def shown(data: Any, limit: int = 65_536) -> str:
-    return str(draw(data, {}, limit).html)
+def shown(data: Any) -> str:
+    return str(draw(data, (), "/file"))
 
 
-@given(json, st.integers(1, 200))
-def test_whatever_is_drawn_is_escaped_and_well_formed(data: Any, limit: int) -> None:
-    html = shown(data, limit).replace('<div class="ss-tree">', "<div>")
-    html = re.sub(r'<li class="ss-cut">', "<li>", html)
+@given(json, st.integers(1, 5), st.integers(1, 4), st.integers(1, 30))
+def test_whatever_is_drawn_is_escaped_and_well_formed(
+    data: Any, parts: int, depth: int, total: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tree, "MAX_PARTS", parts)
+        patched.setattr(tree, "MAX_DEPTH", depth)
+        patched.setattr(tree, "MAX_TOTAL_PARTS", total)
+        patched.setattr(tree, "LONG_TEXT", parts)
+        patched.setattr(tree, "MAX_TEXT", parts)
+        html = shown(data)
+    html = html.replace('<div class="ss-tree">', "<div>")
+    html = html.replace('<li class="ss-cut">', "<li>")
+    html = html.replace('<a href="/file" download>', "<a>")
     depth: list[str] = []
     rest = TAGS.sub(lambda tag: _balance(tag, depth), html)
     assert depth == []
@@ -68,39 +80,49 @@ def test_deep_levels_begin_folded() -> None:
     assert html.count("<details>") == 1
 
 
-def test_only_so_much_is_drawn_and_the_rest_is_counted() -> None:
-    drawn = draw({"cards": [f"card {n} of many" for n in range(50_000)]}, {}, 65_536)
-    assert drawn.cut
-    assert len(drawn.html) < 1_000_000
-    assert re.search(r'<li class="ss-cut">… \d+ more</li>', drawn.html)
-    assert not draw({"a": 1}, {}, 65_536).cut
+def test_a_long_container_ends_with_what_is_left_out_and_the_download() -> None:
+    html = shown({"cards": [f"card {n} of many" for n in range(50_000)], "last": 1})
+    assert "card 99 of many" in html
+    assert "card 100 of many" not in html
+    cut = '<li class="ss-cut">… 49900 more · <a href="/file" download>download</a></li>'
+    assert html.count(cut) == 1
+    assert "last" in html
+    assert len(html) < 20_000
 
 
-def test_one_long_text_is_cut_too() -> None:
-    drawn = draw({"a": "x" * 100_000, "b": 1}, {}, 1_000)
-    assert drawn.cut
-    assert len(drawn.html) < 2_000
+def test_deep_containers_are_named_with_their_size_and_the_download() -> None:
+    data: Any = {"bottom": {"out": "of sight"}}
+    for _ in range(tree.MAX_DEPTH - 1):
+        data = {"inner": data}
+    html = shown(data)
+    assert "bottom" in html
+    assert "of sight" not in html
+    cut = (
+        '<span class="ss-cut">{1 field} · <a href="/file" download>download</a></span>'
+    )
+    assert html.count(cut) == 1
 
 
-def test_what_is_long_leaves_room_for_all_other_fields() -> None:
-    data = {
-        "log": [f"entry {n}" for n in range(9_000)],
-        "text": "y" * 90_000,
-        "small": {"a": [1, 2], "b": "of interest"},
-        "other": [{"n": n, "texts": ["z" * 50]} for n in range(3_000)],
-        "last": "seen",
-    }
-    drawn = draw(data, {}, 65_536)
-    assert drawn.cut
-    html = str(drawn.html)
-    assert "of interest" in html
+def test_a_long_text_is_cut() -> None:
+    html = shown({"a": "x" * 100_000, "b": 1})
+    assert "… 98000 more · <a" in html
+    assert len(html) < 3_000
+
+
+def test_a_field_with_many_parts_leaves_room_for_the_others() -> None:
+    many = [[[[1, 2, 3, "four"]] * 90] * 90] * 90
+    html = shown(
+        {"first": many, "small": {"a": [1, 2]}, "second": many, "last": "seen"}
+    )
+    assert '<span class="ss-key">a</span>' in html
     assert "seen" in html
-    assert html.count('class="ss-cut"') == 2
-    # Each of the three large ones has its third.
-    assert len(re.findall(r"entry \d+", html)) > 800
-    assert html.count("y") > 20_000
-    assert html.count("z" * 50) > 150
-    assert len(html) < 1_000_000
+    assert html.count("four") > 200
+    assert len(html) < 500_000
+
+
+def test_the_url_of_the_download_is_escaped() -> None:
+    html = str(draw(list(range(101)), (), '/"><script>'))
+    assert "<script>" not in html
 
 
 def test_a_long_text_is_folded_behind_its_beginning() -> None:
@@ -114,13 +136,13 @@ def test_a_long_text_is_folded_behind_its_beginning() -> None:
 
 def test_what_redaction_hid_is_shown_as_hidden_and_has_no_trace_of_its_value() -> None:
     redacted = redact({"notes": "secret words", "name": "Ada"}, {"notes"})
-    html = str(draw(redacted.data, redacted.hidden, 65_536).html)
+    html = str(draw(redacted.data, redacted.placeholders, "/file"))
     assert "secret words" not in html
     assert 'class="ss-hidden"' in html
     assert "Ada" in html
 
 
-def test_a_state_that_is_no_object_or_empty_is_drawn_too() -> None:
+def test_scalars_and_empty_containers_are_drawn_too() -> None:
     assert "{}" in shown({})
     assert "[]" in shown([])
     assert "null" in shown(None)

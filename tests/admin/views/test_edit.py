@@ -1,4 +1,4 @@
-"""Editing a state by hand: what is accepted, what is refused, who was faster."""
+"""The edit page: what is accepted and refused, and what happens in a conflict."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sessionstores import State, StoreKey, event_bus, field, stores
 from sessionstores.admin.audit import VIEWED
-from sessionstores.admin.redaction import MASK
 from sessionstores.backends import get_backend
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.state.declaration import registry
@@ -41,7 +42,7 @@ def board() -> Any:
 
 
 def form_in(response: Any) -> tuple[str, str]:
-    """Return the text that a page lets edit, and the rev that it is based on."""
+    """Return the text in the form of a page, and the rev that it is based on."""
     text = unescape(response.content.decode())
     shown = text.partition('name="state"')[2].partition(">")[2].partition("</text")[0]
     return shown, text.partition('name="base" value="')[2].partition('"')[0]
@@ -58,7 +59,7 @@ def save(client: Client, state: Any, base: str, place: tuple[str, ...] = EDIT) -
     return client.post(page("edit", *place), {"state": text, "base": base})
 
 
-def test_what_is_saved_is_stored_told_and_logged(client: Client) -> None:
+def test_a_save_is_stored_announced_and_logged(client: Client) -> None:
     changes: list[event_bus.Event | event_bus.Note] = []
     event_bus.bus.subscribe(changes.append, *event_bus.SESSION_EVENTS)
     try:
@@ -80,14 +81,23 @@ def test_what_is_saved_is_stored_told_and_logged(client: Client) -> None:
     assert "Saved." in text_of(client.get(response["Location"]))
 
 
-def test_hidden_values_are_not_shown_and_stay_as_they_were(client: Client) -> None:
-    state, base = form(client)
-    assert state["notes"].startswith(f"{MASK}/notes #")
+def test_hidden_fields_are_left_out_and_stay_as_they_were(client: Client) -> None:
+    response = client.get(page("edit", *EDIT))
+    shown, base = form_in(response)
+    state = json.loads(shown)
+    assert sorted(state) == ["deck", "piles"]
+    assert "kept as they are by a save: /notes" in text_of(response)
     save(client, {**state, "deck": []}, base)
-    assert board().state.notes == "secret of alice"
+    assert board().state == Board(deck=[], notes="secret of alice")
+
+
+def test_a_hidden_field_cannot_be_written(client: Client) -> None:
     state, base = form(client)
-    save(client, {**state, "notes": "new"}, base)
-    assert board().state.notes == "new"
+    for guess in ("new", "secret of alice"):
+        response = save(client, {**state, "notes": guess}, base)
+        assert response.status_code == 200
+        assert "/notes is hidden" in text_of(response)
+    assert board().rev == base
 
 
 @pytest.mark.parametrize(
@@ -98,13 +108,13 @@ def test_hidden_values_are_not_shown_and_stay_as_they_were(client: Client) -> No
         ('{"deck": 1}', "expected `array`, got `int`"),
         ('{"deck": ["ace"], "dekc": []}', "/dekc is not declared, so it would be lost"),
         ('{"dekc": []}', "Did you mean “deck”?"),
-        (f'{{"notes": "{MASK}/elsewhere"}}', "/elsewhere” stands for nothing here"),
+        ('{"notes": "••••••/notes"}', "/notes is hidden"),
         ('{"deck": ["' + "x" * 300_000 + '"]}', "would have more than 256"),
         ('{"deck": ' + "[" * 900 + "]" * 900 + "}", "ss-complaint"),
         ('{"piles": {"__proto__": []}}', "browsers refuse this key"),
     ],
 )
-def test_what_is_no_such_state_changes_nothing_and_says_where(
+def test_invalid_input_changes_nothing_and_the_page_says_where(
     client: Client, state: str, complaint: str
 ) -> None:
     before = board()
@@ -118,11 +128,11 @@ def test_what_is_no_such_state_changes_nothing_and_says_where(
 
 
 def test_fields_that_are_left_out_take_their_default(client: Client) -> None:
-    save(client, {"deck": []}, board().rev)
-    assert board().state == Board(deck=[])
+    save(client, {"piles": {"keep": ["ace"]}}, board().rev)
+    assert board().state == Board(piles={"keep": ["ace"]}, notes="secret of alice")
 
 
-def test_who_was_slower_sees_both_versions_and_decides(client: Client) -> None:
+def test_a_conflict_shows_both_versions_and_lets_staff_decide(client: Client) -> None:
     state, base = form(client)
     stores.get(Board, *ALICE).dispatch(lambda state: state.piles.update(keep=["ace"]))
     newer = board()
@@ -139,6 +149,20 @@ def test_who_was_slower_sees_both_versions_and_decides(client: Client) -> None:
     assert again.status_code == 302
     assert board().state.deck == ["joker"]
     assert board().state.notes == "secret of alice"
+
+
+def test_a_conflict_lists_each_difference_with_both_values(client: Client) -> None:
+    state, base = form(client)
+    store = stores.get(Board, *ALICE)
+    store.dispatch(lambda state: setattr(state, "piles", {"keep": ["king"]}))
+    state["deck"] = ["joker", "ace", "queen", "jack", "ten"]
+    text = text_of(save(client, state, base))
+    rows = text.partition("Yours")[2].partition("Stored now")[0].split()
+    # From deck ace, king, queen, jack, ten.
+    assert " ".join(rows) == (
+        "/deck/1 &quot;king&quot; removed /deck/0 absent &quot;joker&quot; "
+        "/piles/keep [&quot;king&quot;] removed"
+    )
 
 
 def test_a_change_between_the_look_and_the_write_is_a_conflict_too(
@@ -184,80 +208,195 @@ def test_who_was_removed_meanwhile_is_not_made_anew(client: Client) -> None:
     stores.cleanup_participant(*ALICE)
     response = save(client, state, base)
     assert response.status_code == 404
-    assert "This participant is not there" in text_of(response)
+    assert "There is no such participant" in text_of(response)
     assert stores.participants(CODE) == []
-
-
-def items(*pairs: str) -> list[dict[str, str]]:
-    """Return items from texts such as "A:tA": whose, and the secret of that one."""
-    return [dict(zip(("who", "token"), pair.split(":"), strict=True)) for pair in pairs]
 
 
 @pytest.fixture
 def vault() -> Iterator[Any]:
-    """A store of items that have a secret each."""
+    """A store with secrets in objects, and in items of a list."""
     with registry.isolated():
 
         class Vault(State):
+            title: str = ""
+            users: dict[str, dict[str, str]] = field(
+                default_factory=dict[str, dict[str, str]]
+            )
             items: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
 
+        def fill(vault: Vault) -> None:
+            vault.users = {each: user(each) for each in ("ada", "ben")}
+            vault.items = [user("eve")]
+
         store = stores.get(Vault, *ALICE)
-        store.dispatch(lambda vault: vault.items.extend(items("A:tA", "B:tB")))
+        store.dispatch(fill)
         yield store
+
+
+def user(name: str) -> dict[str, str]:
+    return {"who": name, "token": f"secret of {name}"}
 
 
 VAULT = (*ALICE, "vault")
 
 
-def test_after_a_conflict_each_hidden_value_goes_where_it_was_seen(
+def swap(vault: Any) -> None:
+    vault.users = {"ada": vault.users["ben"], "ben": vault.users["ada"]}
+
+
+def test_secrets_in_objects_and_lists_are_left_out_and_kept(
+    client: Client, vault: Any
+) -> None:
+    response = client.get(page("edit", *VAULT))
+    assert "secret of" not in unescape(response.content.decode())
+    text = text_of(response)
+    assert "/users/ada/token , /users/ben/token , /items ." in text
+    state, base = form(client, VAULT)
+    assert state == {
+        "title": "",
+        "users": {"ada": {"who": "ada"}, "ben": {"who": "ben"}},
+    }
+    state["users"]["ben"]["who"] = "Benjamin"
+    state["users"]["new"] = {"who": "new", "token": "of a new one"}
+    assert save(client, state, base, VAULT).status_code == 302
+    assert vault.state.users == {
+        "ada": user("ada"),
+        "ben": {"who": "Benjamin", "token": "secret of ben"},
+        "new": {"who": "new", "token": "of a new one"},
+    }
+    assert vault.state.items == [user("eve")]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda state: state["users"].pop("ada"), "/users/ada holds hidden values"),
+        (lambda state: state.pop("users"), "/users holds hidden values"),
+        (lambda state: state["users"]["ada"].update(token="x"), "/users/ada/token is"),
+        (lambda state: state.update(items=[]), "/items is hidden, or holds hidden"),
+    ],
+)
+def test_what_would_lose_or_write_a_hidden_value_is_refused(
+    client: Client, vault: Any, change: Any, complaint: str
+) -> None:
+    state, base = form(client, VAULT)
+    change(state)
+    response = save(client, state, base, VAULT)
+    assert complaint in text_of(response)
+    assert vault.snapshot().rev == base
+
+
+def test_after_a_conflict_hidden_values_cannot_be_swapped(
     client: Client, vault: Any
 ) -> None:
     state, base = form(client, VAULT)
-    vault.dispatch(lambda vault: vault.items.insert(0, *items("X:tX")))
-    state["items"][1]["who"] = "B2"
-    shown, newer = form_in(save(client, state, base, VAULT))
-    assert save(client, shown, newer, VAULT).status_code == 302
-    assert vault.state.items == items("A:tA", "B2:tB")
+    state["users"]["ada"]["who"] = "Ada"
+    vault.dispatch(swap)
+    swapped = {"ada": user("ben"), "ben": user("ada")}
+    response = save(client, state, base, VAULT)
+    assert "Somebody was faster" in text_of(response)
+    assert "Begin again from what is stored now" in text_of(response)
+    assert "secret of" not in unescape(response.content.decode())
+    # However often it is sent, now that it names the newer rev.
+    for _attempt in range(2):
+        shown, newer = form_in(response)
+        assert 'name="stale" value="yes"' in response.content.decode()
+        body = {"state": shown, "base": newer, "stale": "yes"}
+        response = client.post(page("edit", *VAULT), body)
+        assert "/users holds hidden values" in text_of(response)
+        assert vault.state.users == swapped
+    # What is based on the newer state is accepted.
+    state, base = form(client, VAULT)
+    state["users"]["ada"]["who"] = "Benjamin"
+    assert save(client, state, base, VAULT).status_code == 302
+    assert vault.state.users["ada"] == {"who": "Benjamin", "token": "secret of ben"}
 
 
-def test_a_hidden_value_that_has_changed_meanwhile_is_not_put_in_its_place(
+def test_after_a_conflict_newer_hidden_values_are_kept(
     client: Client, vault: Any
 ) -> None:
     def change(vault: Any) -> None:
-        vault.items[0]["token"] = "changed"
+        vault.users["ada"]["token"] = "newer secret of ada"
+        vault.items.append(user("fay"))
 
     state, base = form(client, VAULT)
     vault.dispatch(change)
-    response = save(client, state, base, VAULT)
-    assert "Somebody was faster" in text_of(response)
-    assert "stands for nothing" in text_of(response)
+    response = save(client, {**state, "title": "Mine"}, base, VAULT)
+    text = text_of(response).partition("Stored now")[0]
+    assert "/title" in text
+    assert "/users/ada" not in text
     shown, newer = form_in(response)
-    again = save(client, shown, newer, VAULT)
-    assert again.status_code == 200
-    assert "stands for nothing" in text_of(again)
-    assert vault.state.items == items("A:changed", "B:tB")
-    # With the one that stands there now it is accepted.
-    state["items"][0]["token"] = form(client, VAULT)[0]["items"][0]["token"]
-    save(client, state, newer, VAULT)
-    assert vault.state.items == items("A:changed", "B:tB")
+    body = {"state": shown, "base": newer, "stale": "yes"}
+    assert client.post(page("edit", *VAULT), body).status_code == 302
+    assert vault.state.title == "Mine"
+    assert vault.state.users["ada"]["token"] == "newer secret of ada"
+    assert vault.state.items == [user("eve"), user("fay")]
 
 
-def test_what_is_different_is_told_of_values_not_of_their_placeholders(
-    client: Client, vault: Any
+NAMES = st.sampled_from(["plain", "token", "api_key", "deep"])
+TREES = st.recursive(
+    st.text("xyz", max_size=3) | st.integers(0, 9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner),
+    max_leaves=12,
+)
+HIDDEN = "hidden-value"
+
+
+def with_secrets(data: Any) -> Any:
+    """Put a text that no page may show in each hidden place."""
+    if isinstance(data, list):
+        return [with_secrets(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    return {
+        key: f"{HIDDEN}-{key}" if key in ("token", "api_key") else with_secrets(value)
+        for key, value in data.items()
+    }
+
+
+@settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
+@given(data=st.dictionaries(NAMES, TREES), other=st.dictionaries(NAMES, TREES))
+def test_no_page_shows_a_hidden_value_and_no_save_loses_one(
+    client: Client, data: Any, other: Any
 ) -> None:
-    state, base = form(client, VAULT)
-    vault.dispatch(lambda vault: vault.items.append(*items("C:tC")))
-    text = text_of(save(client, state, base, VAULT))
-    assert "/items/2" in text
-    assert "/items/0/token" not in text.partition("Stored now")[0]
+    with registry.isolated():
 
+        class Safe(State, sensitive=("notes",)):
+            notes: str = f"{HIDDEN}-notes"
+            data: dict[str, Any] = field(default_factory=dict[str, Any])
+            title: str = ""
 
-def test_placeholders_tell_nothing_of_other_participants(client: Client) -> None:
-    same = "of both"
-    for id in ("alice", "bob"):
-        stores.get(Board, CODE, id).dispatch(Board.note, same)
-    texts = {form(client, (CODE, id, "board"))[0]["notes"] for id in ("alice", "bob")}
-    assert len(texts) == 2
+        store = stores.get(Safe, *ALICE)
+        stored = with_secrets(data)
+        store.dispatch(lambda safe: setattr(safe, "data", stored))
+        place = (*ALICE, "safe")
+        opened = client.get(page("edit", *place))
+        shown, base = form_in(opened)
+        state = json.loads(shown)
+        store.dispatch(lambda safe: setattr(safe, "title", "newer"))
+        mine = json.dumps({**state, "title": "mine"})
+        conflict = save(client, mine, base, place)
+        pages = [
+            opened,
+            conflict,
+            client.get(page("participant", *ALICE)),
+            client.get(page("participant_live", *ALICE)),
+            client.get(page("download", *place)),
+            save(client, json.dumps({"data": other}), store.snapshot().rev, place),
+        ]
+        for each in pages:
+            assert HIDDEN not in each.content.decode()
+        exported = b"".join(client.get(page("export", CODE)).streaming_content)
+        assert HIDDEN not in exported.decode()
+        # The last of them was refused, or has lost nothing.
+        kept = json.dumps(store.state.data)
+        assert kept.count(HIDDEN) == json.dumps(stored).count(HIDDEN)
+        assert store.state.notes == f"{HIDDEN}-notes"
+        # What is saved after the conflict keeps all of it.
+        store.replace(Safe(data=stored), base=store.snapshot().rev)
+        body = {"state": mine, "base": store.snapshot().rev, "stale": "yes"}
+        assert client.post(page("edit", *place), body).status_code == 302
+        assert store.state == Safe(data=stored, title="mine")
 
 
 def test_both_versions_shown_are_a_look_at_the_state(client: Client) -> None:

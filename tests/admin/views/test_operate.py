@@ -50,7 +50,7 @@ def events_of(call: Any) -> list[Any]:
     return seen
 
 
-def test_before_anything_is_done_a_page_says_what_will_be(client: Client) -> None:
+def test_every_operation_is_confirmed_first(client: Client) -> None:
     fill("alice", "bob")
     connect("alice")
     other = fill("carol", label="Team <day>")
@@ -60,7 +60,7 @@ def test_before_anything_is_done_a_page_says_what_will_be(client: Client) -> Non
     assert "End 2 sessions?" in text
     assert "3 participants, 1 online, " in text
     assert "This cannot be undone." in text
-    assert "1 of those chosen is gone already." in text
+    assert "1 of those chosen was removed meanwhile." in text
     assert "Team &lt;day&gt;" in text
     assert stores.session_count() == 2
     assert log() == []
@@ -95,7 +95,7 @@ def test_a_session_is_locked_unlocked_and_extended(client: Client) -> None:
     response = act(client, "session_act", CODE, action="extend", minutes="90")
     assert "Extended 1 session." in text_of(response)
     question = client.post(page("session_act", CODE), {"action": "extend"})
-    assert "Participants still go once they have been idle" in text_of(question)
+    assert "Idle participants are still removed" in text_of(question)
     info = run(session(CODE))
     assert info
     assert not info.locked
@@ -108,10 +108,10 @@ def test_a_session_is_locked_unlocked_and_extended(client: Client) -> None:
 
 
 @pytest.mark.parametrize("minutes", ["0", "-5", "soon", "", "999999999", "1.5"])
-def test_a_time_that_is_none_is_asked_for_again(client: Client, minutes: str) -> None:
+def test_invalid_minutes_are_asked_for_again(client: Client, minutes: str) -> None:
     fill("alice")
     response = act(client, "session_act", CODE, action="extend", minutes=minutes)
-    assert "is no number of minutes" in text_of(response)
+    assert "is not a number of minutes" in text_of(response)
     assert 'aria-invalid="true"' in response.content.decode()
     assert log() == []
 
@@ -227,7 +227,7 @@ def test_what_is_not_offered_is_not_done(client: Client, name: str) -> None:
     assert log() == []
 
 
-def test_nothing_chosen_and_all_gone_are_said(client: Client) -> None:
+def test_an_empty_or_removed_choice_is_reported(client: Client) -> None:
     fill("alice")
     nothing = act(client, "act", action="end")
     assert "Nothing was chosen" in text_of(nothing)
@@ -235,12 +235,12 @@ def test_nothing_chosen_and_all_gone_are_said(client: Client) -> None:
     assert "Nothing was chosen" in text_of(odd)
     own = act(client, "participants_act", CODE, action="remove", chosen=["*"])
     assert "Nothing was chosen" in text_of(own)
-    gone = act(client, "participants_act", CODE, action="remove", chosen=["bob"])
-    assert "is gone already" in text_of(gone)
+    removed = act(client, "participants_act", CODE, action="remove", chosen=["bob"])
+    assert "What was chosen was removed meanwhile" in text_of(removed)
     assert stores.participants(CODE) == ["alice"]
 
 
-def test_failures_are_told_beside_what_was_done(
+def test_failures_are_reported_beside_successes(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = [fill("alice", label=f"Table {number}") for number in range(9)]
@@ -268,7 +268,7 @@ def test_who_acts_on_one_participant_comes_back_to_their_page(client: Client) ->
     assert response["Location"] == page("session", CODE)
 
 
-def test_a_sweep_says_first_what_would_go(
+def test_a_sweep_shows_first_what_it_would_remove(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill("alice", "bob")
@@ -276,7 +276,7 @@ def test_a_sweep_says_first_what_would_go(
     backend: Any = get_backend(blocking=True)
     monkeypatch.setattr(backend.store, "clock", lambda: later)
     question = text_of(client.post(page("sweep")))
-    assert "Now that would be: 2 participants" in question
+    assert "At present: 2 participants" in question
     assert stores.participants(CODE) == ["alice", "bob"]
     response = act(client, "sweep")
     assert "Swept: 2 participants" in text_of(response)

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, override_settings
 
 from sessionstores import StoreUnavailable, stores
-from sessionstores.admin.views.overview import CROWD
+from sessionstores.admin.views.overview import MAX_TABS
 from sessionstores.backends import get_backend
 from sessionstores.backends.types import ServerInfo
 from sessionstores.monitoring.stats import Alert, Sample
@@ -50,9 +50,11 @@ def test_the_cards_show_the_figures_and_whose_they_are() -> None:
     assert f"This process only (pid {stats.process.pid})" in text
     assert "never" in text
     assert "none: in this process" in text
+    assert "✓ yes: Atomic" in text
+    assert "✗ no: Shared" in text
 
 
-def test_a_site_without_sessions_is_told_how_one_comes_about() -> None:
+def test_a_site_without_sessions_shows_how_to_create_one() -> None:
     text = text_of(signed_in("view_dashboard").get(page(OVERVIEW)))
     assert "No session is live" in text
     assert "stores.create_session" in text
@@ -110,17 +112,17 @@ def test_the_hour_includes_what_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     online = re.compile(r"Now (\d+) , at most (\d+), at least (\d+)\.( Peak at)?")
     assert online.findall(text_with(9, 2, 3))[0] == ("9", "9", "2", "")
     assert online.findall(text_with(0, 2, 3))[0] == ("0", "3", "0", " Peak at")
-    assert "The first figure comes within a minute" in text_with(3)
+    assert "The first figures appear within a minute" in text_with(3)
 
 
-def test_who_waits_for_the_first_sweep_is_told_how_long(
+def test_the_page_says_when_the_first_sweep_will_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client = signed_in("view_dashboard")
     assert "never AUTO_SWEEP is off" in text_of(client.get(page(OVERVIEW)))
     with override_settings(SESSIONSTORES={"IDLE_TIMEOUT": 3_600}):
         text = text_of(client.get(page(OVERVIEW)))
-        assert "never it begins with the first session" in text
+        assert "never sweeping begins with the first session" in text
         try:
             fill("alice")
             text = text_of(client.get(page(OVERVIEW)))
@@ -194,11 +196,11 @@ def test_the_table_is_searched_filtered_sorted_and_paged_by_its_address() -> Non
     assert codes(client.get(base, {"o": "label", "n": "50"})) == made
     assert codes(client.get(base, {"o": "-label", "n": "50"})) == made[::-1]
     nothing = client.get(base, {"q": "no such thing"})
-    assert "No session is like that." in text_of(nothing)
+    assert "No session matches." in text_of(nothing)
     assert "Show all" in text_of(nothing)
 
 
-def test_parameters_that_mean_nothing_count_as_absent() -> None:
+def test_unknown_parameters_count_as_absent() -> None:
     client = signed_in("view_dashboard")
     fill("alice")
     given = {"p": "²", "n": "7", "o": "color", "show": "x", "q": " " * 200}
@@ -304,7 +306,7 @@ def test_a_page_asks_the_cache_as_often_however_many_participants_there_are(
     client = signed_in(*ALL)
     trips = trips_of(get_backend(blocking=True), monkeypatch)
     counts = []
-    for participants in (1, CROWD, 2 * CROWD):
+    for participants in (1, MAX_TABS, 2 * MAX_TABS):
         fill(*(f"p{number}" for number in range(participants)))
         for number in range(participants):
             connect(f"p{number}", step=number % 3 + 1)

@@ -108,7 +108,10 @@ def test_a_large_state_is_cut_and_whole_in_the_download() -> None:
     client = signed_in(*ALL)
     response = client.get(page("participant", *ALICE))
     assert len(response.content) < 1_000_000
-    assert "About 64 KB of" in text_of(response)
+    assert "8905 more · download" in text_of(response)
+    assert f'<a href="{page("download", *ALICE, "board")}" download>' in (
+        response.content.decode()
+    )
     file = client.get(page("download", *ALICE, "board"))
     assert file["Content-Disposition"] == (
         'attachment; filename="K7Q2ZD-alice-board.json"'
@@ -165,7 +168,7 @@ def test_a_state_that_cannot_be_read_says_so_beside_the_others() -> None:
     write("board", b"1:{not json")
     response = signed_in(*ALL).get(page("participant", *ALICE))
     assert response.status_code == 200
-    assert "It cannot be read" in text_of(response)
+    assert "It does not fit its declaration" in text_of(response)
 
 
 def test_a_state_of_a_newer_version_is_not_shown_since_it_may_hide_other_fields() -> (
@@ -211,16 +214,16 @@ def test_data_of_an_older_version_are_redacted_as_the_declared_one_says() -> Non
             assert b"very private" not in content
     write("diary", b'1:{"journal":"very private"}')
     response = client.get(page("participant", *ALICE))
-    assert "It cannot be read" in text_of(response)
+    assert "It does not fit its declaration" in text_of(response)
     assert "very private" not in response.content.decode()
     assert client.get(page("download", *ALICE, "diary")).status_code == 404
 
 
-def test_somebody_who_is_not_there_has_a_page_that_says_so() -> None:
+def test_an_unknown_participant_has_a_page_that_says_so() -> None:
     fill("alice")
     response = signed_in(*ALL).get(page("participant", CODE, "nobody"))
     assert response.status_code == 404
-    assert "This participant is not there" in text_of(response)
+    assert "There is no such participant" in text_of(response)
     assert stores.participants(CODE) == ["alice"]
 
 

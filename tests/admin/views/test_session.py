@@ -57,7 +57,7 @@ def test_people_are_searched_by_id_and_name_and_filtered_by_presence() -> None:
     assert codes(client.get(base, {"show": "online"})) == ["alice"]
     assert codes(client.get(base, {"show": "offline"})) == ["bob", "carol"]
     assert codes(client.get(base, {"o": "presence"})) == ["alice", "bob", "carol"]
-    assert "Nobody here is like that." in text_of(client.get(base, {"q": "nobody"}))
+    assert "No participant matches." in text_of(client.get(base, {"q": "nobody"}))
 
 
 def test_what_tabs_show_of_themselves_is_shortened_and_may_be_anything() -> None:
@@ -169,7 +169,7 @@ def test_an_ended_session_and_an_unknown_one_have_pages_of_their_own() -> None:
     part = client.get(page("session_live", CODE))
     assert part.status_code == 200
     assert "This session is over" in text_of(part)
-    for name in ("export", "deeds", "menu", "table", "timeline"):
+    for name in ("export", "operations", "menu", "table", "timeline"):
         assert f'<div data-ss-part="ss-{name}"></div>' in part.content.decode()
 
 
