@@ -4,9 +4,9 @@ Each method is one atomic step unless it says otherwise. All are coroutines, so 
 the logic above is written once: a backend comes in two flavours, and the methods of
 the blocking one never suspend, which lets `run` drive them from synchronous code.
 
-Every method raises `StoreUnavailable` when the cache does not answer within about a
-second, and never reports an outage as an absent record. Times are seconds since the
-epoch by the backend's clock; sizes are bytes.
+Every method raises `StoreUnavailable` if the cache does not answer within a second or
+so, and never reports an outage as absence. Times are seconds since the epoch by the
+backend's clock; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -100,8 +100,7 @@ class Backend(ABC):
     def recall(self, key: StoreKey) -> types.Record | None:
         """Return the record as this process last saw it, without I/O, if it is kept.
 
-        It may be outdated: it serves for a commit, which compares, and for nothing else
-        until `read` has confirmed it. None where a read costs no more.
+        It may be outdated: for commits, which compare, or once `read` confirms it.
         """
         return None
 

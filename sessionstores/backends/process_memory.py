@@ -1,4 +1,4 @@
-"""What one process remembers about a backend, kept with it and dropped with it."""
+"""Memory of one process about a backend, kept with it and dropped with it."""
 
 from __future__ import annotations
 

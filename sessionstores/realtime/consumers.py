@@ -251,14 +251,14 @@ class StoreConsumer(AsyncConsumer):
                 connection.close(Close.NORMAL)
             else:
                 try:
-                    await self._handle(connection, frame)
+                    await self._process(connection, frame)
                 except BadFrame as bad:
                     await self._complain(bad, connection.outbox.reply)
             number += 1
             if not number % STRIDE:
                 await asyncio.sleep(0)
 
-    async def _handle(self, connection: Connection, frame: protocol.Frame) -> None:
+    async def _process(self, connection: Connection, frame: protocol.Frame) -> None:
         if isinstance(frame, protocol.SyncFrame):
             if not await connection.sync(frame.doc, frame.rev):
                 raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")

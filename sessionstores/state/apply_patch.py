@@ -12,7 +12,7 @@ _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 
 
-class PatchError(ValueError):
+class InvalidPatch(ValueError):
     """An operation does not fit the document; the message says which, and why."""
 
 
@@ -20,15 +20,15 @@ def apply(document: Json, operations: Iterable[Mapping[str, Json]]) -> Json:
     """Return ``document`` with the operations applied; the argument stays as it is.
 
     All six operations of RFC 6902. Unchanged parts are shared with ``document``, new
-    ones with the operations' values. Atomic: `PatchError` if any does not fit.
+    ones with the operations' values. Atomic: `InvalidPatch` if any does not fit.
     """
     draft = _Draft(document)
     for number, operation in enumerate(operations):
         try:
             draft.apply(operation)
-        except PatchError as error:
+        except InvalidPatch as error:
             shown = {name: operation.get(name) for name in ("op", "from", "path")}
-            raise PatchError(f"operation {number} {shown}: {error}") from None
+            raise InvalidPatch(f"operation {number} {shown}: {error}") from None
     return draft.root[""]
 
 
@@ -54,7 +54,7 @@ class _Draft:
         elif op == "move":
             origin = _pointer(operation, "from")
             if len(origin) < len(path) and origin == path[: len(origin)]:
-                raise PatchError("a value cannot move into itself")
+                raise InvalidPatch("a value cannot move into itself")
             if origin == path:
                 self.find(path)
             else:
@@ -65,9 +65,9 @@ class _Draft:
             self.owned.clear()
         elif op == "test":
             if not _equal(self.find(path), _value(operation)):
-                raise PatchError("the value differs from the one tested for")
+                raise InvalidPatch("the value differs from the one tested for")
         else:
-            raise PatchError(
+            raise InvalidPatch(
                 f"op is {op!r}; use add, remove, replace, move, copy or test"
             )
 
@@ -98,14 +98,14 @@ class _Draft:
 
     def remove(self, path: list[str]) -> Json:
         if len(path) == 1:
-            raise PatchError("the whole document cannot be removed; replace it")
+            raise InvalidPatch("the whole document cannot be removed; replace it")
         container = self.parent(path)
         return container.pop(_member(container, path[-1]))
 
 
 def _value(operation: Mapping[str, Json]) -> Json:
     if "value" not in operation:
-        raise PatchError("'value' is missing")
+        raise InvalidPatch("'value' is missing")
     return operation["value"]
 
 
@@ -125,13 +125,13 @@ def _pointer(operation: Mapping[str, Json], name: str) -> list[str]:
     """Return an operation's pointer, split; the first token is the document's, ""."""
     pointer = operation.get(name)
     if not isinstance(pointer, str):
-        raise PatchError(f"{name!r} must be a JSON pointer, a string")
+        raise InvalidPatch(f"{name!r} must be a JSON pointer, a string")
     if pointer and pointer[0] != "/":
-        raise PatchError(f"the pointer {pointer!r} must be empty or begin with '/'")
+        raise InvalidPatch(f"the pointer {pointer!r} must be empty or begin with '/'")
     if "~" not in pointer:
         return pointer.split("/")
     if _BAD_ESCAPE.search(pointer):
-        raise PatchError(f"the pointer {pointer!r} has '~' without 0 or 1 after it")
+        raise InvalidPatch(f"the pointer {pointer!r} has '~' without 0 or 1 after it")
     return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")]
 
 
@@ -140,13 +140,13 @@ def _member(container: Json, token: str, *, adding: bool = False) -> Json:
     if isinstance(container, dict):
         if adding or token in container:
             return token
-        raise PatchError(f"there is no member {token!r}")
+        raise InvalidPatch(f"there is no member {token!r}")
     if not isinstance(container, list):
-        raise PatchError(f"{token!r} leads into a value that is not a container")
+        raise InvalidPatch(f"{token!r} leads into a value that is not a container")
     if adding and token == "-":
         return len(container)
     if not _INDEX.fullmatch(token):
-        raise PatchError(f"{token!r} is not an array index")
+        raise InvalidPatch(f"{token!r} is not an array index")
     if int(token) >= len(container) + adding:
-        raise PatchError(f"index {token} is past the end, {len(container)}")
+        raise InvalidPatch(f"index {token} is past the end, {len(container)}")
     return int(token)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -206,11 +206,10 @@ class Remote:
 
 
 @pytest.fixture
-def remote() -> Iterator[Remote]:
+def remote() -> Remote:
     layer = Remote()
     channel_layers.set("default", layer)
-    yield layer
-    module.publisher.close()
+    return layer
 
 
 def noted(*texts: str) -> None:

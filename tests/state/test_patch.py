@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessionstores.state.apply_patch import PatchError, apply
+from sessionstores.state.apply_patch import InvalidPatch, apply
 from sessionstores.state.patch import diff
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "json-patch"
@@ -410,7 +410,7 @@ def vectors() -> list[Any]:
 def test_apply_passes_the_public_vectors(vector: dict[str, Any]) -> None:
     document = copy.deepcopy(vector["doc"])
     if "error" in vector:
-        with pytest.raises(PatchError):
+        with pytest.raises(InvalidPatch):
             apply(document, vector["patch"])
     else:
         result = apply(document, vector["patch"])
@@ -461,7 +461,7 @@ def test_an_operation_that_does_not_fit_is_refused_whole(
 ) -> None:
     document = {"list": [1, 2], "text": "t", "one": 1, "deep": {"a": [1]}}
     before = copy.deepcopy(document)
-    with pytest.raises(PatchError, match=reason) as caught:
+    with pytest.raises(InvalidPatch, match=reason) as caught:
         apply(document, [{"op": "add", "path": "/list/0", "value": 0}, operation])
     assert "operation 1" in str(caught.value)
     assert document == before

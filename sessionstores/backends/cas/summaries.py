@@ -22,7 +22,7 @@ from .serializers import (
 )
 
 
-class Summaries:
+class SessionSummaries:
     """Reads what there is of every session, decoding no state."""
 
     def __init__(self, values: Values, index: Index) -> None:
