@@ -33,7 +33,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .redis_places import Address
+from .redis_places import ANSWER_SECONDS, Address
 
 try:
     from hiredis import pack_command
@@ -65,7 +65,7 @@ DEMOTED = "READONLY"
 
 _IN_SCRIPT = re.compile(r"^(?:ERR )?Error running script.*?: -([A-Z]+) ")
 
-# A free connection has this long to be found.
+# A free connection has this long to be found, and again after each answer.
 POOL_SECONDS = 0.3
 # One that was used so lately is taken to be there still.
 FRESH_SECONDS = 0.05
@@ -131,8 +131,8 @@ class Exchange:
         self._client = self._make()
         # Each with the time when it was last used. Those that were closed open again.
         self._idle: list[tuple[Any, float]] = []
-        # When one was last found to be lost.
-        self._lost = 0.0
+        # When one was last found to be lost, and when an answer last came.
+        self._lost = self._answered = 0.0
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._limit):
             self._permits.put(None)
@@ -144,12 +144,7 @@ class Exchange:
 
     def send_all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Return the answers to commands that go out in one write, errors included."""
-        try:
-            self._permits.get(timeout=POOL_SECONDS)
-        except Empty:
-            raise RedisConnectionError(
-                f"All {self._limit} connections to the server are in use."
-            ) from None
+        self._queue()
         try:
             connection, used = self._idle.pop()
         except IndexError:
@@ -162,7 +157,7 @@ class Exchange:
             packed = _packed(connection, commands)
             connection.send_packed_command(packed, check_health=False)
             answers = [_answer(connection) for _ in commands]
-            used = time.monotonic()
+            used = self._answered = time.monotonic()
             for answer in answers:
                 if isinstance(answer, ResponseError) and word_of(answer) == DEMOTED:
                     # The next primary is elsewhere, for every connection.
@@ -181,6 +176,22 @@ class Exchange:
             if connection is not None:
                 self._idle.append((connection, used))
             self._permits.put(None)
+
+    def _queue(self) -> None:
+        """Wait until a connection is free: while others get answers, up to a second.
+
+        Where they get none, more callers than connections would wait in vain.
+        """
+        until = time.monotonic() + ANSWER_SECONDS
+        while (asked := time.monotonic()) < until:
+            try:
+                return self._permits.get(timeout=min(POOL_SECONDS, until - asked))
+            except Empty:
+                if self._answered < asked:
+                    break
+        raise RedisConnectionError(
+            f"All {self._limit} connections to the server are in use."
+        )
 
     def nodes(self) -> list[Exchange]:
         """Return what sends to each server that there is: this."""

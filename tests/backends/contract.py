@@ -57,6 +57,8 @@ DEADLINES = [
     "redis_clients.ANSWER_SECONDS",
     "redis_stream.ANSWER_SECONDS",
     "redis_clients.POOL_SECONDS",
+    "redis_exchange.ANSWER_SECONDS",
+    "redis_exchange.POOL_SECONDS",
     "database_pool.DEADLINE",
     "memcached_servers.TIMEOUT",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -80,6 +82,23 @@ def test_who_finds_no_connection_free_is_told_so(
         sends._permits.get()
     with pytest.raises(RedisConnectionError, match="All 3 connections"):
         sends.send("PING")
+
+
+def test_who_waits_for_a_connection_waits_on_while_others_get_answers(
+    own: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POOL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 60)
+    sends = made(own)
+    for _ in range(LIMIT):
+        sends._permits.get()
+    sends._answered = math.inf
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(sends.send, "ECHO", "late")
+        with pytest.raises(TimeoutError):
+            asked.result(20 * module.POOL_SECONDS)
+        sends._permits.put(None)
+        assert asked.result() == b"late"
 
 
 def test_a_connection_that_the_server_closed_while_it_was_idle_opens_again(
