@@ -241,9 +241,14 @@ def pour(pipe: Connection, code: str, participant: str, writer: str) -> None:
 
 
 def rival(pipe: Connection, code: str, participant: str, writer: str) -> None:
-    """Add about every `PAUSE` until told to stop; then say the last number."""
+    """Add, say so, and go on about every `PAUSE` until told to stop.
+
+    In the end say the last number.
+    """
     tally = Tally()
-    number = 0
+    number = 1
+    tally.add(code, participant, writer, number)
+    pipe.send("begun")
     while not pipe.poll(PAUSE):
         number += 1
         tally.add(code, participant, writer, number)

@@ -21,8 +21,10 @@ from redis.exceptions import RedisError, ResponseError
 
 from .errors import is_demoted
 
-# A free connection is waited for this long.
+# A free connection is waited for this long, and again while others get replies, up to
+# the longer time in all.
 POOL_SECONDS = 0.3
+MAX_POOL_SECONDS = 1.0
 # A connection that was used so recently is taken to be open still.
 FRESH_SECONDS = 0.05
 
@@ -49,8 +51,8 @@ class SyncPool:
         self._client = self._make_client()
         # Each with the time of its last use; one that was closed opens again.
         self._idle: list[tuple[Any, float]] = []
-        # When a connection was last found to be closed.
-        self._failed_at = 0.0
+        # When a connection was last found to be closed, and when a reply last came.
+        self._failed_at = self._replied_at = 0.0
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._limit):
             self._permits.put(None)
@@ -68,12 +70,7 @@ class SyncPool:
 
     def send_all(self, commands: Sequence[Command]) -> list[Any]:
         """Return the replies to commands that go out in one write, errors included."""
-        try:
-            self._permits.get(timeout=POOL_SECONDS)
-        except Empty:
-            raise RedisConnectionError(
-                f"All {self._limit} connections to the server are in use."
-            ) from None
+        self._acquire()
         try:
             connection, used = self._idle.pop()
         except IndexError:
@@ -84,7 +81,7 @@ class SyncPool:
             if used < max(self._failed_at, time.monotonic() - FRESH_SECONDS):
                 _make_ready(connection)
             replies = _exchange(connection, commands)
-            used = time.monotonic()
+            used = self._replied_at = time.monotonic()
             errors = [each for each in replies if isinstance(each, ResponseError)]
             if errors and any(map(is_demoted, errors)):
                 # The next primary is elsewhere, for every connection.
@@ -103,6 +100,23 @@ class SyncPool:
             if connection is not None:
                 self._idle.append((connection, used))
             self._permits.put(None)
+
+    def _acquire(self) -> None:
+        """Wait until one more connection may be used.
+
+        A server that replies to nobody would keep more callers than connections waiting
+        in vain; while it replies to others, a busy machine is no reason to give up.
+        """
+        deadline = time.monotonic() + MAX_POOL_SECONDS
+        while (since := time.monotonic()) < deadline:
+            try:
+                return self._permits.get(timeout=min(POOL_SECONDS, deadline - since))
+            except Empty:
+                if self._replied_at < since:
+                    break
+        raise RedisConnectionError(
+            f"All {self._limit} connections to the server are in use."
+        )
 
     def primaries(self) -> list[SyncPool]:
         """Return the pool of each server: this one."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -78,6 +80,23 @@ def test_a_caller_that_finds_no_free_connection_fails(
         pool._permits.get()
     with pytest.raises(RedisConnectionError, match="All 3 connections"):
         pool.send("PING")
+
+
+def test_a_caller_waits_on_for_a_connection_while_others_get_replies(
+    own: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POOL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "MAX_POOL_SECONDS", 60)
+    pool = pool_of(own)
+    for _ in range(LIMIT):
+        pool._permits.get()
+    pool._replied_at = math.inf
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(pool.send, "ECHO", "late")
+        with pytest.raises(TimeoutError):
+            asked.result(20 * module.POOL_SECONDS)
+        pool._permits.put(None)
+        assert asked.result() == b"late"
 
 
 def test_a_connection_that_the_server_closed_while_it_was_idle_opens_again(
