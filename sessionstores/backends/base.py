@@ -203,8 +203,8 @@ class Backend(ABC):
     ) -> types.SessionInfo | None:
         """Change what is given, without a new rev; None: the session does not exist.
 
-        `extend` makes `keep` end no sooner than in so many seconds; of callers at the
-        same time the longest counts.
+        `extend` lengthens `keep` to end that many seconds from now at least, and never
+        shortens it, whatever other callers do.
         """
 
     @abstractmethod
@@ -277,9 +277,9 @@ class Backend(ABC):
     ) -> list[str]:
         """Return up to `limit` sessions after `after` that may need eviction, sorted.
 
-        Missing are none that hold a participant not seen for `idle_for` seconds or are
-        themselves due. Where the cache can tell, others cost nothing, and a session
-        that an eviction has finished is left out until its next participant is due.
+        Includes every session that holds a participant not seen for `idle_for` seconds
+        or is itself due. Where the cache keeps times of use, others cost nothing, and a
+        session that an eviction has finished is left out until its next is due.
         """
 
     @abstractmethod
@@ -331,10 +331,10 @@ class Backend(ABC):
     async def release(self, lease: types.Lease, *, grace: float = 0) -> bool:
         """Remove a connection; True if it was its participant's last: they have left.
 
-        With `grace`, it stays as `leaving` for so many seconds instead, after which
-        `reap` removes it, and the answer is False. An absent one stays absent. The
-        caller passes in `follows` only the records that no other connection of its
-        process follows. These are let go at once in either case.
+        With `grace`, in seconds, it stays as `leaving` that long, until `reap` removes
+        it, and the answer is False. An absent one stays absent. The caller passes in
+        `follows` only the records that no other connection of its process follows;
+        these are unfollowed at once in either case.
         """
 
     @abstractmethod

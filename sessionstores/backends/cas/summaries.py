@@ -23,7 +23,7 @@ from .serializers import (
 
 
 class Summaries:
-    """Reads what there is of every session, decoding no state."""
+    """Reads heads, leases and notes of every session; decodes no state."""
 
     def __init__(self, values: Values, index: Index) -> None:
         self._values = values
