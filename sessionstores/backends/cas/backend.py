@@ -27,7 +27,7 @@ from ..types import (
     Unchanged,
     Value,
 )
-from .creation import Creation
+from .creation import RecordCreation
 from .followers import Followers
 from .index import Index
 from .key_value import KeyValueStore, Values
@@ -35,11 +35,11 @@ from .keys import value_key
 from .leases import Leases
 from .orphans import Orphans
 from .records import Records
-from .removal import Removal
+from .removal import RecordRemoval
 from .revocations import Revocations
 from .serializers import RecordDecoder
 from .sessions import Sessions
-from .summaries import Summaries
+from .summaries import SummaryReader
 
 T = TypeVar("T")
 # A method that only passes on a part's coroutine is not one itself: a frame less.
@@ -60,11 +60,11 @@ class CasBackend(Backend):
         self._followers = Followers(values)
         self._leases = Leases(values)
         self._revocations = Revocations(values)
-        creation = Creation(values, index)
+        creation = RecordCreation(values, index)
         self._records = Records(values, index, creation, self._followers, self._decoder)
-        self._removal = Removal(values, index, self._followers)
+        self._removal = RecordRemoval(values, index, self._followers)
         self._sessions = Sessions(values, index, creation, self._removal, self._leases)
-        self._summaries = Summaries(values, index)
+        self._summaries = SummaryReader(values, index)
         self._orphans = Orphans(values, index, self._removal)
 
     @property

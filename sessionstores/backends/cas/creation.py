@@ -32,7 +32,7 @@ from .serializers import (
 )
 
 
-class Creation:
+class RecordCreation:
     """Creates records and their sessions, within the limits of the settings."""
 
     def __init__(self, values: Values, index: Index) -> None:

@@ -7,7 +7,7 @@ from ...keys import SESSION, StoreKey, keys_of_records
 from .index import Index
 from .key_value import Values
 from .keys import tombstone_key
-from .removal import Removal
+from .removal import RecordRemoval
 from .serializers import decode_time, has_line
 
 # Seconds for which a record without an entry must exist to be an orphan, and not one
@@ -20,7 +20,7 @@ ENDING = 60.0
 class Orphans:
     """Finds orphans, and enters them in the index again."""
 
-    def __init__(self, values: Values, index: Index, removal: Removal) -> None:
+    def __init__(self, values: Values, index: Index, removal: RecordRemoval) -> None:
         self._values = values
         self._index = index
         self._removal = removal

@@ -29,7 +29,7 @@ from ..types import (
     Stale,
     Unchanged,
 )
-from .creation import Creation
+from .creation import RecordCreation
 from .followers import Followers
 from .index import RECHECK_AFTER, Index, record_lifetime
 from .key_value import Values, Versioned
@@ -60,7 +60,7 @@ class Records:
         self,
         values: Values,
         index: Index,
-        creation: Creation,
+        creation: RecordCreation,
         followers: Followers,
         decoder: RecordDecoder,
     ) -> None:

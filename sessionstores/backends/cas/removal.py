@@ -29,7 +29,7 @@ from .serializers import (
 BATCH = 8
 
 
-class Removal:
+class RecordRemoval:
     """Removes participants, and sessions with all that belongs to them."""
 
     def __init__(self, values: Values, index: Index, followers: Followers) -> None:

@@ -13,12 +13,12 @@ from ...state.revisions import Rev
 from ..errors import MAX_ATTEMPTS, contended
 from ..types import ParticipantInfo, Removed, SessionInfo
 from .activity import decode_notes, events_in, with_notes
-from .creation import Creation
+from .creation import RecordCreation
 from .index import Index, record_lifetime
 from .key_value import ABSENT, Values
 from .keys import notes_key, record_key, session_key, tombstone_key
 from .leases import Leases
-from .removal import Removal, is_idle
+from .removal import RecordRemoval, is_idle
 from .serializers import (
     SessionDetails,
     StoredHead,
@@ -41,8 +41,8 @@ class Sessions:
         self,
         values: Values,
         index: Index,
-        creation: Creation,
-        removal: Removal,
+        creation: RecordCreation,
+        removal: RecordRemoval,
         leases: Leases,
     ) -> None:
         self._values = values

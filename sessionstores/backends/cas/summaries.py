@@ -22,7 +22,7 @@ from .serializers import (
 )
 
 
-class Summaries:
+class SummaryReader:
     """Reads heads, leases and notes of every session; decodes no state."""
 
     def __init__(self, values: Values, index: Index) -> None:

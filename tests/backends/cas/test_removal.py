@@ -13,7 +13,7 @@ from sessionstores.backends.base import run
 from sessionstores.backends.cas.followers import Followers
 from sessionstores.backends.cas.index import Index
 from sessionstores.backends.cas.key_value import Values
-from sessionstores.backends.cas.removal import Removal
+from sessionstores.backends.cas.removal import RecordRemoval
 from sessionstores.backends.cas.serializers import encode, fresh
 from sessionstores.backends.types import NOBODY, Removed
 from sessionstores.exceptions import (
@@ -218,11 +218,11 @@ def test_a_participant_who_is_just_being_created_is_not_reported_as_lost(
 
 
 @pytest.fixture
-def removal(values: Values) -> Removal:
+def removal(values: Values) -> RecordRemoval:
     index = Index(values)
     for id in ("alice", "bob"):
         run(index.enter(CODE, id))
-    return Removal(values, index, Followers(values))
+    return RecordRemoval(values, index, Followers(values))
 
 
 def plant_record(store: DictStore, id: str) -> None:
@@ -231,7 +231,7 @@ def plant_record(store: DictStore, id: str) -> None:
 
 
 def test_a_removal_returns_final_states_and_followers(
-    removal: Removal, values: Values, store: DictStore
+    removal: RecordRemoval, values: Values, store: DictStore
 ) -> None:
     plant_record(store, "alice")
     run(Followers(values).follow([lease(ALICE)]))
@@ -240,13 +240,15 @@ def test_a_removal_returns_final_states_and_followers(
     assert run(removal.remove(CODE, ["alice"])) == []
 
 
-def test_an_entry_without_a_record_is_reported_as_lost_once(removal: Removal) -> None:
+def test_an_entry_without_a_record_is_reported_as_lost_once(
+    removal: RecordRemoval,
+) -> None:
     assert run(removal.remove(CODE, ["alice"])) == [Removed(ALICE, None, NOBODY)]
     assert run(removal.remove(CODE, ["alice"])) == []
 
 
 def test_only_the_idle_are_removed(
-    removal: Removal, store: DictStore, clock: Clock
+    removal: RecordRemoval, store: DictStore, clock: Clock
 ) -> None:
     plant_record(store, "alice")
     clock.advance(60)
@@ -257,7 +259,7 @@ def test_only_the_idle_are_removed(
 
 
 def test_a_corrupt_record_is_never_idle_but_can_be_removed(
-    removal: Removal, store: DictStore
+    removal: RecordRemoval, store: DictStore
 ) -> None:
     store.plant(f"ss:{{{CODE}}}:p:alice", b"junk")
     assert run(removal.remove(CODE, ["alice"], idle_since=inf)) == []
@@ -265,7 +267,7 @@ def test_a_corrupt_record_is_never_idle_but_can_be_removed(
 
 
 def test_who_was_seen_since_a_record_was_read_is_not_taken(
-    removal: Removal, store: DictStore, clock: Clock
+    removal: RecordRemoval, store: DictStore, clock: Clock
 ) -> None:
     plant_record(store, "alice")
     found = store.at(f"ss:{{{CODE}}}:p:alice")
