@@ -5,8 +5,9 @@ the logic above is written once: a backend comes in two flavours, and the method
 the blocking one never suspend, which lets `run` drive them from synchronous code.
 
 Every method raises `StoreUnavailable` when the cache does not answer within about a
-second, and never reports an outage as an absent record. Times are seconds since the
-epoch by the backend's clock; sizes are bytes.
+second, and never reports an outage as an absent record; one that reads a single record
+or session raises `StateCorrupt` if what is stored is not one. Times are seconds since
+the epoch by the backend's clock; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -111,18 +112,14 @@ class Backend(ABC):
         session's own record exists as long as the session.
 
         Raises `SessionEnded` under a tombstone, `SessionLocked` for a newcomer to a
-        locked session, `LimitReached` past `MAX_SESSIONS` or `MAX_PARTICIPANTS`, and
-        `StateCorrupt` as `read` does.
+        locked session, and `LimitReached` past `MAX_SESSIONS` or `MAX_PARTICIPANTS`.
         """
 
     @abstractmethod
     async def read(
         self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
     ) -> types.Record | types.Unchanged | None:
-        """Return the record, None if it is absent, `Unchanged` at the `known` rev.
-
-        Raises `StateCorrupt` if what is stored is not a record.
-        """
+        """Return the record, None if it is absent, `Unchanged` at the `known` rev."""
 
     @abstractmethod
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
@@ -157,8 +154,7 @@ class Backend(ABC):
     async def touch(self, key: StoreKey) -> bool:
         """Mark participant and session as used now; False if the record is absent.
 
-        The time is written only if the stored one is older than a tenth of
-        `IDLE_TIMEOUT`. Raises `StateCorrupt` as `read` does.
+        The time is written only if the stored one is a tenth of `IDLE_TIMEOUT` old.
         """
 
     @abstractmethod
@@ -186,10 +182,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def session(self, code: str) -> types.SessionInfo | None:
-        """Return a session; None if it does not exist or has ended.
-
-        Raises `StateCorrupt` as `read` does, and so does `update_session`.
-        """
+        """Return a session; None if it does not exist or has ended."""
 
     @abstractmethod
     async def update_session(
@@ -219,10 +212,9 @@ class Backend(ABC):
 
     @abstractmethod
     async def end_session(self, code: str) -> list[types.Removed]:
-        """Put a tombstone in the session's place, for `TOKEN_MAX_AGE`.
+        """Put a tombstone for `TOKEN_MAX_AGE`, then remove the session's records.
 
-        The tombstone comes first; then the records are removed, the session's own last.
-        Safe to repeat after a crash between.
+        Its own is removed last. Safe to repeat after a crash between.
         """
 
     @abstractmethod
