@@ -65,7 +65,7 @@ class Backend(ABC):
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
-        """Say why this backend cannot use cache `alias`; reads settings only."""
+        """Say why cache `alias` is unfit, None if it is fit. Reads settings only."""
         return None
 
     async def pause(self, seconds: float) -> None:
