@@ -4,9 +4,10 @@ Each method is one atomic step unless it says otherwise. All are coroutines, so 
 the logic above is written once: a backend comes in two flavours, and the methods of
 the blocking one never suspend, which lets `run` drive them from synchronous code.
 
-Every method raises `StoreUnavailable` if the cache does not answer within a second or
-so, and never reports an outage as absence. Times are seconds since the epoch by the
-backend's clock; sizes are bytes.
+Every method raises `StoreUnavailable` when the cache does not answer within about a
+second, and never reports an outage as an absent record; one that reads a single record
+or session raises `StateCorrupt` if what is stored is not one. Times are seconds since
+the epoch by the backend's clock; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Backend(ABC):
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
-        """Say why this backend cannot use cache `alias`; reads settings only."""
+        """Say why cache `alias` is unfit, None if it is fit. Reads settings only."""
         return None
 
     async def pause(self, seconds: float) -> None:
@@ -113,18 +114,14 @@ class Backend(ABC):
         session's own record exists as long as the session.
 
         Raises `SessionEnded` under a tombstone, `SessionLocked` for a newcomer to a
-        locked session, `LimitReached` past `MAX_SESSIONS` or `MAX_PARTICIPANTS`, and
-        `StateCorrupt` as `read` does.
+        locked session, and `LimitReached` past `MAX_SESSIONS` or `MAX_PARTICIPANTS`.
         """
 
     @abstractmethod
     async def read(
         self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
     ) -> types.Record | types.Unchanged | None:
-        """Return the record, None if it is absent, `Unchanged` at the `known` rev.
-
-        Raises `StateCorrupt` if what is stored is not a record.
-        """
+        """Return the record, None if it is absent, `Unchanged` at the `known` rev."""
 
     @abstractmethod
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
@@ -159,8 +156,7 @@ class Backend(ABC):
     async def touch(self, key: StoreKey) -> bool:
         """Mark participant and session as used now; False if the record is absent.
 
-        The time is written only if the stored one is older than a tenth of
-        `IDLE_TIMEOUT`. Raises `StateCorrupt` as `read` does.
+        The time is written only if the stored one is a tenth of `IDLE_TIMEOUT` old.
         """
 
     @abstractmethod
@@ -188,10 +184,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def session(self, code: str) -> types.SessionInfo | None:
-        """Return a session; None if it does not exist or has ended.
-
-        Raises `StateCorrupt` as `read` does, and so does `update_session`.
-        """
+        """Return a session; None if it does not exist or has ended."""
 
     @abstractmethod
     async def update_session(
@@ -205,8 +198,8 @@ class Backend(ABC):
     ) -> types.SessionInfo | None:
         """Change what is given, without a new rev; None: the session does not exist.
 
-        `extend` makes `keep` end no sooner than in so many seconds; of callers at the
-        same time the longest counts.
+        `extend` lengthens `keep` to end that many seconds from now at least, and never
+        shortens it, whatever other callers do.
         """
 
     @abstractmethod
@@ -221,10 +214,9 @@ class Backend(ABC):
 
     @abstractmethod
     async def end_session(self, code: str) -> list[types.Removed]:
-        """Put a tombstone in the session's place, for `TOKEN_MAX_AGE`.
+        """Put a tombstone for `TOKEN_MAX_AGE`, then remove the session's records.
 
-        The tombstone comes first; then the records are removed, the session's own last.
-        Safe to repeat after a crash between.
+        Its own is removed last. Safe to repeat after a crash between.
         """
 
     @abstractmethod
@@ -279,9 +271,9 @@ class Backend(ABC):
     ) -> list[str]:
         """Return up to `limit` sessions after `after` that may need eviction, sorted.
 
-        Missing are none that hold a participant not seen for `idle_for` seconds or are
-        themselves due. Where the cache can tell, others cost nothing, and a session
-        that an eviction has finished is left out until its next participant is due.
+        Includes every session that holds a participant not seen for `idle_for` seconds
+        or is itself due. Where the cache keeps times of use, others cost nothing, and a
+        session that an eviction has finished is left out until its next is due.
         """
 
     @abstractmethod
@@ -333,10 +325,10 @@ class Backend(ABC):
     async def release(self, lease: types.Lease, *, grace: float = 0) -> bool:
         """Remove a connection; True if it was its participant's last: they have left.
 
-        With `grace`, it stays as `leaving` for so many seconds instead, after which
-        `reap` removes it, and the answer is False. An absent one stays absent. The
-        caller passes in `follows` only the records that no other connection of its
-        process follows. These are let go at once in either case.
+        With `grace`, in seconds, it stays as `leaving` that long, until `reap` removes
+        it, and the answer is False. An absent one stays absent. The caller passes in
+        `follows` only the records that no other connection of its process follows;
+        these are unfollowed at once in either case.
         """
 
     @abstractmethod

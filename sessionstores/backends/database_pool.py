@@ -148,7 +148,7 @@ class DatabasePool:
 
 
 def _close_unused(idle: list[BaseDatabaseWrapper], process: int) -> None:
-    """Close the connections of a pool that is no more.
+    """Close the connections of a pool that was garbage-collected.
 
     That may happen inside a coroutine, where Django's own `close` refuses to work.
     """

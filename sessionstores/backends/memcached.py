@@ -170,13 +170,15 @@ class MemcachedStore(KeyValueStore):
 
     async def server(self) -> types.ServerInfo | None:
         """See `Backend.server`."""
-        told = [await self._ask(server, stats, repeat=True) for server in self.servers]
+        figures = [
+            await self._ask(server, stats, repeat=True) for server in self.servers
+        ]
         used, limit, evicted = (
-            sum(one[name] for one in told)
+            sum(one[name] for one in figures)
             for name in ("bytes", "limit_maxbytes", "evictions")
         )
-        version = told[0]["version"].decode()
-        # It always evicts what was used longest ago; there is nothing to choose.
+        version = figures[0]["version"].decode()
+        # It always evicts what was least recently used; there is no choice.
         return types.ServerInfo(f"memcached {version}", used, limit, evicted, None)
 
     async def clear(self) -> None:
@@ -225,8 +227,8 @@ def put(
 
 def stats(line: ReplyLine) -> dict[str, Any]:
     """Return the server's statistics and settings."""
-    told = line.client.stats("settings") | line.client.stats()
-    return {name.decode(): value for name, value in told.items()}
+    figures = line.client.stats("settings") | line.client.stats()
+    return {name.decode(): value for name, value in figures.items()}
 
 
 def expiry(ttl: float | None) -> int:
@@ -253,11 +255,11 @@ def failure(server: MemcachedServer, error: Exception) -> SessionStoresError:
     )
 
 
-def report(name: str, told: Mapping[str, Any], took: float) -> list[Finding]:
+def report(name: str, figures: Mapping[str, Any], took: float) -> list[Finding]:
     """Return findings from a server's statistics; `took`: a round trip in ms."""
-    version, uptime = told["version"].decode(), timedelta(seconds=told["uptime"])
-    used, limit = told["bytes"], told["limit_maxbytes"]
-    evicted, largest = told["evictions"], told["item_size_max"]
+    version, uptime = figures["version"].decode(), timedelta(seconds=figures["uptime"])
+    used, limit = figures["bytes"], figures["limit_maxbytes"]
+    evicted, largest = figures["evictions"], figures["item_size_max"]
     needed = conf.get().max_state_bytes + RESERVE
     findings = [Finding("ok", f"{name}: version {version}, up {uptime}.")]
     warnings = {
@@ -277,7 +279,7 @@ def report(name: str, told: Mapping[str, Any], took: float) -> list[Finding]:
         )
         hint = f"Start it with -I {needed} at least, or lower MAX_STATE_BYTES."
         findings.append(Finding("error", text, hint))
-    if told["cas_enabled"] != b"yes":
+    if figures["cas_enabled"] != b"yes":
         text = f"{name}: compare-and-set is off, so nothing can be committed."
         findings.append(Finding("error", text, "Start it without -C."))
     return findings

@@ -35,7 +35,7 @@ SILENT_TIMEOUT = 0.3
 # Calls of coroutines that are under way at once, and how much longer they may wait.
 THREADS = 64
 GRACE = 0.2
-# It tells whole seconds, and looks at its clock once in one.
+# It counts whole seconds, and reads its clock once in each.
 CLOCK_TOLERANCE = 3.0
 # Idle connections that are kept to one server.
 MAX_IDLE = 64
@@ -194,7 +194,7 @@ class MemcachedPool:
     """The servers of a cache, and their clock."""
 
     def __init__(self, addresses: Sequence[Address]) -> None:
-        # One clock for all, since a session goes by that of whichever answers first.
+        # One estimate times all sessions, whichever server they are on.
         self.clock = ServerClock(tolerance=CLOCK_TOLERANCE)
         self.servers = [MemcachedServer(address, self.clock) for address in addresses]
         weakref.finalize(self, _hang_up, self.servers)

@@ -317,7 +317,7 @@ def test_it_is_refused_inside_a_transaction_and_works_after_it(
     assert [info.id for info in run(backend.participants(CODE))] == ["alice", "bob"]
 
 
-def test_a_transaction_on_another_database_is_no_matter(
+def test_a_transaction_on_another_database_does_not_matter(
     backend: DatabaseBackend, alias: str
 ) -> None:
     with transaction.atomic(using="default"):
@@ -477,7 +477,7 @@ def test_more_keys_are_read_than_one_statement_takes(backend: DatabaseBackend) -
 
 
 @pytest.mark.parametrize("text", ["no base64!", "gAJ9cQAu", "ümlaut"])
-def test_a_row_of_somebody_else_is_no_record_and_can_be_set_aside(
+def test_a_row_of_another_program_is_corrupt_and_can_be_set_aside(
     backend: DatabaseBackend, alias: str, text: str
 ) -> None:
     run(backend.open(ALICE, BOARD))
@@ -506,7 +506,7 @@ def test_clear_leaves_rows_of_others(
 # Outages
 
 
-def test_a_missing_table_is_told_with_the_way_to_make_it(
+def test_a_missing_table_is_named_with_the_way_to_make_it(
     alias: str, settings: Settings
 ) -> None:
     execute(alias, "ALTER TABLE {table} RENAME TO gone")
@@ -556,7 +556,7 @@ def test_a_process_whose_clock_is_off_removes_nothing_early(
     run(right.clear())
 
 
-def test_keys_are_told_as_they_were_though_capitals_are_marked() -> None:
+def test_keys_are_listed_unchanged_though_capitals_are_marked() -> None:
     class Mysql:
         vendor = "mysql"
 

@@ -179,7 +179,7 @@ def test_an_expiry_in_more_than_a_month_is_a_time_since_the_epoch() -> None:
     assert expiry(1e12) == 2**31 - 1
 
 
-def test_the_server_keeps_each_value_as_long_as_it_was_told(
+def test_the_server_keeps_each_value_for_its_ttl(
     own: Flagged, blocking: MemcachedBackend
 ) -> None:
     for key, ttl in {"hour": 3_600.0, "season": 1e7, "good": None}.items():
@@ -322,7 +322,7 @@ def test_of_writers_and_deleters_with_one_token_a_single_one_wins(
             assert run(blocking.store.delete("k", left["k"].token))
 
 
-def test_what_a_write_answers_is_no_token(blocking: MemcachedBackend) -> None:
+def test_the_answer_to_a_write_is_not_a_token(blocking: MemcachedBackend) -> None:
     told = run(blocking.store.cas("k", None, b"one", 60))
     assert told is not None
     assert run(blocking.store.cas("k", told, b"two", 60)) is None
@@ -369,7 +369,7 @@ def both(work: Callable[[Backend], Coroutine[Any, Any, Any]]) -> list[Any]:
     ]
 
 
-def test_a_server_that_is_down_is_no_empty_store(own: Flagged) -> None:
+def test_a_server_that_is_down_is_not_an_empty_store(own: Flagged) -> None:
     async def read(backend: Backend) -> object:
         with pytest.raises(StoreUnavailable, match=str(own.port)):
             await backend.read(ALICE)
@@ -398,7 +398,7 @@ def test_a_restart_is_noticed_without_an_error(
     assert run(blocking.open(ALICE, BOARD)).created
 
 
-def test_a_commit_right_after_a_restart_finds_the_record_gone(
+def test_a_commit_right_after_a_restart_finds_no_record(
     own: Flagged, blocking: MemcachedBackend
 ) -> None:
     record = opened(blocking)
@@ -413,7 +413,7 @@ def warm_up(backend: MemcachedBackend, count: int) -> None:
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_threads_that_call_a_server_which_is_stuck_are_all_told_so(
+def test_threads_that_call_a_stuck_server_all_get_an_error(
     own: Flagged, blocking: MemcachedBackend, warm: bool
 ) -> None:
     record = opened(blocking)
@@ -437,7 +437,7 @@ def test_threads_that_call_a_server_which_is_stuck_are_all_told_so(
 
 
 @pytest.mark.parametrize("count", [MANY, 4 * MANY])
-def test_coroutines_that_call_a_server_which_is_stuck_are_all_told_so(
+def test_coroutines_that_call_a_stuck_server_all_get_an_error(
     own: Flagged, count: int
 ) -> None:
     async def scenario() -> None:

@@ -39,7 +39,7 @@ from .removal import RecordRemoval
 from .revocations import Revocations
 from .serializers import RecordDecoder
 from .sessions import Sessions
-from .summaries import SessionSummaries
+from .summaries import SummaryReader
 
 T = TypeVar("T")
 # A method that only passes on a part's coroutine is not one itself: a frame less.
@@ -64,7 +64,7 @@ class CasBackend(Backend):
         self._records = Records(values, index, creation, self._followers, self._decoder)
         self._removal = RecordRemoval(values, index, self._followers)
         self._sessions = Sessions(values, index, creation, self._removal, self._leases)
-        self._summaries = SessionSummaries(values, index)
+        self._summaries = SummaryReader(values, index)
         self._orphans = Orphans(values, index, self._removal)
 
     @property

@@ -44,7 +44,7 @@ class RecordCreation:
     ) -> Opened | None:
         """Create the record, and its session if need be; None: another came first.
 
-        `context` is what was there before. Raises `SessionEnded`, `SessionLocked` and
+        `context` is as it was read before. Raises `SessionEnded`, `SessionLocked` and
         `LimitReached`.
         """
         session, id = key

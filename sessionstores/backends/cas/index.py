@@ -1,7 +1,7 @@
 """Membership index: which sessions exist, and who belongs to each.
 
 A record, its session's record and the index are separate values, so two writers may
-interleave. Each checks the whole after its write and repairs what disagrees (`settle`):
+interleave. Each reads all of them after its write and repairs them (`settle`):
 of two that interleave, at least one sees the other's write, so no lock is needed.
 """
 
@@ -159,7 +159,7 @@ class Index:
     async def settle(
         self, key: StoreKey, recovered: bytes | None = None
     ) -> RecordContext:
-        """Make index and session agree with the record at `key`; return what is there.
+        """Make index and session agree with the record at `key`; return the context.
 
         A session with participants but without a record gets one: `recovered`, if
         given.

@@ -9,7 +9,7 @@ from ... import conf
 from ...keys import SESSION, StoreKey, cache_key, shared_key
 from ..types import EVERYONE
 
-# The index of all sessions is spread over so many values.
+# Values over which the index of all sessions is spread.
 BUCKETS = 16
 
 
@@ -18,7 +18,7 @@ def _of_session(session: str, kind: str, name: str = "") -> str:
 
 
 def record_key(key: StoreKey) -> str:
-    """Return where a participant's record is, or with `"*"` the session's."""
+    """Key of a participant's record, or with `"*"` of the session's."""
     session, id = key
     if id == SESSION:
         return _of_session(session, "s")
@@ -26,69 +26,69 @@ def record_key(key: StoreKey) -> str:
 
 
 def session_key(session: str) -> str:
-    """Return where a session's own record is."""
+    """Key of a session's own record."""
     return _of_session(session, "s")
 
 
 def members_key(session: str) -> str:
-    """Return where the ids of a session's participants are."""
+    """Key of the ids of a session's participants."""
     return _of_session(session, "m")
 
 
 def tombstone_key(session: str) -> str:
-    """Return where it is kept that, and when, a session was ended."""
+    """Key of the time at which a session was ended."""
     return _of_session(session, "t")
 
 
 def revocations_key(session: str) -> str:
-    """Return where the times of a session's revocations are."""
+    """Key of the times of a session's revocations."""
     return _of_session(session, "r")
 
 
 def leases_key(key: StoreKey) -> str:
-    """Return where the leases of a participant's connections are."""
+    """Key of the leases of a participant."""
     return _of_session(key.session, "c", key.participant)
 
 
 def attendance_key(session: str) -> str:
-    """Return where the ids of a session's connected participants are."""
+    """Key of the ids of a session's connected participants."""
     return _of_session(session, "a")
 
 
 def notes_key(session: str) -> str:
-    """Return where a session's events and its activity are."""
+    """Key of a session's events and activity."""
     return _of_session(session, "n")
 
 
 def followers_key(session: str, record: str) -> str:
-    """Return where the processes are that follow a record, or `EVERYONE`'s."""
+    """Key of the processes that follow a record, or `EVERYONE`."""
     return _of_session(session, "f", record)
 
 
 def quarantine_key(key: StoreKey, digest: str) -> str:
-    """Return where undecodable data of this digest is kept."""
+    """Key of undecodable data with this digest."""
     return _of_session(key.session, "q", f"{key.participant}:{digest}")
 
 
 def value_key(name: str) -> str:
-    """Return where a small value is that all processes share."""
+    """Key of a small value that all processes share."""
     return shared_key(conf.get().key_prefix, "v", name)
 
 
 def bucket_key(session: str) -> str:
-    """Return which part of the index of all sessions holds this one."""
+    """Key of the part of the index of all sessions that holds this one."""
     bucket = crc32(session.encode()) % BUCKETS
     return shared_key(conf.get().key_prefix, "reg", str(bucket))
 
 
 def bucket_keys() -> list[str]:
-    """Return where all parts of the index of all sessions are."""
+    """Keys of all parts of the index of all sessions."""
     prefix = conf.get().key_prefix
     return [shared_key(prefix, "reg", str(bucket)) for bucket in range(BUCKETS)]
 
 
 def followed_keys(key: StoreKey) -> tuple[str, ...]:
-    """Return the keys whose processes follow the record."""
+    """Keys of the processes that follow a record: by its id, and by `EVERYONE`."""
     return _followed_keys(conf.get().key_prefix, key)
 
 

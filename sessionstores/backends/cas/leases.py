@@ -146,8 +146,8 @@ class Leases:
     async def _remove_from_attendance(self, keys: Collection[StoreKey]) -> None:
         """Remove those without a connection; one that is left over does no harm.
 
-        Only from the attendance as it was before their connections were read: whoever
-        came since has written it anew.
+        Only from the attendance as it was before their connections were read: those who
+        came since have written it anew.
         """
         sessions = ids_by_session(keys)
         names = {session: attendance_key(session) for session in sessions}
@@ -225,7 +225,7 @@ class Leases:
 
 def _lifetime() -> float:
     given = conf.get()
-    # For so long somebody is there to reap them, if anybody ever will be.
+    # After that, no process is left that would reap them.
     return given.presence_lease + given.leave_grace + 2 * given.idle_timeout
 
 

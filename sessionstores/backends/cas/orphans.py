@@ -10,8 +10,8 @@ from .keys import tombstone_key
 from .removal import RecordRemoval
 from .serializers import decode_time, has_line
 
-# A record that no index names for so many seconds is an orphan, and not one that is
-# being created or removed.
+# Seconds for which a record without an entry must exist to be an orphan, and not one
+# that is being created or removed.
 ORPHANED_AFTER = 0.25
 # Seconds within which the end of a session has removed its records.
 ENDING = 60.0

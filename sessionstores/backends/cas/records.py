@@ -48,8 +48,8 @@ from .serializers import (
 
 logger = logging.getLogger("sessionstores.backends")
 
-# A commit whose reply is missing is repeated only if it failed within so many seconds:
-# a second wait then still fits the deadline.
+# Seconds within which a commit must have failed without a reply to be repeated: a
+# second wait then still fits the deadline.
 REPEAT_WITHIN = 0.3
 
 

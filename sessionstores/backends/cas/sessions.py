@@ -30,7 +30,7 @@ from .serializers import (
     ids_in,
 )
 
-# Notes are kept for so long though nobody uses the session: `keep` may be longer.
+# Seconds for which notes are kept at least, though the session is not used.
 NOTES_LIFETIME = 86_400.0
 
 
@@ -197,7 +197,7 @@ class Sessions:
             return False
         if not await self._values.drop(record_key(key), context.session.token):
             return False
-        # Whoever joined meanwhile gets the session back as it was.
+        # A participant who joined meanwhile gets the session back as it was.
         settled = await self._index.settle(key, context.session.value)
         if settled.session is not None:
             return False

@@ -22,8 +22,8 @@ from .serializers import (
 )
 
 
-class SessionSummaries:
-    """Reads what there is of every session, decoding no state."""
+class SummaryReader:
+    """Reads heads, leases and notes of every session; decodes no state."""
 
     def __init__(self, values: Values, index: Index) -> None:
         self._values = values

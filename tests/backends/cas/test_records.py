@@ -124,7 +124,7 @@ def test_a_commit_that_waited_long_for_its_answer_waits_no_longer(
     assert isinstance(answer, Committed)
 
 
-def test_a_record_removed_after_a_lost_reply_is_gone(
+def test_a_record_removed_after_a_lost_reply_is_absent(
     plain: DictBackend, stepwise: Stepwise
 ) -> None:
     base = run(plain.open(ALICE, BOARD)).record
