@@ -58,9 +58,7 @@ class _Figures(Collector):
         yield _gauge("connections", "Open connections.", stats.connections)
         yield _gauge("state_bytes", "Size of stored states, in bytes.", stats.bytes)
         yield _gauge("state_budget_bytes", "10 MB for 50 participants.", stats.budget)
-        yield _gauge(
-            "stores", "Live store objects here.", stats.process.stores
-        )
+        yield _gauge("stores", "Live store objects here.", stats.process.stores)
         if stats.server is not None and stats.server.used is not None:
             text = "Memory used by the cache server, in bytes."
             yield _gauge("server_bytes", text, stats.server.used)
