@@ -137,6 +137,11 @@ class Timeline:
             entry.action = action
         return now if due else None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
+
     def rearm(self) -> None:
         """Have the next change of each record call `on_activity` again.
 
@@ -215,6 +220,8 @@ async def write_timeline(
     pending: Timeline = timeline, *, blocking: bool = False
 ) -> None:
     """Flush a timeline to this process's backend; log what fails, raise nothing."""
+    if pending.is_empty:
+        return
     try:
         await pending.flush(get_backend(blocking=blocking))
     except Exception:

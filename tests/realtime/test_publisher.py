@@ -284,15 +284,53 @@ async def test_a_thread_waits_for_no_queue_that_is_full(
     assert remote.asked == 0
 
 
+def publishers() -> int:
+    # Others' threads come and go: the sweep's, asgiref's.
+    return [each.name for each in threading.enumerate()].count(
+        "sessionstores-publisher"
+    )
+
+
+async def test_the_thread_ends_with_the_settings_that_its_connections_are_of(
+    remote: Remote, settings: Any
+) -> None:
+    await far_follower("alice")
+    await asyncio.to_thread(noted, "x")
+    assert publishers() == 1
+    settings.CACHES = {**settings.CACHES}
+    assert publishers() == 0
+
+
+async def test_what_cannot_be_encoded_is_logged_and_the_next_event_is_sent(
+    remote: Remote, caplog: pytest.LogCaptureFixture
+) -> None:
+    for data in (object(), "x"):
+        event = event_bus.Message(ALICE, data, frozenset([FAR]))
+        await asyncio.to_thread(module.publisher.publish, event)
+    assert [json.loads(message["body"])["data"] for message in remote.sent] == ["x"]
+    assert "Delivery of Message failed" in caplog.text
+
+
+async def test_a_change_that_waits_for_the_layer_is_sent_as_it_was_committed(
+    remote: Remote,
+) -> None:
+    await far_follower("alice")
+    board = stores.get(Board, CODE, "alice")
+
+    def keep(state: Board) -> list[str]:
+        kept = state.piles["keep"] = ["an ace of mine"]
+        return kept
+
+    kept = await board.adispatch(keep)
+    kept.append("not in the state")
+    await until(lambda: remote.sent)
+    assert "not in the state" not in remote.sent[0]["body"]
+    assert "an ace of mine" in remote.sent[0]["body"]
+
+
 async def test_many_threads_share_one_publisher(remote: Remote) -> None:
     await far_follower("alice")
     module.publisher.close()
-
-    def publishers() -> int:
-        # Others' threads come and go: the sweep's, asgiref's.
-        return [each.name for each in threading.enumerate()].count(
-            "sessionstores-publisher"
-        )
 
     def publish(number: int) -> None:
         module.publisher.publish(event_bus.Message(ALICE, number, frozenset([FAR])))
