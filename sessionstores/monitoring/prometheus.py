@@ -46,27 +46,27 @@ class _Figures(Collector):
 
     def _gauges(self) -> Iterator[Metric]:
         stats = self.stats
-        yield _gauge("sessions", "Sessions that are live.", stats.sessions)
+        yield _gauge("sessions", "Live sessions.", stats.sessions)
         people = GaugeMetricFamily(
             "sessionstores_participants",
-            "Participants, by whether they have a connection.",
+            "Participants, by connection state.",
             labels=["state"],
         )
         people.add_metric(["online"], stats.online)
         people.add_metric(["offline"], stats.participants - stats.online)
         yield people
         yield _gauge("connections", "Open connections.", stats.connections)
-        yield _gauge("state_bytes", "Stored states, in bytes.", stats.bytes)
+        yield _gauge("state_bytes", "Size of stored states, in bytes.", stats.bytes)
         yield _gauge("state_budget_bytes", "10 MB for 50 participants.", stats.budget)
-        yield _gauge("stores", "Store objects that live here.", stats.process.stores)
+        yield _gauge("stores", "Live store objects here.", stats.process.stores)
         if stats.server is not None and stats.server.used is not None:
-            text = "What the cache server uses in all, in bytes."
+            text = "Memory used by the cache server, in bytes."
             yield _gauge("server_bytes", text, stats.server.used)
         if stats.last_sweep is not None:
-            text = "When the last sweep ended, in seconds since the epoch."
+            text = "End of the last sweep, in seconds since the epoch."
             yield _gauge("last_sweep_timestamp_seconds", text, stats.last_sweep.at)
         warnings = GaugeMetricFamily(
-            "sessionstores_warnings", "Warnings that stand, by kind.", labels=["kind"]
+            "sessionstores_warnings", "Current warnings, by kind.", labels=["kind"]
         )
         for kind, count in sorted(Counter(alert.code for alert in stats.leaks).items()):
             warnings.add_metric([kind], count)
@@ -75,7 +75,7 @@ class _Figures(Collector):
     def _counters(self) -> Iterator[Metric]:
         operations = CounterMetricFamily(
             "sessionstores_operations",
-            "What was asked of stores here, and how it went.",
+            "Operations on stores in this process, by result.",
             labels=["op", "result"],
         )
         good = counters.dispatches - counters.rejected - counters.failures
@@ -85,12 +85,12 @@ class _Figures(Collector):
         yield operations
         yield CounterMetricFamily(
             "sessionstores_conflicts",
-            "Commits here that another came before; they were tried again.",
+            "Commits of this process that lost to another and were retried.",
             counters.conflicts,
         )
         durations = SummaryMetricFamily(
             "sessionstores_operation_duration_seconds",
-            "How long operations took here, retries included.",
+            "Duration of operations in this process, retries included.",
             labels=["op"],
         )
         durations.add_metric(["dispatch"], counters.dispatches, counters.seconds)

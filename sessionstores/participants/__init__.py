@@ -1,1 +1,1 @@
-"""Participants: tokens, joining, and recognising them in requests."""
+"""Participants: tokens, joining, throttling, and identification by request."""

@@ -1,4 +1,4 @@
-"""Guards for views that need a participant: a decorator and a mixin."""
+"""Access control for views that need a participant: a decorator and a mixin."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ParticipantRequiredMixin:
     """`participant_required` for class-based views, sync and async; name it first."""
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Let the view answer, or refuse."""
+        """Call the view, or raise PermissionDenied."""
         _require_middleware(request)
         view: Any = super()
         if not getattr(self, "view_is_async", False):

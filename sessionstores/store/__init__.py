@@ -1,1 +1,1 @@
-"""Stores: reading, dispatching and committing one participant's states."""
+"""Stores: records, transactions, retry and removals."""
