@@ -1,4 +1,4 @@
-"""The demo with shorter beats, for tests that wait for one."""
+"""The demo with short heartbeats, for tests that wait for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same site as it would be deployed, for `manage.py check --deploy`."""
+"""The test site as it would be deployed, for `manage.py check --deploy`."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_config_becomes_one_json_script_element() -> None:
     assert json.loads(page.text) == {"url": "/ws/"}
 
 
-def test_element_is_named_sessionstores_unless_told_otherwise() -> None:
+def test_element_is_named_sessionstores_by_default() -> None:
     assert 'id="sessionstores"' in render({}, "config")
 
 
@@ -96,6 +96,6 @@ def test_participants_config_survives_the_page() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", None, Participant("K7Q2ZD", "alice"), []])
-def test_anything_but_a_config_is_refused_with_the_way_out(wrong: object) -> None:
+def test_anything_but_a_config_is_refused_with_a_hint(wrong: object) -> None:
     with pytest.raises(TypeError, match=r"participant\.config\(\)"):
         render(wrong)

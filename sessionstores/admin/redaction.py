@@ -72,10 +72,10 @@ def read_state(record: Record, name: str) -> tuple[dict[str, Any], frozenset[str
 
 def redact_schema(cls: type[State]) -> dict[str, Any]:
     """Return the JSON schema of a state, without the defaults of what is hidden."""
-    declaration = cls.__sessionstores__
     schema = msgspec.json.schema(cls)
-    for name, definition in schema.get("$defs", {}).items():
-        names = declaration.sensitive if name == cls.__name__ else _NO_NAMES
+    own = schema["$ref"].removeprefix("#/$defs/")
+    for name, definition in schema["$defs"].items():
+        names = cls.__sessionstores__.sensitive if name == own else ()
         for key, value in definition.get("properties", {}).items():
             if _is_secret(key, frozenset(names)):
                 value.pop("default", None)

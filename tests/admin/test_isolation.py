@@ -1,4 +1,4 @@
-"""The look at whether participants share anything."""
+"""Isolation checks of a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open which page of the admin, and the frame around all of them."""
+"""Permissions of the admin pages, and the admin around them."""
 
 from __future__ import annotations
 

@@ -107,12 +107,17 @@ class Part(msgspec.Struct, frozen=True):
     other: str = "shown"
 
 
+# In a schema with two structs of one name, both names are qualified.
+Namesake = msgspec.defstruct("Whole", [("number", int, 0)])
+
+
 def test_a_schema_has_no_defaults_of_hidden_fields() -> None:
     with registry.isolated():
 
         class Whole(State, sensitive=("notes",)):
             notes: str = SECRET
             part: Part = Part()
+            namesake: Namesake = msgspec.field(default_factory=Namesake)
             parts: dict[str, Part] = msgspec.field(default_factory=dict[str, Part])
 
         schema = msgspec.json.encode(redact_schema(Whole)).decode()

@@ -1,4 +1,4 @@
-"""Each trap in how cache, layer and workers are set up is a warning that says so."""
+"""Each risky setup of cache, layer and workers is a warning."""
 
 from __future__ import annotations
 
@@ -225,7 +225,9 @@ def test_several_servers_of_which_one_is_used_are_a_warning(
     assert with_cache({**cache, **changed}) == expected
 
 
-def test_several_addresses_are_no_warning_where_sentinels_or_a_setting_decide() -> None:
+def test_several_addresses_are_not_a_warning_where_sentinels_or_a_setting_decide() -> (
+    None
+):
     two = {"LOCATION": ["redis://primary/0", "redis://primary/0"]}
     sentinels = {"OPTIONS": {"SENTINELS": [("sentinel.example", 26379)]}}
     assert with_cache({**DJANGO_REDIS, **two, **sentinels}) == []

@@ -1,4 +1,4 @@
-"""Each system check speaks up when it should, and says what to do."""
+"""Each system check reports what it should, with a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py sessionstores_doctor`, against real servers, well, ill and gone."""
+"""`manage.py sessionstores_doctor` on servers that are healthy, failing and stopped."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_json_is_one_object_with_each_finding() -> None:
 # The cache
 
 
-def test_what_the_server_says_of_itself_is_reported(own_valkey: Valkey) -> None:
+def test_what_the_server_reports_about_itself_is_shown(own_valkey: Valkey) -> None:
     with own_valkey.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
     found = findings(CACHES=redis(own_valkey.url))
@@ -233,7 +233,7 @@ def test_server_that_answers_nothing_is_an_error(own_valkey: Valkey) -> None:
 
 
 @pytest.mark.parametrize(("slow", "level"), [(1, "ok"), (1_000, "warning")])
-def test_slow_server_is_trouble_and_a_busy_moment_is_not(
+def test_a_slow_server_is_a_warning_and_a_busy_moment_is_not(
     slow: int, level: str, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = 0
@@ -250,7 +250,7 @@ def test_slow_server_is_trouble_and_a_busy_moment_is_not(
     assert [entry[0] for entry in found if "ound trip" in entry[2]] == [level]
 
 
-def test_full_server_is_trouble_and_says_what_to_do(own_valkey: Valkey) -> None:
+def test_full_server_is_an_error_with_a_hint(own_valkey: Valkey) -> None:
     with own_valkey.client() as client:
         info: Any = client.info("memory")
         client.config_set("maxmemory-policy", "noeviction")
@@ -293,7 +293,7 @@ def test_layer_that_processes_share_delivers(redis_url: str, backend: str) -> No
 
 
 @pytest.mark.parametrize("backend", [PUBSUB, CORE])
-def test_layer_whose_server_is_gone_is_an_error(backend: str) -> None:
+def test_layer_whose_server_is_stopped_is_an_error(backend: str) -> None:
     url = closed_url()
     level, source, text = findings(CHANNEL_LAYERS=layer(backend, url))[-1]
     assert (level, source) == ("error", "channel layer")
@@ -327,7 +327,7 @@ def test_layer_that_changes_messages_is_an_error() -> None:
     assert "arrived as" in text
 
 
-def test_site_without_a_layer_hears_so_once() -> None:
+def test_site_without_a_layer_gets_one_warning() -> None:
     code, lines = consult(CHANNEL_LAYERS={})
     assert code == 1
     assert lines[0].startswith("warning  sessionstores.W002")
@@ -343,7 +343,7 @@ def test_recommended_site_is_well(own_valkey: Valkey, tmp_path: Path) -> None:
     assert finished.stdout.splitlines()[-1] == "All is well."
 
 
-def test_server_that_is_gone_is_two_errors_and_no_traceback(tmp_path: Path) -> None:
+def test_stopped_server_is_two_errors_and_no_traceback(tmp_path: Path) -> None:
     finished = command(tmp_path, closed_url(), "--deploy")
     assert (finished.returncode, finished.stderr) == (1, "")
     lines = finished.stdout.splitlines()

@@ -83,7 +83,7 @@ class Shell:
 def place(
     request: pytest.FixtureRequest, settings: Any, tmp_path: Path
 ) -> Iterator[Shell]:
-    """A site on the kind of cache that the test is run with; Valkey unless told."""
+    """A site on the kind of cache that the test is run with; Valkey by default."""
     kind = getattr(request, "param", "valkey")
     with cache_on(kind, request, settings) as site:
         yield Shell(tmp_path, site)
@@ -169,7 +169,7 @@ def test_another_cache_may_be_chosen_and_is_named(place: Shell, memcached: Any) 
     assert sessions == "sessions      0"
 
 
-def test_a_cache_cannot_be_chosen_where_a_setting_says_the_place() -> None:
+def test_a_cache_cannot_be_chosen_where_a_setting_names_the_server() -> None:
     caches = on_redis(free_port())["CACHES"]
     placed = {"REDIS": {"url": f"redis://127.0.0.1:{free_port()}/0"}}
     with (
@@ -245,7 +245,7 @@ def test_a_watch_names_a_session_that_cannot_be_read_once(
     assert (process.returncode, errors.count("cannot be read")) == (0, 1)
 
 
-def test_a_reader_who_has_read_enough_ends_it_in_silence(place: Shell) -> None:
+def test_a_closed_pipe_ends_it_without_a_message(place: Shell) -> None:
     process = place.start("--json", "--watch", "10ms")
     assert process.stdout is not None
     assert process.stderr is not None
@@ -349,7 +349,7 @@ def as_of(**values: Any) -> Stats:
     return Stats(**{**fields, **values})
 
 
-def test_a_server_says_what_it_says_of_itself() -> None:
+def test_figures_of_a_server_are_those_that_it_reports() -> None:
     shown = dict(overview(as_of(server=server(evicted=7))))
     assert shown["server"] == (
         "Valkey 9.1.2, 10 MB used, limit 100 MB, 7 evicted, noeviction"
@@ -360,7 +360,7 @@ def test_a_server_says_what_it_says_of_itself() -> None:
     )
 
 
-def test_the_last_sweep_and_the_next_are_told() -> None:
+def test_the_last_sweep_and_the_next_are_shown() -> None:
     stores.sweep()
     stats = as_of()
     last = stats.last_sweep

@@ -1,4 +1,4 @@
-"""`manage.py sweepstores` on every kind of cache, well, ill and gone.
+"""`manage.py sweepstores` on every kind of cache, healthy, failing and stopped.
 
 As a process where exit codes, streams or signals are the point: each takes a second to
 start.
@@ -136,7 +136,7 @@ def shell(tmp_path: Path) -> Iterator[Callable[[Site], Shell]]:
 def place(
     request: pytest.FixtureRequest, settings: Any, shell: Callable[[Site], Shell]
 ) -> Iterator[Shell]:
-    """A site on the kind of cache that the test is run with; Valkey unless told."""
+    """A site on the kind of cache that the test is run with; Valkey by default."""
     kind = getattr(request, "param", "valkey")
     with cache_on(kind, request, settings) as site:
         yield shell(site)
@@ -265,9 +265,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
     ],
     ids=SHARED,
 )
-def test_server_that_is_gone_is_one_line_and_no_traceback(
-    site: Site, shell: OnSite
-) -> None:
+def test_stopped_server_is_one_line_and_no_traceback(site: Site, shell: OnSite) -> None:
     code, out, errors = shell(site).run()
     assert (code, out) == (1, "")
     (line,) = errors.splitlines()
@@ -376,7 +374,7 @@ def test_long_pass_shows_a_bar_on_a_terminal_and_takes_it_away(
     assert drawn.endswith(b"\r\x1b[K")
 
 
-# What it is told
+# Arguments
 
 
 @pytest.mark.parametrize(
@@ -471,7 +469,7 @@ def test_another_cache_may_be_chosen(place: Shell, memcached: Any) -> None:
     assert stores.participant_count() == 2
 
 
-def test_cache_cannot_be_chosen_where_a_setting_says_the_place() -> None:
+def test_cache_cannot_be_chosen_where_a_setting_names_the_server() -> None:
     caches = on_redis(free_port())["CACHES"]
     placed = {"REDIS": {"url": f"redis://127.0.0.1:{free_port()}/0"}}
     with (
@@ -507,7 +505,7 @@ def test_orphans_alone_are_mended(place: Shell, valkey: Valkey) -> None:
     assert stores.participants(CODE) == ["p0", "p2"]
 
 
-def test_leak_ends_with_4_and_says_what_it_is(place: Shell) -> None:
+def test_warning_ends_with_4_and_is_printed(place: Shell) -> None:
     assert re.fullmatch(NOTHING, here("--fail-on-leak"))
     large = Board(notes="x" * 250_000)
     board = stores.get(Board, CODE, "alice")
@@ -520,7 +518,7 @@ def test_leak_ends_with_4_and_says_what_it_is(place: Shell) -> None:
     assert "K7Q2ZD:alice" in talk.getvalue()
 
 
-# Where something is wrong
+# Corrupt data and outages
 
 
 def spoil(valkey: Valkey, code: str, kind: str = "i") -> None:
@@ -530,7 +528,7 @@ def spoil(valkey: Valkey, code: str, kind: str = "i") -> None:
 
 
 @pytest.mark.parametrize("kind", ["i", "c", "o", "g", "f"])
-def test_spoilt_session_costs_only_itself(
+def test_corrupt_session_is_skipped_and_the_others_are_swept(
     kind: str, place: Shell, valkey: Valkey
 ) -> None:
     fill(CODE, 3)
@@ -615,7 +613,7 @@ def test_loop_outlives_a_server_that_takes_no_writes(
         server.stop()
 
 
-def test_reader_who_has_read_enough_ends_it_in_silence(place: Shell) -> None:
+def test_closed_pipe_ends_it_without_a_message(place: Shell) -> None:
     process = place.start("--loop", "--interval", "10ms", "--json")
     assert process.stdout is not None
     process.stdout.readline()

@@ -1,4 +1,4 @@
-"""The relay: which worker a connection of `make demo-redis` ends up at."""
+"""The relay of `make demo-redis`: the worker that a connection is relayed to."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def test_both_ways_are_carried_until_one_side_ends_it() -> None:
         writer.close()
 
 
-async def test_a_visitor_who_says_nothing_whole_harms_nobody() -> None:
+async def test_an_incomplete_request_disturbs_no_other_connection() -> None:
     async with two_workers() as (address, _):
         for text in (b"", b"GET / HTTP", b"x" * 200_000):
             _, writer = await asyncio.open_connection(*address)

@@ -162,6 +162,9 @@ def _state_of(stored: StoredState, written: dict[str, Any], *, stale: bool) -> S
         state = msgspec.json.decode(msgspec.json.encode(merged), type=cls)
         settled = codec.plain(codec.encode(state))
     except (StateCorrupt, ValueError, RecursionError) as error:
+        if isinstance(error, msgspec.ValidationError) and error.__cause__:
+            # Raised by the site's `__post_init__`, which may quote hidden values.
+            raise _Invalid(_("A check of the site’s own refuses it.")) from None
         said = _("It does not fit the declaration: “%(error)s”") % {"error": error}
         raise _Invalid(said) from None
     # Decoding drops unknown fields; somebody who typed one meant something.

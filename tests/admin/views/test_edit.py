@@ -127,6 +127,25 @@ def test_invalid_input_changes_nothing_and_the_page_says_where(
     assert board() == before
 
 
+def test_a_check_of_the_site_cannot_quote_a_hidden_value(client: Client) -> None:
+    with registry.isolated():
+
+        class Strict(State, sensitive=("notes",)):
+            notes: str = "hidden words"
+            title: str = ""
+
+            def __post_init__(self) -> None:
+                if self.title:
+                    raise ValueError(f"No title beside {self.notes}.")
+
+        store = stores.get(Strict, *ALICE)
+        place = (*ALICE, "strict")
+        response = save(client, {"title": "x"}, store.snapshot().rev, place)
+        assert "A check of the site’s own refuses it." in text_of(response)
+        assert "hidden words" not in response.content.decode()
+        assert store.state.title == ""
+
+
 def test_fields_that_are_left_out_take_their_default(client: Client) -> None:
     save(client, {"piles": {"keep": ["ace"]}}, board().rev)
     assert board().state == Board(piles={"keep": ["ace"]}, notes="secret of alice")
@@ -203,7 +222,9 @@ def test_the_sessions_own_state_can_be_edited(client: Client) -> None:
     assert stores.get(Agenda, CODE).state.step == 7
 
 
-def test_who_was_removed_meanwhile_is_not_made_anew(client: Client) -> None:
+def test_a_participant_who_was_removed_meanwhile_is_not_recreated(
+    client: Client,
+) -> None:
     state, base = form(client)
     stores.cleanup_participant(*ALICE)
     response = save(client, state, base)
@@ -388,7 +409,7 @@ def test_no_page_shows_a_hidden_value_and_no_save_loses_one(
             assert HIDDEN not in each.content.decode()
         exported = b"".join(client.get(page("export", CODE)).streaming_content)
         assert HIDDEN not in exported.decode()
-        # The last of them was refused, or has lost nothing.
+        # The last save was refused, or kept every hidden value.
         kept = json.dumps(store.state.data)
         assert kept.count(HIDDEN) == json.dumps(stored).count(HIDDEN)
         assert store.state.notes == f"{HIDDEN}-notes"

@@ -1,4 +1,4 @@
-"""Acting from the admin: asked first, counted, done, told and logged."""
+"""Operations of staff: confirmed, run, reported and logged."""
 
 from __future__ import annotations
 
@@ -259,7 +259,9 @@ def test_failures_are_reported_beside_successes(
     assert [code for code, _text, _flag in log()] == [codes[0]]
 
 
-def test_who_acts_on_one_participant_comes_back_to_their_page(client: Client) -> None:
+def test_after_an_operation_on_one_participant_their_page_is_shown(
+    client: Client,
+) -> None:
     fill("alice")
     body = {"confirm": "yes", "action": "reset", "chosen": "alice", "single": "yes"}
     response = client.post(page("participants_act", CODE), body)

@@ -127,10 +127,10 @@ def test_downloads_and_exports_are_redacted_and_logged() -> None:
     assert "secret of alice" not in file.content.decode()
     exported = client.get(page("export", CODE)).getvalue().decode()
     assert "secret of" not in exported
-    told = json.loads(exported)
-    assert sorted(told["records"]) == ["*", "alice", "bob"]
-    assert told["records"]["*"]["states"]["agenda"]["step"] == 2
-    assert told["records"]["bob"]["states"]["board"]["deck"][0] == "ace"
+    records = json.loads(exported)["records"]
+    assert sorted(records) == ["*", "alice", "bob"]
+    assert records["*"]["states"]["agenda"]["step"] == 2
+    assert records["bob"]["states"]["board"]["deck"][0] == "ace"
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
         "Downloaded the state board.",
         "Exported the session.",
@@ -200,7 +200,7 @@ def test_data_of_an_older_version_are_redacted_as_the_declared_one_says() -> Non
             return {"notes": data["diary"], "left": data.get("left", "")}
 
     client = signed_in(*ALL)
-    # Of version 2, a field that is not declared any more: it is nobody's.
+    # In the data of version 2, `diary` is not declared any more.
     for stored in (
         b'1:{"diary":"very private","left":"shown"}',
         b'2:{"diary":"very private","left":"shown"}',

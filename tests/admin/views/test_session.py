@@ -29,7 +29,7 @@ def row_of(response: Any, id: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", found[1]))
 
 
-def test_people_are_told_apart_from_their_tabs_and_presence_is_in_words() -> None:
+def test_people_and_tabs_are_counted_apart_and_presence_is_in_words() -> None:
     fill("alice", "bob", "carol", "dora")
     connect("alice", 1, name="Alice <b>", step=2)
     connect("alice", 2)
@@ -119,7 +119,7 @@ def test_a_locked_session_says_so_and_offers_to_unlock_it() -> None:
     assert "▣ locked" in text_of(response)
     assert 'value="unlock"' in response.content.decode()
     assert 'value="lock"' not in response.content.decode()
-    # So does a page that was open before, whoever locked it.
+    # So does a page that was already open.
     part = client.get(page("session_live", CODE)).content.decode()
     assert 'value="unlock"' in part
     assert 'value="lock"' not in part
@@ -140,7 +140,7 @@ def test_a_page_offers_what_its_reader_may_do_now() -> None:
         assert 'type="checkbox"' not in html
 
 
-def test_a_question_about_one_says_which_one_and_leads_back() -> None:
+def test_a_confirmation_names_its_session_and_links_back() -> None:
     fill("alice", "bob")
     client = signed_in(*ALL)
     one = client.post(page("session_act", CODE), {"action": "end"})
@@ -178,7 +178,7 @@ def test_an_empty_session_shows_how_people_come_in() -> None:
     text = text_of(signed_in("view_dashboard").get(page("session", code)))
     assert "Nobody has joined yet" in text
     assert "Team day" in text
-    # The shape says that nobody is there, as the word does.
+    # The symbol agrees with the word.
     assert "○ 0 online" in text
 
 
@@ -191,7 +191,7 @@ def test_a_session_of_two_thousand_is_paged() -> None:
     assert "51–100 of 2,000" in text_of(response)
 
 
-def test_the_staff_log_shows_who_did_and_saw_what() -> None:
+def test_the_staff_log_shows_operations_and_views() -> None:
     fill("alice")
     client = signed_in(*ALL)
     assert "No member of staff" in text_of(client.get(page("history", CODE)))

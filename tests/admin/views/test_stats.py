@@ -1,4 +1,4 @@
-"""Figures for machines: who gets them, and what they never say."""
+"""Figures for machines: who may read them, and what they never contain."""
 
 from __future__ import annotations
 
