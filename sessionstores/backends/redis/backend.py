@@ -338,8 +338,7 @@ class RedisBackend(Backend):
         suffix = f"{key.participant}:{digest}"
         aside = quarantine_key(key.session, suffix)
         if name is not None:
-            milliseconds = int(QUARANTINE * 1000)
-            await self._scripts.send("SET", aside, value, "PX", milliseconds)
+            await self._scripts.send("SET", aside, value, "EX", int(QUARANTINE))
         elif not await self._scripts.run(
             "aside", key.session, key.participant, f"q:{suffix}", QUARANTINE
         ):
