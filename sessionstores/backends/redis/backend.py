@@ -155,10 +155,10 @@ class RedisBackend(Backend):
                 await self._registry.repair(session, 1 if may_create else repair)
                 record = self._unpack(key, fields)
                 return Opened(record, created=bool(created), lost=bool(lost))
-            self._raise_refusal(reply, key, rest)
+            self._refuse(reply, key, rest)
         raise contended(key)
 
-    def _raise_refusal(self, reply: bytes, key: StoreKey, rest: Sequence[Any]) -> None:
+    def _refuse(self, reply: bytes, key: StoreKey, rest: Sequence[Any]) -> None:
         if reply == b"corrupt":
             raise corrupt(key)
         if reply == b"ended":
@@ -263,8 +263,12 @@ class RedisBackend(Backend):
                 return self._uncommitted(base, rev, verdict, rest, doubt)
             reply, lines = rest
         now, seen, is_due = COMMITTED.unpack(reply)
-        merged_states = {**base.states, **states}
-        kept = {name: data for name, data in merged_states.items() if data is not None}
+        kept = dict(base.states)
+        for name, data in states.items():
+            if data is None:
+                kept.pop(name, None)
+            else:
+                kept[name] = data
         clients = merged(base.clients, attempt, now)
         history = base.history.extend(rev)
         record = Record(key, history, kept, clients, base.created, seen)
@@ -334,8 +338,7 @@ class RedisBackend(Backend):
         suffix = f"{key.participant}:{digest}"
         aside = quarantine_key(key.session, suffix)
         if name is not None:
-            milliseconds = int(QUARANTINE * 1000)
-            await self._scripts.send("SET", aside, value, "PX", milliseconds)
+            await self._scripts.send("SET", aside, value, "EX", int(QUARANTINE))
         elif not await self._scripts.run(
             "aside", key.session, key.participant, f"q:{suffix}", QUARANTINE
         ):
