@@ -85,7 +85,9 @@ def types_of(value: Any) -> Any:
 def settings() -> Shape:
     """Return the keys of the setting with their defaults."""
     with override_settings(SESSIONSTORES={}):
-        given = dataclasses.asdict(importlib.import_module("sessionstores.conf").get())
+        conf = importlib.import_module("sessionstores.conf").get()
+    is_struct = isinstance(conf, msgspec.Struct)
+    given = msgspec.structs.asdict(conf) if is_struct else dataclasses.asdict(conf)
     return {name.upper(): value for name, value in given.items()}
 
 
