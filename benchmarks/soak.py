@@ -120,7 +120,7 @@ def cached(server: Callable[[], int] | None) -> int:
         return server()
     backend = get_backend(blocking=True)
     assert isinstance(backend, LocMemBackend)
-    return sum(map(len, backend._cache._cache.values()))
+    return sum(map(len, backend.store.cache._cache.values()))
 
 
 def soak(seconds: float, server: Callable[[], int] | None) -> list[Cycle]:

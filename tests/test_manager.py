@@ -52,8 +52,9 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("the cache was asked")
 
-    for primitive in ("_read", "_cas", "_delete"):
-        monkeypatch.setattr(get_backend(blocking=True), primitive, refuse)
+    backend: Any = get_backend(blocking=True)
+    for operation in ("read", "cas", "delete"):
+        monkeypatch.setattr(backend.store, operation, refuse)
 
 
 def test_the_same_participant_gets_the_same_store_while_it_is_held() -> None:

@@ -14,7 +14,7 @@ from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
 
-from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.locmem import LocMemStore
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
 from sessionstores.participants import participant
@@ -148,13 +148,13 @@ def code() -> str:
 def lookups(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Record what the cache is asked for."""
     asked: list[object] = []
-    real = LocMemBackend._read
+    real = LocMemStore.read
 
-    async def read(self: LocMemBackend, keys: Any) -> Any:
+    async def read(self: LocMemStore, keys: Any) -> Any:
         asked.append(keys)
         return await real(self, keys)
 
-    monkeypatch.setattr(LocMemBackend, "_read", read)
+    monkeypatch.setattr(LocMemStore, "read", read)
     return asked
 
 

@@ -1,4 +1,4 @@
-"""The backend that the settings choose."""
+"""Backends: where records live, one for each cache that the settings name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _NEVER = {
     DummyCache: "keeps nothing",
     FileBasedCache: "loses acknowledged writes when two processes write at once",
 }
-# By the name of the cache class, so that no package is imported that is not used, and
-# what its backend needs beside Django: the package and our extra of that name.
+# By the name of the cache class, so that no unused package is imported: our class, and
+# the extra of ours that it needs.
 _BACKENDS = {
     "django.core.cache.backends.locmem.LocMemCache": ("locmem.LocMemBackend", None),
     "django.core.cache.backends.redis.RedisCache": (
@@ -38,6 +38,8 @@ _BACKENDS = {
     ),
     "django.core.cache.backends.db.DatabaseCache": ("database.DatabaseBackend", None),
 }
+# A change of these makes new backends, and connections.
+_RESET_BY = {"CACHES", "DATABASES", "SESSIONSTORES", "TIME_ZONE", "USE_TZ"}
 _WAY_OUT = (
     "Name an alias of CACHES in SESSIONSTORES['CACHE'] that is a LocMemCache, a Redis "
     "cache, memcached or a DatabaseCache; for any other way to reach a Redis or "
@@ -49,15 +51,15 @@ def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
     """Return this process's backend for the cache `alias`, or else for `CACHE`.
 
     The blocking flavour is for synchronous code, the other for coroutines. Raises
-    `ImproperlyConfigured` for a cache that cannot be used, see `problem`.
+    `ImproperlyConfigured` for a cache with a `problem`.
     """
     return _backend(alias or conf.get().cache)[blocking]
 
 
 def problem(alias: str) -> str | None:
-    """Say in words why the cache `alias` cannot hold records; None if it can.
+    """Say why the cache `alias` cannot hold records; None if it can.
 
-    Reads settings only: no cache is made and none is asked.
+    Reads settings only, and connects to nothing.
     """
     try:
         return _backend_class(alias).problem(alias)
@@ -96,7 +98,7 @@ def _backend_class(alias: str) -> type[Backend]:
 
 
 def places_redis(given: dict[str, Any] | None) -> bool:
-    """Tell whether a `REDIS` setting says itself where the server is."""
+    """Tell whether a `REDIS` setting names a server of its own."""
     return bool(given) and not {"url", "sentinels", "cluster"}.isdisjoint(given or {})
 
 
@@ -137,5 +139,5 @@ def _backend(alias: str) -> tuple[Backend, Backend]:
 
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"CACHES", "SESSIONSTORES", "DATABASES"}:
+    if setting in _RESET_BY:
         _backend.cache_clear()

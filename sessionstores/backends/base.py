@@ -1,12 +1,13 @@
-"""The contract of a backend: where records live, and what happens to them in one step.
+"""The contract of a backend: where records live, and which changes are one step.
 
 Each method is one atomic step unless it says otherwise. All are coroutines, so that
-the logic above is written once: a backend comes in two flavours, and those of the
-blocking one never suspend, which lets `run` drive them from synchronous code.
+the logic above is written once: a backend comes in two flavours, and the methods of
+the blocking one never suspend, which lets `run` drive them from synchronous code.
 
 Every method raises `StoreUnavailable` when the cache does not answer within about a
-second, and never reports an outage as an absent record. Times are seconds since the
-epoch by the backend's clock; sizes are bytes.
+second, and never reports an outage as an absent record; one that reads a single record
+or session raises `StateCorrupt` if what is stored is not one. Times are seconds since
+the epoch by the backend's clock; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -15,28 +16,12 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from ..keys import StoreKey
 from ..state.revisions import Rev
+from . import types
 from .clock import ServerClock
-from .types import (
-    Attempt,
-    Committed,
-    Finding,
-    Lease,
-    Opened,
-    ParticipantInfo,
-    Record,
-    Removed,
-    ServerInfo,
-    SessionInfo,
-    SessionSummary,
-    Stale,
-    Standing,
-    Unchanged,
-    Value,
-)
 
 T = TypeVar("T")
 
@@ -52,34 +37,40 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("A blocking backend's method suspended.")
 
 
-class Backend(ABC):
-    """Where records live. See the module's docstring for what holds of every method."""
+async def pause(seconds: float, *, blocking: bool) -> None:
+    """Wait, in the way that fits the flavour; 0 lets an event loop go on."""
+    if not blocking:
+        await asyncio.sleep(seconds)
+    elif seconds > 0:
+        time.sleep(seconds)  # noqa: ASYNC251 - that is what blocking means
 
-    # Whether processes other than this one see the same records.
-    shared: ClassVar[bool]
-    # Whether calls return without waiting for anything outside this process.
-    in_memory: ClassVar[bool]
+
+class Backend(ABC):
+    """Where records live. The module's docstring holds for every method."""
 
     def __init__(self, *, blocking: bool) -> None:
         self.blocking = blocking
         # This process's estimate of `now`; both flavours from `get_backend` share one.
         self.clock = ServerClock()
 
+    @property
+    @abstractmethod
+    def shared(self) -> bool:
+        """Whether other processes see the same records."""
+
+    @property
+    @abstractmethod
+    def in_memory(self) -> bool:
+        """Whether calls return without waiting for anything outside this process."""
+
     @classmethod
     def problem(cls, alias: str) -> str | None:
-        """Say in words why the settings of `alias` do not do for this backend.
-
-        None if they do. Reads settings only: nothing is connected to.
-        """
+        """Say why cache `alias` is unfit, None if it is fit. Reads settings only."""
         return None
 
     async def pause(self, seconds: float) -> None:
         """Wait, in the way that fits this flavour; 0 lets an event loop go on."""
-        if self.blocking:
-            if seconds > 0:
-                time.sleep(seconds)  # noqa: ASYNC251 - that is what blocking means
-        else:
-            await asyncio.sleep(seconds)
+        await pause(seconds, blocking=self.blocking)
 
     @abstractmethod
     async def now(self) -> float:
@@ -88,7 +79,6 @@ class Backend(ABC):
     async def read_clock(self) -> float:
         """Return `now`, and synchronise `clock`; one call, once a minute two."""
         if self.in_memory:
-            # Its clock is this machine's.
             return self.clock()
         if self.clock.is_due():
             # Some backends learn their server's time only while they talk to it.
@@ -105,84 +95,70 @@ class Backend(ABC):
 
     # Records
 
-    def recall(self, key: StoreKey) -> Record | None:
-        """Return the record as this process saw it last, without asking; maybe None.
+    def recall(self, key: StoreKey) -> types.Record | None:
+        """Return the record as this process last saw it, without I/O, if it is kept.
 
-        It may be outdated: good for a commit, which compares, and for nothing else
-        until `read` has confirmed it. Where a read costs no more than this, None.
+        It may be outdated: it serves for a commit, which compares, and for nothing else
+        until `read` has confirmed it. None where a read costs no more.
         """
         return None
 
     @abstractmethod
-    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
-        """Return the record at `key`, created with `states` if there is none.
+    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> types.Opened:
+        """Return the record at `key`, created with `states` if it does not exist.
 
-        An existing record is returned as it is, touched. Creating one creates its
-        session too, and enters both in the index; a creation that fails leaves
-        nothing behind. The session's own record exists as long as the session.
+        An existing record is touched. A new one creates its session if need be, and
+        both are entered in the index; a creation that fails leaves nothing behind. The
+        session's own record exists as long as the session.
 
         Raises `SessionEnded` under a tombstone, `SessionLocked` for a newcomer to a
-        locked session, `LimitReached` past `MAX_SESSIONS` or `MAX_PARTICIPANTS`, and
-        `StateCorrupt` as `read` does.
+        locked session, and `LimitReached` past `MAX_SESSIONS` or `MAX_PARTICIPANTS`.
         """
 
     @abstractmethod
     async def read(
         self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
-    ) -> Record | Unchanged | None:
-        """Return the record, None if there is none, `Unchanged` at the `known` rev.
-
-        Touches it unless told not to. Raises `StateCorrupt` if what stands there is
-        no record at all.
-        """
+    ) -> types.Record | types.Unchanged | None:
+        """Return the record, None if it is absent, `Unchanged` at the `known` rev."""
 
     @abstractmethod
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
-        """Return the newest rev of each record, None where there is none.
-
-        None too where what stands is no record: a tab that asks learns the rest.
-        """
+        """Return the newest rev of each record; None if it is absent or corrupt."""
 
     @abstractmethod
     async def commit(
         self,
-        base: Record,
+        base: types.Record,
         rev: Rev,
         states: Mapping[str, bytes | None],
-        attempt: Attempt | None = None,
+        attempt: types.Attempt | None = None,
         *,
         repeated: bool = False,
-    ) -> Committed | Stale:
+    ) -> types.Committed | types.Stale:
         """Put `states` over those of `base` if its rev is still the newest.
 
-        The states that are not named stay; None takes one away. `rev` is drawn by the
-        caller, so that a retry after a lost reply finds its own commit in the ring
-        instead of doubling it; the backend makes one such retry itself, unless the
-        reply was long in coming. A caller that makes another says so with `repeated`.
-        If a reply was lost and the ring does not tell, since it no longer reaches back
-        to `base` or the record is of an incarnation that is neither's, the outcome is
-        unknown and `StoreUnavailable` says so; without a lost reply it is `Stale`,
-        however much came in between.
+        States that are not named stay; None removes one. A `rev` of another incarnation
+        starts the history anew. With `attempt`, the client's entry is written in the
+        same step and entries past `CLIENT_MEMORY` are dropped. Touches the record. A
+        commit never creates one: without a record the answer is `Stale(None)`. The
+        caller checks sizes. A failure after the commit is in is not raised.
 
-        A `rev` of another incarnation starts the history anew. With `attempt`, the
-        client's entry is written in the same step and entries past `CLIENT_MEMORY`
-        are dropped. Touches the record. Nothing that fails after the commit is in
-        (writing the time of use, finding out who follows) is raised.
-
-        The caller has checked sizes and refuses stale work itself: a commit to a
-        record that is gone is `Stale(None)`, never a creation.
+        The caller draws `rev`, so that a retry after a missing reply finds its own
+        commit in the ring. The backend makes one such retry, unless the reply took
+        long; a caller that makes another sets `repeated`. If after a missing reply the
+        ring does not reach back to `base`, or the record is of a third incarnation, the
+        outcome is unknown and `StoreUnavailable` says so.
         """
 
     @abstractmethod
     async def touch(self, key: StoreKey) -> bool:
-        """Mark the participant and its session as used now; False if there is none.
+        """Mark participant and session as used now; False if the record is absent.
 
-        The time is written only when the one that stands is older than a tenth of
-        `IDLE_TIMEOUT`. Raises `StateCorrupt` as `read` does.
+        The time is written only if the stored one is a tenth of `IDLE_TIMEOUT` old.
         """
 
     @abstractmethod
-    async def delete(self, key: StoreKey) -> Removed | None:
+    async def delete(self, key: StoreKey) -> types.Removed | None:
         """Remove one participant's record, or the states of the session's own.
 
         The session, its other participants and revocations stay.
@@ -194,26 +170,19 @@ class Backend(ABC):
     ) -> bool:
         """Keep undecodable data for a day, under a quarantine key.
 
-        With a `name`, `data` is that state's stored form and the record stays as it
-        is: True. Without, what stands at `key` is no record at all: it is moved, and
-        of several callers one is told True.
+        With a `name`, `data` is that state's stored form. Without, the corrupt record
+        is moved: True for one of several callers.
         """
 
     # Sessions
 
     @abstractmethod
     async def create_session(self, code: str, *, label: str, keep: float) -> bool:
-        """Claim `code`; False if it is taken or stands under a tombstone.
-
-        `keep` seconds from now the session stays, used or not. Raises `LimitReached`.
-        """
+        """Claim `code` for `keep` s; False if it is in use. Raises `LimitReached`."""
 
     @abstractmethod
-    async def session(self, code: str) -> SessionInfo | None:
-        """Return what is known of a session; None if it does not exist or has ended.
-
-        Raises `StateCorrupt` as `read` does, and so does `update_session`.
-        """
+    async def session(self, code: str) -> types.SessionInfo | None:
+        """Return a session; None if it does not exist or has ended."""
 
     @abstractmethod
     async def update_session(
@@ -224,34 +193,32 @@ class Backend(ABC):
         keep: float | None = None,
         locked: bool | None = None,
         extend: float | None = None,
-    ) -> SessionInfo | None:
-        """Change what is given. None: there is no such session. Changes no rev.
+    ) -> types.SessionInfo | None:
+        """Change what is given, without a new rev; None: the session does not exist.
 
-        `extend` lengthens `keep`, if need be, to so many seconds from now; it never
-        shortens it, whoever else extends at the same time.
+        `extend` lengthens `keep` to end that many seconds from now at least, and never
+        shortens it, whatever other callers do.
         """
 
     @abstractmethod
     async def note(
         self, code: str, events: Sequence[Mapping[str, Any]], *, changes: int = 0
     ) -> None:
-        """Append to the session's ring of `MAX_EVENTS`, and count its changes.
+        """Append events, mappings for msgpack, to the session's ring of `MAX_EVENTS`.
 
-        An event is a small mapping of what msgpack can hold; `changes` go into the
-        current minute's activity. Without a session nothing happens. Changes no rev
-        and touches nothing.
+        Adds `changes` to the current minute's activity. Makes no rev, touches nothing,
+        and does nothing without a session.
         """
 
     @abstractmethod
-    async def end_session(self, code: str) -> list[Removed]:
-        """Put a tombstone in the session's place, for `TOKEN_MAX_AGE`.
+    async def end_session(self, code: str) -> list[types.Removed]:
+        """Put a tombstone for `TOKEN_MAX_AGE`, then remove the session's records.
 
-        The tombstone comes first; then the records go, the session's own last. Safe
-        to repeat after a crash between.
+        Its own is removed last. Safe to repeat after a crash between.
         """
 
     @abstractmethod
-    async def delete_session(self, code: str) -> list[Removed]:
+    async def delete_session(self, code: str) -> list[types.Removed]:
         """Remove a session and all its records, as `end_session`, with no tombstone."""
 
     @abstractmethod
@@ -259,11 +226,8 @@ class Backend(ABC):
         """Return the codes of all sessions, sorted. Reads the index only."""
 
     @abstractmethod
-    async def participants(self, code: str) -> list[ParticipantInfo]:
-        """Return a session's participants, sorted by id. Decodes no state.
-
-        Leaves out those whose record is lost or corrupt.
-        """
+    async def participants(self, code: str) -> list[types.ParticipantInfo]:
+        """Return a session's participants with sound records, sorted by id."""
 
     @abstractmethod
     async def session_count(self) -> int:
@@ -274,22 +238,27 @@ class Backend(ABC):
         """Return the number of participants, of all sessions if `code` is None."""
 
     @abstractmethod
+    async def summaries(self) -> list[types.SessionSummary]:
+        """Return a summary of each session, sorted by code. Not one step.
+
+        A constant number of round trips; decodes no state and scans no keys.
+        """
+
+    @abstractmethod
     async def evict_idle(
         self, code: str, *, idle_for: float, limit: int, participant: str | None = None
-    ) -> list[Removed]:
+    ) -> list[types.Removed]:
         """Remove up to `limit` participants not seen for `idle_for` seconds.
 
-        Each is rechecked and removed in one step, so none goes that was touched since
-        it was listed, nor one that holds a lease. Index entries without a record go
-        too and are reported with states None. The whole may take several steps.
-
-        With `participant`, none but that one goes. With `idle_for` infinite, none but
-        index entries without a record, however young they are.
+        Each is rechecked and removed in one step, so none that was touched meanwhile or
+        holds a lease; the whole may take several steps. Index entries without a record
+        are removed too, reported with states None; with an infinite `idle_for`, only
+        these. With `participant`, only that one is removed.
         """
 
     @abstractmethod
     async def evict_empty_session(self, code: str, *, idle_for: float) -> bool:
-        """Remove the session if it has no participant, is idle, and past its keep.
+        """Remove a session without participants that is idle and past its keep.
 
         True if this call removed it.
         """
@@ -298,30 +267,26 @@ class Backend(ABC):
     async def due_sessions(
         self, *, idle_for: float, limit: int, after: str = ""
     ) -> list[str]:
-        """Return codes of sessions that may hold something to evict.
+        """Return up to `limit` sessions after `after` that may need eviction, sorted.
 
-        Sorted, at most `limit`, those behind `after` only. A session that holds a
-        participant not seen for `idle_for` seconds, or is itself to go, is among
-        them; so may be others. Where the cache can tell, sessions with nothing due
-        cost nothing, and `evict_idle` and `evict_empty_session` move one that they
-        have been through out of the list until its next is due.
+        Includes every session that holds a participant not seen for `idle_for` seconds
+        or is itself due. Where the cache keeps times of use, others cost nothing, and a
+        session that an eviction has finished is left out until its next is due.
         """
 
     @abstractmethod
     async def orphans(self) -> list[StoreKey] | None:
-        """Return the keys of records that no index knows, by a look at all keys.
+        """Return the keys of records that no index names; None if that is unknowable.
 
-        Slow, and in small steps: for a thorough sweep, never for a page. None: the
-        cache cannot list its keys.
+        Lists all keys, slowly, in small steps: not for a page.
         """
 
     @abstractmethod
     async def reindex(self, key: StoreKey) -> bool:
-        """Enter an orphan in the indexes again, with its own last use; False: none.
+        """Enter an orphan in the indexes, with its own last use; False: it is absent.
 
-        Past any limit, since it takes up its room already. Under a tombstone it is
-        removed instead, and that is False; but it may stay for a minute, if whoever
-        ended the session could yet remove it and tell of it.
+        No limit applies. Under a tombstone it is removed instead, once the caller that
+        ended the session has had a minute to remove and report it, and that is False.
         """
 
     # Tokens
@@ -334,60 +299,55 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def standings(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Standing]:
+    async def standings(
+        self, keys: Sequence[StoreKey]
+    ) -> dict[StoreKey, types.Standing]:
         """Return for each participant what decides whether a token counts.
 
-        Raises `StateCorrupt` if revocations cannot be read, rather than forget one.
+        Raises `StateCorrupt` if revocations cannot be read, rather than lose one.
         """
 
     # Connections. An entry outlives its deadline until it is reaped, so that of all
-    # processes one finds out that somebody has left.
+    # processes one finds out that a participant has left.
 
     @abstractmethod
-    async def lease(self, leases: Sequence[Lease]) -> list[StoreKey]:
+    async def lease(self, leases: Sequence[types.Lease]) -> list[StoreKey]:
         """Enter or renew connections for `PRESENCE_LEASE`, and touch their records.
 
-        Returns the participants who had no connection before, not even one that has
-        run out and was not reaped: they have joined. Of several callers at once, one
-        is told so.
-
-        Neither the sequence nor a lease is one step: a participant's connection is
-        entered first, then what it follows, then the record is touched.
+        Returns the participants who have joined, each to one of all callers: who had no
+        connection before, not even an expired one. Neither the sequence nor a lease is
+        one step: the connection comes first, then what it follows, then the touch.
         """
 
     @abstractmethod
-    async def release(self, lease: Lease, *, grace: float = 0) -> bool:
+    async def release(self, lease: types.Lease, *, grace: float = 0) -> bool:
         """Remove a connection; True if it was its participant's last: they have left.
 
-        With `grace`, it stays as `leaving` for so many seconds instead, after which
-        `reap` takes it, and the answer is False. What was not there stays so.
-
-        What its process follows through others stays: the caller passes in `follows`
-        only the records that no other connection of its process follows. These are
-        let go at once in either case.
+        With `grace`, in seconds, it stays as `leaving` that long, until `reap` removes
+        it, and the answer is False. An absent one stays absent. The caller passes in
+        `follows` only the records that no other connection of its process follows;
+        these are unfollowed at once in either case.
         """
 
     @abstractmethod
     async def reap(self, codes: Sequence[str]) -> list[StoreKey]:
-        """Remove the connections of these sessions that have run out.
+        """Remove the expired connections of these sessions.
 
-        Returns the participants whose last one that was: they have left. Each is
-        returned once, however many call this, here and elsewhere.
+        Returns the participants who have left with them, each to one of all callers.
         """
 
     @abstractmethod
-    async def connections(self, key: StoreKey) -> list[Lease]:
+    async def connections(self, key: StoreKey) -> list[types.Lease]:
         """Return a participant's connections, or with `"*"` all of the session.
 
-        Those that are leaving are among them; those that have run out are not.
+        Leaving ones are among them, expired ones are not.
         """
 
     @abstractmethod
-    async def connections_of(self, codes: Sequence[str]) -> dict[str, list[Lease]]:
-        """Return the connections of each session, as `connections` with `"*"`.
-
-        A constant number of round trips, however many sessions there are.
-        """
+    async def connections_of(
+        self, codes: Sequence[str]
+    ) -> dict[str, list[types.Lease]]:
+        """Return each session's connections, in a constant number of round trips."""
 
     @abstractmethod
     async def followers(self, key: StoreKey) -> frozenset[str]:
@@ -396,44 +356,33 @@ class Backend(ABC):
     # Shared values
 
     @abstractmethod
-    async def value(self, name: str) -> Value:
+    async def value(self, name: str) -> types.Value:
         """Return a small value that all processes share."""
 
     @abstractmethod
-    async def values(self, names: Sequence[str]) -> dict[str, Value]:
-        """Return several of them in one trip, each as `value` would; not one step."""
+    async def values(self, names: Sequence[str]) -> dict[str, types.Value]:
+        """Return several of them in one round trip, as `value` does; not one step."""
 
     @abstractmethod
     async def swap_value(
         self, name: str, token: Any, data: bytes, *, seconds: float
     ) -> bool:
-        """Write it if it is still as `token` says; False if another came first."""
+        """Write it if it is unchanged since `token`; False if another came first."""
 
-    @abstractmethod
-    async def summaries(self) -> list[SessionSummary]:
-        """Return a line for each session, sorted by code. Not one step.
-
-        A constant number of round trips; decodes no state and scans no keys.
-        """
-
-    async def server(self) -> ServerInfo | None:
-        """Return what the cache server says of itself.
-
-        None: the records are in this process, or there is no server that tells.
-        """
+    async def server(self) -> types.ServerInfo | None:
+        """Return the figures of the cache server; None if it has none."""
         return None
 
     async def run_name(self) -> str:
         """Name the present run of the server; a restart or a failover gives another.
 
-        Either may undo commits that have been acknowledged. A few hexadecimal digits;
-        "" where neither leaves anything behind that could be taken for what was there
-        before.
+        Either may undo acknowledged commits. A few hexadecimal digits; "" if neither
+        leaves earlier records behind.
         """
         return ""
 
-    async def examine(self) -> list[Finding]:
-        """Ask the live server what it is and how it is set up, for the doctor."""
+    async def examine(self) -> list[types.Finding]:
+        """Ask the live server for its kind and its set-up, for the doctor command."""
         return []
 
     @abstractmethod

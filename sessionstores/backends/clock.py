@@ -50,7 +50,7 @@ class ServerClock:
         return now >= self._due_at or abs(time.time() - now - self._local_offset) > JUMP
 
     def synchronise(self, server_time: float, asked_at: float | None = None) -> None:
-        """Take the time that the server has just told.
+        """Set the clock by `server_time`, which the server has just returned.
 
         `asked_at` is `time.monotonic()` when it was asked: it counts as having answered
         at once, so that nothing seems older than it is.

@@ -1,4 +1,4 @@
-"""Records in the table of Django's DatabaseCache, one row for each value."""
+"""Records in the table of Django's DatabaseCache: one row for each value."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from django.utils.connection import ConnectionDoesNotExist
 from .. import conf
 from ..exceptions import StoreUnavailable
 from .cas.backend import CasBackend
-from .cas.key_value import Versioned
+from .cas.key_value import KeyValueStore, Versioned
 from .clock import ServerClock
-from .database_pool import T, Work, perform, pool, refuse_transaction
+from .database_pool import DatabasePool, T, Work, perform, refuse_transaction
 from .types import Finding
 
-# Keys that one statement asks for: some databases take no more than 999 parameters.
+# Keys in one statement: some databases take at most 999 parameters.
 CHUNK = 500
-# Past the year 9999 there is no date; Django's "for good" is its last second.
-FOR_GOOD = 253_370_764_800
+# There are no dates past the year 9999; its last second is Django's "never".
+NEVER = 253_370_764_800
 
-# How two texts are compared to the letter: MySQL takes "a" for "A" unless told not to.
+# Exact comparison of texts: for MySQL "a" equals "A" unless they are binary.
 _SAME = {"postgresql": "%s", "sqlite": "%s", "mysql": "CAST(%s AS BINARY)"}
 _CAPITAL = re.compile("[A-Z^]")
 _MARKED = re.compile(r"\^(.)")
 
-# Expiry is kept in whole seconds, so less makes no difference.
+# Rows expire at whole seconds, so less makes no difference.
 CLOCK_TOLERANCE = 3.0
 # SQLite's file is on this machine, whose clock is ours.
 _CLOCK = {
@@ -52,31 +52,28 @@ _LIST = "SELECT {key} FROM {table} WHERE {expires} > %s AND SUBSTR({key}, 1, %s)
 _OURS = " FROM {table} WHERE SUBSTR({key}, 1, %s) = %s"
 
 
-class DatabaseBackend(CasBackend):
+class DatabaseStore(KeyValueStore):
     """Rows are compared by value: a value's text is its own token.
 
     A value that changed and changed back counts as unchanged. That is harmless: each
-    record carries a rev with random bits, which never comes again, and whatever else
-    is written (index, leases, revocations) follows from the value it replaces alone.
+    record carries a rev with random bits, which never comes again, and all else that is
+    stored (index, leases, revocations) follows from the value it replaces alone.
 
-    The blocking flavour works on the caller's thread and connection of Django, so how
-    long it waits for a server that does not answer is for `DATABASES` to say, in
-    OPTIONS (`connect_timeout`, `tcp_user_timeout`; SQLite: `timeout`).
+    The blocking flavour works on the caller's thread and its connection in Django, so
+    `DATABASES` says how long it waits for a server that does not answer, in OPTIONS
+    (`connect_timeout`, `tcp_user_timeout`; SQLite: `timeout`).
     """
 
     shared: ClassVar[bool] = True
     in_memory: ClassVar[bool] = False
 
     def __init__(
-        self,
-        alias: str,
-        *,
-        blocking: bool,
-        clock: Callable[[], float] | None = None,
+        self, alias: str, *, blocking: bool, clock: Callable[[], float] | None = None
     ) -> None:
         self._server_clock = ServerClock(tolerance=CLOCK_TOLERANCE)
         super().__init__(blocking=blocking, clock=clock or self._server_clock)
-        self._table: str = settings.CACHES[alias]["LOCATION"]
+        self.table: str = settings.CACHES[alias]["LOCATION"]
+        self._pool: DatabasePool | None = None
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
@@ -108,30 +105,36 @@ class DatabaseBackend(CasBackend):
             )
         return None
 
-    async def _read(self, keys: Sequence[str]) -> dict[str, Versioned]:
+    async def read(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        """See `KeyValueStore.read`."""
         return await self._call(lambda connection: self._select(connection, keys))
 
-    async def _cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+    async def cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+        """See `KeyValueStore.cas`."""
         text = b64encode(value).decode("ascii")
 
         def put(connection: BaseDatabaseWrapper) -> str | None:
-            won = (
+            is_written = (
                 self._insert(connection, key, text, ttl)
                 if token is None
                 else self._replace(connection, key, token, text, ttl)
             )
-            return text if won else None
+            return text if is_written else None
 
         return await self._call(put)
 
-    async def _delete(self, key: str, token: Any) -> bool:
+    async def delete(self, key: str, token: Any) -> bool:
+        """See `KeyValueStore.delete`."""
+
         def delete(connection: BaseDatabaseWrapper) -> bool:
             given = [row(connection, key), self._now(connection), token]
             return self._execute(connection, _DELETE + _UNCHANGED, given) == 1
 
         return await self._call(delete)
 
-    async def _list(self) -> list[str]:
+    async def list_keys(self) -> list[str]:
+        """See `KeyValueStore.list_keys`."""
+
         def names(connection: BaseDatabaseWrapper) -> list[str]:
             given = [self._now(connection), *ours(connection)]
             with connection.cursor() as cursor:
@@ -164,12 +167,14 @@ class DatabaseBackend(CasBackend):
                     self._server_clock.synchronise(float(cursor.fetchone()[0]))
             return work(connection)
 
-        db = database_of(self._table)
+        db = database_of(self.table)
         if self.blocking:
             return perform(connections[db], refuse_transaction, timed)
-        return await pool(db).run(timed)
+        if self._pool is None or self._pool.is_inherited:
+            self._pool = DatabasePool(db)
+        return await self._pool.run(timed)
 
-    # Statements. What has expired counts as absent, whether or not it is still there.
+    # Statements. An expired row counts as absent, whether or not it is still there.
 
     def _select(
         self, connection: BaseDatabaseWrapper, keys: Sequence[str]
@@ -193,7 +198,7 @@ class DatabaseBackend(CasBackend):
         try:
             self._execute(connection, _INSERT, [name, text, expires])
         except IntegrityError:
-            # Of those who find it expired, the first gives it a new time.
+            # Of those who find it expired, the first renews it.
             given = [text, expires, name, self._now(connection)]
             return self._execute(connection, _UPDATE + _EXPIRED, given) == 1
         return True
@@ -227,7 +232,7 @@ class DatabaseBackend(CasBackend):
             Finding("ok", f"A round trip takes {trip:.1f} ms."),
             Finding(
                 "ok",
-                f"The table {self._table!r} holds {counts[0]} rows of ours, "
+                f"The table {self.table!r} holds {counts[0]} rows of ours, "
                 f"{counts[1]} of them expired.",
             ),
         ]
@@ -245,7 +250,7 @@ class DatabaseBackend(CasBackend):
     ) -> str:
         quote = connection.ops.quote_name
         return template.format(
-            table=quote(self._table).replace("%", "%%"),
+            table=quote(self.table).replace("%", "%%"),
             key=quote("cache_key"),
             value=quote("value"),
             expires=quote("expires"),
@@ -253,28 +258,42 @@ class DatabaseBackend(CasBackend):
             keys=keys,
         )
 
-    # Times, in whole seconds as Django's cache writes them.
+    # Times, in whole seconds, as Django's cache writes them.
 
     def _now(self, connection: BaseDatabaseWrapper) -> Any:
-        return moment(connection, floor(self._clock()))
+        return moment(connection, floor(self.clock()))
 
     def _expires(self, connection: BaseDatabaseWrapper, ttl: float | None) -> Any:
         if ttl is None:
             return moment(connection, None)
-        return moment(connection, ceil(min(self._clock() + ttl, FOR_GOOD)))
+        return moment(connection, ceil(min(self.clock() + ttl, NEVER)))
+
+
+class DatabaseBackend(CasBackend):
+    """Records that all processes share, in the table of a DatabaseCache."""
+
+    def __init__(
+        self, alias: str, *, blocking: bool, clock: Callable[[], float] | None = None
+    ) -> None:
+        super().__init__(DatabaseStore(alias, blocking=blocking, clock=clock))
+
+    @classmethod
+    def problem(cls, alias: str) -> str | None:
+        """See `Backend.problem`."""
+        return DatabaseStore.problem(alias)
 
 
 def database_of(table: str) -> str:
     """Return the alias of the database that a cache's table is in.
 
-    Reads go there too: a replica would show what has been, as if it still were.
+    Reads go there too, since a replica is behind.
     """
     return router.db_for_write(BaseDatabaseCache(table, {}).cache_model_class)
 
 
 def moment(connection: BaseDatabaseWrapper, seconds: int | None) -> Any:
-    """Return a time as the `expires` column takes it; None: the last there is."""
-    if seconds is None or seconds >= FOR_GOOD:
+    """Return a time as the `expires` column takes it; None: the last possible one."""
+    if seconds is None or seconds >= NEVER:
         time = datetime.max.replace(microsecond=0)
     else:
         time = datetime.fromtimestamp(seconds, tz=UTC)
@@ -285,7 +304,7 @@ def moment(connection: BaseDatabaseWrapper, seconds: int | None) -> Any:
 
 
 def row(connection: BaseDatabaseWrapper, key: str) -> str:
-    """Return the `cache_key` of a key: capitals marked, where "a" is taken for "A"."""
+    """Return the `cache_key` of a key: capitals marked, where "a" equals "A"."""
     return _CAPITAL.sub(r"^\g<0>", key) if connection.vendor == "mysql" else key
 
 
@@ -295,13 +314,13 @@ def key_of(connection: BaseDatabaseWrapper, name: str) -> str:
 
 
 def ours(connection: BaseDatabaseWrapper) -> list[Any]:
-    """Return what a `cache_key` of ours begins with, its length first."""
+    """Return the length and the text of the prefix of our `cache_key`s."""
     prefix = row(connection, f"{conf.get().key_prefix}:")
     return [len(prefix), prefix]
 
 
 def decoded(text: str) -> bytes:
-    """Return a value's bytes; of what is no base64, its own, which are no value."""
+    """Return a value's bytes; of a text that is not base64, its own."""
     try:
         return b64decode(text, validate=True)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Records in this process, in an instance of Django's LocMemCache of our own."""
+"""Records in this process's memory, in a LocMemCache of our own."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from django.core.cache.backends.locmem import LocMemCache
 from ..keys import StoreKey
 from ..state.revisions import History
 from .cas.backend import CasBackend
-from .cas.key_value import Versioned
-from .cas.serializers import StoredRecord
+from .cas.key_value import KeyValueStore, Versioned
+from .cas.serializers import RecordDecoder, StoredRecord, record_of
 from .types import Record
 
-# Decoded records kept at hand: decoding one is 2.1 µs of a read's 4.8.
-MEMORY = 64
+# Records that are kept decoded: decoding one is 2.1 µs of a read's 4.8.
+MAX_DECODED = 64
 
 
-class RecordCache(LocMemCache):
-    """Django's cache, with our bytes as they are, and a token for each: themselves.
+class BytesCache(LocMemCache):
+    """Django's cache, but for bytes, which are not pickled and are their own tokens.
 
-    It culls nothing. A value counts as unchanged while it is the same object, so no
-    version need be kept beside it. Expired values go when they are met: when read, and
-    two at a time whenever a key is added.
+    It evicts nothing. A value is unchanged while it is the same object, so no version
+    is kept beside it. Expired values are removed when read, and two at a time whenever
+    a key is added.
     """
 
     _cache: OrderedDict[str, bytes]
@@ -35,11 +35,11 @@ class RecordCache(LocMemCache):
     _lock: Lock
 
     def read(self, keys: Sequence[str], now: float) -> dict[str, Versioned]:
-        """Return what stands at `keys`, at one instant."""
+        """Return what is stored at `keys`, at one instant."""
         found = {}
         with self._lock:
             for key in keys:
-                # Nobody follows most records: then this spares a call.
+                # Most records have no followers: then this spares a call.
                 if key not in self._cache:
                     continue
                 value = self._current(key, now)
@@ -50,8 +50,8 @@ class RecordCache(LocMemCache):
     def cas(
         self, key: str, token: bytes | None, value: bytes, now: float, deadline: float
     ) -> bytes | None:
-        """Put `value` if `token` still stands there, and return its token."""
-        # A copy has its exact size; encoders leave half as much again behind the end.
+        """Put `value` if `token` is still the value there, and return its token."""
+        # A copy has its exact size; an encoder's result reserves half as much again.
         value = bytes(memoryview(value))
         with self._lock:
             if self._current(key, now) is not token:
@@ -63,7 +63,7 @@ class RecordCache(LocMemCache):
         return value
 
     def remove(self, key: str, token: bytes, now: float) -> bool:
-        """Remove what stands at `key` if that is still `token`."""
+        """Remove the value at `key` if that is still `token`."""
         with self._lock:
             if self._current(key, now) is not token:
                 return False
@@ -95,60 +95,81 @@ class RecordCache(LocMemCache):
                 self._cache.move_to_end(key)
 
 
-class LocMemBackend(CasBackend):
-    """Never waits for anything: both flavours are called directly and share records."""
+class DecodedRecords(RecordDecoder):
+    """Keeps the latest records decoded, each while its stored value is the same."""
 
-    shared: ClassVar[bool] = False
-    in_memory: ClassVar[bool] = True
+    def __init__(self) -> None:
+        self._records: dict[StoreKey, Record] = {}
 
-    def __init__(
-        self,
-        alias: str,
-        *,
-        blocking: bool,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(blocking=blocking, clock=clock)
-        # Django keeps one store for each name in a process: the flavours meet there,
-        # and `caches[alias].clear()` does not reach it.
-        self._cache = RecordCache(f"sessionstores:{alias}", {})
-        self._latest: dict[StoreKey, Record] = {}
-
-    def _decoded(self, key: StoreKey, found: Versioned) -> Record:
+    def decode(self, key: StoreKey, found: Versioned) -> Record:
+        """See `RecordDecoder.decode`."""
         # The token is the value itself, so the same token is the same record.
-        record = self._latest.get(key)
+        record = self._records.get(key)
         if record is not None and record.token.token is found.token:
             return record
-        return super()._decoded(key, found)
+        return super().decode(key, found)
 
-    def _shown(
+    def decoded(
         self,
         key: StoreKey,
         stored: StoredRecord,
         token: Any,
         history: History | None = None,
     ) -> Record:
-        record = super()._shown(key, stored, token, history)
-        if len(self._latest) >= MEMORY:
-            self._latest.clear()
-        self._latest[key] = record
+        """See `RecordDecoder.decoded`."""
+        record = record_of(key, stored, token, history)
+        if len(self._records) >= MAX_DECODED:
+            self._records.clear()
+        self._records[key] = record
         return record
 
-    async def _read(self, keys: Sequence[str]) -> dict[str, Versioned]:
-        return self._cache.read(keys, self._clock())
+    def clear(self) -> None:
+        """See `RecordDecoder.clear`."""
+        self._records.clear()
 
-    async def _cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
-        now = self._clock()
+
+class LocMemStore(KeyValueStore):
+    """Values in this process: operations never wait, in neither flavour."""
+
+    shared: ClassVar[bool] = False
+    in_memory: ClassVar[bool] = True
+
+    def __init__(
+        self, alias: str, *, blocking: bool, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(blocking=blocking, clock=clock)
+        # Django keeps one cache for each name in a process: the flavours share it, and
+        # `caches[alias].clear()` does not reach it.
+        self.cache = BytesCache(f"sessionstores:{alias}", {})
+
+    async def read(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        """See `KeyValueStore.read`."""
+        return self.cache.read(keys, self.clock())
+
+    async def cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+        """See `KeyValueStore.cas`."""
+        now = self.clock()
         deadline = inf if ttl is None else now + ttl
-        return self._cache.cas(key, token, value, now, deadline)
+        return self.cache.cas(key, token, value, now, deadline)
 
-    async def _delete(self, key: str, token: Any) -> bool:
-        return self._cache.remove(key, token, self._clock())
+    async def delete(self, key: str, token: Any) -> bool:
+        """See `KeyValueStore.delete`."""
+        return self.cache.remove(key, token, self.clock())
 
-    async def _list(self) -> list[str]:
-        return self._cache.keys()
+    async def list_keys(self) -> list[str]:
+        """See `KeyValueStore.list_keys`."""
+        return self.cache.keys()
 
     async def clear(self) -> None:
         """See `Backend.clear`."""
-        self._cache.clear()
-        self._latest.clear()
+        self.cache.clear()
+
+
+class LocMemBackend(CasBackend):
+    """Records in this process; both flavours share them."""
+
+    def __init__(
+        self, alias: str, *, blocking: bool, clock: Callable[[], float] = time.time
+    ) -> None:
+        store = LocMemStore(alias, blocking=blocking, clock=clock)
+        super().__init__(store, decoder=DecodedRecords())

@@ -1,4 +1,4 @@
-"""Records in memcached, by `gets` and `cas` over connections of our own."""
+"""Records in memcached, with `gets` and `cas` over connections of our own."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .. import conf
 from ..exceptions import SessionStoresError, StateTooLarge, StoreUnavailable
 from . import types
 from .cas.backend import CasBackend
-from .cas.key_value import Versioned
-from .memcached_pool import MemcachedServer, ReplyLine, addresses, servers
+from .cas.key_value import KeyValueStore, Versioned
+from .memcached_pool import MemcachedServer, ReplyLine, addresses, pool
 from .types import Finding
 
 T = TypeVar("T")
 
-# Keys in one `gets`, so that a server's answer is a matter of milliseconds.
+# Keys in one `gets`, so that a server answers within milliseconds.
 BATCH = 500
 
 # An item is at most 1 MiB (-I), its key and header included.
 MAX_VALUE = 1_048_576 - 512
-# What a record holds beside its states: its clients.
+# Room for what a record holds beside its states: its clients.
 RESERVE = 131_072
 LONGEST_LINE = 65
 # From here on an expiry counts as a time since the epoch; it is a signed 32-bit number.
@@ -42,24 +42,24 @@ _UNSUPPORTED = ("username", "password", "tls_context")
 
 
 class CasToken(NamedTuple):
-    """The number that a server gave to what was written, and which run of it did.
+    """The number that a server gave to a write, and the run of it that did.
 
-    A server starts anew at 1, so a number of an earlier run may come up again.
+    A server starts again at 1, so a number of an earlier run may come up again.
     """
 
     unique: bytes
     boot: tuple[int, int]
 
 
-# What `cas` answers does not include the new number. This one matches nothing.
-UNTOLD = CasToken(b"", (0, 0))
+# The reply to `cas` does not include the new number. This one matches nothing.
+UNKNOWN = CasToken(b"", (0, 0))
 
 
-class MemcachedBackend(CasBackend):
-    """Each key has its one server, and no other takes over when that fails.
+class MemcachedStore(KeyValueStore):
+    """Each key has one server, and no other takes over when that fails.
 
-    Commits are classic `cas`: a meta set that the server has no memory for removes
-    what stood there (memcached 1.6.18), a classic one leaves it.
+    Writes are classic `cas`: a meta set that the server has no memory for removes the
+    old value (memcached 1.6.18), a classic one leaves it.
     """
 
     shared: ClassVar[bool] = True
@@ -72,8 +72,10 @@ class MemcachedBackend(CasBackend):
         blocking: bool,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self._servers = servers(alias)
-        super().__init__(blocking=blocking, clock=clock or self._servers[0].clock)
+        # Held by both flavours, and closed when neither is there any more.
+        self._pool = pool(addresses(alias))
+        self.servers = self._pool.servers
+        super().__init__(blocking=blocking, clock=clock or self._pool.clock)
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
@@ -103,10 +105,10 @@ class MemcachedBackend(CasBackend):
         return None
 
     def _server(self, key: str) -> MemcachedServer:
-        # What belongs to one session is one trip away, and at risk as a whole.
+        # All of a session is on one server: one round trip away, and lost as a whole.
         _, brace, rest = key.partition("{")
         place = rest.partition("}")[0] if brace else key
-        return self._servers[crc32(place.encode()) % len(self._servers)]
+        return self.servers[crc32(place.encode()) % len(self.servers)]
 
     async def _ask(
         self,
@@ -122,7 +124,8 @@ class MemcachedBackend(CasBackend):
         except (OSError, MemcacheError) as error:
             raise failure(server, error) from error
 
-    async def _read(self, keys: Sequence[str]) -> dict[str, Versioned]:
+    async def read(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        """See `KeyValueStore.read`."""
         wanted: dict[MemcachedServer, list[str]] = {}
         for key in keys:
             wanted.setdefault(self._server(key), []).append(key)
@@ -133,7 +136,8 @@ class MemcachedBackend(CasBackend):
                 found |= await self._ask(server, partial(gets, some), repeat=True)
         return found
 
-    async def _cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+    async def cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+        """See `KeyValueStore.cas`."""
         if len(value) > MAX_VALUE:
             raise StateTooLarge(
                 f"{key} would take {len(value)} bytes, and memcached takes at most "
@@ -141,45 +145,62 @@ class MemcachedBackend(CasBackend):
                 "use Redis."
             )
         command = partial(put, key, token, value, expiry(ttl))
-        return UNTOLD if await self._ask(self._server(key), command) else None
+        return UNKNOWN if await self._ask(self._server(key), command) else None
 
-    async def _delete(self, key: str, token: Any) -> bool:
-        # There is no conditional `delete`; what is written with -1 is gone at once.
+    async def delete(self, key: str, token: Any) -> bool:
+        """See `KeyValueStore.delete`."""
+        # There is no conditional `delete`; a value written with -1 expires at once.
         return await self._ask(self._server(key), partial(put, key, token, b"", -1))
 
     async def examine(self) -> list[Finding]:
         """See `Backend.examine`."""
         findings: list[Finding] = []
-        for server in self._servers:
-            told = await self._ask(server, stats, repeat=True)
+        for server in self.servers:
+            figures = await self._ask(server, stats, repeat=True)
             started = time.perf_counter()
             await self._ask(server, lambda line: line.client.version(), repeat=True)
             took = (time.perf_counter() - started) * 1_000
-            findings += report(f"memcached at {server}", told, took)
+            findings += report(f"memcached at {server}", figures, took)
         return findings
 
     async def server(self) -> types.ServerInfo | None:
         """See `Backend.server`."""
-        told = [await self._ask(server, stats, repeat=True) for server in self._servers]
+        figures = [
+            await self._ask(server, stats, repeat=True) for server in self.servers
+        ]
         used, limit, evicted = (
-            sum(one[name] for one in told)
+            sum(one[name] for one in figures)
             for name in ("bytes", "limit_maxbytes", "evictions")
         )
-        version = told[0]["version"].decode()
-        # It always evicts what was used longest ago; there is nothing to choose.
+        version = figures[0]["version"].decode()
+        # It always evicts what was least recently used; there is no choice.
         return types.ServerInfo(f"memcached {version}", used, limit, evicted, None)
 
     async def clear(self) -> None:
-        """Empty the servers whole: what others keep there goes too."""
-        for server in self._servers:
+        """Flush the servers, with whatever other programs keep there."""
+        for server in self.servers:
             await self._ask(server, lambda line: line.client.flush_all(noreply=False))
 
 
-# Commands, each one trip
+class MemcachedBackend(CasBackend):
+    """Records that all processes share, on memcached."""
+
+    def __init__(
+        self, alias: str, *, blocking: bool, clock: Callable[[], float] | None = None
+    ) -> None:
+        super().__init__(MemcachedStore(alias, blocking=blocking, clock=clock))
+
+    @classmethod
+    def problem(cls, alias: str) -> str | None:
+        """See `Backend.problem`."""
+        return MemcachedStore.problem(alias)
+
+
+# Commands, each one round trip
 
 
 def gets(keys: Sequence[str], line: ReplyLine) -> dict[str, Versioned]:
-    """Return what stands at `keys`."""
+    """Return what is stored at `keys`."""
     found = {}
     for key, (value, unique) in line.client.gets_many(keys).items():
         if unique == b"0":
@@ -191,7 +212,7 @@ def gets(keys: Sequence[str], line: ReplyLine) -> dict[str, Versioned]:
 def put(
     key: str, token: CasToken | None, value: bytes, expire: int, line: ReplyLine
 ) -> bool:
-    """Write if the key is still as `token` says."""
+    """Write if the key is unchanged since `token`."""
     if token is None:
         return bool(line.client.add(key, value, expire, noreply=False))
     if token.boot != line.boot:
@@ -200,16 +221,16 @@ def put(
 
 
 def stats(line: ReplyLine) -> dict[str, Any]:
-    """Return what the server says of its state and its settings."""
-    told = line.client.stats("settings") | line.client.stats()
-    return {name.decode(): value for name, value in told.items()}
+    """Return the server's statistics and settings."""
+    figures = line.client.stats("settings") | line.client.stats()
+    return {name.decode(): value for name, value in figures.items()}
 
 
 def expiry(ttl: float | None) -> int:
-    """Return `ttl` seconds in memcached's terms: at least that long."""
+    """Return memcached's expiry for `ttl` seconds, at the least."""
     if ttl is None:
         return 0
-    # It counts whole seconds, of which the first may be nearly over.
+    # It counts whole seconds, the first of which may be nearly over.
     seconds = ceil(ttl) + 1
     if seconds > ABSOLUTE:
         seconds += ceil(time.time())
@@ -217,23 +238,23 @@ def expiry(ttl: float | None) -> int:
 
 
 def failure(server: MemcachedServer, error: Exception) -> SessionStoresError:
-    """Return our error for what a call raised."""
+    """Return our error for one that a call raised."""
     if "object too large" in str(error):
         return StateTooLarge(
             f"memcached at {server} refused a value as too large for one item. Nothing "
             "was changed. Start it with a larger -I, or keep less in the state."
         )
     return StoreUnavailable(
-        f"memcached at {server} did not do it ({type(error).__name__}: {error}). What "
+        f"memcached at {server} failed ({type(error).__name__}: {error}). What "
         "was being written may or may not be in; read before you try again."
     )
 
 
-def report(name: str, told: Mapping[str, Any], took: float) -> list[Finding]:
-    """Return what a server's figures mean; `took` is a round trip in milliseconds."""
-    version, uptime = told["version"].decode(), timedelta(seconds=told["uptime"])
-    used, limit = told["bytes"], told["limit_maxbytes"]
-    evicted, largest = told["evictions"], told["item_size_max"]
+def report(name: str, figures: Mapping[str, Any], took: float) -> list[Finding]:
+    """Return findings from a server's statistics; `took`: a round trip in ms."""
+    version, uptime = figures["version"].decode(), timedelta(seconds=figures["uptime"])
+    used, limit = figures["bytes"], figures["limit_maxbytes"]
+    evicted, largest = figures["evictions"], figures["item_size_max"]
     needed = conf.get().max_state_bytes + RESERVE
     findings = [Finding("ok", f"{name}: version {version}, up {uptime}.")]
     warnings = {
@@ -253,7 +274,7 @@ def report(name: str, told: Mapping[str, Any], took: float) -> list[Finding]:
         )
         hint = f"Start it with -I {needed} at least, or lower MAX_STATE_BYTES."
         findings.append(Finding("error", text, hint))
-    if told["cas_enabled"] != b"yes":
+    if figures["cas_enabled"] != b"yes":
         text = f"{name}: compare-and-set is off, so nothing can be committed."
         findings.append(Finding("error", text, "Start it without -C."))
     return findings

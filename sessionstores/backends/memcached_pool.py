@@ -1,11 +1,11 @@
-"""The servers of a memcached cache, and the connections and threads that reach them."""
+"""Connection pool of memcached servers, with threads for coroutines."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import re
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +15,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
-from django.dispatch import receiver
 from pymemcache.client.base import (  # type: ignore[import-untyped]
     Client,
     normalize_server_spec,
@@ -30,33 +28,33 @@ from .clock import ServerClock
 T = TypeVar("T")
 Address: TypeAlias = tuple[str, int] | str
 
-# Seconds to connect, and again to answer; less while the server's last call timed out,
-# so that taking back a creation without an answer does not double the wait.
+# Seconds to connect, and again to answer; less after a call that timed out, so that
+# undoing a creation without an answer does not double the wait.
 TIMEOUT = 1.0
 SILENT_TIMEOUT = 0.3
-# Of what coroutines ask, so much is under way at once, and waits so much longer.
+# Calls of coroutines that are under way at once, and how much longer they may wait.
 THREADS = 64
 GRACE = 0.2
-# It tells whole seconds, and looks at its clock once in one.
+# It counts whole seconds, and reads its clock once in each.
 CLOCK_TOLERANCE = 3.0
-# Connections to one server that are kept though nobody uses them now.
+# Idle connections that are kept to one server.
 MAX_IDLE = 64
 
 _CLOSED = (ConnectionError, MemcacheUnexpectedCloseError)
 
 
 class ReplyLine(NamedTuple):
-    """A connection to a server, and which run of it is at the other end."""
+    """A connection to a server, and the run of it at the other end."""
 
     client: Any
     boot: tuple[int, int]
 
 
 class MemcachedServer:
-    """One memcached, with the connections and threads that reach it.
+    """One memcached, with its connections and threads.
 
-    Any thread may call it, and so may a forked child, which starts with none of both.
-    Each server has threads of its own, so that a dead one holds up no other.
+    Any thread may call it, and so may a forked child, which starts with neither. Each
+    server has threads of its own, so that a dead one delays no other.
     """
 
     def __init__(self, address: Address, clock: ServerClock) -> None:
@@ -82,7 +80,7 @@ class MemcachedServer:
             self._start_afresh()
 
     def hang_up(self) -> None:
-        """Close the connections that nobody uses now."""
+        """Close the idle connections."""
         with suppress(IndexError):
             while True:
                 self._idle.pop().client.close()
@@ -92,10 +90,10 @@ class MemcachedServer:
         return SILENT_TIMEOUT if self._silent else TIMEOUT
 
     def call(self, command: Callable[[ReplyLine], T], *, repeat: bool = False) -> T:
-        """Do `command` on a connection that nobody else uses meanwhile.
+        """Run `command` on a connection that is the caller's meanwhile.
 
-        With `repeat`, once more on a new one if a kept one turns out to be closed, as
-        they are after a restart. Raises OSError and MemcacheError.
+        With `repeat`, again on a new one if an idle one turns out to be closed, as they
+        are after a restart. Raises OSError and MemcacheError.
         """
         self._check_process()
         try:
@@ -118,7 +116,7 @@ class MemcachedServer:
                 self.clock.synchronise(line.client.stats()[b"time"])
             result = command(line)
         except BaseException as error:
-            # An answer may yet come; the next to ask must not take it for theirs.
+            # An answer may yet come; the next caller must not take it for its own.
             if line is not None:
                 line.client.close()
             if isinstance(error, TimeoutError):
@@ -138,20 +136,20 @@ class MemcachedServer:
         client = Client(
             self.address, connect_timeout=patience, timeout=patience, no_delay=True
         )
-        told = client.stats()
-        # `time` and `uptime` tick as one, so this is when it started.
-        return ReplyLine(client, (told[b"pid"], told[b"time"] - told[b"uptime"]))
+        stats = client.stats()
+        # `time` and `uptime` tick together, so this is when it started.
+        return ReplyLine(client, (stats[b"pid"], stats[b"time"] - stats[b"uptime"]))
 
     async def acall(
         self, command: Callable[[ReplyLine], T], *, repeat: bool = False
     ) -> T:
-        """Do `call` in one of the server's threads."""
+        """Run `call` in one of the server's threads."""
         self._check_process()
         future = asyncio.get_running_loop().run_in_executor(
             self._threads, partial(self.call, command, repeat=repeat)
         )
         try:
-            # Not `wait_for`, which gives away an answer that comes as time runs out.
+            # Not `wait_for`, which drops an answer that comes as time runs out.
             await asyncio.wait([future], timeout=self._patience + GRACE)
             if not future.done():
                 raise TimeoutError("timed out")
@@ -161,7 +159,7 @@ class MemcachedServer:
 
 
 def addresses(alias: str) -> list[Address]:
-    """Return where the servers of a cache are, in the same order for every process.
+    """Return the addresses of a cache's servers, in one order for every process.
 
     Raises `ImproperlyConfigured`.
     """
@@ -181,34 +179,37 @@ def addresses(alias: str) -> list[Address]:
 
 def _address(place: object) -> Address:
     if not isinstance(place, str):
-        raise ValueError(f"{place!r} is no text")
+        raise ValueError(f"{place!r} is not a text")
     address: Address = normalize_server_spec(place.strip())
     if isinstance(address, str):
         return address
     host, port = address
-    # As a lookup does: it raises a ValueError.
+    # As a look-up does: raises ValueError for a malformed name.
     if not host.encode("idna") or not 0 < port < 65_536:
-        raise ValueError(f"{place!r} is no address")
+        raise ValueError(f"{place!r} is not an address")
     return host, port
 
 
-_known: dict[str, Sequence[MemcachedServer]] = {}
+class MemcachedPool:
+    """The servers of a cache, and their clock."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        # One estimate times all sessions, whichever server they are on.
+        self.clock = ServerClock(tolerance=CLOCK_TOLERANCE)
+        self.servers = [MemcachedServer(address, self.clock) for address in addresses]
+        weakref.finalize(self, _hang_up, self.servers)
 
 
-def servers(alias: str) -> Sequence[MemcachedServer]:
-    """Return the servers of a cache; both flavours of the backend share them."""
-    known = _known.get(alias)
-    if known is None:
-        # One clock for all, since a session goes by that of whichever answers first.
-        clock = ServerClock(tolerance=CLOCK_TOLERANCE)
-        made = tuple(MemcachedServer(address, clock) for address in addresses(alias))
-        known = _known.setdefault(alias, made)
-    return known
+def _hang_up(servers: Sequence[MemcachedServer]) -> None:
+    for server in servers:
+        server.hang_up()
 
 
-@receiver(setting_changed)
-def _reset(*, setting: str, **kwargs: Any) -> None:
-    if setting == "CACHES":
-        for server in itertools.chain(*_known.values()):
-            server.hang_up()
-        _known.clear()
+_pools: weakref.WeakValueDictionary[tuple[Address, ...], MemcachedPool]
+_pools = weakref.WeakValueDictionary()
+
+
+def pool(addresses: Sequence[Address]) -> MemcachedPool:
+    """Return the pool for these servers; all who hold it at a time share it."""
+    known = _pools.get(tuple(addresses)) or MemcachedPool(addresses)
+    return _pools.setdefault(tuple(addresses), known)

@@ -1,4 +1,4 @@
-"""The values that go into a backend and come out of it."""
+"""Value types of the backends' contract."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import msgspec
 from ..keys import StoreKey
 from ..state.revisions import History, Rev
 
-# Ids of a client are remembered this long after its last action; clients themselves
-# give up on an unanswered action after half of it.
+# Seconds for which a client's ids are remembered after its last action. Clients give up
+# on an unanswered action after half of it.
 CLIENT_MEMORY = 600.0
 
-# What cannot be decoded is kept so long where it was set aside.
+# Seconds for which undecodable data is kept under its quarantine key.
 QUARANTINE = 86_400.0
 
-# A lease that follows every participant's record of its session, future ones too.
+# In `Lease.follows`: every participant's record of the session, future ones too.
 EVERYONE = "+"
 
-# A session keeps this many of its latest events, and counts its changes for so long.
+# The latest events that a session keeps, and the minutes for which it counts changes.
 MAX_EVENTS = 100
 ACTIVITY_MINUTES = 30
-# What a connection may tell others of itself takes no more than this.
+# Largest `Lease.meta`, in bytes.
 MAX_META_BYTES = 1_024
 
 
 class ClientEntry(NamedTuple):
-    """What a record remembers of a client, so that no action takes effect twice.
+    """A client's latest ids in a record, so that no action takes effect twice.
 
     `last` is the highest id that a commit of this record carried; `rejected` maps the
     ids refused between that commit and the one before to their codes.
@@ -40,7 +40,7 @@ class ClientEntry(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """An action as a client sent it: who, which id, and what was refused before it."""
+    """A client's action: client, id, and the codes of the ids refused before it."""
 
     client: str
     id: int
@@ -48,9 +48,9 @@ class Attempt(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True, eq=False):
-    """What is kept at `key`. `states` maps names to stored forms (see codec).
+    """The record at `key`. `states` maps names to stored forms (see `state.codec`).
 
-    `token` is the backend's own: what it compares at the next commit.
+    `token` is the backend's own: it is compared at the next commit.
     """
 
     key: StoreKey
@@ -75,8 +75,8 @@ class Record(msgspec.Struct, frozen=True, eq=False):
 class Unchanged(NamedTuple):
     """Answer of `read` when the record still has the rev that the caller knows.
 
-    `token` is the newest: a commit on the known record with this token put into it
-    (`msgspec.structs.replace`) needs no second look.
+    `token` is the newest: put into the known record (`msgspec.structs.replace`), it
+    serves the next commit.
     """
 
     rev: Rev
@@ -86,9 +86,8 @@ class Unchanged(NamedTuple):
 class Opened(NamedTuple):
     """Answer of `open`: the record, and whether this call created it.
 
-    `lost`: this call found that the index still named one whose data were gone
-    (expired, evicted or flushed), which of several at once one is told; the record is
-    a new one. Never so for a session's own.
+    `lost`: the index named a record that was missing (expired, evicted or flushed), and
+    this one is new; one of several callers gets it. Never for a session's own.
     """
 
     record: Record
@@ -97,20 +96,20 @@ class Opened(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """Answer of `commit`: the record as it is now, and who follows it."""
+    """Answer of `commit`: the record as it is now, and the processes that follow it."""
 
     record: Record
     followers: frozenset[str]
 
 
 class Stale(NamedTuple):
-    """Answer of `commit` when another came first: the newer record, None if gone."""
+    """Answer of `commit` when another came first: the newer record, None if absent."""
 
     record: Record | None
 
 
 class Removed(NamedTuple):
-    """A record that a call removed, with its final states; None if they were lost."""
+    """A record that a call removed, with its final states; None if it was missing."""
 
     key: StoreKey
     states: Mapping[str, bytes] | None
@@ -123,9 +122,9 @@ class Lease(NamedTuple):
     `key` is the participant's; `client` the id under which the tab numbers its
     actions; `follows` holds participant ids of the same session, `keys.SESSION` for
     the session's record, or `EVERYONE`. `meta` is a JSON object that the tab shows to
-    others, of at most `MAX_META_BYTES`; b"": none. `since` is when it was first
-    leased; the backend fills it in, and ignores it on writing, as it does `leaving`:
-    closed without a goodbye, and given a while to come back.
+    others, of at most `MAX_META_BYTES`, or b"". `since` is when it was first leased;
+    `leaving`: closed without a goodbye, within its grace. The backend fills in both,
+    and ignores them on writing.
     """
 
     connection: str
@@ -139,7 +138,7 @@ class Lease(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What decides whether a token still counts."""
+    """Whether the session has ended, and when tokens were last revoked."""
 
     ended: bool
     revoked_at: float | None
@@ -173,18 +172,18 @@ class ParticipantInfo(NamedTuple):
 
 
 class SessionSummary(NamedTuple):
-    """One line of an overview of all sessions; nothing in it needs a state decoded.
+    """A session's row in an overview of all; computed without decoding a state.
 
     `seen` is the latest use of anything in the session, `bytes` the size of all its
-    stored states: its own and its participants'. `participants` is what the index
-    names, `lost` those of them without a record, and the session itself if its own is
-    gone. Of a session whose record is gone or corrupt, `created`, `keep` and `label`
-    are empty. `online` counts participants with a connection; those that are leaving
-    count neither there nor in `connections`. `oldest` is when the longest unused of
-    the participants without a connection was seen; `seen` if there is none.
-    `largest` is the id and the bytes of the largest record ("*": the session's own).
-    `activity` holds the number of changes in each of the last `ACTIVITY_MINUTES`,
-    the oldest first and the current, unfinished one last.
+    stored states, its own and its participants'. `participants` counts the entries in
+    the index; `lost` those without a record, and the session's own record if that is
+    missing. Of a session whose record is missing or corrupt, `created`, `keep` and
+    `label` are empty. `online` counts participants with a connection; leaving ones
+    count neither there nor in `connections`. `oldest` is the earliest last use among
+    participants without a connection; `seen` if there are none. `largest` is the id and
+    the bytes of the largest record ("*": the session's own). `activity` holds the
+    number of changes in each of the last `ACTIVITY_MINUTES`, the oldest first and the
+    current, unfinished one last.
     """
 
     code: str
@@ -204,11 +203,11 @@ class SessionSummary(NamedTuple):
 
 
 class ServerInfo(NamedTuple):
-    """What a cache server says of itself; None where that is unknown or unlimited.
+    """Figures of a cache server; None where one is unknown or unlimited.
 
     `name` is product and version ("Valkey 9.1.2"); `used` and `limit` are in bytes;
-    `evicted` counts entries thrown out for want of memory since it started; `policy`
-    is how it chooses them. Of several servers, the figures are sums.
+    `evicted` counts entries evicted to free memory since it started; `policy` is how
+    it chooses them. Of several servers, the figures are sums.
     """
 
     name: str
@@ -226,10 +225,10 @@ class Value(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One thing that was found about a live server.
+    """A finding about a live server.
 
-    `level` is "ok", "warning" (works, until something happens) or "error" (loses data
-    or does not work); `hint` says what to do, "" where all is well.
+    `level` is "ok", "warning" (works for now) or "error" (loses data or does not work);
+    `hint` says what to do, "" if nothing.
     """
 
     level: Literal["ok", "warning", "error"]
@@ -243,7 +242,7 @@ NOBODY: frozenset[str] = frozenset()
 def merged(
     clients: Mapping[str, ClientEntry], attempt: Attempt | None, now: float
 ) -> dict[str, ClientEntry]:
-    """Return what a record remembers of clients after a commit at `now`."""
+    """Return a record's client entries after a commit at `now`."""
     since = now - CLIENT_MEMORY
     kept = {id: entry for id, entry in clients.items() if entry.at > since}
     if attempt is not None:

@@ -1,4 +1,4 @@
-"""A backend under test: either flavour of it, and the time that it goes by."""
+"""A backend under test, in either flavour, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOARD = {"board": b'1:{"deck":["ace"]}'}
 MORE = {"board": b'1:{"deck":["ace","two"]}'}
 START = 1_700_000_000.0
 
-# What a corrupt value may look like: not msgpack, other msgpack, a rev that is none.
+# Corrupt values: not msgpack, other msgpack, a malformed rev.
 JUNK = (
     b"",
     b"\x00",
@@ -38,7 +38,7 @@ JUNK = (
 
 
 class Clock:
-    """The time that the backend under test goes by."""
+    """The time of the backend under test."""
 
     def __init__(self) -> None:
         self.time = START
@@ -108,7 +108,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
 
 
 class BackendTests:
-    """A subclass says in the first three methods how to come by its backend."""
+    """A subclass implements the first three methods for its backend."""
 
     THREADS: ClassVar[int] = 8
     COMMITS: ClassVar[int] = 2_500
@@ -126,7 +126,7 @@ class BackendTests:
         raise NotImplementedError
 
     def lose(self, key: str, clock: Clock) -> None:
-        """Take away what stands at a cache key, as a server out of memory might."""
+        """Remove a cache key, as a server out of memory might."""
         raise NotImplementedError
 
     @pytest.fixture

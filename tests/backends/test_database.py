@@ -26,8 +26,8 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import run
-from sessionstores.backends.database import DatabaseBackend, key_of, row
-from sessionstores.backends.database_pool import THREADS, close_connections, pool
+from sessionstores.backends.database import DatabaseBackend, DatabaseStore, key_of, row
+from sessionstores.backends.database_pool import THREADS, close_connections
 from sessionstores.backends.types import Committed, Record, Stale
 from sessionstores.exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey, cache_key
@@ -178,13 +178,13 @@ class DatabaseContract(BackendContract):
 
     def plant(self, key: str, value: bytes, clock: Clock) -> None:
         backend = self.make_backend(blocking=True, clock=clock)
-        found = run(backend._read([key])).get(key)
+        found = run(backend.store.read([key])).get(key)
         token = found.token if found else None
-        assert run(backend._cas(key, token, value, 600)) is not None
+        assert run(backend.store.cas(key, token, value, 600)) is not None
 
     def lose(self, key: str, clock: Clock) -> None:
-        backend = self.make_backend(blocking=True, clock=clock)
-        assert run(backend._delete(key, run(backend._read([key]))[key].token))
+        store = self.make_backend(blocking=True, clock=clock).store
+        assert run(store.delete(key, run(store.read([key]))[key].token))
 
 
 @pytest.mark.usefixtures("sqlite")
@@ -317,7 +317,7 @@ def test_it_is_refused_inside_a_transaction_and_works_after_it(
     assert [info.id for info in run(backend.participants(CODE))] == ["alice", "bob"]
 
 
-def test_a_transaction_on_another_database_is_no_matter(
+def test_a_transaction_on_another_database_does_not_matter(
     backend: DatabaseBackend, alias: str
 ) -> None:
     with transaction.atomic(using="default"):
@@ -364,17 +364,17 @@ def test_of_many_threads_one_takes_the_place_of_an_expired_row(
     backend: DatabaseBackend, clock: Clock
 ) -> None:
     for _ in range(10):
-        assert run(backend._cas("ss:v:race", None, b"old", 10)) is not None
+        assert run(backend.store.cas("ss:v:race", None, b"old", 10)) is not None
         clock.advance(11)
         won: list[int] = []
 
         def work(number: int, won: list[int] = won) -> None:
             value = str(number).encode()
-            if run(backend._cas("ss:v:race", None, value, 10)) is not None:
+            if run(backend.store.cas("ss:v:race", None, value, 10)) is not None:
                 won.append(number)
 
         in_threads(8, work)
-        found = run(backend._read(["ss:v:race"]))["ss:v:race"]
+        found = run(backend.store.read(["ss:v:race"]))["ss:v:race"]
         assert won == [int(found.value)]
         clock.advance(11)
 
@@ -382,41 +382,41 @@ def test_of_many_threads_one_takes_the_place_of_an_expired_row(
 def test_an_expired_value_can_be_neither_replaced_nor_deleted(
     backend: DatabaseBackend, clock: Clock
 ) -> None:
-    token = run(backend._cas("ss:v:x", None, b"old", 10))
+    token = run(backend.store.cas("ss:v:x", None, b"old", 10))
     clock.advance(10)
-    assert run(backend._cas("ss:v:x", token, b"new", 10)) is None
-    assert not run(backend._delete("ss:v:x", token))
-    assert run(backend._read(["ss:v:x"])) == {}
+    assert run(backend.store.cas("ss:v:x", token, b"new", 10)) is None
+    assert not run(backend.store.delete("ss:v:x", token))
+    assert run(backend.store.read(["ss:v:x"])) == {}
 
 
 def test_the_same_value_again_gives_it_a_new_time(
     backend: DatabaseBackend, clock: Clock
 ) -> None:
-    token = run(backend._cas("ss:v:x", None, b"same", 10))
+    token = run(backend.store.cas("ss:v:x", None, b"same", 10))
     clock.advance(9)
-    assert run(backend._cas("ss:v:x", token, b"same", 10)) == token
+    assert run(backend.store.cas("ss:v:x", token, b"same", 10)) == token
     clock.advance(9)
-    assert run(backend._read(["ss:v:x"]))["ss:v:x"].value == b"same"
+    assert run(backend.store.read(["ss:v:x"]))["ss:v:x"].value == b"same"
 
 
 def test_a_value_stays_for_all_of_its_time(
     backend: DatabaseBackend, clock: Clock
 ) -> None:
     clock.advance(0.9)
-    run(backend._cas("ss:v:x", None, b"x", 1))
+    run(backend.store.cas("ss:v:x", None, b"x", 1))
     clock.advance(0.9)
-    assert "ss:v:x" in run(backend._read(["ss:v:x"]))
+    assert "ss:v:x" in run(backend.store.read(["ss:v:x"]))
     clock.advance(1.2)
-    assert run(backend._read(["ss:v:x"])) == {}
+    assert run(backend.store.read(["ss:v:x"])) == {}
 
 
 @pytest.mark.parametrize("ttl", [None, 1e12])
 def test_what_is_kept_for_good_stays(
     backend: DatabaseBackend, clock: Clock, ttl: float | None
 ) -> None:
-    run(backend._cas("ss:v:x", None, b"x", ttl))
+    run(backend.store.cas("ss:v:x", None, b"x", ttl))
     clock.advance(1e9)
-    assert "ss:v:x" in run(backend._read(["ss:v:x"]))
+    assert "ss:v:x" in run(backend.store.read(["ss:v:x"]))
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/Chicago", "Asia/Kolkata"])
@@ -429,7 +429,7 @@ def test_times_hold_without_time_zones(
     clock.advance(599)
     assert run(backend.read(ALICE, touch=False)) is not None
     with asyncio.Runner() as runner:
-        other = DatabaseBackend(backend._table, blocking=False, clock=clock)
+        other = DatabaseBackend(backend.store.table, blocking=False, clock=clock)
         assert runner.run(other.read(ALICE, touch=False)) is not None
         clock.advance(2)
         assert runner.run(other.read(ALICE, touch=False)) is None
@@ -469,15 +469,15 @@ def test_ids_that_differ_in_case_are_different_participants(
 def test_more_keys_are_read_than_one_statement_takes(backend: DatabaseBackend) -> None:
     keys = [f"ss:v:{number}" for number in range(1_200)]
     for key in (keys[0], keys[600], keys[-1]):
-        run(backend._cas(key, None, key.encode(), 60))
-    found = run(backend._read(keys))
+        run(backend.store.cas(key, None, key.encode(), 60))
+    found = run(backend.store.read(keys))
     assert {key: held.value for key, held in found.items()} == {
         key: key.encode() for key in (keys[0], keys[600], keys[-1])
     }
 
 
 @pytest.mark.parametrize("text", ["no base64!", "gAJ9cQAu", "ümlaut"])
-def test_a_row_of_somebody_else_is_no_record_and_can_be_set_aside(
+def test_a_row_of_another_program_is_corrupt_and_can_be_set_aside(
     backend: DatabaseBackend, alias: str, text: str
 ) -> None:
     run(backend.open(ALICE, BOARD))
@@ -506,7 +506,7 @@ def test_clear_leaves_rows_of_others(
 # Outages
 
 
-def test_a_missing_table_is_told_with_the_way_to_make_it(
+def test_a_missing_table_is_named_with_the_way_to_make_it(
     alias: str, settings: Settings
 ) -> None:
     execute(alias, "ALTER TABLE {table} RENAME TO gone")
@@ -556,7 +556,7 @@ def test_a_process_whose_clock_is_off_removes_nothing_early(
     run(right.clear())
 
 
-def test_keys_are_told_as_they_were_though_capitals_are_marked() -> None:
+def test_keys_are_listed_unchanged_though_capitals_are_marked() -> None:
     class Mysql:
         vendor = "mysql"
 
@@ -571,13 +571,13 @@ async def test_a_commit_that_a_held_row_kept_waiting_is_not_tried_once_more(
     await backend.clear()
     record = (await backend.open(ALICE, BOARD)).record
     asked = []
-    call = DatabaseBackend._call
+    call = DatabaseStore._call
 
-    async def count(self: DatabaseBackend, work: Any) -> Any:
+    async def count(self: DatabaseStore, work: Any) -> Any:
         asked.append(work)
         return await call(self, work)
 
-    monkeypatch.setattr(DatabaseBackend, "_call", count)
+    monkeypatch.setattr(DatabaseStore, "_call", count)
     with closing(await asyncio.to_thread(connect, postgresql)) as other:
         other.execute("BEGIN")
         other.execute("UPDATE pg SET value = value")
@@ -668,7 +668,7 @@ async def test_a_silent_server_is_unavailable_to_fifty_coroutines_at_once(
                     *(backend.read(ALICE) for _ in range(50)), return_exceptions=True
                 )
             assert {type(answer) for answer in answers} == {StoreUnavailable}
-    assert len(pool("fragile")._threads._threads) <= THREADS
+    assert len(backend.store._pool._threads._threads) <= THREADS
     await asyncio.to_thread(eventually, lambda: asyncio.run(backend.read(ALICE)))
     assert isinstance(await backend.read(ALICE), Record)
 
@@ -719,7 +719,7 @@ def test_the_doctor_learns_what_the_database_is(
     backend: DatabaseBackend, clock: Clock
 ) -> None:
     run(backend.open(ALICE, BOARD))
-    run(backend._cas("ss:v:old", None, b"x", 10))
+    run(backend.store.cas("ss:v:old", None, b"x", 10))
     clock.advance(11)
     found = run(backend.examine())
     assert {finding.level for finding in found} == {"ok"}

@@ -1,4 +1,4 @@
-"""The embedded default, in this process's memory."""
+"""LocMem, the embedded default: records in this process's memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import tracemalloc
 
 import pytest
 from django.core.cache import caches
-from django.core.cache.backends.locmem import LocMemCache
-from django.core.exceptions import ImproperlyConfigured
-from pytest_django import Settings
 
-from sessionstores.backends import get_backend, problem
+from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.backends.locmem import LocMemBackend, RecordCache
-from sessionstores.backends.types import Record
+from sessionstores.backends.locmem import MAX_DECODED, LocMemBackend, LocMemStore
+from sessionstores.backends.types import Committed, Record
 from sessionstores.keys import StoreKey
 from tests.contract.contract import ALICE, BOARD, BackendContract, Clock
 
@@ -24,15 +21,14 @@ class TestLocMem(BackendContract):
         return LocMemBackend("contract", blocking=blocking, clock=clock)
 
     def plant(self, key: str, value: bytes, clock: Clock) -> None:
-        cache = RecordCache("sessionstores:contract", {})
-        found = cache.read([key], clock()).get(key)
+        store = LocMemStore("contract", blocking=True, clock=clock)
+        found = run(store.read([key])).get(key)
         token = found.token if found else None
-        assert cache.cas(key, token, value, clock(), clock() + 600) is not None
+        assert run(store.cas(key, token, value, 600)) is not None
 
     def lose(self, key: str, clock: Clock) -> None:
-        cache = RecordCache("sessionstores:contract", {})
-        found = cache.read([key], clock())
-        assert cache.remove(key, found[key].token, clock())
+        store = LocMemStore("contract", blocking=True, clock=clock)
+        assert run(store.delete(key, run(store.read([key]))[key].token))
 
 
 @pytest.fixture
@@ -93,7 +89,7 @@ def test_expired_values_are_given_back_without_being_read(
     clock.advance(11)
     for n in range(300):
         run(backend.swap_value(f"w{n}", None, b"x", seconds=10))
-    assert len(backend._cache._cache) <= 310
+    assert len(run(backend.store.list_keys())) <= 310
     assert run(backend.session("KEPT22")) is not None
 
 
@@ -104,66 +100,47 @@ def test_nothing_in_memory_ever_suspends() -> None:
     run(backend.clear())
 
 
-def test_a_backend_is_made_once_for_each_flavour(settings: Settings) -> None:
-    blocking = get_backend(blocking=True)
-    assert get_backend(blocking=True) is blocking
-    assert isinstance(blocking, LocMemBackend)
-    assert blocking.blocking
-    assert not get_backend(blocking=False).blocking
-    assert (blocking.in_memory, blocking.shared) == (True, False)
-    settings.SESSIONSTORES = {"IDLE_TIMEOUT": 10}
-    assert get_backend(blocking=True) is not blocking
+# Records that are kept decoded
 
 
-class OwnCache(LocMemCache):
-    pass
+def read(backend: LocMemBackend, key: StoreKey) -> Record:
+    record = run(backend.read(key))
+    assert isinstance(record, Record)
+    return record
 
 
-class OddCache:
-    pass
-
-
-@pytest.mark.parametrize(
-    "backend",
-    ["django.core.cache.backends.locmem.LocMemCache", f"{__name__}.OwnCache", OwnCache],
-)
-def test_locmem_and_what_derives_from_it_can_be_used(
-    settings: Settings, backend: object
+def test_a_commit_through_another_backend_is_read(
+    backend: LocMemBackend, clock: Clock
 ) -> None:
-    settings.CACHES = {"default": {"BACKEND": backend}}
-    assert problem("default") is None
-    assert isinstance(get_backend(blocking=True), LocMemBackend)
+    other = LocMemBackend("tests", blocking=True, clock=clock)
+    key = StoreKey("K7Q2ZD", "alice")
+    base = run(backend.open(key, {"board": b"1:{}"})).record
+    assert read(backend, key) is read(backend, key)
+    assert isinstance(
+        run(other.commit(base, base.rev.next(), {"board": b"1:[]"})), Committed
+    )
+    assert read(backend, key).states == {"board": b"1:[]"}
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("django.core.cache.backends.dummy.DummyCache", "keeps nothing"),
-        ("django.core.cache.backends.filebased.FileBasedCache", "loses"),
-        ("django.core.cache.backends.base.BaseCache", "no backend in sessionstores"),
-        ("no.such.module", "cannot be loaded"),
-        (f"{__name__}.OddCache", "not a cache class"),
-        (None, "not a cache class"),
-    ],
-)
-def test_other_caches_are_refused_with_the_reason_and_a_way_out(
-    settings: Settings, path: str | None, reason: str
+def test_a_record_created_anew_is_decoded_anew(
+    backend: LocMemBackend,
 ) -> None:
-    settings.CACHES = {"other": {"BACKEND": path}, "default": {"BACKEND": path}}
-    settings.SESSIONSTORES = {"CACHE": "other"}
-    words = problem("other")
-    assert words is not None
-    assert reason in words
-    assert "'other'" in words
-    with pytest.raises(ImproperlyConfigured, match="other"):
-        get_backend(blocking=True)
+    key = StoreKey("K7Q2ZD", "alice")
+    old = run(backend.open(key, {"board": b"1:{}"})).record
+    assert read(backend, key).rev == old.rev
+    run(backend.delete(key))
+    assert run(backend.read(key)) is None
+    new = run(backend.open(key, {"board": b"1:{}"})).record
+    assert read(backend, key).rev == new.rev != old.rev
 
 
-def test_a_missing_alias_names_those_that_exist(settings: Settings) -> None:
-    settings.SESSIONSTORES = {"CACHE": "stores"}
-    words = problem("stores")
-    assert words is not None
-    assert "'stores'" in words
-    assert "'default'" in words
-    with pytest.raises(ImproperlyConfigured, match="LocMemCache"):
-        get_backend(blocking=True)
+def test_no_more_records_are_kept_decoded_than_the_bound(
+    backend: LocMemBackend,
+) -> None:
+    keys = [StoreKey("K7Q2ZD", f"p{n}") for n in range(2 * MAX_DECODED)]
+    for n, key in enumerate(keys):
+        run(backend.open(key, {"board": b"1:%d" % n}))
+        read(backend, key)
+    assert len(backend._decoder._records) <= MAX_DECODED
+    for n, key in enumerate(keys):
+        assert read(backend, key).states == {"board": b"1:%d" % n}

@@ -1,4 +1,4 @@
-"""What every backend promises of connections: who joins, who leaves, who is told."""
+"""The part of the contract about connections: joins, leaves and their reporting."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class ConnectionsContract(BackendTests):
             lease(ALICE, "c2")._replace(since=START + 10),
         }
 
-    def test_connections_of_several_sessions_are_told_together(
+    def test_connections_of_several_sessions_are_read_together(
         self, backend: Driven, clock: Clock
     ) -> None:
         backend.lease([lease(ALICE, "c1"), lease(BOB, "c2"), lease(ELSEWHERE, "c3")])
@@ -134,7 +134,7 @@ class ConnectionsContract(BackendTests):
         assert backend.lease([first]) == [ALICE]
         assert backend.reap([CODE]) == []
 
-    def test_a_lease_that_runs_out_is_reaped_and_told_once(
+    def test_an_expired_lease_is_reaped_and_reported_once(
         self, backend: Driven, clock: Clock
     ) -> None:
         backend.lease([lease(ALICE), lease(BOB, "c2"), lease(ELSEWHERE, "c3")])
@@ -170,7 +170,7 @@ class ConnectionsContract(BackendTests):
         assert backend.reap([CODE]) == [ALICE]
         assert backend.reap([CODE]) == []
 
-    def test_who_leaves_with_grace_is_gone_when_that_is_over(
+    def test_who_leaves_with_grace_has_left_when_that_is_over(
         self, backend: Driven, clock: Clock
     ) -> None:
         backend.open(ALICE, BOARD)
@@ -241,7 +241,7 @@ class ConnectionsContract(BackendTests):
             (ALICE, BOARD, frozenset())
         ]
 
-    def test_of_many_threads_one_is_told_of_the_join_and_one_of_the_leave(
+    def test_of_many_threads_one_reports_the_join_and_one_the_leave(
         self, blocking: Backend
     ) -> None:
         for _ in range(self.RACES):
@@ -280,7 +280,7 @@ class ConnectionsContract(BackendTests):
         assert run(blocking.connections(OWN)) == []
         assert run(blocking.lease([lease()])) == [ALICE]
 
-    def test_of_many_reapers_one_tells_of_each_leave(
+    def test_of_many_reapers_one_reports_each_leave(
         self, blocking: Backend, clock: Clock
     ) -> None:
         keys = [StoreKey(CODE, f"p{number}") for number in range(20)]

@@ -1,4 +1,4 @@
-"""What every backend promises, as one test class that each of them passes unchanged."""
+"""The contract of a backend, as a test class that each of them passes unchanged."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         fresh = msgspec.structs.replace(record, token=token)
         assert backend.commit_next(fresh, MORE).states == MORE
 
-    def test_heads_tells_the_newest_revs(self, backend: Driven) -> None:
+    def test_heads_are_the_newest_revs(self, backend: Driven) -> None:
         record = backend.open(ALICE, BOARD).record
         newer = backend.commit_next(record, MORE)
         heads = backend.heads([ALICE, BOB, OWN, ELSEWHERE])
@@ -177,7 +177,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         assert backend.read_record(ALICE).states == MORE
         assert backend.commit_next(answer.record, BOARD).states == BOARD
 
-    def test_a_commit_to_a_record_that_is_gone_creates_nothing(
+    def test_a_commit_to_a_removed_record_creates_nothing(
         self, backend: Driven
     ) -> None:
         record = backend.open(ALICE, BOARD).record
@@ -230,7 +230,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
             backend.commit(record, rev, BOARD, repeated=True)
         assert backend.read_record(ALICE).rev == newest.rev
 
-    def test_a_commit_repeated_after_a_reset_is_unknown_though_nothing_tells(
+    def test_a_commit_repeated_after_a_reset_is_of_unknown_outcome(
         self, backend: Driven
     ) -> None:
         record = backend.open(ALICE, BOARD).record
@@ -484,7 +484,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         assert backend.session(CODE).seen == START + 100
         assert backend.read_record(ALICE).seen == START
 
-    def test_unused_records_go_by_themselves_and_used_ones_stay(
+    def test_unused_records_expire_and_used_ones_stay(
         self, backend: Driven, clock: Clock, settings: Settings
     ) -> None:
         settings.SESSIONSTORES = {"IDLE_TIMEOUT": 100}
@@ -501,7 +501,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         assert backend.read(ALICE) is None
         assert backend.session(CODE) is None
 
-    def test_a_session_never_goes_before_its_participants(
+    def test_a_session_never_expires_before_its_participants(
         self, backend: Driven, clock: Clock, settings: Settings
     ) -> None:
         settings.SESSIONSTORES = {"IDLE_TIMEOUT": 100}
@@ -609,7 +609,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
 
     @pytest.mark.parametrize("junk", JUNK)
     @pytest.mark.parametrize("key", [ALICE, OWN])
-    def test_what_is_no_record_is_reported_until_it_is_set_aside(
+    def test_a_corrupt_record_is_reported_until_it_is_set_aside(
         self, backend: Driven, clock: Clock, key: StoreKey, junk: bytes
     ) -> None:
         record = backend.open(key, BOARD).record
@@ -967,7 +967,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         assert sum(summary.connections for summary in summaries) == 1
         assert sum(summary.bytes for summary in summaries) == total + 4
 
-    def test_ids_that_begin_or_end_alike_are_told_apart(self, backend: Driven) -> None:
+    def test_ids_that_begin_or_end_alike_are_kept_apart(self, backend: Driven) -> None:
         ids = ["aa", "ba", "ab", "a-", "-a", "a_" * 32, "a", "A"]
         for id in ids:
             assert backend.open(StoreKey(CODE, id), {"board": id.encode()}).created
@@ -1061,7 +1061,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         last = int(record.states["count"]) if record else 0
         assert sum(finals) + last == sum(answers)
 
-    def test_an_empty_session_goes_when_it_is_idle_and_past_its_keep(
+    def test_an_empty_session_is_removed_when_idle_and_past_its_keep(
         self, backend: Driven, clock: Clock
     ) -> None:
         backend.create_session(CODE, label="", keep=1_000)
@@ -1168,7 +1168,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         clock.advance(101)
         assert backend.value("series").data is None
 
-    def test_several_values_are_told_together(self, backend: Driven) -> None:
+    def test_several_values_are_read_together(self, backend: Driven) -> None:
         for name in ("series", "sweep"):
             backend.swap_value(name, backend.value(name).token, b"one", seconds=100)
         seen = backend.values(["series", "other", "sweep", "series"])

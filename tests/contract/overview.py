@@ -1,4 +1,4 @@
-"""What every backend promises of the whole: what there is, is due, and is lost."""
+"""The part of the contract about all sessions: summaries, eviction and orphans."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def code_of(number: int) -> str:
 class OverviewContract(BackendTests):
     # Summaries
 
-    def test_a_summary_tells_exactly_what_there_is(
-        self, backend: Driven, clock: Clock
-    ) -> None:
+    def test_a_summary_is_exact(self, backend: Driven, clock: Clock) -> None:
         backend.create_session(CODE, label="Team day", keep=60)
         backend.update_session(CODE, locked=False)
         for number, id in enumerate(("alice", "bob", "carol", "dave")):
@@ -254,7 +252,7 @@ class OverviewContract(BackendTests):
 
     # What is due
 
-    def test_the_due_are_told_in_order_and_part_by_part(
+    def test_due_sessions_are_listed_in_order_and_in_parts(
         self, backend: Driven, clock: Clock
     ) -> None:
         codes = [code_of(number) for number in range(10)]
@@ -270,7 +268,7 @@ class OverviewContract(BackendTests):
         assert found == codes
         assert backend.due_sessions(idle_for=300, limit=3) == codes[:3]
 
-    def test_whatever_happens_what_is_due_is_told(
+    def test_a_due_session_is_always_listed(
         self, backend: Driven, clock: Clock
     ) -> None:
         dice = random.Random(7)
@@ -462,7 +460,7 @@ class OverviewContract(BackendTests):
         [removed] = backend.evict_idle(CODE, idle_for=150, limit=10)
         assert (removed.key, removed.states) == (ALICE, BOARD)
 
-    def test_an_orphan_whose_session_is_gone_too_gets_one(
+    def test_an_orphan_whose_session_is_missing_gets_one(
         self, backend: Driven, clock: Clock
     ) -> None:
         backend.open(ALICE, BOARD)
@@ -476,7 +474,7 @@ class OverviewContract(BackendTests):
         assert backend.session(CODE) is not None
         assert [info.id for info in backend.participants(CODE)] == ["alice"]
 
-    def test_an_orphan_of_an_ended_session_goes(
+    def test_an_orphan_of_an_ended_session_is_removed(
         self, backend: Driven, clock: Clock
     ) -> None:
         backend.open(ALICE, BOARD)

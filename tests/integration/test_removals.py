@@ -11,6 +11,7 @@ import pytest
 from sessionstores import signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.cas.backend import CasBackend
+from sessionstores.backends.cas.keys import record_key
 from sessionstores.backends.types import Lease
 from sessionstores.keys import StoreKey, cache_key
 from sessionstores.manager import stores
@@ -60,9 +61,9 @@ async def lose(key: StoreKey, request: pytest.FixtureRequest) -> None:
     """Let the record be gone as by the cache's own doing."""
     backend = get_backend(blocking=False)
     if isinstance(backend, CasBackend):
-        name = backend._record(key)
-        found = (await backend._get(name))[name]
-        assert await backend._drop(name, found.token)
+        name = record_key(key)
+        found = (await backend.store.read([name]))[name]
+        assert await backend.store.delete(name, found.token)
         return
     valkey: Valkey = request.getfixturevalue("valkey")
     with valkey.client() as client:

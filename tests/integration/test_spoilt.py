@@ -10,6 +10,7 @@ import pytest
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
+from sessionstores.backends.cas.keys import revocations_key
 from sessionstores.backends.types import Lease
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
@@ -30,9 +31,9 @@ def spoil(request: pytest.FixtureRequest, settings: Any) -> Iterator[Any]:
 
         def spoil_value() -> None:
             backend: Any = get_backend(blocking=True)
-            name = backend._revocations(SPOILT)
-            token = run(backend._get(name)).get(name)
-            run(backend._put(name, token and token.token, b"\xff\xffjunk", 1_000))
+            name = revocations_key(SPOILT)
+            token = run(backend.store.read([name])).get(name)
+            run(backend.store.cas(name, token and token.token, b"\xff\xffjunk", 1_000))
 
         yield spoil_value
         return

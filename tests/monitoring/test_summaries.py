@@ -8,6 +8,7 @@ import pytest
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
+from sessionstores.backends.cas.keys import record_key
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.backends.types import ACTIVITY_MINUTES, SessionSummary
 from sessionstores.exceptions import StateCorrupt
@@ -69,8 +70,8 @@ def test_session_whose_own_record_is_lost_has_a_line(
     stores.get(Board, CODE, "alice").snapshot()
     backend = get_backend(blocking=True)
     assert isinstance(backend, LocMemBackend)
-    name = backend._record(StoreKey.of_session(CODE))
-    assert run(backend._drop(name, run(backend._get(name))[name].token))
+    name = record_key(StoreKey.of_session(CODE))
+    assert run(backend.store.delete(name, run(backend.store.read([name]))[name].token))
     (expected,) = run(backend.summaries())
 
     async def failing(self: LocMemBackend) -> list[SessionSummary]:

@@ -23,7 +23,8 @@ from sessionstores import conf
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.backend import CasBackend
-from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.cas.keys import record_key
+from sessionstores.backends.locmem import LocMemBackend, LocMemStore
 from sessionstores.exceptions import (
     InvalidKey,
     InvalidToken,
@@ -107,15 +108,15 @@ def ended() -> str:
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the calls that reach the cache, by kind and number of keys."""
     counted: Counter[str] = Counter()
-    for name in ("_read", "_cas", "_delete"):
-        monkeypatch.setattr(LocMemBackend, name, _counting(name, counted))
+    for name in ("read", "cas", "delete"):
+        monkeypatch.setattr(LocMemStore, name, _counting(name, counted))
     return counted
 
 
 def _counting(name: str, counted: Counter[str]) -> Any:
-    real = getattr(LocMemBackend, name)
+    real = getattr(LocMemStore, name)
 
-    async def call(self: LocMemBackend, keys: Any, *args: Any) -> Any:
+    async def call(self: LocMemStore, keys: Any, *args: Any) -> Any:
         counted[f"{name} {1 if isinstance(keys, str) else len(keys)}"] += 1
         return await real(self, keys, *args)
 
@@ -524,9 +525,9 @@ def test_full_session_takes_no_more(code: str) -> None:
 
 def test_session_whose_record_is_corrupt_can_still_be_joined(code: str) -> None:
     backend: Any = get_backend(blocking=True)
-    name = backend._record(StoreKey.of_session(code))
-    found = run(backend._get(name))[name]
-    run(backend._put(name, found.token, b"\xc1 no record", 60))
+    name = record_key(StoreKey.of_session(code))
+    found = run(backend.store.read([name]))[name]
+    run(backend.store.cas(name, found.token, b"\xc1 no record", 60))
     joined = Browser().join(code)
     assert joined.id in stores.participants(code)
     assert joined.config()["docs"]["session"]["states"]["agenda"]["step"] == 1
@@ -655,7 +656,10 @@ def test_address_is_what_its_owner_cannot_vary(
 def test_address_is_not_kept_in_clear() -> None:
     guess("K7Q2ZD", "192.0.2.123")
     backend: Any = get_backend(blocking=True)
-    stored = [*backend._cache._cache.items()]
+    names = run(backend.store.list_keys())
+    stored = [
+        (name, found.value) for name, found in run(backend.store.read(names)).items()
+    ]
     assert [key for key, _ in stored if ":v:guesses:" in key]
     assert "192.0.2.123" not in repr(stored)
     assert all(len(value) < 300 for _, value in stored)

@@ -14,6 +14,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from sessionstores import InvalidKey, SessionLocked, State, UnknownSession, event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
+from sessionstores.backends.cas.keys import record_key
 from sessionstores.backends.types import Lease, Record, SessionInfo, Stale
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
@@ -204,9 +205,9 @@ def test_reset_replaces_what_is_no_record_at_all() -> None:
     backend: Any = get_backend(blocking=True)
     board = stores.get(Board, CODE, "alice")
     board.dispatch(Board.note, "mine")
-    name = backend._record(ALICE)
-    token = run(backend._get(name))[name].token
-    run(backend._put(name, token, b"junk", 60))
+    name = record_key(ALICE)
+    token = run(backend.store.read([name]))[name].token
+    run(backend.store.cas(name, token, b"junk", 60))
     assert stores.reset(CODE, "alice") is True
     assert board.state == Board()
 

@@ -12,6 +12,7 @@ import pytest
 
 from sessionstores import event_bus, signals
 from sessionstores.backends.base import Backend, run
+from sessionstores.backends.cas.keys import members_key, record_key
 from sessionstores.backends.locmem import LocMemBackend
 from sessionstores.backends.types import Lease
 from sessionstores.exceptions import InvalidKey, StateCorrupt, StoreUnavailable
@@ -82,16 +83,16 @@ def fill(backend: Backend, code: str, count: int) -> None:
 
 def lose(backend: LocMemBackend, key: StoreKey) -> None:
     """Let a record be gone as by the cache's doing: the index still names it."""
-    name = backend._record(key)
-    found = run(backend._get(name))[name]
-    assert run(backend._drop(name, found.token))
+    name = record_key(key)
+    found = run(backend.store.read([name]))[name]
+    assert run(backend.store.delete(name, found.token))
 
 
 def forget(backend: LocMemBackend, key: StoreKey) -> None:
     """Let the index of a session's participants be gone; the records are there."""
-    name = backend._members(key.session)
-    found = run(backend._get(name))[name]
-    assert run(backend._drop(name, found.token))
+    name = members_key(key.session)
+    found = run(backend.store.read([name]))[name]
+    assert run(backend.store.delete(name, found.token))
 
 
 def lease(key: StoreKey) -> Lease:
@@ -299,9 +300,9 @@ def test_corrupt_records_stay_and_stop_nothing(
     for code in (CODE, "ELSE23"):
         fill(backend, code, 2)
     for key in (OWN, StoreKey("ELSE23", "p0")):
-        name = backend._record(key)
-        token = run(backend._get(name))[name].token
-        run(backend._put(name, token, b"junk", 600))
+        name = record_key(key)
+        token = run(backend.store.read([name]))[name].token
+        run(backend.store.cas(name, token, b"junk", 600))
     clock.advance(IDLE)
     assert sweep(dry_run=True).participants == 1
     done = sweep()

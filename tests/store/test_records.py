@@ -9,6 +9,8 @@ import pytest
 
 from sessionstores import StoreUnavailable, signals
 from sessionstores.backends import get_backend
+from sessionstores.backends.base import run
+from sessionstores.backends.cas.keys import record_key
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from tests.workshop.states import Board
@@ -43,13 +45,13 @@ def told() -> Iterator[list[str | None]]:
 
 def spoil(backend: Any, *, whole: bool) -> None:
     """Put what is no record, or a record of what is no board, in alice's place."""
-    name = backend._record(ALICE)
-    [held] = backend._cache.read([name], backend._clock()).values()
+    name = record_key(ALICE)
+    [held] = run(backend.store.read([name])).values()
     value = (
         b"junk" if whole else held.value.replace(b'"notes":"kept"', b'"notes"="kept"')
     )
     assert value != held.value
-    backend._cache.cas(name, held.token, value, backend._clock(), 1e12)
+    run(backend.store.cas(name, held.token, value, None))
 
 
 @pytest.mark.parametrize("whole", [True, False])

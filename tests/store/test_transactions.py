@@ -9,6 +9,7 @@ import pytest
 from sessionstores import ActionRejected, Conflict, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import Backend, run
+from sessionstores.backends.cas.keys import record_key
 from sessionstores.backends.types import Attempt, Record
 from sessionstores.exceptions import OutcomeUnknown, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
@@ -106,9 +107,9 @@ def test_what_an_outdated_record_leads_to_is_looked_at_again_on_the_newer(
 
 def spoil(backend: Any) -> None:
     """Put what is no record in alice's place."""
-    name = backend._record(ALICE)
-    [held] = backend._cache.read([name], backend._clock()).values()
-    backend._cache.cas(name, held.token, b"junk", backend._clock(), 1e12)
+    name = record_key(ALICE)
+    [held] = run(backend.store.read([name])).values()
+    run(backend.store.cas(name, held.token, b"junk", None))
 
 
 def reject(board: Board) -> None:

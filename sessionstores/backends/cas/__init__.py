@@ -1,1 +1,1 @@
-"""The backend over a compare-and-set primitive: LocMem, memcached, the database."""
+"""The backend over a key-value store: LocMem, memcached and the database."""

@@ -1,4 +1,4 @@
-"""What a session keeps for people who watch: its latest events, and how busy it is."""
+"""Notes of a session: its latest events, and its changes by the minute."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _event = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
 class Notes(msgspec.Struct, array_like=True):
-    """Beside the session's record, so that neither is written because of the other.
+    """Notes as stored, beside the session's record: neither write disturbs the other.
 
-    `created` is that of the session, since notes may outlive the one that they are of.
+    `created` is the session's, since notes may outlive it and its code be used again.
     `changes` counts by the minute since the epoch, the last being `minute`. Events
     stay encoded: adding one decodes none.
     """
@@ -33,7 +33,7 @@ _notes = msgspec.msgpack.Decoder(Notes).decode
 
 
 def decode_notes(value: bytes, created: float) -> Notes:
-    """Return the notes of the session created then; blank if these are not its."""
+    """Return the notes if they are of the session created then, else blank ones."""
     try:
         notes = _notes(value)
     except msgspec.MsgspecError:
@@ -49,11 +49,11 @@ def with_notes(
     events: Sequence[Mapping[str, Any]],
     changes: int,
 ) -> bytes:
-    """Return the notes with `events` and so many `changes` at `now` added."""
+    """Return the notes after `events` and a number of `changes` at `now`."""
     notes = decode_notes(value, created)
     counts = activity(notes, now)
     notes.changes = (*counts[:-1], counts[-1] + changes)
-    # A clock may have gone back.
+    # A clock may have been set back.
     notes.minute = max(notes.minute, int(now // 60))
     added = (msgspec.Raw(_encode(event)) for event in events)
     notes.events = (*notes.events, *added)[-MAX_EVENTS:]
@@ -61,13 +61,13 @@ def with_notes(
 
 
 def activity(notes: Notes, now: float) -> tuple[int, ...]:
-    """Return the changes in each of the last minutes, the current one last."""
+    """Return the changes in each of the latest minutes, the current one last."""
     passed = min(max(int(now // 60) - notes.minute, 0), ACTIVITY_MINUTES)
     return (*notes.changes, *QUIET)[passed:][:ACTIVITY_MINUTES]
 
 
 def events_in(notes: Notes) -> tuple[Mapping[str, Any], ...]:
-    """Return the events, the latest last; what cannot be decoded is left out."""
+    """Return the events, the latest last; undecodable ones are left out."""
     found = []
     for raw in notes.events:
         try:

@@ -1,133 +1,103 @@
-"""The whole contract of a backend over a compare-and-set primitive."""
+"""The contract of a backend, composed of parts over one key-value store."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
-from ... import conf
-from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+from ...exceptions import StateCorrupt
 from ...keys import StoreKey
-from ...state.revisions import History, Rev
-from ..errors import (
-    MAX_ATTEMPTS,
-    contended,
-    ended,
-    is_unrelated,
-    outcome_unknown,
-)
+from ...state.revisions import Rev
+from ..base import Backend
 from ..types import (
-    NOBODY,
-    QUARANTINE,
     Attempt,
     Committed,
+    Finding,
+    Lease,
     Opened,
+    ParticipantInfo,
     Record,
     Removed,
+    ServerInfo,
+    SessionInfo,
+    SessionSummary,
     Stale,
+    Standing,
     Unchanged,
+    Value,
 )
-from .key_value import Versioned
-from .serializers import (
-    SessionDetails,
-    StoredRecord,
-    decode,
-    decode_head,
-    encode,
-    fresh,
-    has_line,
-    record_of,
-    successor,
-)
-from .summaries import Overview
+from .creation import RecordCreation
+from .followers import Followers
+from .index import Index
+from .key_value import KeyValueStore, Values
+from .keys import value_key
+from .leases import Leases
+from .orphans import Orphans
+from .records import Records
+from .removal import RecordRemoval
+from .revocations import Revocations
+from .serializers import RecordDecoder
+from .sessions import Sessions
+from .summaries import SummaryReader
 
-logger = logging.getLogger("sessionstores.backends")
-
-# A commit without an answer is looked after only if it failed so soon, in seconds, that
-# a second wait fits the deadline.
-SOON = 0.3
+T = TypeVar("T")
+# A method that only passes on a part's coroutine is not one itself: a frame less.
+Answer = Coroutine[Any, Any, T]
 
 
-class CasBackend(Overview):
-    """Records, each one value: a commit is one compare-and-set on one key."""
+class CasBackend(Backend):
+    """Any store with compare-and-set on single keys does; see `KeyValueStore`."""
 
-    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
+    def __init__(
+        self, store: KeyValueStore, *, decoder: RecordDecoder | None = None
+    ) -> None:
+        super().__init__(blocking=store.blocking)
+        self.store = store
+        self._decoder = RecordDecoder() if decoder is None else decoder
+        self._values = values = Values(store)
+        self._index = index = Index(values)
+        self._followers = Followers(values)
+        self._leases = Leases(values)
+        self._revocations = Revocations(values)
+        creation = RecordCreation(values, index)
+        self._records = Records(values, index, creation, self._followers, self._decoder)
+        self._removal = RecordRemoval(values, index, self._followers)
+        self._sessions = Sessions(values, index, creation, self._removal, self._leases)
+        self._summaries = SummaryReader(values, index)
+        self._orphans = Orphans(values, index, self._removal)
+
+    @property
+    def shared(self) -> bool:
+        """See `Backend.shared`."""
+        return self.store.shared
+
+    @property
+    def in_memory(self) -> bool:
+        """See `Backend.in_memory`."""
+        return self.store.in_memory
+
+    async def now(self) -> float:
+        """See `Backend.now`."""
+        return self.store.clock()
+
+    # Records
+
+    def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Answer[Opened]:
         """See `Backend.open`."""
-        looked = lost = False
-        for tried in range(MAX_ATTEMPTS):
-            place = await self._place(key)
-            if place.ended:
-                raise ended(key.session)
-            if place.record is not None:
-                record = await self._touched(key, place.record)
-                if record is not None:
-                    if place.session is None:
-                        await self._settle(key)
-                    return Opened(record, created=False, lost=lost)
-            elif has_line(place.members.value, key.participant) and not looked:
-                looked = True
-                await self._look_again()
-                continue
-            else:
-                if has_line(place.members.value, key.participant):
-                    if not await self._strike_lost(key, place):
-                        continue
-                    lost = True
-                about = SessionDetails() if key.is_session else None
-                stored = fresh(Rev.first(), states, self._clock(), about)
-                if opened := await self._create(key, stored, place):
-                    return opened._replace(lost=lost)
-            await self._give_way(tried)
-        raise contended(key)
+        return self._records.open(key, states)
 
-    async def read(
+    def read(
         self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
-    ) -> Record | Unchanged | None:
+    ) -> Answer[Record | Unchanged | None]:
         """See `Backend.read`."""
-        name = self._record(key)
-        found = (await self._get(name)).get(name)
-        if found is None:
-            return None
-        record = self._decoded(key, found)
-        if touch and self._is_due(record.seen, self._clock()):
-            touched = await self._touched(key, found)
-            if touched is None:
-                return None
-            record = touched
-        if known is not None and record.rev == known:
-            return Unchanged(known, record.token)
-        return record
+        return self._records.read(key, known=known, touch=touch)
 
-    # What a backend without a network replaces to keep records at hand.
-
-    def _decoded(self, key: StoreKey, found: Versioned) -> Record:
-        return self._shown(key, decode(key, found.value), found.token)
-
-    def _shown(
-        self,
-        key: StoreKey,
-        stored: StoredRecord,
-        token: Any,
-        history: History | None = None,
-    ) -> Record:
-        return record_of(key, stored, token, history)
-
-    async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
+    def heads(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Rev | None]]:
         """See `Backend.heads`."""
-        names = {key: self._record(key) for key in keys}
-        found = await self._get(*names.values())
-        heads: dict[StoreKey, Rev | None] = dict.fromkeys(names)
-        for key, name in names.items():
-            with suppress(StateCorrupt):
-                if name in found:
-                    heads[key] = decode_head(key, found[name].value).rev
-        return heads
+        return self._records.heads(keys)
 
-    async def commit(
+    def commit(
         self,
         base: Record,
         rev: Rev,
@@ -135,157 +105,187 @@ class CasBackend(Overview):
         attempt: Attempt | None = None,
         *,
         repeated: bool = False,
-    ) -> Committed | Stale:
+    ) -> Answer[Committed | Stale]:
         """See `Backend.commit`."""
-        key = base.key
-        name = self._record(key)
-        record = base
-        lost: StoreUnavailable | None = None
-        started = time.monotonic()
-        for tried in range(MAX_ATTEMPTS):
-            now = self._clock()
-            history = record.history.extend(rev)
-            stored = successor(record, history, states, attempt, now)
-            if due := self._is_due(record.seen, now):
-                stored.seen = now
-            value, lifetime = encode(stored), self._lifetime(stored)
-            token = None
-            try:
-                token = await self._put(name, record.token.token, value, lifetime)
-            except StoreUnavailable as error:
-                if lost is not None or time.monotonic() - started > SOON:
-                    raise
-                lost = error
-            if token is not None:
-                newest = self._shown(key, stored, token, history)
-                return await self._committed(newest, due=due)
-            found = (await self._get(name)).get(name)
-            if found is None:
-                return Stale(None)
-            record = self._decoded(key, found)
-            place = record.history.place(rev)
-            if place in ("head", "past"):
-                return await self._committed(record, due=False)
-            if record.rev != base.rev:
-                if (repeated or lost) and (
-                    place == "unknown" or is_unrelated(record, base, rev)
-                ):
-                    raise outcome_unknown(rev, record) from lost
-                return Stale(record)
-            await self._give_way(tried)
-        raise contended(key)
+        return self._records.commit(base, rev, states, attempt, repeated=repeated)
 
-    async def _committed(self, record: Record, *, due: bool) -> Committed:
-        try:
-            if due:
-                await self._refresh(record.key)
-            return Committed(record, await self.followers(record.key))
-        except SessionStoresError:
-            # The commit is in, whatever fails now; its followers learn it in a beat.
-            return Committed(record, NOBODY)
-
-    async def touch(self, key: StoreKey) -> bool:
+    def touch(self, key: StoreKey) -> Answer[bool]:
         """See `Backend.touch`."""
-        name = self._record(key)
-        found = (await self._get(name)).get(name)
-        if found is None:
-            return False
-        if not self._is_due(decode_head(key, found.value).seen, self._clock()):
-            return True
-        return await self._touched(key, found) is not None
+        return self._records.touch(key)
 
-    def _is_due(self, seen: float, now: float) -> bool:
-        # A clock may have gone back, and others may be ahead.
-        return abs(now - seen) >= conf.get().idle_timeout / 10
-
-    async def _touched(self, key: StoreKey, found: Versioned | None) -> Record | None:
-        """Return the record, with its time written if due; None if it is gone."""
-        name = self._record(key)
-        while found is not None:
-            stored = decode(key, found.value)
-            now = self._clock()
-            if not self._is_due(stored.seen, now):
-                return record_of(key, stored, found.token)
-            stored.seen = now
-            value, lifetime = encode(stored), self._lifetime(stored)
-            token = await self._put(name, found.token, value, lifetime)
-            if token is not None:
-                await self._refresh(key)
-                return record_of(key, stored, token)
-            found = (await self._get(name)).get(name)
-        return None
-
-    async def _refresh(self, key: StoreKey) -> None:
-        """Keep the session and its index, now that the record at `key` is in use."""
-        place = await self._settle(key)
-        if not key.is_session:
-            with suppress(StateCorrupt):
-                await self._touched(StoreKey.of_session(key.session), place.session)
-        elif place.members.value:
-            index, lifetime = place.members, self._members_lifetime()
-            # Whoever comes in between has renewed it.
-            name = self._members(key.session)
-            await self._put(name, index.token, index.value, lifetime)
-
-    async def delete(self, key: StoreKey) -> Removed | None:
+    def delete(self, key: StoreKey) -> Answer[Removed | None]:
         """See `Backend.delete`."""
-        if key.is_session:
-            return await self._wipe(key)
-        name = self._record(key)
-        if name not in await self._get(name):
-            await self._settle(key)
-            return None
-        removed = await self._remove(key.session, [key.participant])
-        return removed[0] if removed else None
+        return self._removal.delete(key)
 
-    async def _wipe(self, key: StoreKey) -> Removed | None:
-        name = self._record(key)
-        for tried in range(MAX_ATTEMPTS):
-            found = (await self._get(name)).get(name)
-            if found is None:
-                return None
-            blank = fresh(Rev.first(), {}, self._clock(), SessionDetails())
-            states: Mapping[str, bytes] | None = None
-            with suppress(StateCorrupt):
-                stored = decode(key, found.value)
-                if not stored.states:
-                    return None
-                states = stored.states
-                rev = stored.rev.reincarnated()
-                blank = fresh(rev, {}, stored.created, stored.about)
-                blank.seen, blank.clients = stored.seen, stored.clients
-            value, lifetime = encode(blank), self._lifetime(blank)
-            if await self._put(name, found.token, value, lifetime) is not None:
-                final = Removed(key, states, NOBODY)
-                return (await self._with_followers([final]))[0]
-            await self._give_way(tried)
-        raise contended(key)
-
-    async def set_aside(
+    def set_aside(
         self, key: StoreKey, name: str | None, data: bytes | None
-    ) -> bool:
+    ) -> Answer[bool]:
         """See `Backend.set_aside`."""
-        if name is not None:
-            await self._keep_aside(key, name, data or b"")
-            return True
-        record = self._record(key)
-        for tried in range(MAX_ATTEMPTS):
-            found = (await self._get(record)).get(record)
-            if found is None:
-                return False
-            with suppress(StateCorrupt):
-                decode(key, found.value)
-                # Another process has put a good one there by now.
-                return False
-            await self._keep_aside(key, None, found.value)
-            if await self._drop(record, found.token):
-                return True
-            await self._give_way(tried)
-        raise contended(key)
+        return self._records.set_aside(key, name, data)
 
-    async def _keep_aside(self, key: StoreKey, name: str | None, data: bytes) -> None:
-        # Named by its content: repeated, it is kept once; what differs is kept too.
-        value = encode([name, data])
-        aside = self._quarantine(key, blake2b(value, digest_size=8).hexdigest())
-        if await self._put(aside, None, value, QUARANTINE) is not None:
-            logger.warning("What stood at %s is kept for a day as %s.", key, aside)
+    # Sessions
+
+    def create_session(self, code: str, *, label: str, keep: float) -> Answer[bool]:
+        """See `Backend.create_session`."""
+        return self._sessions.create(code, label=label, keep=keep)
+
+    def session(self, code: str) -> Answer[SessionInfo | None]:
+        """See `Backend.session`."""
+        return self._sessions.info(code)
+
+    def update_session(
+        self,
+        code: str,
+        *,
+        label: str | None = None,
+        keep: float | None = None,
+        locked: bool | None = None,
+        extend: float | None = None,
+    ) -> Answer[SessionInfo | None]:
+        """See `Backend.update_session`."""
+        return self._sessions.update(
+            code, label=label, keep=keep, locked=locked, extend=extend
+        )
+
+    def note(
+        self, code: str, events: Sequence[Mapping[str, Any]], *, changes: int = 0
+    ) -> Answer[None]:
+        """See `Backend.note`."""
+        return self._sessions.note(code, events, changes=changes)
+
+    def end_session(self, code: str) -> Answer[list[Removed]]:
+        """See `Backend.end_session`."""
+        return self._sessions.end(code)
+
+    def delete_session(self, code: str) -> Answer[list[Removed]]:
+        """See `Backend.delete_session`."""
+        return self._removal.clear_session(code)
+
+    def sessions(self) -> Answer[list[str]]:
+        """See `Backend.sessions`."""
+        return self._index.sessions()
+
+    def participants(self, code: str) -> Answer[list[ParticipantInfo]]:
+        """See `Backend.participants`."""
+        return self._sessions.participants(code)
+
+    def session_count(self) -> Answer[int]:
+        """See `Backend.session_count`."""
+        return self._index.session_count()
+
+    def participant_count(self, code: str | None = None) -> Answer[int]:
+        """See `Backend.participant_count`."""
+        return self._index.participant_count(code)
+
+    def evict_idle(
+        self, code: str, *, idle_for: float, limit: int, participant: str | None = None
+    ) -> Answer[list[Removed]]:
+        """See `Backend.evict_idle`."""
+        return self._sessions.evict_idle(
+            code, idle_for=idle_for, limit=limit, participant=participant
+        )
+
+    def evict_empty_session(self, code: str, *, idle_for: float) -> Answer[bool]:
+        """See `Backend.evict_empty_session`."""
+        return self._sessions.evict_empty(code, idle_for=idle_for)
+
+    async def due_sessions(
+        self, *, idle_for: float, limit: int, after: str = ""
+    ) -> list[str]:
+        """See `Backend.due_sessions`. Returns all: the index keeps no times of use."""
+        return [code for code in await self.sessions() if code > after][:limit]
+
+    def orphans(self) -> Answer[list[StoreKey] | None]:
+        """See `Backend.orphans`."""
+        return self._orphans.find()
+
+    def reindex(self, key: StoreKey) -> Answer[bool]:
+        """See `Backend.reindex`."""
+        return self._orphans.reindex(key)
+
+    def summaries(self) -> Answer[list[SessionSummary]]:
+        """See `Backend.summaries`."""
+        return self._summaries.summaries()
+
+    # Tokens
+
+    async def revoke(self, key: StoreKey) -> frozenset[str]:
+        """See `Backend.revoke`."""
+        await self._revocations.revoke(key)
+        return await self._followers.followers(key)
+
+    def standings(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Standing]]:
+        """See `Backend.standings`."""
+        return self._revocations.standings(keys)
+
+    # Connections
+
+    async def lease(self, leases: Sequence[Lease]) -> list[StoreKey]:
+        """See `Backend.lease`."""
+        joined = await self._leases.enter(leases)
+        await self._followers.follow(leases)
+        # Last, so that an eviction sees either the lease or a record just touched.
+        for key in dict.fromkeys(lease.key for lease in leases):
+            with suppress(StateCorrupt):
+                await self._records.touch(key)
+        await self._leases.confirm(joined)
+        return joined
+
+    async def release(self, lease: Lease, *, grace: float = 0) -> bool:
+        """See `Backend.release`."""
+        await self._followers.unfollow(lease)
+        return await self._leases.leave(lease, grace=grace)
+
+    def reap(self, codes: Sequence[str]) -> Answer[list[StoreKey]]:
+        """See `Backend.reap`."""
+        return self._leases.reap(codes)
+
+    def connections(self, key: StoreKey) -> Answer[list[Lease]]:
+        """See `Backend.connections`."""
+        return self._leases.connections(key)
+
+    def connections_of(self, codes: Sequence[str]) -> Answer[dict[str, list[Lease]]]:
+        """See `Backend.connections_of`."""
+        return self._leases.connections_of(codes)
+
+    def followers(self, key: StoreKey) -> Answer[frozenset[str]]:
+        """See `Backend.followers`."""
+        return self._followers.followers(key)
+
+    # Shared values
+
+    async def value(self, name: str) -> Value:
+        """See `Backend.value`."""
+        return (await self.values([name]))[name]
+
+    async def values(self, names: Sequence[str]) -> dict[str, Value]:
+        """See `Backend.values`."""
+        keys = {name: value_key(name) for name in names}
+        found = await self._values.get(*keys.values())
+        return {
+            name: Value(found[key].value, found[key].token)
+            if key in found
+            else Value(None, None)
+            for name, key in keys.items()
+        }
+
+    async def swap_value(
+        self, name: str, token: object, data: bytes, *, seconds: float
+    ) -> bool:
+        """See `Backend.swap_value`."""
+        return await self._values.put(value_key(name), token, data, seconds) is not None
+
+    # The store
+
+    def server(self) -> Answer[ServerInfo | None]:
+        """See `Backend.server`."""
+        return self.store.server()
+
+    def examine(self) -> Answer[list[Finding]]:
+        """See `Backend.examine`."""
+        return self.store.examine()
+
+    async def clear(self) -> None:
+        """See `Backend.clear`."""
+        await self.store.clear()
+        self._decoder.clear()

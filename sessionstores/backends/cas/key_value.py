@@ -1,31 +1,25 @@
-"""The compare-and-set primitive that a cache supplies, and the keys it works on."""
+"""The key-value store that a cache supplies, and read-modify-write over it."""
 
 from __future__ import annotations
 
-import random
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-from zlib import crc32
+from typing import Any, ClassVar
 
 import msgspec
 
-from ... import conf
+from ...concurrency import Backoff
 from ...exceptions import StoreUnavailable
-from ...keys import SESSION, StoreKey, cache_key, shared_key
-from ..base import Backend
+from ..base import pause
 from ..errors import MAX_ATTEMPTS, contended, unavailable
+from ..types import Finding, ServerInfo
 
-_EAGER_TRIES = 3
-_MAX_PAUSE = 0.05
-
-BUCKETS = 16
-FOLLOWERS = "f"
+_BACKOFF = Backoff(base=0.0005, cap=0.05, eager=3)
 
 
 class Versioned(msgspec.Struct, frozen=True, gc=False):
-    """What stands at a key, and the token by which a later write tells it changed."""
+    """A stored value, and the token by which a later write detects a change."""
 
     value: bytes
     token: Any
@@ -34,153 +28,159 @@ class Versioned(msgspec.Struct, frozen=True, gc=False):
 ABSENT = Versioned(b"", None)
 
 
-class Primitive(Backend):
-    """Three operations on one key each, which concrete backends supply.
+class KeyValueStore(ABC):
+    """All that a cache supplies: atomic operations on single keys.
 
     They may raise OSError, which `StoreUnavailable` is and every connection error and
-    timeout; a write that raises may or may not have happened.
+    timeout; a write that raises may or may not have happened. `blocking` says whether
+    they may block the thread, and must not suspend, as in `Backend`. `clock` returns
+    the store's time, in seconds since the epoch.
     """
 
-    def __init__(
-        self, *, blocking: bool, clock: Callable[[], float] = time.time
-    ) -> None:
-        super().__init__(blocking=blocking)
-        self._clock = clock
+    # As in `Backend`.
+    shared: ClassVar[bool]
+    in_memory: ClassVar[bool]
+
+    def __init__(self, *, blocking: bool, clock: Callable[[], float]) -> None:
+        self.blocking = blocking
+        self.clock = clock
+
+    @classmethod
+    def problem(cls, alias: str) -> str | None:
+        """See `Backend.problem`."""
+        return None
 
     @abstractmethod
-    async def _read(self, keys: Sequence[str]) -> dict[str, Versioned]:
-        """Return what stands at those of `keys` that hold anything, in one trip."""
+    async def read(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        """Return what is stored at those of `keys` that exist, in one round trip."""
 
     @abstractmethod
-    async def _cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
-        """Write if the key is still as `token` says (None: absent); else return None.
+    async def cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+        """Write if the key is unchanged since `token` (None: absent); else return None.
 
-        Return the token of what now stands there, or if the cache does not tell,
-        anything else that is not None and no token. `ttl` in seconds, None: for good.
+        Returns the new token; if the cache does not tell it, anything else that is not
+        None and matches no value. `ttl` is in seconds, None: without end.
         """
 
     @abstractmethod
-    async def _delete(self, key: str, token: Any) -> bool:
-        """Remove the key if it is still as `token` says."""
+    async def delete(self, key: str, token: Any) -> bool:
+        """Remove the key if it is unchanged since `token`; False if it is not."""
 
-    async def now(self) -> float:
-        """See `Backend.now`."""
-        return self._clock()
-
-    async def _list(self) -> list[str] | None:
-        """Return all keys there are; None if the cache cannot list them."""
+    async def list_keys(self) -> list[str] | None:
+        """Return all keys; None if the cache cannot list them."""
         return None
 
-    async def _get(self, *keys: str) -> dict[str, Versioned]:
+    @abstractmethod
+    async def clear(self) -> None:
+        """See `Backend.clear`."""
+
+    async def server(self) -> ServerInfo | None:
+        """See `Backend.server`."""
+        return None
+
+    async def examine(self) -> list[Finding]:
+        """See `Backend.examine`."""
+        return []
+
+
+class Values:
+    """Values in a key-value store: translates its errors, retries lost races."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self.store = store
+
+    def now(self) -> float:
+        """Return the store's time."""
+        return self.store.clock()
+
+    async def get(self, *keys: str) -> dict[str, Versioned]:
+        """Return what is stored at those of `keys` that exist, in one round trip."""
         if not keys:
             return {}
         try:
-            return await self._read(keys)
+            return await self.store.read(keys)
         except StoreUnavailable:
             raise
         except OSError as error:
             raise unavailable(error) from error
 
-    async def _put(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+    async def put(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+        """See `KeyValueStore.cas`."""
         try:
-            return await self._cas(key, token, value, ttl)
+            return await self.store.cas(key, token, value, ttl)
         except StoreUnavailable:
             raise
         except OSError as error:
             raise unavailable(error) from error
 
-    async def _drop(self, key: str, token: Any) -> bool:
+    async def drop(self, key: str, token: Any) -> bool:
+        """See `KeyValueStore.delete`."""
         try:
-            return await self._delete(key, token)
+            return await self.store.delete(key, token)
         except StoreUnavailable:
             raise
         except OSError as error:
             raise unavailable(error) from error
 
-    async def _update(
+    async def keys(self) -> list[str] | None:
+        """See `KeyValueStore.list_keys`."""
+        try:
+            return await self.store.list_keys()
+        except StoreUnavailable:
+            raise
+        except OSError as error:
+            raise unavailable(error) from error
+
+    async def update(
         self,
         key: str,
         change: Callable[[bytes], bytes],
         ttl: float | None,
         found: Versioned | None = None,
     ) -> bytes:
-        """Put `change` of what stands at `key` there; an empty result removes the key.
+        """Replace a value by `change` of it; an empty result removes the key.
 
-        `change` gets b"" where nothing stands, and may run several times. Returns what
-        stood there before. With `found`, no look is taken before the first try.
+        `change` gets b"" for an absent value, and may run several times. Returns the
+        value that was replaced. With `found`, the first attempt reads nothing.
         """
-        for tried in range(MAX_ATTEMPTS):
-            if found is None or tried:
-                found = (await self._get(key)).get(key, ABSENT)
+        for attempt in range(MAX_ATTEMPTS):
+            if found is None or attempt:
+                found = (await self.get(key)).get(key, ABSENT)
             value, token = found.value, found.token
             changed = change(value)
             if changed == value and ttl is None:
                 return value
             if changed:
-                if await self._put(key, token, changed, ttl) is not None:
+                if await self.put(key, token, changed, ttl) is not None:
                     return value
-            elif token is None or await self._drop(key, token):
+            elif token is None or await self.drop(key, token):
                 return value
-            await self._give_way(tried)
+            await self.back_off(attempt)
         raise contended(key)
 
-    async def _update_all(
+    async def update_all(
         self, changes: Mapping[str, Callable[[bytes], bytes]], ttl: float | None
     ) -> dict[str, bytes]:
-        """Make several changes, each as `_update` does, after one look at all."""
-        found = await self._get(*changes)
+        """Make several changes, each as `update` does, after one read of all."""
+        found = await self.get(*changes)
         return {
-            key: await self._update(key, change, ttl, found.get(key, ABSENT))
+            key: await self.update(key, change, ttl, found.get(key, ABSENT))
             for key, change in changes.items()
         }
 
-    async def _give_way(self, tried: int) -> None:
-        if tried >= _EAGER_TRIES:
-            ceiling = min(0.0005 * 2**tried, _MAX_PAUSE)
-            await self.pause(random.uniform(0, ceiling))  # noqa: S311
+    async def pause(self, seconds: float) -> None:
+        """Wait, in the way that fits the store's flavour."""
+        await pause(seconds, blocking=self.store.blocking)
 
-    # Keys, one letter for each kind of thing
+    async def let_others_finish(self, seconds: float) -> None:
+        """Wait for a write of several steps that may be under way elsewhere."""
+        if self.store.in_memory:
+            # Its author is a thread of this process, which continues at once.
+            time.sleep(seconds / 10)  # noqa: ASYNC251
+        else:
+            await self.pause(seconds)
 
-    def _record(self, key: StoreKey) -> str:
-        if key.participant == SESSION:
-            return self._session(key.session)
-        return cache_key(conf.get().key_prefix, key.session, "p", key.participant)
-
-    def _session(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "s")
-
-    def _members(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "m")
-
-    def _tombstone(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "t")
-
-    def _revocations(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "r")
-
-    def _connections(self, key: StoreKey) -> str:
-        return cache_key(conf.get().key_prefix, key.session, "c", key.participant)
-
-    def _attendance(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "a")
-
-    def _notes(self, session: str) -> str:
-        return cache_key(conf.get().key_prefix, session, "n")
-
-    def _followers(self, session: str, follows: str) -> str:
-        return cache_key(conf.get().key_prefix, session, FOLLOWERS, follows)
-
-    def _quarantine(self, key: StoreKey, digest: str) -> str:
-        name = f"{key.participant}:{digest}"
-        return cache_key(conf.get().key_prefix, key.session, "q", name)
-
-    def _value(self, name: str) -> str:
-        return shared_key(conf.get().key_prefix, "v", name)
-
-    def _bucket(self, session: str) -> str:
-        bucket = crc32(session.encode()) % BUCKETS
-        return shared_key(conf.get().key_prefix, "reg", str(bucket))
-
-    def _buckets(self) -> list[str]:
-        prefix = conf.get().key_prefix
-        return [shared_key(prefix, "reg", str(n)) for n in range(BUCKETS)]
+    async def back_off(self, attempt: int) -> None:
+        """Wait after lost race number `attempt`, from 0."""
+        if delay := _BACKOFF.delay(attempt):
+            await self.pause(delay)

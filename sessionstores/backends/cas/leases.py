@@ -1,9 +1,9 @@
-"""Who is connected, over a compare-and-set primitive.
+"""Leases: the connections of participants, and who is connected.
 
 A participant's connections share one value, whose step from none to some is a join,
-and from some to none a leave: of all who write, one makes it. Who has any is told by
-the session's attendance, an index of ids. It is written before the first connection
-and after the last; both look again at what they may have crossed.
+and from some to none a leave: of all who write it, one makes that step. The session's
+attendance is an index of the participants with connections. It is written before the
+first connection and after the last; both then check what may have interleaved.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from ... import conf
-from ...exceptions import StateCorrupt, StoreUnavailable
+from ...exceptions import StoreUnavailable
 from ...keys import StoreKey
 from ..types import Lease
-from .key_value import ABSENT
-from .revocations import Revocations
+from .key_value import ABSENT, Values
+from .keys import attendance_key, leases_key
 from .serializers import (
     LeaseEntry,
     decode_connections,
@@ -28,38 +28,26 @@ from .serializers import (
 )
 
 
-class Connections(Revocations):
-    """What tabs need."""
+class Leases:
+    """Enters, renews, removes and lists leases."""
 
-    def _connections_lifetime(self) -> float:
-        given = conf.get()
-        # So long there is somebody to reap them, if there will ever be.
-        return given.presence_lease + given.leave_grace + 2 * given.idle_timeout
+    def __init__(self, values: Values) -> None:
+        self._values = values
 
-    async def lease(self, leases: Sequence[Lease]) -> list[StoreKey]:
-        """See `Backend.lease`."""
+    async def enter(self, leases: Sequence[Lease]) -> list[StoreKey]:
+        """Enter or renew connections; return the participants who have joined.
+
+        `confirm` must follow, once all else that a join implies is written.
+        """
         by_key: dict[StoreKey, list[Lease]] = {}
         for lease in leases:
             by_key.setdefault(lease.key, []).append(lease)
         await self._attend(by_key)
-        joined = await self._enter_connections(by_key)
-        await self._follow(leases, conf.get().presence_lease)
-        # Last, so that an eviction sees either the lease or a record just touched.
-        for key in by_key:
-            with suppress(StateCorrupt):
-                await self.touch(key)
-        if joined:
-            await self._attend(await self._unattended(joined))
-        return joined
-
-    async def _enter_connections(
-        self, leases: Mapping[StoreKey, Sequence[Lease]]
-    ) -> list[StoreKey]:
         window = conf.get().presence_lease
 
         def entering(several: Sequence[Lease]) -> Callable[[bytes], bytes]:
             def enter(value: bytes) -> bytes:
-                now = self._clock()
+                now = self._values.now()
                 entries = {entry.id: entry for entry in decode_connections(value)}
                 for lease in several:
                     known = entries.get(lease.connection)
@@ -70,18 +58,22 @@ class Connections(Revocations):
 
             return enter
 
-        names = {self._connections(key): key for key in leases}
-        replaced = await self._update_all(
-            {name: entering(leases[key]) for name, key in names.items()},
-            self._connections_lifetime(),
+        names = {leases_key(key): key for key in by_key}
+        replaced = await self._values.update_all(
+            {name: entering(by_key[key]) for name, key in names.items()},
+            _lifetime(),
         )
         return [
             key for name, key in names.items() if not decode_connections(replaced[name])
         ]
 
-    async def release(self, lease: Lease, *, grace: float = 0) -> bool:
-        """See `Backend.release`."""
-        await self._unfollow(lease, conf.get().presence_lease)
+    async def confirm(self, joined: Collection[StoreKey]) -> None:
+        """Enter again who has joined, where a leave at the same time removed them."""
+        if joined:
+            await self._attend(await self._missing_from_attendance(joined))
+
+    async def leave(self, lease: Lease, *, grace: float = 0) -> bool:
+        """Remove a connection, or mark it as leaving; see `Backend.release`."""
 
         def leave(value: bytes) -> bytes:
             kept = []
@@ -89,24 +81,23 @@ class Connections(Revocations):
                 if entry.id != lease.connection:
                     kept.append(entry)
                 elif grace > 0:
-                    deadline = self._clock() + grace
+                    deadline = self._values.now() + grace
                     kept.append(entry._replace(deadline=deadline, leaving=True))
             return encode(kept) if kept else b""
 
-        name = self._connections(lease.key)
-        before = await self._update(name, leave, self._connections_lifetime())
+        before = await self._values.update(leases_key(lease.key), leave, _lifetime())
         if grace > 0 or [e.id for e in decode_connections(before)] != [
             lease.connection
         ]:
             return False
-        await self._strike([lease.key])
+        await self._remove_from_attendance([lease.key])
         return True
 
     async def reap(self, codes: Sequence[str]) -> list[StoreKey]:
         """See `Backend.reap`."""
         attending = await self._attending(codes)
         entries = await self._entries_of(attending)
-        now = self._clock()
+        now = self._values.now()
         absent, left = [], []
         try:
             for key, held in entries.items():
@@ -115,29 +106,28 @@ class Connections(Revocations):
                 elif min(e.deadline for e in held) <= now and await self._reap(key):
                     left.append(key)
         except StoreUnavailable:
-            # Who has been found to have left is not found again.
+            # A second attempt does not find again who has left.
             if not left:
                 raise
-        await self._strike([*absent, *left])
+        await self._remove_from_attendance([*absent, *left])
         return left
 
     async def _reap(self, key: StoreKey) -> bool:
-        """Remove what has run out; True if that took the participant's last."""
+        """Remove expired connections; True if the participant has left with them."""
         kept: list[LeaseEntry] = []
 
         def drop(value: bytes) -> bytes:
-            now = self._clock()
+            now = self._values.now()
             kept[:] = [e for e in decode_connections(value) if e.deadline > now]
             return encode(kept) if kept else b""
 
-        name = self._connections(key)
-        before = await self._update(name, drop, self._connections_lifetime())
+        before = await self._values.update(leases_key(key), drop, _lifetime())
         return not kept and bool(decode_connections(before))
 
     # The attendance
 
     async def _attend(self, keys: Collection[StoreKey]) -> None:
-        """Enter participants, and keep those who are there."""
+        """Enter participants, and renew those who are entered."""
 
         def entering(ids: Sequence[str]) -> Callable[[bytes], bytes]:
             def enter(index: bytes) -> bytes:
@@ -148,36 +138,38 @@ class Connections(Revocations):
             return enter
 
         changes = {
-            self._attendance(session): entering(ids)
+            attendance_key(session): entering(ids)
             for session, ids in ids_by_session(keys).items()
         }
-        await self._update_all(changes, self._connections_lifetime())
+        await self._values.update_all(changes, _lifetime())
 
-    async def _strike(self, keys: Collection[StoreKey]) -> None:
-        """Take those out who have no connection; a line too many does no harm.
+    async def _remove_from_attendance(self, keys: Collection[StoreKey]) -> None:
+        """Remove those without a connection; one that is left over does no harm.
 
-        Only from the index as it was before they were looked at: who has come since
-        has written it anew.
+        Only from the attendance as it was before their connections were read: those who
+        came since have written it anew.
         """
         sessions = ids_by_session(keys)
-        names = {session: self._attendance(session) for session in sessions}
+        names = {session: attendance_key(session) for session in sessions}
         with suppress(StoreUnavailable):
-            found = await self._get(*names.values())
+            found = await self._values.get(*names.values())
             entries = await self._entries_of(keys)
             absent = [key for key, held in entries.items() if not held]
             for session, ids in ids_by_session(absent).items():
                 index = found.get(names[session], ABSENT)
                 if kept := without_lines(index.value, ids):
-                    lifetime = self._connections_lifetime()
-                    await self._put(names[session], index.token, kept, lifetime)
+                    lifetime = _lifetime()
+                    await self._values.put(names[session], index.token, kept, lifetime)
                 elif index.token is not None:
-                    await self._drop(names[session], index.token)
+                    await self._values.drop(names[session], index.token)
             entries = await self._entries_of(absent)
             await self._attend([key for key, held in entries.items() if held])
 
-    async def _unattended(self, keys: Collection[StoreKey]) -> list[StoreKey]:
-        names = {key: self._attendance(key.session) for key in keys}
-        found = await self._get(*set(names.values()))
+    async def _missing_from_attendance(
+        self, keys: Collection[StoreKey]
+    ) -> list[StoreKey]:
+        names = {key: attendance_key(key.session) for key in keys}
+        found = await self._values.get(*set(names.values()))
         return [
             key
             for key, name in names.items()
@@ -185,36 +177,36 @@ class Connections(Revocations):
         ]
 
     async def _attending(self, codes: Collection[str]) -> list[StoreKey]:
-        names = {code: self._attendance(code) for code in codes}
-        found = await self._get(*names.values())
+        names = {code: attendance_key(code) for code in codes}
+        found = await self._values.get(*names.values())
         return [
             StoreKey(code, id)
             for code, name in names.items()
             for id in ids_in(found.get(name, ABSENT).value)
         ]
 
-    # Looking
+    # Reading
 
     async def connections(self, key: StoreKey) -> list[Lease]:
         """See `Backend.connections`."""
         if key.is_session:
             return (await self.connections_of([key.session]))[key.session]
-        return leases_of(await self._connections_of([key]))
+        return _leases_of(await self.live([key]))
 
     async def connections_of(self, codes: Sequence[str]) -> dict[str, list[Lease]]:
         """See `Backend.connections_of`."""
         leases: dict[str, list[Lease]] = {code: [] for code in codes}
-        by_key = await self._connections_of(await self._attending(list(leases)))
-        for lease in leases_of(by_key):
+        by_key = await self.live(await self._attending(list(leases)))
+        for lease in _leases_of(by_key):
             leases[lease.key.session].append(lease)
         return leases
 
-    async def _connections_of(
+    async def live(
         self, keys: Collection[StoreKey]
     ) -> dict[StoreKey, list[LeaseEntry]]:
-        """Return those that have not run out."""
+        """Return each participant's connections that have not expired."""
         entries = await self._entries_of(keys)
-        now = self._clock()
+        now = self._values.now()
         return {
             key: [entry for entry in held if entry.deadline > now]
             for key, held in entries.items()
@@ -223,15 +215,21 @@ class Connections(Revocations):
     async def _entries_of(
         self, keys: Collection[StoreKey]
     ) -> dict[StoreKey, list[LeaseEntry]]:
-        names = {key: self._connections(key) for key in keys}
-        found = await self._get(*names.values())
+        names = {key: leases_key(key) for key in keys}
+        found = await self._values.get(*names.values())
         return {
             key: decode_connections(found.get(name, ABSENT).value)
             for key, name in names.items()
         }
 
 
-def leases_of(connections: Mapping[StoreKey, Sequence[LeaseEntry]]) -> list[Lease]:
+def _lifetime() -> float:
+    given = conf.get()
+    # After that, no process is left that would reap them.
+    return given.presence_lease + given.leave_grace + 2 * given.idle_timeout
+
+
+def _leases_of(connections: Mapping[StoreKey, Sequence[LeaseEntry]]) -> list[Lease]:
     """Return connections as the contract shows them."""
     return [entry.lease(key) for key, held in connections.items() for entry in held]
 

@@ -1,146 +1,183 @@
-"""How records go, and who is told: once, whoever else is removing them."""
+"""Removal of records: each is reported to one caller, however many remove it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
+from ...state.revisions import Rev
+from ..errors import MAX_ATTEMPTS, contended
 from ..types import NOBODY, Removed
-from .index import Index, RecordContext
-from .key_value import ABSENT, Versioned
-from .serializers import decode, decode_head, has_line, ids_in, without_lines
+from .followers import Followers
+from .index import RECHECK_AFTER, Index, record_lifetime
+from .key_value import ABSENT, Values, Versioned
+from .keys import members_key, notes_key, record_key
+from .serializers import (
+    SessionDetails,
+    decode,
+    decode_head,
+    encode,
+    fresh,
+    has_line,
+    ids_in,
+)
 
-# So much later, what is being created or removed agrees with the index again.
-LOOK_AGAIN = 0.01
-# Participants of a session that goes who leave the index at once: while they have left
-# it and their records still stand, a crash would keep these from whoever repeats it.
+# Participants of a session under removal who leave the index at once. A crash after
+# they left it and before their records are removed hides these from a second attempt.
 BATCH = 8
 
 
-class Removal(Index):
-    """Removal of participants, and of sessions with all that is theirs."""
+class RecordRemoval:
+    """Removes participants, and sessions with all that belongs to them."""
 
-    async def _remove(
+    def __init__(self, values: Values, index: Index, followers: Followers) -> None:
+        self._values = values
+        self._index = index
+        self._followers = followers
+
+    async def delete(self, key: StoreKey) -> Removed | None:
+        """See `Backend.delete`."""
+        if key.is_session:
+            return await self._clear_states(key)
+        name = record_key(key)
+        if name not in await self._values.get(name):
+            await self._index.settle(key)
+            return None
+        removed = await self.remove(key.session, [key.participant])
+        return removed[0] if removed else None
+
+    async def remove(
         self, session: str, ids: Sequence[str], *, idle_since: float | None = None
     ) -> list[Removed]:
         """Remove participants; with `idle_since`, those not seen from then on.
 
-        Out of the index first: an entry without a record is then never one whose
-        removal is under way, and who takes it out is the one to report it as lost.
+        They leave the index first: an entry without a record is then never one whose
+        removal is under way, and its remover is the one to report it as lost.
         """
-        names = {
-            StoreKey(session, id): self._record(StoreKey(session, id)) for id in ids
-        }
-        found = await self._get(*names.values())
+        names = {StoreKey(session, id): record_key(StoreKey(session, id)) for id in ids}
+        found = await self._values.get(*names.values())
         if absent := [name for name in names.values() if name not in found]:
-            await self._look_again()
-            found |= await self._get(*absent)
-        going = [
+            await self._values.let_others_finish(RECHECK_AFTER)
+            found |= await self._values.get(*absent)
+        due = [
             key
             for key, name in names.items()
             if idle_since is None or is_idle(key, found.get(name), idle_since)
         ]
-        if not going:
+        if not due:
             return []
         removed = {}
         try:
-            struck = await self._leave(session, [key.participant for key in going])
-            for key in going:
-                if final := await self._take(key, found.get(names[key]), idle_since):
+            left = await self._index.leave(session, [key.participant for key in due])
+            for key in due:
+                if final := await self.take(key, found.get(names[key]), idle_since):
                     removed[key] = final
-                elif names[key] not in found and key.participant in struck:
+                elif names[key] not in found and key.participant in left:
                     removed[key] = Removed(key, None, NOBODY)
-            for key in await self._standing(going):
-                # What was not there before has been created anew.
+            for key in await self._settle_all(due):
+                # Absent before, so it has been created anew.
                 if names[key] not in found:
                     removed.pop(key, None)
         except StoreUnavailable:
-            # If that was all that failed, those who still stand can be found again.
+            # If nothing else failed, the records that remain can be found again.
             with suppress(StoreUnavailable):
-                await self._standing(going)
-            # What is gone is to be reported, whatever fails now.
+                await self._settle_all(due)
+            # A removed record has to be reported, whatever fails now.
             if not removed:
                 raise
         return await self._with_followers(removed.values())
 
-    async def _standing(self, keys: Sequence[StoreKey]) -> list[StoreKey]:
-        """Return those that have a record, and make the index agree for all."""
-        names = {key: self._record(key) for key in keys}
-        members = self._members(keys[0].session)
-        found = await self._get(members, *names.values())
+    async def _settle_all(self, keys: Sequence[StoreKey]) -> list[StoreKey]:
+        """Make the index agree with the records; return the keys that have one."""
+        names = {key: record_key(key) for key in keys}
+        members = members_key(keys[0].session)
+        found = await self._values.get(members, *names.values())
         index = found.get(members, ABSENT).value
         for key, name in names.items():
             if (name in found) != has_line(index, key.participant):
-                await self._settle(key)
+                await self._index.settle(key)
         return [key for key, name in names.items() if name in found]
 
-    async def _strike_lost(self, key: StoreKey, place: RecordContext) -> bool:
-        """Take out of the index what has no record there; of several, one does."""
-        index = place.members
-        name = self._members(key.session)
-        kept = without_lines(index.value, [key.participant])
-        if not kept:
-            return await self._drop(name, index.token)
-        lifetime = self._members_lifetime()
-        return await self._put(name, index.token, kept, lifetime) is not None
-
-    async def _look_again(self, seconds: float = LOOK_AGAIN) -> None:
-        if self.in_memory:
-            # Whoever is at it is a thread of this process, and goes on at once.
-            time.sleep(seconds / 10)  # noqa: ASYNC251
-        else:
-            await self.pause(seconds)
-
-    async def _take(
+    async def take(
         self, key: StoreKey, found: Versioned | None, idle_since: float | None = None
     ) -> Removed | None:
-        """Remove one record; None: it is not idle, or another came first."""
-        name = self._record(key)
+        """Remove one record; None: it is not idle, or another caller removed it.
+
+        Neither index nor followers are looked at.
+        """
+        name = record_key(key)
         while found is not None:
             if idle_since is not None and not is_idle(key, found, idle_since):
                 return None
-            if await self._drop(name, found.token):
-                return Removed(key, final_states(key, found.value), NOBODY)
-            found = (await self._get(name)).get(name)
+            if await self._values.drop(name, found.token):
+                return Removed(key, _final_states(key, found.value), NOBODY)
+            found = (await self._values.get(name)).get(name)
         return None
 
     async def _with_followers(self, removed: Iterable[Removed]) -> list[Removed]:
         removed = list(removed)
-        # What is gone is gone, whether or not its followers can be told.
+        # They are removed, whether or not their followers can be found out.
         with suppress(StoreUnavailable):
-            followers = await self._followers_of([final.key for final in removed])
+            keys = [final.key for final in removed]
+            followers = await self._followers.followers_of(keys)
             return [final._replace(followers=followers[final.key]) for final in removed]
         return removed
 
-    async def _clear_session(self, session: str) -> list[Removed]:
-        # First, since what is gone from here on must be reported whatever fails.
-        await self._update(self._notes(session), lambda _: b"", None)
+    async def _clear_states(self, key: StoreKey) -> Removed | None:
+        """Remove the states of a session's record; the session stays."""
+        name = record_key(key)
+        for attempt in range(MAX_ATTEMPTS):
+            found = (await self._values.get(name)).get(name)
+            if found is None:
+                return None
+            now = self._values.now()
+            blank = fresh(Rev.first(), {}, now, SessionDetails())
+            states: Mapping[str, bytes] | None = None
+            with suppress(StateCorrupt):
+                stored = decode(key, found.value)
+                if not stored.states:
+                    return None
+                states = stored.states
+                rev = stored.rev.reincarnated()
+                blank = fresh(rev, {}, stored.created, stored.about)
+                blank.seen, blank.clients = stored.seen, stored.clients
+            value, lifetime = encode(blank), record_lifetime(blank, now)
+            if await self._values.put(name, found.token, value, lifetime) is not None:
+                final = Removed(key, states, NOBODY)
+                return (await self._with_followers([final]))[0]
+            await self._values.back_off(attempt)
+        raise contended(key)
+
+    async def clear_session(self, session: str) -> list[Removed]:
+        """Remove all records of a session, its own last; safe to repeat."""
+        # First, since whatever is removed from here on must be reported.
+        await self._values.update(notes_key(session), lambda _: b"", None)
         removed: list[Removed] = []
         try:
-            members = self._members(session)
-            ids = sorted(ids_in((await self._get(members)).get(members, ABSENT).value))
+            members = members_key(session)
+            found = (await self._values.get(members)).get(members, ABSENT)
+            ids = sorted(ids_in(found.value))
             for start in range(0, len(ids), BATCH):
-                removed += await self._remove(session, ids[start : start + BATCH])
+                removed += await self.remove(session, ids[start : start + BATCH])
             key = StoreKey.of_session(session)
-            name = self._record(key)
-            own = (await self._get(name)).get(name)
-            if own is not None and (final := await self._take(key, own)):
+            name = record_key(key)
+            own = (await self._values.get(name)).get(name)
+            if own is not None and (final := await self.take(key, own)):
                 removed += await self._with_followers([final])
-            await self._settle(key)
+            await self._index.settle(key)
         except StoreUnavailable:
-            # Whoever repeats it finds the others.
+            # A second attempt finds the others.
             if not removed:
                 raise
         return removed
 
 
 def is_idle(key: StoreKey, found: Versioned | None, since: float) -> bool:
-    """Tell whether a record was last seen at `since` or before, or is gone.
+    """Tell whether a record is missing, or was last seen at `since` or before.
 
-    No if it is corrupt.
+    A corrupt one is not idle.
     """
     try:
         return found is None or decode_head(key, found.value).seen <= since
@@ -148,8 +185,8 @@ def is_idle(key: StoreKey, found: Versioned | None, since: float) -> bool:
         return False
 
 
-def final_states(key: StoreKey, value: bytes) -> Mapping[str, bytes] | None:
-    """Return the states of a record that is going; None if it is corrupt."""
+def _final_states(key: StoreKey, value: bytes) -> Mapping[str, bytes] | None:
+    """Return the states of a record under removal; None if it is corrupt."""
     try:
         return decode(key, value).states
     except StateCorrupt:

@@ -1,4 +1,4 @@
-"""How a compare-and-set backend writes records, connections and indexes as bytes."""
+"""Serializers of records, leases, followers, revocations and indexes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ...state.revisions import History, Rev
 from ..types import Attempt, ClientEntry, Lease, Record, merged
+from .key_value import Versioned
 
 _CODE = re.compile(rb"[A-Z0-9]{6}")
 _ID = re.compile(rb"[a-zA-Z0-9_-]{1,64}")
 
 
 class SessionDetails(msgspec.Struct, array_like=True):
-    """What only a session's record holds."""
+    """The part of a record that only a session's own has."""
 
     label: str = ""
     keep: float = 0.0
@@ -26,7 +27,7 @@ class SessionDetails(msgspec.Struct, array_like=True):
 
 
 class StoredHead(msgspec.Struct, array_like=True):
-    """The front of a stored record: all but its states, which decoding it skips."""
+    """The head of a stored record; decoding it skips states and clients."""
 
     incarnation: str
     counter: int
@@ -38,26 +39,26 @@ class StoredHead(msgspec.Struct, array_like=True):
 
     @property
     def rev(self) -> Rev:
-        """The newest rev; the ring's end holds its tail."""
+        """The newest rev; its random bits are the end of the ring."""
         return Rev(self.incarnation, self.counter, self.ring[-4:].hex())
 
 
 class StoredRecord(StoredHead, array_like=True):
-    """A record as it is written, in one value."""
+    """A record as stored, in one value."""
 
     states: dict[str, bytes]
     clients: dict[str, ClientEntry]
 
 
-class Held(msgspec.Struct, frozen=True):
-    """`Record.token` here: the primitive's own, and what a `Record` does not show."""
+class RecordToken(msgspec.Struct, frozen=True):
+    """`Record.token`: the store's token, and the part that a `Record` does not show."""
 
     token: Any
     about: SessionDetails | None
 
 
 class LeaseEntry(NamedTuple):
-    """A lease as it is written, in one value with its participant's others."""
+    """A lease as stored, in one value with the others of its participant."""
 
     id: str
     process: str
@@ -70,7 +71,7 @@ class LeaseEntry(NamedTuple):
 
     @classmethod
     def of(cls, lease: Lease, since: float, deadline: float) -> LeaseEntry:
-        """Return a lease as it is written."""
+        """Return the stored form of a lease."""
         return cls(
             lease.connection,
             lease.process,
@@ -83,7 +84,7 @@ class LeaseEntry(NamedTuple):
         )
 
     def lease(self, key: StoreKey) -> Lease:
-        """Return it as the contract shows it."""
+        """Return the lease of the participant at `key`."""
         return Lease(
             self.id,
             key,
@@ -107,22 +108,22 @@ _times = msgspec.msgpack.Decoder(dict[str, float]).decode
 
 
 def decode_head(key: StoreKey, value: bytes) -> StoredHead:
-    """Return the front of the record at `key`; raise `StateCorrupt` if it is none."""
+    """Return the head of the record at `key`; raise `StateCorrupt` if it is not one."""
     try:
-        return _sound(_head(value))
+        return _checked(_head(value))
     except (msgspec.MsgspecError, ValueError) as error:
         raise _corrupt(key, error) from error
 
 
 def decode(key: StoreKey, value: bytes) -> StoredRecord:
-    """Return the record at `key`; raise `StateCorrupt` if it is none."""
+    """Return the record at `key`; raise `StateCorrupt` if it is not one."""
     try:
-        return _sound(_stored(value))
+        return _checked(_stored(value))
     except (msgspec.MsgspecError, ValueError) as error:
         raise _corrupt(key, error) from error
 
 
-def _sound(head: H) -> H:
+def _checked(head: H) -> H:
     ring = len(head.ring)
     if ring < 4 or ring % 4 or len(head.incarnation) != 4 or head.counter < 1:
         raise ValueError("it has no rev")
@@ -139,7 +140,7 @@ def _corrupt(key: StoreKey, reason: object) -> StateCorrupt:
 def fresh(
     rev: Rev, states: Mapping[str, bytes], now: float, about: SessionDetails | None
 ) -> StoredRecord:
-    """Return a record as it is at its creation."""
+    """Return the stored form of a new record, created at `now`."""
     return StoredRecord(
         rev.incarnation,
         rev.counter,
@@ -156,7 +157,7 @@ def fresh(
 def record_of(
     key: StoreKey, stored: StoredRecord, token: Any, history: History | None = None
 ) -> Record:
-    """Return a stored record as the contract shows it."""
+    """Return the record of a stored form; `history` spares taking it apart."""
     return Record(
         key,
         history or History(stored.rev, stored.ring),
@@ -164,8 +165,29 @@ def record_of(
         stored.clients,
         stored.created,
         stored.seen,
-        Held(token, stored.about),
+        RecordToken(token, stored.about),
     )
+
+
+class RecordDecoder:
+    """Makes records of stored ones; a subclass may keep some of them decoded."""
+
+    def decode(self, key: StoreKey, found: Versioned) -> Record:
+        """Return the record in a stored value; raise `StateCorrupt`."""
+        return self.decoded(key, decode(key, found.value), found.token)
+
+    def decoded(
+        self,
+        key: StoreKey,
+        stored: StoredRecord,
+        token: Any,
+        history: History | None = None,
+    ) -> Record:
+        """Return the record of a stored form; see `record_of`."""
+        return record_of(key, stored, token, history)
+
+    def clear(self) -> None:
+        """Forget the records that are kept."""
 
 
 def successor(
@@ -175,7 +197,7 @@ def successor(
     attempt: Attempt | None,
     now: float,
 ) -> StoredRecord:
-    """Return the record that a commit of `changes` at `now` makes of `base`."""
+    """Return what a commit of `changes` to `base` at `now` stores."""
     rev, ring = history
     states = dict(base.states)
     for name, data in changes.items():
@@ -197,9 +219,9 @@ def successor(
 
 
 def decode_connections(value: bytes) -> list[LeaseEntry]:
-    """Return the connections, run out or not; none if there is no telling.
+    """Return the connections, expired ones too; none if the value is corrupt.
 
-    Leases are renewed in seconds, so what cannot be decoded heals by itself.
+    Leases are renewed every few seconds, so a corrupt value heals by itself.
     """
     try:
         return _connections(value)
@@ -208,7 +230,7 @@ def decode_connections(value: bytes) -> list[LeaseEntry]:
 
 
 def decode_time(value: bytes) -> float:
-    """Return a time; one long ago if there is no telling."""
+    """Return a time; 0, long ago, if the value is corrupt."""
     try:
         return _time(value)
     except msgspec.MsgspecError:
@@ -216,7 +238,7 @@ def decode_time(value: bytes) -> float:
 
 
 def decode_followers(value: bytes, now: float) -> dict[str, float]:
-    """Return the deadlines by process that have not run out; see above."""
+    """Return the deadlines by process that are not over; none if corrupt."""
     try:
         times = _times(value)
     except msgspec.MsgspecError:
@@ -225,7 +247,7 @@ def decode_followers(value: bytes, now: float) -> dict[str, float]:
 
 
 def decode_revocations(session: str, value: bytes) -> dict[str, float]:
-    """Return the times by participant; raise `StateCorrupt` rather than forget any."""
+    """Return the times by participant; raise `StateCorrupt` rather than lose any."""
     if not value:
         return {}
     try:
@@ -237,12 +259,12 @@ def decode_revocations(session: str, value: bytes) -> dict[str, float]:
         ) from error
 
 
-# An index is lines of ASCII in one value: asking it, counting it and adding to it are
-# single operations on bytes, whatever its length.
+# An index is lines of ASCII in one value: a look-up, a count and an addition are each
+# one operation on bytes, whatever its length.
 
 
 def count_lines(index: bytes) -> int:
-    """Return how many names an index holds."""
+    """Return the number of names in an index."""
     return index.count(b"\n")
 
 
@@ -256,23 +278,23 @@ def with_line(index: bytes, name: str) -> bytes:
     """Return the index with `name` in it."""
     if has_line(index, name):
         return index
-    # What is cut off at the end must not run together with the new line.
+    # A last line that was cut off must not merge with the new one.
     whole = index[: index.rfind(b"\n") + 1]
     return whole + name.encode() + b"\n"
 
 
 def without_lines(index: bytes, names: Iterable[str]) -> bytes:
     """Return the index without `names`."""
-    gone = {name.encode() for name in names}
-    kept = [line for line in index.splitlines() if line not in gone]
+    removed = {name.encode() for name in names}
+    kept = [line for line in index.splitlines() if line not in removed]
     return b"".join(line + b"\n" for line in kept)
 
 
 def codes_in(index: bytes) -> list[str]:
-    """Return the session codes in an index; what can be none is left out."""
+    """Return the session codes in an index; malformed lines are left out."""
     return [line.decode() for line in index.splitlines() if _CODE.fullmatch(line)]
 
 
 def ids_in(index: bytes) -> list[str]:
-    """Return the participant ids in an index; what can be none is left out."""
+    """Return the participant ids in an index; malformed lines are left out."""
     return [line.decode() for line in index.splitlines() if _ID.fullmatch(line)]

@@ -1,4 +1,4 @@
-"""Sessions and what is known of them, over a compare-and-set primitive."""
+"""Sessions: creation, settings, events, participants and eviction."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from ...state.revisions import Rev
 from ..errors import MAX_ATTEMPTS, contended
 from ..types import ParticipantInfo, Removed, SessionInfo
 from .activity import decode_notes, events_in, with_notes
-from .key_value import ABSENT
-from .removal import Removal, is_idle
+from .creation import RecordCreation
+from .index import Index, record_lifetime
+from .key_value import ABSENT, Values
+from .keys import notes_key, record_key, session_key, tombstone_key
+from .leases import Leases
+from .removal import RecordRemoval, is_idle
 from .serializers import (
     SessionDetails,
     StoredHead,
-    codes_in,
-    count_lines,
     decode,
     decode_head,
     encode,
@@ -28,40 +30,51 @@ from .serializers import (
     ids_in,
 )
 
-# Notes last so long though nobody uses the session: it may be kept, and asked for.
-NOTES = 86_400.0
+# Seconds for which notes are kept at least, though the session is not used.
+NOTES_LIFETIME = 86_400.0
 
 
-class Sessions(Removal):
-    """Sessions, what is noted of them, and their participants as a list."""
+class Sessions:
+    """Creates, changes, lists and evicts sessions and their participants."""
 
-    async def create_session(self, code: str, *, label: str, keep: float) -> bool:
+    def __init__(
+        self,
+        values: Values,
+        index: Index,
+        creation: RecordCreation,
+        removal: RecordRemoval,
+        leases: Leases,
+    ) -> None:
+        self._values = values
+        self._index = index
+        self._creation = creation
+        self._removal = removal
+        self._leases = leases
+
+    async def create(self, code: str, *, label: str, keep: float) -> bool:
         """See `Backend.create_session`."""
         key = StoreKey.of_session(code)
-        place = await self._place(key)
-        if place.ended or place.session is not None:
+        context = await self._index.context(key)
+        if context.ended or context.session is not None:
             return False
         about = SessionDetails(label, keep)
-        stored = fresh(Rev.first(), {}, self._clock(), about)
+        stored = fresh(Rev.first(), {}, self._values.now(), about)
         try:
-            return await self._create(key, stored, place) is not None
+            return await self._creation.create(key, stored, context) is not None
         except SessionEnded:
             return False
 
-    async def session(self, code: str) -> SessionInfo | None:
-        """See `Backend.session`. Raises `StateCorrupt` as `read` does."""
+    async def info(self, code: str) -> SessionInfo | None:
+        """See `Backend.session`."""
         key = StoreKey.of_session(code)
-        name, tombstone, notes = self._about(code)
-        found = await self._get(name, tombstone, notes)
+        name, tombstone, notes = _keys_about(code)
+        found = await self._values.get(name, tombstone, notes)
         if tombstone in found or name not in found:
             return None
         head = decode_head(key, found[name].value)
-        return info(key, head, found.get(notes, ABSENT).value)
+        return _info(key, head, found.get(notes, ABSENT).value)
 
-    def _about(self, code: str) -> tuple[str, str, str]:
-        return self._session(code), self._tombstone(code), self._notes(code)
-
-    async def update_session(
+    async def update(
         self,
         code: str,
         *,
@@ -70,78 +83,68 @@ class Sessions(Removal):
         locked: bool | None = None,
         extend: float | None = None,
     ) -> SessionInfo | None:
-        """See `Backend.update_session`. Raises `StateCorrupt` as `read` does."""
+        """See `Backend.update_session`."""
         key = StoreKey.of_session(code)
-        name, tombstone, notes = self._about(code)
-        for tried in range(MAX_ATTEMPTS):
-            found = await self._get(name, tombstone, notes)
+        name, tombstone, notes = _keys_about(code)
+        for attempt in range(MAX_ATTEMPTS):
+            found = await self._values.get(name, tombstone, notes)
             if tombstone in found or name not in found:
                 return None
             stored = decode(key, found[name].value)
             about = stored.about or SessionDetails()
             kept = about.keep if keep is None else keep
             if extend is not None:
-                kept = max(kept, self._clock() + extend - stored.created)
+                kept = max(kept, self._values.now() + extend - stored.created)
             stored.about = SessionDetails(
                 about.label if label is None else label,
                 kept,
                 about.locked if locked is None else locked,
             )
-            value, lifetime = encode(stored), self._lifetime(stored)
-            if await self._put(name, found[name].token, value, lifetime) is not None:
-                return info(key, stored, found.get(notes, ABSENT).value)
-            await self._give_way(tried)
+            value = encode(stored)
+            lifetime = record_lifetime(stored, self._values.now())
+            if (
+                await self._values.put(name, found[name].token, value, lifetime)
+                is not None
+            ):
+                return _info(key, stored, found.get(notes, ABSENT).value)
+            await self._values.back_off(attempt)
         raise contended(key)
 
     async def note(
         self, code: str, events: Sequence[Mapping[str, Any]], *, changes: int = 0
     ) -> None:
-        """See `Backend.note`. Written beside the record: no commit is overtaken."""
+        """See `Backend.note`. Kept beside the record, so it competes with no commit."""
         key = StoreKey.of_session(code)
-        name, tombstone, notes = self._about(code)
-        found = await self._get(name, tombstone, notes)
+        name, tombstone, notes = _keys_about(code)
+        found = await self._values.get(name, tombstone, notes)
         if tombstone in found or name not in found:
             return
         head = decode_head(key, found[name].value)
 
         def add(value: bytes) -> bytes:
-            return with_notes(value, head.created, self._clock(), events, changes)
+            return with_notes(value, head.created, self._values.now(), events, changes)
 
-        lifetime = max(NOTES, self._lifetime(head))
-        await self._update(notes, add, lifetime, found.get(notes, ABSENT))
+        lifetime = max(NOTES_LIFETIME, record_lifetime(head, self._values.now()))
+        await self._values.update(notes, add, lifetime, found.get(notes, ABSENT))
 
     async def _forget_notes(self, code: str) -> None:
-        # Those that stay behind are of no session to come, and expire.
+        # Left behind, they count for no later session, and expire.
         with suppress(StoreUnavailable):
-            await self._update(self._notes(code), lambda _: b"", None)
+            await self._values.update(notes_key(code), lambda _: b"", None)
 
-    async def end_session(self, code: str) -> list[Removed]:
+    async def end(self, code: str) -> list[Removed]:
         """See `Backend.end_session`."""
         age = conf.get().token_max_age
-        ended_at = encode(self._clock())
-        await self._update(self._tombstone(code), lambda _: ended_at, age)
-        return await self._clear_session(code)
-
-    async def delete_session(self, code: str) -> list[Removed]:
-        """See `Backend.delete_session`."""
-        return await self._clear_session(code)
-
-    async def sessions(self) -> list[str]:
-        """See `Backend.sessions`."""
-        found = await self._get(*self._buckets())
-        return sorted(code for held in found.values() for code in codes_in(held.value))
-
-    async def session_count(self) -> int:
-        """See `Backend.session_count`."""
-        found = await self._get(*self._buckets())
-        return sum(count_lines(held.value) for held in found.values())
+        ended_at = encode(self._values.now())
+        await self._values.update(tombstone_key(code), lambda _: ended_at, age)
+        return await self._removal.clear_session(code)
 
     async def participants(self, code: str) -> list[ParticipantInfo]:
-        """See `Backend.participants`. Leaves out those whose record is corrupt."""
-        members = await self._members_of([code])
+        """See `Backend.participants`."""
+        members = await self._index.members([code])
         keys = [StoreKey(code, id) for id in sorted(members[code])]
         heads = await self._heads_of(keys)
-        connections = await self._connections_of(heads)
+        connections = await self._leases.live(heads)
         return [
             ParticipantInfo(
                 key.participant,
@@ -154,67 +157,57 @@ class Sessions(Removal):
             for key, head in heads.items()
         ]
 
-    async def participant_count(self, code: str | None = None) -> int:
-        """See `Backend.participant_count`."""
-        codes = await self.sessions() if code is None else [code]
-        found = await self._get(*map(self._members, codes))
-        return sum(count_lines(held.value) for held in found.values())
-
     async def evict_idle(
         self, code: str, *, idle_for: float, limit: int, participant: str | None = None
     ) -> list[Removed]:
         """See `Backend.evict_idle`."""
-        keys = keys_of(await self._members_of([code]))
-        since = self._clock() - idle_for
-        if participant is not None:
-            keys = [key for key in keys if key.participant == participant]
-        names = {key: self._record(key) for key in keys}
-        found = await self._get(*names.values())
+        members = (await self._index.members([code]))[code]
+        since = self._values.now() - idle_for
+        names = {
+            key: record_key(key)
+            for key in (StoreKey(code, id) for id in members)
+            if participant in (None, key.participant)
+        }
+        found = await self._values.get(*names.values())
         due = [
             key for key, name in names.items() if is_idle(key, found.get(name), since)
         ]
-        connections = await self._connections_of(due)
+        connections = await self._leases.live(due)
         alone = [key.participant for key in due if not connections[key]]
-        # Read again after the leases: whoever comes in between is seen by one of both.
-        return await self._remove(code, alone[:limit], idle_since=since)
+        # Records are read again after the leases: either shows who comes in between.
+        return await self._removal.remove(code, alone[:limit], idle_since=since)
 
-    async def evict_empty_session(self, code: str, *, idle_for: float) -> bool:
+    async def evict_empty(self, code: str, *, idle_for: float) -> bool:
         """See `Backend.evict_empty_session`."""
         key = StoreKey.of_session(code)
-        place = await self._place(key)
-        if ids_in(place.members.value):
+        context = await self._index.context(key)
+        if ids_in(context.members.value):
             return False
-        if place.session is None:
-            await self._settle(key)
+        if context.session is None:
+            await self._index.settle(key)
             await self._forget_notes(code)
-            return has_line(place.bucket.value, code)
+            return has_line(context.bucket.value, code)
         try:
-            head = decode_head(key, place.session.value)
+            head = decode_head(key, context.session.value)
         except StateCorrupt:
             return False
-        now = self._clock()
+        now = self._values.now()
         keep = head.about.keep if head.about else 0.0
         if head.seen > now - idle_for or now < head.created + keep:
             return False
-        if not await self._drop(self._record(key), place.session.token):
+        if not await self._values.drop(record_key(key), context.session.token):
             return False
-        # Whoever joined meanwhile gets the session back as it was.
-        if (await self._settle(key, place.session.value)).session is not None:
+        # A participant who joined meanwhile gets the session back as it was.
+        settled = await self._index.settle(key, context.session.value)
+        if settled.session is not None:
             return False
         await self._forget_notes(code)
         return True
 
-    async def _members_of(self, codes: Collection[str]) -> dict[str, list[str]]:
-        names = {code: self._members(code) for code in codes}
-        found = await self._get(*names.values())
-        return {
-            code: ids_in(found.get(name, ABSENT).value) for code, name in names.items()
-        }
-
     async def _heads_of(self, keys: Collection[StoreKey]) -> dict[StoreKey, StoredHead]:
         """Return those records that there are and that are not corrupt."""
-        names = {key: self._record(key) for key in keys}
-        found = await self._get(*names.values())
+        names = {key: record_key(key) for key in keys}
+        found = await self._values.get(*names.values())
         heads = {}
         for key, name in names.items():
             if name in found:
@@ -223,12 +216,7 @@ class Sessions(Removal):
         return heads
 
 
-def keys_of(members: Mapping[str, Collection[str]]) -> list[StoreKey]:
-    """Return the keys of all participants of several sessions."""
-    return [StoreKey(code, id) for code, ids in members.items() for id in ids]
-
-
-def info(key: StoreKey, head: StoredHead, notes: bytes) -> SessionInfo:
+def _info(key: StoreKey, head: StoredHead, notes: bytes) -> SessionInfo:
     """Return a session's record, and its notes, as the contract shows them."""
     about = head.about or SessionDetails()
     return SessionInfo(
@@ -241,3 +229,8 @@ def info(key: StoreKey, head: StoredHead, notes: bytes) -> SessionInfo:
         head.size,
         events_in(decode_notes(notes, head.created)),
     )
+
+
+def _keys_about(code: str) -> tuple[str, str, str]:
+    """Return the keys of a session's record, its tombstone and its notes."""
+    return session_key(code), tombstone_key(code), notes_key(code)

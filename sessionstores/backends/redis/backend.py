@@ -32,7 +32,7 @@ from ..errors import (
     locked,
     outcome_unknown,
 )
-from ..record_cache import Recent
+from ..record_cache import RecordCache
 from ..types import (
     QUARANTINE,
     Attempt,
@@ -105,7 +105,7 @@ class RedisBackend(Backend):
         if scripts is None:
             scripts = ScriptRunner(location_for(alias), blocking=blocking)
         self._scripts = scripts
-        self._recent = Recent()
+        self._recent = RecordCache()
         self._registry = RedisRegistry(scripts)
         self._sessions = RedisSessions(scripts, self._registry, self._recent)
         self._leases = RedisLeases(scripts, self._registry)

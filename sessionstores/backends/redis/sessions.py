@@ -11,7 +11,7 @@ from ... import conf
 from ...exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey, keys_of_records
 from ...state.revisions import Rev
-from ..record_cache import Recent
+from ..record_cache import RecordCache
 from ..types import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
 from .registry import RedisRegistry
 from .scripts import ScriptRunner
@@ -44,7 +44,7 @@ class RedisSessions:
     """
 
     def __init__(
-        self, scripts: ScriptRunner, registry: RedisRegistry, recent: Recent
+        self, scripts: ScriptRunner, registry: RedisRegistry, recent: RecordCache
     ) -> None:
         self._scripts = scripts
         self._registry = registry

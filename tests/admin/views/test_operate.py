@@ -273,7 +273,8 @@ def test_a_sweep_says_first_what_would_go(
 ) -> None:
     fill("alice", "bob")
     later = time.time() + 301
-    monkeypatch.setattr(get_backend(blocking=True), "_clock", lambda: later)
+    backend: Any = get_backend(blocking=True)
+    monkeypatch.setattr(backend.store, "clock", lambda: later)
     question = text_of(client.post(page("sweep")))
     assert "Now that would be: 2 participants" in question
     assert stores.participants(CODE) == ["alice", "bob"]

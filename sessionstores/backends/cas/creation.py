@@ -1,0 +1,142 @@
+"""Creation of records, with their sessions; a creation that fails leaves nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ... import conf
+from ...exceptions import StateCorrupt, StoreUnavailable
+from ...keys import StoreKey
+from ...state.revisions import Rev
+from ..errors import (
+    MAX_ATTEMPTS,
+    check_participants,
+    check_sessions,
+    ended,
+    locked,
+    too_many_sessions,
+)
+from ..types import Opened
+from .index import Index, RecordContext, record_lifetime
+from .key_value import Values, Versioned
+from .keys import record_key, session_key
+from .serializers import (
+    SessionDetails,
+    StoredRecord,
+    count_lines,
+    decode_head,
+    encode,
+    fresh,
+    has_line,
+    record_of,
+)
+
+
+class RecordCreation:
+    """Creates records and their sessions, within the limits of the settings."""
+
+    def __init__(self, values: Values, index: Index) -> None:
+        self._values = values
+        self._index = index
+
+    async def create(
+        self, key: StoreKey, stored: StoredRecord, context: RecordContext
+    ) -> Opened | None:
+        """Create the record, and its session if need be; None: another came first.
+
+        `context` is as it was read before. Raises `SessionEnded`, `SessionLocked` and
+        `LimitReached`.
+        """
+        session, id = key
+        if not (key.is_session or has_line(context.members.value, id)):
+            _check_newcomer(key, context)
+        session_rev = None
+        token: object = None
+        try:
+            if context.session is None:
+                own = stored
+                if not key.is_session:
+                    own = fresh(Rev.first(), {}, stored.created, SessionDetails())
+                session_rev = own.rev
+                token = await self._create_session(session, own, context)
+                if token is None:
+                    return None
+            if not key.is_session:
+                # Before its entry, which without a record would look like a loss.
+                token = await self._put_new(record_key(key), stored)
+                if token is None:
+                    return None
+                await self._index.enter(session, id, conf.get().max_participants)
+            if (await self._index.settle(key)).ended:
+                raise ended(session)
+        except BaseException:
+            await self._undo(key, stored.rev, session_rev)
+            raise
+        return Opened(record_of(key, stored, token), created=True)
+
+    async def _put_new(self, name: str, stored: StoredRecord) -> object:
+        lifetime = record_lifetime(stored, self._values.now())
+        token: object = await self._values.put(name, None, encode(stored), lifetime)
+        return token
+
+    async def _create_session(
+        self, session: str, stored: StoredRecord, context: RecordContext
+    ) -> object:
+        """Create a session's record and enter it; None: another came first."""
+        is_known = has_line(context.bucket.value, session)
+        if not is_known:
+            check_sessions(session, await self._index.session_count() + 1)
+        token = await self._put_new(session_key(session), stored)
+        if token is None or is_known:
+            return token
+        for attempt in range(MAX_ATTEMPTS):
+            await self._index.register(session)
+            # Counted again, since others may have counted at the same time.
+            if await self._index.session_count() <= conf.get().max_sessions:
+                return token
+            # They see one too many as well: all step back, and the first to return
+            # gets the place.
+            await self._index.unregister(session)
+            await self._values.back_off(attempt)
+            check_sessions(session, await self._index.session_count() + 1)
+        raise too_many_sessions(session)
+
+    async def _undo(self, key: StoreKey, rev: Rev, session_rev: Rev | None) -> None:
+        """Remove what a creation wrote before it failed."""
+        # If the cache does not come back now, the index is repaired when it does.
+        with suppress(StoreUnavailable):
+            context = await self._index.context(key)
+            await self._drop_if(key, context.record, rev)
+            context = await self._index.settle(key)
+            if context.members.value or context.session is None:
+                return
+            session = StoreKey.of_session(key.session)
+            if context.ended:
+                # Its creator may have left it to those who were still here.
+                await self._values.drop(record_key(session), context.session.token)
+            elif session_rev is not None:
+                await self._drop_if(session, context.session, session_rev)
+            await self._index.settle(session)
+
+    async def _drop_if(self, key: StoreKey, found: Versioned | None, rev: Rev) -> None:
+        """Remove a record that is still at the `rev` that this creation gave it."""
+        with suppress(StateCorrupt):
+            if found is not None and decode_head(key, found.value).rev == rev:
+                await self._values.drop(record_key(key), found.token)
+
+
+def _check_newcomer(key: StoreKey, context: RecordContext) -> None:
+    """Raise `SessionLocked` or `LimitReached` if the session takes nobody more."""
+    if context.session and _is_locked(key.session, context.session.value):
+        raise locked(key)
+    limit = conf.get().max_participants
+    check_participants(key.session, count_lines(context.members.value), limit)
+
+
+def _is_locked(session: str, value: bytes) -> bool:
+    # A corrupt session's record is set aside by those who read it; it locks nobody out.
+    try:
+        about = decode_head(StoreKey.of_session(session), value).about
+    except StateCorrupt:
+        return False
+    return about is not None and about.locked

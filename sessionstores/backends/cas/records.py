@@ -1,0 +1,263 @@
+"""Records, each one value: a commit is one compare-and-set on one key."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+
+from ... import conf
+from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+from ...keys import StoreKey
+from ...state.revisions import Rev
+from ..errors import (
+    MAX_ATTEMPTS,
+    contended,
+    ended,
+    is_unrelated,
+    outcome_unknown,
+)
+from ..types import (
+    NOBODY,
+    QUARANTINE,
+    Attempt,
+    Committed,
+    Opened,
+    Record,
+    Stale,
+    Unchanged,
+)
+from .creation import RecordCreation
+from .followers import Followers
+from .index import RECHECK_AFTER, Index, record_lifetime
+from .key_value import Values, Versioned
+from .keys import quarantine_key, record_key
+from .serializers import (
+    RecordDecoder,
+    SessionDetails,
+    decode,
+    decode_head,
+    encode,
+    fresh,
+    has_line,
+    record_of,
+    successor,
+)
+
+logger = logging.getLogger("sessionstores.backends")
+
+# Seconds within which a commit must have failed without a reply to be repeated: a
+# second wait then still fits the deadline.
+REPEAT_WITHIN = 0.3
+
+
+class Records:
+    """Opens, reads, commits and touches records, and sets corrupt ones aside."""
+
+    def __init__(
+        self,
+        values: Values,
+        index: Index,
+        creation: RecordCreation,
+        followers: Followers,
+        decoder: RecordDecoder,
+    ) -> None:
+        self._values = values
+        self._index = index
+        self._creation = creation
+        self._followers = followers
+        self._decode = decoder.decode
+        self._decoded = decoder.decoded
+
+    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
+        """See `Backend.open`."""
+        has_looked_again = lost = False
+        for attempt in range(MAX_ATTEMPTS):
+            context = await self._index.context(key)
+            if context.ended:
+                raise ended(key.session)
+            is_listed = has_line(context.members.value, key.participant)
+            if context.record is not None:
+                record = await self._touched(key, context.record)
+                if record is not None:
+                    if context.session is None:
+                        await self._index.settle(key)
+                    return Opened(record, created=False, lost=lost)
+            elif is_listed and not has_looked_again:
+                has_looked_again = True
+                await self._values.let_others_finish(RECHECK_AFTER)
+                continue
+            elif is_listed and not await self._index.drop_entry(key, context):
+                continue
+            else:
+                lost = lost or is_listed
+                about = SessionDetails() if key.is_session else None
+                stored = fresh(Rev.first(), states, self._values.now(), about)
+                if opened := await self._creation.create(key, stored, context):
+                    return opened._replace(lost=lost)
+            await self._values.back_off(attempt)
+        raise contended(key)
+
+    async def read(
+        self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
+    ) -> Record | Unchanged | None:
+        """See `Backend.read`."""
+        name = record_key(key)
+        found = (await self._values.get(name)).get(name)
+        if found is None:
+            return None
+        record = self._decode(key, found)
+        if touch and _is_touch_due(record.seen, self._values.now()):
+            touched = await self._touched(key, found)
+            if touched is None:
+                return None
+            record = touched
+        if known is not None and record.rev == known:
+            return Unchanged(known, record.token)
+        return record
+
+    async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
+        """See `Backend.heads`."""
+        names = {key: record_key(key) for key in keys}
+        found = await self._values.get(*names.values())
+        heads: dict[StoreKey, Rev | None] = dict.fromkeys(names)
+        for key, name in names.items():
+            with suppress(StateCorrupt):
+                if name in found:
+                    heads[key] = decode_head(key, found[name].value).rev
+        return heads
+
+    async def commit(
+        self,
+        base: Record,
+        rev: Rev,
+        states: Mapping[str, bytes | None],
+        attempt: Attempt | None = None,
+        *,
+        repeated: bool = False,
+    ) -> Committed | Stale:
+        """See `Backend.commit`."""
+        key = base.key
+        name = record_key(key)
+        record = base
+        failure: StoreUnavailable | None = None
+        started = time.monotonic()
+        for tried in range(MAX_ATTEMPTS):
+            now = self._values.now()
+            history = record.history.extend(rev)
+            stored = successor(record, history, states, attempt, now)
+            if is_touch := _is_touch_due(record.seen, now):
+                stored.seen = now
+            value, lifetime = encode(stored), record_lifetime(stored, now)
+            token = None
+            try:
+                token = await self._values.put(
+                    name, record.token.token, value, lifetime
+                )
+            except StoreUnavailable as error:
+                if failure is not None or time.monotonic() - started > REPEAT_WITHIN:
+                    raise
+                failure = error
+            if token is not None:
+                newest = self._decoded(key, stored, token, history)
+                return await self._committed(newest, is_touch=is_touch)
+            found = (await self._values.get(name)).get(name)
+            if found is None:
+                return Stale(None)
+            record = self._decode(key, found)
+            place = record.history.place(rev)
+            if place in ("head", "past"):
+                return await self._committed(record, is_touch=False)
+            if record.rev != base.rev:
+                if (repeated or failure) and (
+                    place == "unknown" or is_unrelated(record, base, rev)
+                ):
+                    raise outcome_unknown(rev, record) from failure
+                return Stale(record)
+            await self._values.back_off(tried)
+        raise contended(key)
+
+    async def _committed(self, record: Record, *, is_touch: bool) -> Committed:
+        try:
+            if is_touch:
+                await self._renew_session(record.key)
+            return Committed(record, await self._followers.followers(record.key))
+        except SessionStoresError:
+            # The commit is in, whatever fails now; followers see it at the next beat.
+            return Committed(record, NOBODY)
+
+    async def touch(self, key: StoreKey) -> bool:
+        """See `Backend.touch`."""
+        name = record_key(key)
+        found = (await self._values.get(name)).get(name)
+        if found is None:
+            return False
+        seen = decode_head(key, found.value).seen
+        if not _is_touch_due(seen, self._values.now()):
+            return True
+        return await self._touched(key, found) is not None
+
+    async def _touched(self, key: StoreKey, found: Versioned | None) -> Record | None:
+        """Return the record, its time of use written if due; None if it is removed."""
+        name = record_key(key)
+        while found is not None:
+            stored = decode(key, found.value)
+            now = self._values.now()
+            if not _is_touch_due(stored.seen, now):
+                return record_of(key, stored, found.token)
+            stored.seen = now
+            value, lifetime = encode(stored), record_lifetime(stored, now)
+            token = await self._values.put(name, found.token, value, lifetime)
+            if token is not None:
+                await self._renew_session(key)
+                return record_of(key, stored, token)
+            found = (await self._values.get(name)).get(name)
+        return None
+
+    async def _renew_session(self, key: StoreKey) -> None:
+        """Keep the session and its index alive: the record at `key` is in use."""
+        context = await self._index.settle(key)
+        if key.is_session:
+            await self._index.renew(key.session, context.members)
+        else:
+            with suppress(StateCorrupt):
+                await self._touched(StoreKey.of_session(key.session), context.session)
+
+    async def set_aside(
+        self, key: StoreKey, name: str | None, data: bytes | None
+    ) -> bool:
+        """See `Backend.set_aside`."""
+        if name is not None:
+            await self._quarantine(key, name, data or b"")
+            return True
+        record = record_key(key)
+        for attempt in range(MAX_ATTEMPTS):
+            found = (await self._values.get(record)).get(record)
+            if found is None:
+                return False
+            with suppress(StateCorrupt):
+                decode(key, found.value)
+                # Another process has replaced it by a good one.
+                return False
+            await self._quarantine(key, None, found.value)
+            if await self._values.drop(record, found.token):
+                return True
+            await self._values.back_off(attempt)
+        raise contended(key)
+
+    async def _quarantine(self, key: StoreKey, name: str | None, data: bytes) -> None:
+        # Named by its content: repeated, it is kept once; what differs is kept too.
+        value = encode([name, data])
+        aside = quarantine_key(key, blake2b(value, digest_size=8).hexdigest())
+        if await self._values.put(aside, None, value, QUARANTINE) is not None:
+            logger.warning("Corrupt data of %s is kept for a day as %s.", key, aside)
+
+
+def _is_touch_due(seen: float, now: float) -> bool:
+    """Tell whether the time of use is to be written: it is a tenth of the timeout old.
+
+    Or as far in the future: clocks are set back, and other processes' are ahead.
+    """
+    return abs(now - seen) >= conf.get().idle_timeout / 10
