@@ -128,16 +128,16 @@ def clock() -> Clock:
 
 @pytest.fixture(params=["lite", "pg"])
 def alias(request: pytest.FixtureRequest) -> str:
+    """The alias of a cache and its database, whose table is empty."""
     request.getfixturevalue({"lite": "sqlite", "pg": "postgresql"}[request.param])
-    return str(request.param)
+    alias = str(request.param)
+    run(DatabaseBackend(alias, blocking=True).clear())
+    return alias
 
 
 @pytest.fixture
-def backend(alias: str, clock: Clock) -> Iterator[DatabaseBackend]:
-    backend = DatabaseBackend(alias, blocking=True, clock=clock)
-    run(backend.clear())
-    yield backend
-    run(backend.clear())
+def backend(alias: str, clock: Clock) -> DatabaseBackend:
+    return DatabaseBackend(alias, blocking=True, clock=clock)
 
 
 def execute(alias: str, sql: str, *given: Any) -> list[tuple[Any, ...]]:

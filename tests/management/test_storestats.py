@@ -327,7 +327,7 @@ def test_the_text_lists_sessions_the_largest_first_and_warnings_last() -> None:
     rest = lines[head + 3 :]
     assert [line.partition(":")[0] for line in rest if line] == [
         "near_limit",
-        "Past them, changes are refused (StateTooLarge). Store less, or raise it.",
+        "Beyond it, changes are refused (StateTooLarge). Store less, or raise it.",
     ]
     assert "Team day" in "\n".join(printed())
 
