@@ -55,6 +55,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_house.py
+	$(BIN)/python benchmarks/trace.py --check
 	$(BIN)/python manage.py makemigrations --check --settings tests.settings
 	$(BIN)/python manage.py check --deploy --fail-level WARNING \
 		--settings tests.settings_deploy
