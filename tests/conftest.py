@@ -25,7 +25,13 @@ TESTS = Path(__file__).parent
 BROWSER_TESTS = TESTS / "browser"
 # Files with few tests that take long: begun last, they would keep one process busy
 # while the others have nothing left to do.
-LONG = ("browser", "faults", "project", "management/test_sweepstores", "integration")
+LONG = (
+    "browser",
+    "faults",
+    "project",
+    "management/commands/test_sweepstores",
+    "integration",
+)
 # One for each test that asks for one; a server makes them as they are used.
 DATABASES = 10_000
 unused_databases = itertools.count(1)

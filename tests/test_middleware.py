@@ -6,22 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asgiref.sync import iscoroutinefunction
-from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
+from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template import engines
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
-from django.utils.decorators import method_decorator
-from django.views import View
 
 from sessionstores.backends.locmem import LocMemStore
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
-from sessionstores.participants.decorators import (
-    ParticipantRequiredMixin,
-    participant_required,
-)
+from sessionstores.participants.decorators import participant_required
 from sessionstores.participants.joining import ajoin, join
 from sessionstores.participants.participant import Participant
 
@@ -31,7 +25,6 @@ pytestmark = [
 ]
 
 
-VIEWS = ["private", "aprivate", "cbv", "acbv", "mixed", "amixed"]
 SECOND = "tests.test_middleware.early"
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -84,33 +77,6 @@ def private(request: ParticipantRequest, code: str) -> HttpResponse:
     return current(request)
 
 
-@participant_required
-async def aprivate(request: ParticipantRequest, code: str) -> HttpResponse:
-    return await acurrent(request)
-
-
-class Private(View):
-    @method_decorator(participant_required)
-    def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
-        return current(request)
-
-
-class Mixed(ParticipantRequiredMixin, View):
-    def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
-        return current(request)
-
-
-class AsyncMixed(ParticipantRequiredMixin, View):
-    async def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
-        return await acurrent(request)
-
-
-class AsyncPrivate(View):
-    @method_decorator(participant_required)
-    async def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
-        return await acurrent(request)
-
-
 urlpatterns = [
     path("<code>/join/", joined),
     path("<code>/ajoin/", ajoined),
@@ -120,11 +86,6 @@ urlpatterns = [
     path("<code>/rendered/", rendered),
     path("<code>/untouched/", untouched),
     path("<code>/private/", private),
-    path("<code>/aprivate/", aprivate),
-    path("<code>/cbv/", Private.as_view()),
-    path("<code>/acbv/", AsyncPrivate.as_view()),
-    path("<code>/mixed/", Mixed.as_view()),
-    path("<code>/amixed/", AsyncMixed.as_view()),
     path("", current),
 ]
 
@@ -246,43 +207,6 @@ async def test_async_view_that_does_not_await_is_told_so(
 ) -> None:
     with pytest.raises(SynchronousOnlyOperation, match="await"):
         await async_client.get("/K7Q2ZD/hasty/")
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_view_that_requires_a_participant_refuses_others(
-    view: str, client: Client, code: str
-) -> None:
-    assert client.get(f"/{code}/{view}/").status_code == 403
-    alice = client.get(f"/{code}/join/").json()
-    assert client.get(f"/{code}/{view}/").json() == alice
-    stores.end_session(code)
-    assert client.get(f"/{code}/{view}/").status_code == 403
-
-
-@pytest.mark.parametrize("view", VIEWS)
-async def test_view_that_requires_a_participant_refuses_others_under_asgi(
-    view: str, async_client: AsyncClient
-) -> None:
-    code = await stores.acreate_session()
-    assert (await async_client.get(f"/{code}/{view}/")).status_code == 403
-    alice = (await async_client.get(f"/{code}/ajoin/")).json()
-    assert (await async_client.get(f"/{code}/{view}/")).json() == alice
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_participant_required_says_that_it_needs_the_middleware(
-    view: str, client: Client, code: str, settings: Any
-) -> None:
-    settings.MIDDLEWARE = MIDDLEWARE[:-1]
-    with pytest.raises(ImproperlyConfigured, match="ParticipantMiddleware"):
-        client.get(f"/{code}/{view}/")
-
-
-def test_decorated_view_keeps_its_name_and_kind() -> None:
-    assert private.__name__ == "private"
-    assert aprivate.__name__ == "aprivate"
-    assert iscoroutinefunction(aprivate)
-    assert not iscoroutinefunction(private)
 
 
 def test_request_stays_what_it_was() -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.dispatch import Signal
 
-from sessionstores import ActionRejected, event_bus, signals, stores
-from sessionstores.keys import StoreKey
-from sessionstores.state.apply_patch import apply
+from sessionstores import ActionRejected, signals, stores
 from tests.workshop.states import Board
 
 
@@ -106,83 +103,3 @@ def test_a_receiver_that_fails_breaks_neither_the_commit_nor_the_others(
     assert stores.get(Board, "K7Q2ZD", "alice").state.notes == "kept"
     assert len(received["changed"].calls) == 1
     assert "a receiver failed" in caplog.text
-
-
-def test_a_listener_that_fails_is_logged_and_the_next_one_is_called(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    heard: list[event_bus.Event] = []
-
-    def fail(event: event_bus.Event) -> None:
-        raise RuntimeError("no delivery today")
-
-    with event_bus.bus.isolated():
-        event_bus.bus.subscribe(fail, *event_bus.SESSION_EVENTS)
-        event_bus.bus.subscribe(heard.append, *event_bus.SESSION_EVENTS)
-        stores.get(Board, "K7Q2ZD", "alice").dispatch(Board.note, "kept")
-    assert [type(event) for event in heard] == [event_bus.Change]
-    assert "no delivery today" in caplog.text
-
-
-def test_a_listener_hears_only_the_classes_that_it_subscribed_to() -> None:
-    bus = event_bus.EventBus()
-    key = StoreKey("K7Q2ZD", "alice")
-    heard: list[tuple[str, str]] = []
-    bus.subscribe(lambda each: heard.append(("notes", each.kind)), event_bus.Note)
-    bus.subscribe(lambda _: heard.append(("last", "")), event_bus.Note)
-    bus.subscribe(lambda _: heard.append(("first", "")), event_bus.Note, first=True)
-    for event in (event_bus.Note(key, "joined"), event_bus.Creation(key)):
-        bus.publish(event)
-    assert heard == [("first", ""), ("notes", "joined"), ("last", "")]
-
-
-def test_listeners_of_a_block_are_restored_after_it() -> None:
-    bus = event_bus.EventBus()
-    heard: list[str] = []
-
-    def outer(event: event_bus.Serving) -> None:
-        heard.append("outer")
-
-    def inner(event: event_bus.Serving) -> None:
-        heard.append("inner")
-
-    bus.subscribe(outer, event_bus.Serving)
-    with bus.isolated():
-        bus.subscribe(inner, event_bus.Serving)
-        bus.publish(event_bus.Serving())
-        bus.unsubscribe(inner)
-        bus.publish(event_bus.Serving())
-    bus.publish(event_bus.Serving())
-    assert heard == ["inner", "outer"]
-
-
-def test_creations_are_published_once() -> None:
-    heard: list[str] = []
-    with event_bus.bus.restored():
-        event_bus.bus.subscribe(
-            lambda event: heard.append(str(event.key)), event_bus.Creation
-        )
-        code = stores.create_session()
-        assert stores.get(Board, code, "alice").state
-        assert stores.get(Board, code, "alice").state
-    assert heard == [f"{code}:*", f"{code}:alice"]
-
-
-def change(
-    before: dict[str, bytes], after: dict[str, bytes | None]
-) -> event_bus.Change:
-    return event_bus.Change(
-        StoreKey("K7Q2ZD", "alice"), "7f3a.1-00000000", "7f3a.2-00000000", before, after
-    )
-
-
-def test_the_operations_of_a_change_lead_from_before_to_after() -> None:
-    event = change(
-        {"board": b'1:{"piles":{"a":["x"]}}', "name": b'1:{"text":"x"}'},
-        {"board": b'1:{"piles":{"a":[]}}', "name": None, "badge": b'1:{"text":"y"}'},
-    )
-    old = {"board": {"piles": {"a": ["x"]}}, "name": {"text": "x"}}
-    assert apply(old, json.loads(event.operations)) == {
-        "board": {"piles": {"a": []}},
-        "badge": {"text": "y"},
-    }

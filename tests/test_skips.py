@@ -10,7 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 BROWSER = "tests/browser/test_look.py"
-MEMCACHED = "tests/management/test_sweepstores.py::test_another_cache_may_be_chosen"
+MEMCACHED = (
+    "tests/management/commands/test_sweepstores.py::test_another_cache_may_be_chosen"
+)
 
 
 def run_without_programs(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from django.test.utils import CaptureQueriesContext
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.exceptions import ActionRejected
 from sessionstores.manager import stores
 from sessionstores.monitoring import stats
 from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT
@@ -87,30 +85,6 @@ async def test_people_and_connections_are_told_apart() -> None:
     assert (figures.scope, figures.cache) == ("process", "default")
     assert figures.backend == "LocMemBackend"
     assert figures.server is None
-
-
-def test_the_process_counts_dispatches_tries_and_conflicts() -> None:
-    board = stores.get(Board, CODE, "alice")
-    board.dispatch(Board.note, "first")
-    before = stores.stats().process
-    with pytest.raises(ActionRejected):
-        board.dispatch(Board.move, "no such card", pile="keep")
-    overtaken = False
-
-    def slow_note(state: Board) -> None:
-        nonlocal overtaken
-        if not overtaken:
-            overtaken = True
-            board.dispatch(Board.note, "overtaken")
-        state.notes = "slow"
-
-    board.dispatch(slow_note)
-    after = stores.stats().process
-    assert board.state.notes == "slow"
-    assert after.dispatches - before.dispatches == 3
-    assert after.tries - before.tries == 4
-    assert after.conflicts - before.conflicts == 1
-    assert (after.pid, after.host) == (os.getpid(), socket.gethostname())
 
 
 def test_live_stores_are_counted() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,15 +9,8 @@ import pytest
 from sessionstores.backends import get_backend
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.manager import stores
-from tests.sockets import CODE, Frame, Opener, Socket, opening_tabs
+from tests.sockets import CODE, Frame, Opener, Socket
 from tests.workshop.states import Board
-
-
-@pytest.fixture
-async def tab() -> AsyncIterator[Opener]:
-    """Opens tabs that have said hello; all are dropped after the test."""
-    async with opening_tabs() as open_tab:
-        yield open_tab
 
 
 async def fails(*args: Any, **kwargs: Any) -> Any:

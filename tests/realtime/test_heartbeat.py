@@ -20,7 +20,7 @@ from sessionstores.participants.tokens import Claims, make_token, read_token
 from sessionstores.realtime import heartbeat
 from sessionstores.realtime.hub import Hub, current_hub, hubs
 from sessionstores.realtime.protocol import Close
-from tests.sockets import CODE, Opener, opening_tabs, until
+from tests.sockets import CODE, Opener, until
 from tests.workshop.states import Board
 
 ALICE = StoreKey(CODE, "alice")
@@ -32,12 +32,6 @@ async def empty() -> AsyncIterator[None]:
     channel_layers.set("default", InMemoryChannelLayer())
     yield
     assert not hubs
-
-
-@pytest.fixture
-async def tab() -> AsyncIterator[Opener]:
-    async with opening_tabs() as open_tab:
-        yield open_tab
 
 
 async def fails(*args: Any, **kwargs: Any) -> Any:

@@ -374,45 +374,6 @@ async def test_without_a_layer_other_processes_are_left_to_their_heartbeat(
     await alice.expect("patch")
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        event_bus.Removal(ALICE, "idle"),
-        event_bus.Message(StoreKey.of_session(CODE), {"a": ["ü", None, 1.5]}),
-        event_bus.Revocation(ALICE),
-        event_bus.Attendance(StoreKey.of_session(CODE)),
-        event_bus.Disconnection(ALICE),
-    ],
-)
-def test_an_event_survives_the_journey(event: event_bus.Hint) -> None:
-    again: Any = serializers.decode(serializers.encode(event))
-    assert type(again) is type(event)
-    assert vars(again) == vars(event)
-
-
-def test_a_change_survives_the_journey() -> None:
-    change = event_bus.Change(
-        ALICE,
-        "7f3a.1-00000001",
-        "7f3a.2-00000002",
-        {"board": b'1:{"notes":""}'},
-        {"board": b'1:{"notes":"x"}'},
-        source="c",
-    )
-    again: Any = serializers.decode(serializers.encode(change))
-    for name in ("key", "base", "rev", "operations", "source", "reset"):
-        assert getattr(again, name) == getattr(change, name)
-
-
-def test_a_reset_travels_without_operations() -> None:
-    change = event_bus.Change(
-        ALICE, "7f3a.1-00000001", "8f3a.1-00000002", {}, {"board": None}, reset=True
-    )
-    again: Any = serializers.decode(serializers.encode(change))
-    assert again.reset
-    assert again.operations is None
-
-
 async def test_what_is_for_the_timeline_only_goes_to_no_tab_and_no_process(
     alice: Socket, layer: Recorder
 ) -> None:

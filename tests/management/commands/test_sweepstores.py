@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import StringIO
@@ -36,11 +35,9 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.keys import cache_key
 from sessionstores.management import output
-from sessionstores.management.arguments import positive, positive_seconds, seconds_in
 from sessionstores.management.commands.sweepstores import Command
-from sessionstores.management.output import summary
 from sessionstores.manager import stores
-from sessionstores.monitoring.sweeps import Sweep, last_sweep
+from sessionstores.monitoring.sweeps import last_sweep
 from tests.caches import SHARED, cache_on
 from tests.databases import database
 from tests.faults.sites import Site, on_database, on_memcached, on_redis
@@ -48,7 +45,7 @@ from tests.servers import PATIENCE, Postgres, Valkey, free_port
 from tests.workshop.states import Board
 
 CODE = "K7Q2ZD"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOTHING = r"There was nothing to remove\. It took \S+ m?s\.\n"
 FIGURES = {
     "cache",
@@ -325,33 +322,6 @@ def test_json_stands_alone_on_stdout(place: Shell) -> None:
     assert talk.getvalue().splitlines()[-1].startswith("K7Q2ZD  2 idle, 1 empty")
 
 
-@pytest.mark.parametrize(
-    ("done", "said"),
-    [
-        (Sweep(finished=True), "There was nothing to remove. It took 0 s."),
-        (
-            Sweep(participants=1_234, bytes=2_048, seconds=2, finished=True),
-            "Removed 1,234 participants (2 KB). It took 2 s.",
-        ),
-        (
-            Sweep(sessions=1, lost=1, readmitted=2, left=1, finished=True),
-            "Removed 1 session (0 B); 1 record had been lost; 2 records entered in the "
-            "index again; 1 participant had left unnoticed. It took 0 s.",
-        ),
-        (
-            Sweep(participants=2, bytes=9, failed=1, finished=True),
-            "Removed 2 participants (9 B); 1 session could not be swept. It took 0 s.",
-        ),
-        (
-            Sweep(visited=3, due=10),
-            "stopped after 3 of 10 sessions. It took 0 s.",
-        ),
-    ],
-)
-def test_figures_summary(done: Sweep, said: str) -> None:
-    assert summary(done) == said
-
-
 def test_long_pass_shows_a_bar_on_a_terminal_and_takes_it_away(
     place: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,40 +381,6 @@ def test_unknown_argument_ends_with_2(shell: OnSite) -> None:
     assert (code, out) == (2, "")
     assert "--everything" in errors
     assert "Traceback" not in errors
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0),
-        ("300", 300),
-        ("1.5", 1.5),
-        ("250ms", 0.25),
-        ("90s", 90),
-        ("5m", 300),
-        ("5min", 300),
-        ("1h30m", 5_400),
-        ("1h 30m", 5_400),
-        ("2d", 172_800),
-    ],
-)
-def test_times_are_written_as_people_write_them(text: str, seconds: float) -> None:
-    assert seconds_in(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "m", "5x", "-5", "5m!", "1e3", "soon", "٣"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ArgumentTypeError, match="is not a duration"):
-        seconds_in(text)
-
-
-def test_some_numbers_must_be_more_than_nothing() -> None:
-    assert (positive("7"), positive_seconds("1m")) == (7, 60)
-    for call in (lambda: positive("0"), lambda: positive("²"), lambda: positive("-1")):
-        with pytest.raises(ArgumentTypeError):
-            call()
-    with pytest.raises(ArgumentTypeError, match="more than 0"):
-        positive_seconds("0")
 
 
 def test_one_session_or_one_participant_may_be_chosen(place: Shell) -> None:

@@ -22,7 +22,7 @@ from sessionstores.backends.redis.server import RedisServer
 from sessionstores.management.commands import sessionstores_doctor
 from tests.servers import Valkey, free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 CORE = "channels_redis.core.RedisChannelLayer"
 

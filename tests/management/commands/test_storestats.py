@@ -42,7 +42,7 @@ from tests.servers import PATIENCE, Valkey, free_port
 from tests.workshop.states import Board
 
 CODE = "K7Q2ZD"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Shell:
