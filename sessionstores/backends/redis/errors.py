@@ -51,7 +51,7 @@ _FAILOVER = (
     "primary's address, or its sentinels or the cluster in SESSIONSTORES['REDIS']."
 )
 _SLOTS = (
-    "This ends when slots have moved; if it does not, see CLUSTER INFO of its nodes."
+    "This lasts while slots move; if it does not end, see CLUSTER INFO of its nodes."
 )
 _UNKNOWN = "Check that it is a Redis or Valkey of version 6.2 or later; see its log."
 _OUTCOME = "What was being written may or may not be stored; read before you try again."
