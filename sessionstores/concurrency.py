@@ -39,7 +39,7 @@ class Worker(Protocol):
     """The work of one background thread, from its start to its end."""
 
     def run(self) -> None:
-        """Work until told to stop; called in the thread."""
+        """Work until `stop` is called; runs in the thread."""
 
     def stop(self) -> None:
         """Have `run` return soon; called from other threads, and safe to repeat."""
@@ -108,7 +108,7 @@ class BackgroundThread(Generic[W]):
     def end_if(self, is_idle: Callable[[], bool]) -> bool:
         """Let the calling background thread go if it is idle; `run` must then return.
 
-        `is_idle` is asked while nobody can hand over work.
+        `is_idle` is called while no other thread can hand over work.
         """
         with self._lock:
             if not is_idle():

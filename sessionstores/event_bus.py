@@ -40,7 +40,7 @@ class Change:
     the record. `source` is the connection that acted: its ack carries the change. A
     `reset` deleted a state or replaced a corrupt one: no patch leads there. `edit`
     spares decoding both forms if a single state changed: its plain form before, and
-    the instance that `codec.dump` returned, which nobody changes. `action` is the
+    the instance that `codec.dump` returned, which must not be changed. `action` is the
     qualified name of what was run, if it has one.
     """
 
@@ -99,7 +99,7 @@ class Removal:
 class Message:
     """Data for the tabs of a participant, or with `"*"` of a whole session.
 
-    `data` is encoded as JSON after `publish` has returned: nobody may change it.
+    `data` is encoded as JSON after `publish` has returned: it must not be changed.
     """
 
     key: StoreKey

@@ -244,7 +244,7 @@ class StoreManager:
         """Remove idle participants and empty sessions, once; return the counts.
 
         Participants are idle without a connection, after `idle_for` seconds
-        (`IDLE_TIMEOUT`). Sessions without participants go when they are idle as long
+        (`IDLE_TIMEOUT`). Sessions without participants are removed when idle as long
         and past their keep. If a cache has lost records or index entries, the rest is
         repaired; `orphans`: whether to look for records without an index entry, which
         is slow; None: if no process has within `IDLE_TIMEOUT`.

@@ -66,7 +66,7 @@ def _send(key: StoreKey, inputs: OperationInputs) -> bool:
 
 
 def _extend(key: StoreKey, inputs: OperationInputs) -> bool:
-    # Done as well if it is already kept for longer.
+    # Also done if the session is kept for longer already.
     stores.extend(key.session, inputs.minutes * 60)
     return True
 

@@ -202,7 +202,7 @@ class LiveSessionAdmin(_ModelAdmin):
 
 
 def respond(page: AdminPage, view: View, arguments: dict[str, str]) -> HttpResponseBase:
-    """Return the response of `view`; if the cache fails, a page that says so.
+    """Return the response of `view`; if the cache fails, an error page.
 
     With status 200, since the admin itself works.
     """

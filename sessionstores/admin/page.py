@@ -33,7 +33,7 @@ Texts = dict[str, str]
 
 
 class Rights(NamedTuple):
-    """The permissions of a user; while it is `readonly`, `manage` is False."""
+    """The permissions of a user; if `readonly`, `manage` is False."""
 
     dashboard: bool
     state: bool

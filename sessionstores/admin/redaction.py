@@ -120,10 +120,10 @@ def redact(data: Any, sensitive: Iterable[str] = ()) -> Redacted:
 
 
 def editable(data: dict[str, Any], sensitive: Iterable[str] = ()) -> EditableState:
-    """Return `data` without what is hidden; names lead to every part of the rest.
+    """Return `data` without what is hidden; each part of the rest has a path of names.
 
     A list is left out as a whole if anything in it is hidden: its items have no names
-    by which `merge` could tell which hidden value belongs to which.
+    by which `merge` could assign the hidden values.
     """
     left_out: list[str] = []
     shown = _visible(data, frozenset(sensitive), "", left_out)

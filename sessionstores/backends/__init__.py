@@ -58,7 +58,7 @@ def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
 
 
 def problem(alias: str) -> str | None:
-    """Say why the cache `alias` cannot hold records; None if it can.
+    """Return why the cache `alias` cannot hold records; None if it can.
 
     Reads settings only, and connects to nothing.
     """
@@ -99,7 +99,7 @@ def _backend_class(alias: str) -> type[Backend]:
 
 
 def places_redis(given: dict[str, Any] | None) -> bool:
-    """Tell whether a `REDIS` setting names a server of its own."""
+    """Return whether a `REDIS` setting names a server of its own."""
     return bool(given) and not {"url", "sentinels", "cluster"}.isdisjoint(given or {})
 
 

@@ -68,7 +68,7 @@ class Backend(ABC):
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
-        """Say why cache `alias` is unfit, None if it is fit. Reads settings only."""
+        """Return why cache `alias` is unfit, None if it is fit. Reads settings only."""
         return None
 
     async def pause(self, seconds: float) -> None:
@@ -80,7 +80,7 @@ class Backend(ABC):
         """Return the backend's time."""
 
     async def read_clock(self) -> float:
-        """Return `now`, and synchronise `clock`; one call, once a minute two."""
+        """Return `now`, and synchronise `clock`; one call, or two once a minute."""
         if self.in_memory:
             return self.clock()
         if self.clock.is_due():
@@ -216,7 +216,7 @@ class Backend(ABC):
     async def end_session(self, code: str) -> list[types.Removed]:
         """Put a tombstone for `TOKEN_MAX_AGE`, then remove the session's records.
 
-        Its own is removed last. Safe to repeat after a crash between.
+        Its own is removed last. Safe to repeat after a crash in between.
         """
 
     @abstractmethod
@@ -252,10 +252,10 @@ class Backend(ABC):
     ) -> list[types.Removed]:
         """Remove up to `limit` participants not seen for `idle_for` seconds.
 
-        Each is rechecked and removed in one step, so none that was touched meanwhile or
-        holds a lease; the whole may take several steps. Index entries without a record
-        are removed too, reported with states None; with an infinite `idle_for`, only
-        these. With `participant`, only that one is removed.
+        Each is rechecked and removed in one step, so none is removed that was touched
+        meanwhile or holds a lease; the whole may take several steps. Index entries
+        without a record are removed too, reported with states None; with an infinite
+        `idle_for`, only these. With `participant`, only that one is removed.
         """
 
     @abstractmethod
@@ -287,8 +287,9 @@ class Backend(ABC):
     async def reindex(self, key: StoreKey) -> bool:
         """Enter an orphan in the indexes, with its own last use; False: it is absent.
 
-        No limit applies. Under a tombstone it is removed instead, once the caller that
-        ended the session has had a minute to remove and report it, and that is False.
+        No limit applies. Under a tombstone the answer is False, and the record is
+        removed instead, once the caller that ended the session has had a minute to
+        remove and report it.
         """
 
     # Tokens
@@ -304,7 +305,7 @@ class Backend(ABC):
     async def standings(
         self, keys: Sequence[StoreKey]
     ) -> dict[StoreKey, types.Standing]:
-        """Return for each participant what decides whether a token counts.
+        """Return for each participant what decides whether a token is valid.
 
         Raises `StateCorrupt` if revocations cannot be read, rather than lose one.
         """
@@ -316,9 +317,10 @@ class Backend(ABC):
     async def lease(self, leases: Sequence[types.Lease]) -> list[StoreKey]:
         """Enter or renew connections for `PRESENCE_LEASE`, and touch their records.
 
-        Returns the participants who have joined, each to one of all callers: who had no
-        connection before, not even an expired one. Neither the sequence nor a lease is
-        one step: the connection comes first, then what it follows, then the touch.
+        Returns the participants who have joined, that is who had no connection before,
+        not even an expired one; each is returned to one caller only. Neither the
+        sequence nor a lease is one step: the connection comes first, then what it
+        follows, then the touch.
         """
 
     @abstractmethod
@@ -335,7 +337,8 @@ class Backend(ABC):
     async def reap(self, codes: Sequence[str]) -> list[StoreKey]:
         """Remove the expired connections of these sessions.
 
-        Returns the participants who have left with them, each to one of all callers.
+        Returns the participants who have left with them; each is returned to one caller
+        only.
         """
 
     @abstractmethod

@@ -14,7 +14,7 @@ HOLDS = 60.0
 HOLDS_IF_SLOW = 1.0
 QUICK = 0.02
 # This machine's two clocks do not drift apart by more seconds unless one was set, or
-# the machine slept, in which the monotonic one stands still.
+# the machine slept, during which the monotonic one stops.
 JUMP = 3.0
 
 
@@ -23,8 +23,8 @@ class ServerClock:
 
     Until it is first synchronised, that is this machine's time. In between it runs by
     the monotonic clock, whatever is done to the machine's time. A server's time within
-    `tolerance` seconds of this machine's counts as equal to it: some servers tell whole
-    seconds, update them once in one, and count both down.
+    `tolerance` seconds of this machine's counts as equal to it: some servers report
+    whole seconds, rounded down, and update them once a second.
     """
 
     def __init__(self, *, tolerance: float = 0.0) -> None:
@@ -45,7 +45,7 @@ class ServerClock:
         return self._offset is not None
 
     def is_due(self) -> bool:
-        """Tell whether it should be synchronised now."""
+        """Return whether it should be synchronised now."""
         now = time.monotonic()
         return now >= self._due_at or abs(time.time() - now - self._local_offset) > JUMP
 

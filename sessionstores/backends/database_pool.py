@@ -25,7 +25,7 @@ Work = Callable[[BaseDatabaseWrapper], T]
 # Seconds that a coroutine waits for an answer, and the threads of a pool.
 DEADLINE = 1.0
 THREADS = 8
-# CONN_MAX_AGE 0 means "for one request", of which threads see none; then this counts.
+# CONN_MAX_AGE 0 means "for one request", but threads serve no requests: this applies.
 DEFAULT_MAX_AGE = 60
 # They keep a thread of ours from waiting much longer than its coroutine does.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ class DatabasePool:
             call.abort()
             raise StoreUnavailable(
                 f"The database {self._db!r} did not answer within {DEADLINE:g} s. What "
-                "was being written may or may not be in; read before you try again."
+                "was being written may or may not be stored; read before you try again."
             ) from error
 
     def _serve(self, call: PoolTask[T]) -> T:
@@ -182,8 +182,8 @@ def perform(connection: BaseDatabaseWrapper, prepare: Work[None], work: Work[T])
             hint = " If the table is missing, manage.py createcachetable makes it."
         raise StoreUnavailable(
             f"The database {connection.alias!r} failed ({type(error).__name__}: "
-            f"{str(error).strip()}). What was being written may or may not be in; read "
-            f"before you try again.{hint}"
+            f"{str(error).strip()}). What was being written may or may not be stored; "
+            f"read before you try again.{hint}"
         ) from error
 
 

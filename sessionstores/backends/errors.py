@@ -61,7 +61,7 @@ def contended(key: object) -> StoreUnavailable:
 
 
 def is_unrelated(record: Record, base: Record, rev: Rev) -> bool:
-    """Tell whether a record is of another incarnation than both `base` and `rev`.
+    """Return whether a record is of another incarnation than both `base` and `rev`.
 
     Its history then says nothing about a commit of `rev` on `base`.
     """
@@ -71,7 +71,7 @@ def is_unrelated(record: Record, base: Record, rev: Rev) -> bool:
 def outcome_unknown(rev: Rev, found: Record) -> StoreUnavailable:
     """Return the error for a commit that `found` can neither confirm nor deny."""
     return StoreUnavailable(
-        f"Whether the commit of {rev} to {found.key} is in is unknown: the record is "
+        f"It is unknown whether {rev} was committed to {found.key}: the record is "
         f"at {found.rev}, whose history does not reach back to it. Read it before you "
         "try again."
     )
@@ -81,5 +81,5 @@ def unavailable(error: Exception) -> StoreUnavailable:
     """Return the error for a cache that did not answer or reported a failure."""
     return StoreUnavailable(
         f"The cache did not answer ({type(error).__name__}: {error}). What was being "
-        "written may or may not be in; read before you try again."
+        "written may or may not be stored; read before you try again."
     )

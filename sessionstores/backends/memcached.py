@@ -251,7 +251,7 @@ def failure(server: MemcachedServer, error: Exception) -> SessionStoresError:
         )
     return StoreUnavailable(
         f"memcached at {server} failed ({type(error).__name__}: {error}). What "
-        "was being written may or may not be in; read before you try again."
+        "was being written may or may not be stored; read before you try again."
     )
 
 

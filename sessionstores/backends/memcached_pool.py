@@ -44,7 +44,7 @@ _CLOSED = (ConnectionError, MemcacheUnexpectedCloseError)
 
 
 class ReplyLine(NamedTuple):
-    """A connection to a server, and the run of it at the other end."""
+    """A connection, and the run of the server at its other end."""
 
     client: Any
     boot: tuple[int, int]
@@ -90,7 +90,7 @@ class MemcachedServer:
         return SILENT_TIMEOUT if self._silent else TIMEOUT
 
     def call(self, command: Callable[[ReplyLine], T], *, repeat: bool = False) -> T:
-        """Run `command` on a connection that is the caller's meanwhile.
+        """Run `command` on a connection that no other caller uses meanwhile.
 
         With `repeat`, again on a new one if an idle one turns out to be closed, as they
         are after a restart. Raises OSError and MemcacheError.

@@ -11,8 +11,8 @@ M = TypeVar("M")
 class ProcessMemory:
     """One object of each type, made on first use; both flavours of a backend share it.
 
-    The layers above keep here what they would otherwise keep in a module: it is as old
-    as the backend and says nothing about another one.
+    The layers above keep here what they would otherwise keep in a module: it lives as
+    long as the backend, and is never used for another one.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Read, change and compare-and-set of a small value that all processes share."""
+"""Compare-and-set updates of small values that all processes share."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ..backends.base import Backend
 # The exit code for unusable arguments, the same as argparse's.
 USAGE = 2
 
-# From here on, errors are about writes, which a read-only command does not make.
+# Errors' texts are about writes from here on, which a read-only command does not make.
 _ABOUT_WRITES = " What was being written "
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "": 1}

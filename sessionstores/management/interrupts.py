@@ -1,4 +1,4 @@
-"""Interruption of commands: SIGINT, SIGTERM, and output that nobody reads."""
+"""Interruption of commands: SIGINT, SIGTERM, and a closed output."""
 
 from __future__ import annotations
 

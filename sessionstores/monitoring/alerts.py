@@ -1,4 +1,4 @@
-"""Alerts on excessive memory or time: logged and signalled, each once in a while."""
+"""Alerts on excessive memory or time: logged and signalled, but not repeatedly."""
 
 from __future__ import annotations
 

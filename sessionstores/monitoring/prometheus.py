@@ -53,8 +53,14 @@ class _Figures(Collector):
         yield people
         yield _gauge("connections", "Open connections.", stats.connections)
         yield _gauge("state_bytes", "Size of stored states, in bytes.", stats.bytes)
-        yield _gauge("state_budget_bytes", "10 MB for 50 participants.", stats.budget)
-        yield _gauge("stores", "Live store objects here.", stats.process.stores)
+        yield _gauge(
+            "state_budget_bytes",
+            "Budget of the states, in bytes: 10 MB for 50 participants.",
+            stats.budget,
+        )
+        yield _gauge(
+            "stores", "Live store objects in this process.", stats.process.stores
+        )
         if stats.server is not None and stats.server.used is not None:
             text = "Memory used by the cache server, in bytes."
             yield _gauge("server_bytes", text, stats.server.used)
@@ -93,12 +99,14 @@ class _Figures(Collector):
         yield durations
         yield SummaryMetricFamily(
             "sessionstores_patch_bytes",
-            "Patches made here, in bytes.",
+            "Patches computed by this process, in bytes.",
             patches.count,
             patches.bytes,
         )
         yield _counted("swept", "Participants removed here.", "reason", removed)
-        yield _counted("resumes", "Tabs that came back here.", "result", resumed)
+        yield _counted(
+            "resumes", "Tabs that resumed at this process.", "result", resumed
+        )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -137,7 +137,7 @@ class SweepLog:
             )
         except StoreUnavailable as error:
             # A full server takes no writes, but idle records can be removed from it.
-            logger.warning("Lost records are not looked for: %s", error)
+            logger.warning("Index and records are not compared: %s", error)
             return False
         memory.next_look = time.monotonic() + timeout
         return claimed

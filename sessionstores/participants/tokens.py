@@ -20,7 +20,7 @@ from ..exceptions import (
 )
 from ..keys import StoreKey, check_code, check_participant
 
-# A token opens a connection; a link opens pages and stands in URLs, which get logged
+# A token opens a connection; a link opens pages and is part of URLs, which get logged
 # and shared. Neither passes for the other.
 TOKEN_SALT = "sessionstores.token"
 LINK_SALT = "sessionstores.link"
@@ -58,7 +58,7 @@ class Claims(NamedTuple):
 
     @classmethod
     def now(cls, session: str, participant: str, role: str) -> Claims:
-        """Return claims that are issued at this moment, as far as that is known."""
+        """Return claims that are issued at this moment, by the estimated clock."""
         return cls(session, participant, role, get_backend(blocking=True).clock())
 
     @property
@@ -73,10 +73,10 @@ async def issue(backend: Backend, session: str, participant: str, role: str) -> 
 
 
 def issue_here(session: str, participant: str, role: str) -> Claims:
-    """Return claims that are issued at this moment, wherever the caller is.
+    """Return claims that are issued at this moment, inside an event loop or not.
 
-    Asks the cache for the time, but neither inside an event loop, where others have,
-    nor in an outage.
+    Asks the cache for the time; inside an event loop, where that would block, and in an
+    outage, it uses the estimated clock.
     """
     blocking = not _in_loop()
     backend = get_backend(blocking=blocking)
@@ -124,7 +124,7 @@ def read_token(token: object, *, max_age: float, salt: str = TOKEN_SALT) -> Clai
     claims = parse_claims(content)
     if claims is None:
         raise InvalidToken(
-            "The token is signed but says nothing that this version understands. "
+            "The token is signed, but this version cannot read its content. "
             "Reload the page for a new one."
         )
     backend = get_backend(blocking=True)

@@ -20,7 +20,7 @@ logger = logging.getLogger("sessionstores.delivery")
 
 MESSAGE_TYPE = "sessionstores.event"
 LAYER_SECONDS = 1.0
-# Pauses before a layer that failed is tried again.
+# Pauses before a failed layer is tried again.
 RECONNECT = Backoff(0.1, 5.0)
 
 
@@ -122,7 +122,7 @@ class Channel:
         except Exception as error:  # noqa: BLE001 - layers raise what their clients do
             self._unheard = False
             counters.failed += 1
-            logger.warning("The channel layer takes no probe: %r", error)
+            logger.warning("The channel layer did not take a probe: %r", error)
 
     async def _listen_anew(self) -> None:
         self._name = ""
@@ -131,7 +131,7 @@ class Channel:
             await self._acquire()
         except Exception:
             counters.failed += 1
-            logger.exception("No channel yet: heartbeats must catch up with others")
+            logger.exception("No channel acquired yet; heartbeats must catch up")
         finally:
             self._listening = asyncio.create_task(self._listen())
 
@@ -164,7 +164,7 @@ class Channel:
     def _log_failure(self, failures: int, error: Exception) -> None:
         """Count and log a failure to read, once in an outage."""
         if failures == 1:
-            logger.info("Reading the channel layer ended, and goes on: %r", error)
+            logger.info("Reading the channel layer was interrupted: %r", error)
             return
         counters.failed += 1
         if failures == 2:

@@ -100,7 +100,7 @@ class Connection:
                 name, key, Rev.parse(have) if have else None, hello.runs.get(name)
             )
             if key.is_session:
-                # All write to the session's record: nobody may use up others' ids.
+                # All participants write to this record: none may use up another's ids.
                 document.numbering = f"{claims.participant}/"
             self.names[name] = self.documents[key] = document
         self.outbox = Outbox(send, self.read, self._presence_frame, self._give_up)
@@ -243,7 +243,7 @@ class Connection:
             self._reader.cancel()
 
     def _give_up(self) -> None:
-        self.close(Close.SLOW, protocol.error("slow", "This tab takes too little."))
+        self.close(Close.SLOW, protocol.error("slow", "This tab reads too slowly."))
 
     async def _is_current(self, document: Document) -> bool:
         """Whether the tab is at the record's head, read without the record."""

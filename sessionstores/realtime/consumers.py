@@ -106,7 +106,7 @@ class StoreConsumer(AsyncConsumer):
                 raise _Denied(
                     Close.UNKNOWN_PROTOCOL,
                     "unknown_protocol",
-                    f"The subprotocol here is {protocol.SUBPROTOCOL}.",
+                    f"The subprotocol must be {protocol.SUBPROTOCOL}.",
                 )
             hello = await self._hello()
             connection = await self._welcome(hello)
@@ -156,7 +156,7 @@ class StoreConsumer(AsyncConsumer):
                         frame = await self._frame()
                         if isinstance(frame, HelloFrame):
                             return frame
-                        raise BadFrame("bad_frame", "The first frame is hello.")
+                        raise BadFrame("bad_frame", "The first frame must be hello.")
                     except BadFrame as bad:
                         await self._complain(bad, self._say)
         except TimeoutError:
@@ -268,7 +268,7 @@ class StoreConsumer(AsyncConsumer):
             if connection.show(frame.data):
                 self._hub.show(connection)
         else:
-            raise BadFrame("bad_frame", "There is one hello, at the start.")
+            raise BadFrame("bad_frame", "Only the first frame may be hello.")
 
     async def _renew(self, connection: Connection, token: str) -> None:
         """Use a newer token; one for another participant is refused."""
@@ -306,7 +306,7 @@ class StoreConsumer(AsyncConsumer):
 
     async def _close(self, close: Close, farewell: str | None) -> None:
         if self._connection is not None:
-            # From here on nobody else closes it, which would cancel this task.
+            # From here on no other task closes it, which would cancel this one.
             self._connection.closing = close
             self._connection.outbox.stop()
         if farewell is not None:

@@ -129,8 +129,8 @@ class Dispatcher:
         bucket = self._bucket
         emptied = None if bucket is None or bucket.take() else bucket
         cls = get_state(frame.state)
-        # Before anything is refused: a refusal is remembered by its document, and one
-        # that is not counts as done once a later action commits.
+        # Before anything is refused: refusals are remembered by document, and one that
+        # is not remembered would count as done once a later action commits.
         document = self._documents[cls.__sessionstores__.scope]
         if emptied is not None:
             await self._slow_down(emptied, frame)
@@ -185,7 +185,8 @@ class Dispatcher:
         if document is not None:
             client = document.numbering + (frame.client or self._connection.client)
             refused = self._refused.setdefault((client, document), {})
-            # The next commit carries it only if the record shows that it is not in.
+            # The next commit carries it, unless the record shows that the action took
+            # effect.
             refused[frame.id] = code
             if len(refused) > MAX_REFUSALS:
                 del refused[next(iter(refused))]
@@ -194,7 +195,10 @@ class Dispatcher:
             isinstance(error, StoreUnavailable) and frame.client is not None
         ):
             code = "outcome_unknown"
-            message = "The server got no answer: it may have taken effect, or not."
+            message = (
+                "The server's cache gave no answer: "
+                "the action may or may not have taken effect."
+            )
         name = None if document is None else document.name
         return name, protocol.reject(frame.id, code, message)
 

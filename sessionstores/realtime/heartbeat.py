@@ -72,7 +72,7 @@ class Heartbeat:
         self._checks: set[asyncio.Task[None]] = set()
         self._leasing = Bulkhead("the leases of its tabs cannot be renewed")
         self._standing = Bulkhead("whether its tokens are valid cannot be checked")
-        self._heading = Bulkhead("its tabs get no heads")
+        self._heading = Bulkhead("the heads of its records cannot be read")
 
     @property
     def is_running(self) -> bool:
@@ -107,7 +107,7 @@ class Heartbeat:
             )
             for error in results:
                 if isinstance(error, BaseException):
-                    text = "A heartbeat failed; the next one comes"
+                    text = "A heartbeat failed; the next one is scheduled"
                     logger.error(text, exc_info=error)
 
     async def pulse(self) -> None:
@@ -121,7 +121,7 @@ class Heartbeat:
             leasing = group.create_task(self._renew_leases(connections))
             await asyncio.wait([leasing], timeout=LEASE_SECONDS)
             await self._ping_all(connections)
-        # Nobody has left only because we could not renew their lease.
+        # A lease that we could not renew does not mean that its participant has left.
         await self._roster.beat(besides=leasing.result())
 
     def check_soon(self, connections: Sequence[Connection]) -> None:
@@ -155,8 +155,8 @@ class Heartbeat:
     async def _renew_leases(self, connections: Sequence[Connection]) -> set[str]:
         """Renew the leases of tabs that answer pings; return sessions lacking some.
 
-        The lease of a tab that does not answer is left to expire. An outage may be
-        that of some sessions only, so that others are tried, for up to a heartbeat.
+        The lease of a tab that does not answer is left to expire. An outage may affect
+        some sessions only, so the others are tried, for up to a heartbeat.
         """
         loop = asyncio.get_running_loop()
         lacking: set[str] = set()
@@ -202,7 +202,7 @@ class Heartbeat:
             await self._close_tabs_of(missing)
             standings = await self._standings(connections)
         except StoreUnavailable as error:
-            logger.warning("A heartbeat goes without the cache: %s", error)
+            logger.warning("A heartbeat could not read the cache: %s", error)
         for number, (connection, revs) in enumerate(
             zip(connections, sent, strict=True), 1
         ):

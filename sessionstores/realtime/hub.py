@@ -122,8 +122,8 @@ class Hub:
         try:
             await self._release(connection)
         except Exception:
-            # A corrupt session: it must not keep the hub.
-            logger.exception("%s: its leave is not announced in full", connection.key)
+            # The session is corrupt; the hub must stop with its last tab all the same.
+            logger.exception("%s: its leave was not fully announced", connection.key)
         finally:
             async with self._lock:
                 if not self.connections:

@@ -37,7 +37,7 @@ class _Patch:
             self.parts.append(ops)
             self.rev = rev
         elif rev == self.base:
-            # Two threads may publish their commits in the other order.
+            # Two threads may publish their commits in reverse order.
             self.parts.insert(0, ops)
             self.base = base
         else:

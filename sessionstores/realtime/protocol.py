@@ -99,7 +99,7 @@ class MetaFrame(Struct, frozen=True, tag_field="type", tag="meta"):
 
 
 class ByeFrame(Struct, frozen=True, tag_field="type", tag="bye"):
-    """The participant leaves for good, as far as this tab goes."""
+    """The participant leaves for good, as far as this tab is concerned."""
 
 
 Frame = (
@@ -165,12 +165,12 @@ def _parse(text: str | bytes | None, limit: int) -> Frame:
     try:
         data = text.encode()
     except UnicodeEncodeError:
-        raise BadFrame("bad_value", "A surrogate stands alone.") from None
+        raise BadFrame("bad_value", "A frame has a lone surrogate.") from None
     if len(data) >= limit:
-        raise BadFrame("too_large", f"A frame has less than {limit} bytes.")
+        raise BadFrame("too_large", f"A frame must have less than {limit} bytes.")
     brackets = data.count(b"{") + data.count(b"[")
     if brackets > MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise BadFrame("too_deep", f"A frame has at most {MAX_DEPTH} levels.")
+        raise BadFrame("too_deep", f"A frame may have at most {MAX_DEPTH} levels.")
     try:
         frame: Frame = _decode(data)
     except msgspec.ValidationError as error:
@@ -198,7 +198,7 @@ def _misfit(data: bytes, error: msgspec.ValidationError) -> BadFrame:
     except BadFrame as too_large:
         return too_large
     except msgspec.DecodeError:
-        return BadFrame("bad_frame", 'A frame is an object with a "type".')
+        return BadFrame("bad_frame", 'A frame must be an object with a "type".')
     if kind not in _TYPES:
         shown = ascii(kind[:40])
         return BadFrame("unknown_type", f"There is no frame of type {shown}.")
@@ -231,7 +231,9 @@ def _check_numbers(data: bytes) -> None:
         elif isinstance(value, list):
             stack += value
         elif isinstance(value, int) and abs(value) > MAX_INTEGER:
-            message = f"Integers lie within ±(2**53-1); {str(value)[:40]} does not."
+            message = (
+                f"Integers must lie within ±(2**53-1); {str(value)[:40]} does not."
+            )
             raise BadFrame("bad_value", message)
 
 

@@ -70,7 +70,7 @@ class Tab(Protocol):
 
 
 class _Room:
-    """A session with tabs here: its view, and what is to be done."""
+    """A session with tabs here: its view, and its pending work."""
 
     __slots__ = (
         "asked",
@@ -194,7 +194,7 @@ class Roster:
         if (code, step) not in self._due:
             self._due.add((code, step))
             # A task, not a timer: one that fires while the loop is being closed would
-            # begin what nobody ends.
+            # start a read that nothing ends.
             task = loop.create_task(self._reap(code, step))
             self._reaping.add(task)
             task.add_done_callback(self._reaping.discard)
@@ -202,7 +202,7 @@ class Roster:
     async def beat(self, *, besides: Collection[str] = ()) -> None:
         """Reap the sessions that have tabs here and read them, in two round trips.
 
-        But for those `besides`. In an outage, tabs keep what they show.
+        Sessions in `besides` are left out. In an outage, tabs keep what they show.
         """
         rooms = [room for code, room in self._rooms.items() if code not in besides]
         codes = [room.code for room in rooms]
@@ -236,7 +236,7 @@ class Roster:
         return frozenset({self.process})
 
     def _schedule(self, room: _Room, *, hint: bool = False) -> None:
-        """Read a session at once or when it may be; `hint`: have others do so too."""
+        """Read a session as soon as the pace allows; `hint`: have others do so too."""
         room.hint |= hint
         room.asked = True
         if room.task is None and room.timer is None:

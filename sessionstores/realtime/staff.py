@@ -40,7 +40,7 @@ RECHECK_SECONDS = 30.0
 # After the first change of a quiet time, to notify of what follows closely as well.
 SETTLE_SECONDS = 0.05
 MAX_FRAME = 4_096
-# Sessions that a notification names; above that, it stands for all of them.
+# Sessions that a notification names; above that, it means all of them.
 MAX_CODES = 100
 EVERY_CODE = "*"
 
@@ -212,7 +212,7 @@ class StaffNudger:
         self._sends: set[asyncio.Task[None]] = set()
 
     def start(self, event: Serving | None = None) -> None:
-        """Hear of every session that changes from here on; also a bus listener."""
+        """Note every session that changes from here on; also a bus listener."""
         timeline.rearm()
 
     def note(self, code: str) -> None:

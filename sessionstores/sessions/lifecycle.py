@@ -130,7 +130,7 @@ async def reset(backend: Backend, key: StoreKey) -> bool:
         try:
             record = await backend.read(key, touch=False)
         except StateCorrupt:
-            # Not a record: to open the document sets it aside.
+            # Not a record: opening the document sets it aside.
             record = await open_document(backend, key)
         if not isinstance(record, Record):
             return False

@@ -93,7 +93,7 @@ async def reap(
     """Remove expired connections; announce and return the participants who left.
 
     Safe with any number of callers at once: each leave is announced by one of them.
-    The processes `besides` are not notified.
+    Processes in `besides` are not notified.
     """
     absent = await backend.reap(list(sessions))
     for session in dict.fromkeys(key.session for key in absent):
@@ -108,7 +108,7 @@ async def notify(
     """Have the processes with tabs of a session read again who is present.
 
     A hint, since each process reads at every heartbeat anyway: if the cache does not
-    answer, nobody is notified, and nothing raised.
+    answer, no process is notified, and nothing is raised.
     """
     key = StoreKey.of_session(session)
     try:

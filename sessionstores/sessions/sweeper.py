@@ -315,12 +315,12 @@ class _Pass:
 
     async def _readmit(self) -> None:
         try:
-            strays = await self.backend.orphans()
+            orphans = await self.backend.orphans()
         except StateCorrupt as error:
             # Reading the index reports which session it is.
             logger.info("Records without an index entry are not looked for: %s", error)
             return
-        for key in strays or ():
+        for key in orphans or ():
             if self.stopped or not self._concerns(key):
                 continue
             with self._isolating(key.session):

@@ -227,7 +227,7 @@ def _roles(role: object) -> tuple[str, ...]:
     if not isinstance(roles, tuple | list) or not all(
         isinstance(each, str) and each for each in roles
     ):
-        raise TypeError(f"@action(role={role!r}): a role is a name that is not empty.")
+        raise TypeError(f"@action(role={role!r}): a role is a non-empty name.")
     return tuple(roles)
 
 

@@ -104,7 +104,7 @@ def _scalar_flaw(value: Any) -> str | None:
     if isinstance(value, Enum):
         return _scalar_flaw(value.value)
     if isinstance(value, str):
-        return None if _is_unicode(value) else "a surrogate stands alone in the text"
+        return None if _is_unicode(value) else "a lone surrogate in the text"
     if isinstance(value, int):
         if -MAX_INTEGER <= value <= MAX_INTEGER:
             return None
@@ -124,7 +124,7 @@ def _flawed_keys(value: dict[Any, Any], path: str) -> Iterator[tuple[str, str]]:
             if key in REFUSED_NAMES:
                 yield f"{path}{_step(key)}", "browsers refuse this key"
             elif not _is_unicode(key):
-                yield path, "a surrogate stands alone in a key"
+                yield path, "a lone surrogate in a key"
         else:
             try:
                 msgspec.json.encode({key: None})

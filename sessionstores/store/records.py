@@ -102,7 +102,7 @@ async def update_states(
 def _decode_states(
     record: Record, classes: Iterable[type[State]]
 ) -> tuple[dict[str, State], dict[str, bytes], dict[str, StateCorrupt]]:
-    """Return states by name, what of them is to be committed, and why some are corrupt.
+    """Return the states, the stored forms to commit, and the errors of corrupt ones.
 
     Fresh ones replace corrupt ones. Raises `StateCorrupt` for data of a newer version.
     """

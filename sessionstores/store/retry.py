@@ -34,7 +34,7 @@ class CommitRetry:
         self.started = time.monotonic() if started is None else started
 
     async def wait(self) -> None:
-        """Wait before the next try; raise `Conflict` if there is to be none."""
+        """Wait before the next try; raise `Conflict` if none is left."""
         self.failed += 1
         counters.conflicts += 1
         event_bus.bus.publish(event_bus.Note(self.key, "conflict"))

@@ -224,7 +224,7 @@ async def _read_if_changed(
     try:
         answer = await backend.read(recalled.key, known=recalled.rev)
     except StateCorrupt:
-        # To open it sets the data aside.
+        # Opening it sets the data aside.
         answer = None
     if isinstance(answer, Unchanged):
         return None

@@ -462,7 +462,9 @@ async def test_idle_reads_that_time_out_are_no_failures(
     failed = counters.failed
     async with tabs(CORE, valkey.port, socket_timeout=0.2) as alice:
         name = current_hub().process
-        await until(lambda: caplog.text.count("Reading the channel layer ended") > 3)
+        await until(
+            lambda: caplog.text.count("Reading the channel layer was interrupted") > 3
+        )
         assert {record.levelname for record in caplog.records} == {"INFO"}
         assert (current_hub().process, counters.failed) == (name, failed)
         await heard(alice, "still here")

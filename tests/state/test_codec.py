@@ -225,11 +225,11 @@ WRONG: list[tuple[Any, str]] = [
     (Board(cards=[Card(), Card(at=math.nan)]), "board.cards[1].at: JSON has no nan."),
     (
         Board(deck=["a", "\ud800"]),
-        "board.deck[1]: a surrogate stands alone in the text.",
+        "board.deck[1]: a lone surrogate in the text.",
     ),
     (
         Board(piles={"\udfff": []}),
-        "board.piles: a surrogate stands alone in a key.",
+        "board.piles: a lone surrogate in a key.",
     ),
     (
         Board(step=2**53),

@@ -392,7 +392,7 @@ def test_only_functions_can_be_decorated(function: Any) -> None:
 def test_a_role_is_a_name(role: Any) -> None:
     if role == "":
         role = ("",)
-    with pytest.raises(TypeError, match="a role is a name that is not empty"):
+    with pytest.raises(TypeError, match="a role is a non-empty name"):
         action(role=role)
 
 

@@ -72,7 +72,7 @@ class Point(NamedTuple):
 def line(
     points: Sequence[Point], *, begin: float, end: float, gap: float
 ) -> SafeString:
-    """Draw `points` between two times, with a gap where none came for `gap` seconds.
+    """Draw `points` between two times, and a gap where there is none for `gap` seconds.
 
     Decorative: the page has the same figures as text.
     """

@@ -33,7 +33,7 @@ _KINDS = {str: "text", int: "number", float: "number"}
 def draw(data: Any, placeholders: Collection[str], download_url: str) -> SafeString:
     """Draw `data` up to the limits above; all text is escaped.
 
-    Where something is left out, its number and a link to `download_url` say so.
+    What is left out is counted, with a link to `download_url`.
     `placeholders` are the texts that redaction put in the place of hidden values.
     """
     parts = "".join(_TreeWriter(placeholders, download_url).root(data))
@@ -131,7 +131,7 @@ class _TreeWriter:
         return self._left_out(text % {"count": count})
 
     def _left_out(self, text: str) -> str:
-        """Say what is left out, with a link to all of it."""
+        """Return the text on what is left out, with a link to all of it."""
         link, url = escape(gettext("download")), escape(self._download_url)
         return f'{escape(text)} · <a href="{url}" download>{link}</a>'
 

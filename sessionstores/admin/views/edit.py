@@ -113,7 +113,7 @@ def edit(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
     try:
         stored = _read(key, cls)
     except (StoreUnavailable, InsideTransaction):
-        # The error speaks of writes as well; here none was begun.
+        # The error's text is about writes as well; none was begun here.
         complaint = _("The cache does not answer, so nothing was saved. Save it again.")
         return _form(page, key, cls, form, complaint)
     if stored is None:
@@ -167,7 +167,7 @@ def _state_of(stored: StoredState, written: dict[str, Any], *, stale: bool) -> S
             raise _Invalid(_("A check of the site’s own refuses it.")) from None
         said = _("It does not fit the declaration: “%(error)s”") % {"error": error}
         raise _Invalid(said) from None
-    # Decoding drops unknown fields; somebody who typed one meant something.
+    # Decoding would drop unknown fields silently, but somebody has typed this one.
     path = _dropped(merged, settled)
     if path is not None:
         near = difflib.get_close_matches(
@@ -204,7 +204,7 @@ def _merge(
 
 
 def _reason(error: Exception) -> str:
-    """Say why something was not saved, or may not have been."""
+    """Return why something was not saved, or may not have been."""
     if isinstance(error, StoreUnavailable):
         return _(
             "The cache does not answer. It is not known whether this was saved. Save "

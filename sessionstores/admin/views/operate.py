@@ -39,7 +39,7 @@ from ..operations import (
 )
 from ..page import AdminPage
 
-# StateCard on the page that asks; the rest are counted.
+# Records that the confirmation page lists; the rest are counted.
 MAX_SHOWN = 24
 MAX_MINUTES = 60 * 24 * 366
 MAX_TEXT = 2_000

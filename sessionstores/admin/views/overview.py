@@ -39,7 +39,7 @@ ALERTS = {
     "evicting": _("Evicting"),
 }
 HOUR = 3600.0
-# Longer between two samples: nothing was running that takes them.
+# Longer between two samples: no process was running that takes them.
 GAP = 3.5 * SAMPLE_SECONDS
 # Warnings that are shown; a link leads to the rest.
 MAX_ALERTS = 6
@@ -181,7 +181,7 @@ def _warning(page: AdminPage, alert: Alert) -> dict[str, Any]:
 
 
 def rows(stats: Stats) -> list[SessionRow]:
-    """Return a row for each session, yet without what is drawn."""
+    """Return a row for each session, without the parts drawn for one page only."""
     alerts: dict[str, list[Alert]] = {}
     for alert in stats.leaks:
         alerts.setdefault(alert.key.partition(":")[0], []).append(alert)

@@ -72,7 +72,7 @@ class ParticipantRow(NamedTuple):
 
     @property
     def presence_shape(self) -> str:
-        """The same as a symbol, so that it can be told without colours."""
+        """The same as a symbol, for readers who cannot see its colour."""
         return SHAPES[self.presence]
 
     @property

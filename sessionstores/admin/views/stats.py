@@ -23,7 +23,7 @@ try:
 except ImportError:
     exposition = None
 
-# They name sessions and participants.
+# Left out, since they name sessions and participants.
 _LEFT_OUT = frozenset({"summaries", "leaks", "unreadable"})
 
 

@@ -1,4 +1,4 @@
-"""Notes of a session: its latest events, and its changes by the minute."""
+"""Notes of a session: the latest events of its timeline, its changes by the minute."""
 
 from __future__ import annotations
 

@@ -42,12 +42,13 @@ from .sessions import Sessions
 from .summaries import SummaryReader
 
 T = TypeVar("T")
-# A method that only passes on a part's coroutine is not one itself: a frame less.
+# A method that only passes on a part's coroutine is a plain function, which saves a
+# frame.
 Answer = Coroutine[Any, Any, T]
 
 
 class CasBackend(Backend):
-    """Any store with compare-and-set on single keys does; see `KeyValueStore`."""
+    """A backend over any store with compare-and-set on single keys: `KeyValueStore`."""
 
     def __init__(
         self, store: KeyValueStore, *, decoder: RecordDecoder | None = None

@@ -62,7 +62,8 @@ class RecordCreation:
                 if token is None:
                     return None
             if not key.is_session:
-                # Before its entry, which without a record would look like a loss.
+                # Before the index entry, which without a record would count as a lost
+                # one.
                 token = await self._put_new(record_key(key), stored)
                 if token is None:
                     return None
@@ -112,7 +113,7 @@ class RecordCreation:
                 return
             session = StoreKey.of_session(key.session)
             if context.ended:
-                # Its creator may have left it to those who were still here.
+                # Its creator may have left it, since there were participants then.
                 await self._values.drop(record_key(session), context.session.token)
             elif session_rev is not None:
                 await self._drop_if(session, context.session, session_rev)
@@ -126,7 +127,7 @@ class RecordCreation:
 
 
 def _check_newcomer(key: StoreKey, context: RecordContext) -> None:
-    """Raise `SessionLocked` or `LimitReached` if the session takes nobody more."""
+    """Raise `SessionLocked` or `LimitReached` if the session admits no newcomers."""
     if context.session and _is_locked(key.session, context.session.value):
         raise locked(key)
     limit = conf.get().max_participants
@@ -134,7 +135,7 @@ def _check_newcomer(key: StoreKey, context: RecordContext) -> None:
 
 
 def _is_locked(session: str, value: bytes) -> bool:
-    # A corrupt session's record is set aside by those who read it; it locks nobody out.
+    # A corrupt session's record is set aside by those who read it; it keeps no one out.
     try:
         about = decode_head(StoreKey.of_session(session), value).about
     except StateCorrupt:

@@ -58,8 +58,8 @@ class KeyValueStore(ABC):
     async def cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
         """Write if the key is unchanged since `token` (None: absent); else return None.
 
-        Returns the new token; if the cache does not tell it, anything else that is not
-        None and matches no value. `ttl` is in seconds, None: without end.
+        Returns the new token; if the cache does not return it, anything else that is
+        not None and matches no value. `ttl` is in seconds, None: without end.
         """
 
     @abstractmethod

@@ -68,7 +68,7 @@ class Leases:
         ]
 
     async def confirm(self, joined: Collection[StoreKey]) -> None:
-        """Enter again who has joined, where a leave at the same time removed them."""
+        """Enter joined participants again if a simultaneous leave has removed them."""
         if joined:
             await self._attend(await self._missing_from_attendance(joined))
 
@@ -106,7 +106,7 @@ class Leases:
                 elif min(e.deadline for e in held) <= now and await self._reap(key):
                     left.append(key)
         except StoreUnavailable:
-            # A second attempt does not find again who has left.
+            # Another call would not find those again who have left already.
             if not left:
                 raise
         await self._remove_from_attendance([*absent, *left])

@@ -256,7 +256,7 @@ class Records:
 
 
 def _is_touch_due(seen: float, now: float) -> bool:
-    """Tell whether the time of use is to be written: it is a tenth of the timeout old.
+    """Return whether to write the time of use: it is a tenth of the timeout old.
 
     Or as far in the future: clocks are set back, and other processes' are ahead.
     """

@@ -175,7 +175,7 @@ class RecordRemoval:
 
 
 def is_idle(key: StoreKey, found: Versioned | None, since: float) -> bool:
-    """Tell whether a record is missing, or was last seen at `since` or before.
+    """Return whether a record is missing, or was last seen at `since` or before.
 
     A corrupt one is not idle.
     """

@@ -13,7 +13,7 @@ from .serializers import decode_revocations, encode
 
 
 class Revocations:
-    """Revokes tokens, and tells whether they count."""
+    """Revokes tokens, and reads what decides whether they are valid."""
 
     def __init__(self, values: Values) -> None:
         self._values = values

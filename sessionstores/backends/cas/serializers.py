@@ -238,7 +238,7 @@ def decode_time(value: bytes) -> float:
 
 
 def decode_followers(value: bytes, now: float) -> dict[str, float]:
-    """Return the deadlines by process that are not over; none if corrupt."""
+    """Return the deadlines, by process, that have not passed; none if corrupt."""
     try:
         times = _times(value)
     except msgspec.MsgspecError:
@@ -269,7 +269,7 @@ def count_lines(index: bytes) -> int:
 
 
 def has_line(index: bytes, name: str) -> bool:
-    """Tell whether an index holds `name`."""
+    """Return whether an index holds `name`."""
     line = name.encode() + b"\n"
     return index.startswith(line) or b"\n" + line in index
 

@@ -262,7 +262,7 @@ class LoopConnection:
     def shut_down(self) -> None:
         """Close the connections of a loop that closed without ending its generators.
 
-        Its transports can no longer do so, since they would ask it for a turn.
+        Its transports can no longer do so, since they would schedule a callback on it.
         """
         self._connection.shut_down()
         pools = [each.connection_pool for each in self._clients()]

@@ -1,8 +1,8 @@
 """Backend on Redis or Valkey: each method one script, atomic on the server.
 
 A session's keys share a slot, so a script sees all of them; the registry of sessions
-is in another, so whoever creates or removes a session settles it there. What the keys
-hold is documented in `lua/prelude.lua`.
+is in another, so a call that creates or removes a session settles it there. What the
+keys hold is documented in `lua/prelude.lua`.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ class RedisBackend(Backend):
             try:
                 await self._mark_used(key, if_due=False)
             except SessionStoresError as error:
-                logger.info("%s is marked as used by a later access: %s", key, error)
+                logger.info("%s was not marked as used: %s", key, error)
         return Committed(record, unpack_followers(key, reply, lines))
 
     def _uncommitted(

@@ -70,7 +70,7 @@ class SlotTable:
         """Take over the reply of the node at `by` to CLUSTER SLOTS."""
         if not reply:
             raise ResponseError(f"CLUSTERDOWN {by[0]}:{by[1]} is in no cluster")
-        # A slot that nobody serves is asked of `by`, which replies with that error.
+        # Commands for a slot without a node go to `by`, which replies with that error.
         owners = [by] * SLOTS
         primaries: dict[Address, None] = {}
         known = {by: None}
@@ -116,7 +116,7 @@ class Route:
         self._pauses = 0
 
     def leads_on(self, reply: Any, slots: SlotTable) -> bool:
-        """Take a reply; tell whether to send the command once more."""
+        """Take a reply; return whether to send the command once more."""
         self.pause, self.has_moved = 0.0, False
         if isinstance(reply, AskError):
             if self._redirects == MAX_REDIRECTS:
@@ -200,7 +200,7 @@ class LoopCluster:
         self._refresh()
 
     def _refresh(self) -> asyncio.Task[None]:
-        """Read the slots again, in a task that nobody needs to wait for."""
+        """Read the slots again, in a task of its own."""
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._learn())
             self._refreshing.add_done_callback(self._refreshed)
@@ -208,7 +208,7 @@ class LoopCluster:
 
     def _refreshed(self, task: asyncio.Task[None]) -> None:
         self._refreshing = None
-        # Taken, so that asyncio does not log an error that nobody waited for.
+        # Retrieved, so that asyncio does not log it as never retrieved.
         if not task.cancelled():
             task.exception()
 
@@ -258,7 +258,7 @@ class LoopCluster:
 class SyncCluster:
     """Sends the commands of a process's threads to the nodes that serve them.
 
-    Safe in threads and across a fork, as the pool of a node is that `connect` returns.
+    Safe in threads and across a fork, if the pools that `connect` returns are.
     """
 
     def __init__(
@@ -326,7 +326,7 @@ class SyncCluster:
             raise
 
     def _refresh(self) -> None:
-        """Read the slots again, in a thread: silent nodes delay nobody else."""
+        """Read the slots again, in a thread: silent nodes delay no caller."""
         if self._refreshing is None or not self._refreshing.is_alive():
             self._refreshing = threading.Thread(target=self._try_learn, daemon=True)
             # No thread starts while the interpreter ends.

@@ -1,4 +1,4 @@
-"""Errors of Redis and Valkey servers, translated for callers with a way out."""
+"""Errors of Redis and Valkey servers, translated into ours, each with a hint."""
 
 from __future__ import annotations
 
@@ -47,12 +47,14 @@ _CREDENTIALS = (
     "SESSIONSTORES['REDIS']."
 )
 _FAILOVER = (
-    "It passes when the failover or the start is over. If it stays, give the "
+    "This ends with the failover or the start-up. If it does not, give the "
     "primary's address, or its sentinels or the cluster in SESSIONSTORES['REDIS']."
 )
-_SLOTS = "It passes while slots move; if it stays, see CLUSTER INFO of its nodes."
+_SLOTS = (
+    "This lasts while slots move; if it does not end, see CLUSTER INFO of its nodes."
+)
 _UNKNOWN = "Check that it is a Redis or Valkey of version 6.2 or later; see its log."
-_OUTCOME = "What was being written may or may not be in; read before you try again."
+_OUTCOME = "What was being written may or may not be stored; read before you try again."
 
 # By the code of a reply that says that the server cannot do what it was asked.
 _WAYS_OUT = {
@@ -89,7 +91,7 @@ def error_code(error: Exception) -> str:
 
 
 def is_demoted(error: Exception) -> bool:
-    """Tell whether the reply says that the server is no longer the primary."""
+    """Return whether the reply says that the server is no longer the primary."""
     return error_code(error) == "READONLY"
 
 

@@ -54,7 +54,7 @@ class RedisLeases:
 
     def _lifetime(self) -> float:
         given = conf.get()
-        # Past it nobody is left to reap them.
+        # After that, no process is left that would reap them.
         return given.presence_lease + given.leave_grace + 2 * given.idle_timeout
 
     async def release(self, lease: Lease, *, grace: float = 0) -> bool:

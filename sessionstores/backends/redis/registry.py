@@ -22,7 +22,7 @@ WINDOW = 20_000
 
 
 class RedisRegistry:
-    """The registry of sessions; whoever creates or removes a session settles it last.
+    """The registry; a call that creates or removes a session settles its entry last.
 
     Methods that have the name of a method of `Backend` fulfil its contract.
     """
@@ -37,7 +37,7 @@ class RedisRegistry:
             raise too_many_sessions(session)
 
     async def settle(self, session: str) -> bool:
-        """Enter or remove the session, as it exists or not; tell if it was entered.
+        """Enter the session, or remove it if it does not exist; True if it was entered.
 
         The last of several callers at once sees what all of them did. A session that
         waits for the end of its keep is looked at again, since it is in use.

@@ -1,4 +1,4 @@
-"""The server as a whole: its figures and settings, and values of all processes."""
+"""The server as a whole: its figures, its settings, and values that processes share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEARLY_FULL = 0.9
 
 
 class RedisServer:
-    """What does not belong to one session.
+    """The part of the contract for the server as a whole; see `Backend`.
 
     Methods that have the name of a method of `Backend` fulfil its contract.
     """

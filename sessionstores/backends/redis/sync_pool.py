@@ -47,7 +47,7 @@ class SyncPool:
             os.register_at_fork(after_in_child=lambda: (alive := reset()) and alive())
 
     def reset(self) -> None:
-        """Start afresh, without the connections at hand: they are another process's."""
+        """Start afresh, without the present connections: they are another process's."""
         self._client = self._make_client()
         # Each with the time of its last use; one that was closed opens again.
         self._idle: list[tuple[Any, float]] = []
@@ -104,8 +104,8 @@ class SyncPool:
     def _acquire(self) -> None:
         """Wait until one more connection may be used.
 
-        A server that replies to nobody would keep more callers than connections waiting
-        in vain; while it replies to others, a busy machine is no reason to give up.
+        Gives up early if no caller has got a reply meanwhile: the server is silent.
+        While others get replies, the machine is only busy.
         """
         deadline = time.monotonic() + MAX_POOL_SECONDS
         while (since := time.monotonic()) < deadline:

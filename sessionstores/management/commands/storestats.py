@@ -106,7 +106,7 @@ class Command(BaseCommand):
                 try:
                     unreadable = self._show(backend, options).unreadable
                 except StoreUnavailable as error:
-                    self.stderr.write(f"{read_error(error)} It is tried again.")
+                    self.stderr.write(f"{read_error(error)} Trying again.")
                 else:
                     for code in unreadable.keys() - reported.keys():
                         why = read_error(unreadable[code])

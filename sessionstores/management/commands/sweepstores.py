@@ -224,7 +224,7 @@ class SweepJob:
                 self.once()
             except StoreUnavailable as error:
                 if not failures:
-                    self._complain(f"{one_line(error)} It is tried again.")
+                    self._complain(f"{one_line(error)} Trying again.")
                 pause = self.retry.delay(failures)
                 failures += 1
             else:

@@ -42,7 +42,7 @@ type Arguments<Args> = {} extends Args ? [args?: Args] : [args: Args];
 export interface Store<S extends StateType> {
   /**
    * The newest state; `undefined` until the first snapshot, unless the page brought the state
-   * along. Never change it: what an update leaves alone keeps its identity, so `===` tells.
+   * along. Never change it: what an update leaves alone keeps its identity, for `===`.
    */
   getState(): S["state"] | undefined;
 
@@ -87,10 +87,10 @@ export type Presence = Readonly<Record<string, readonly Meta[]>>;
 /** What listeners of `session.on` receive. */
 export interface SessionEvents {
   status: Status;
-  /** The number of unanswered actions, told once per turn of the event loop. */
+  /** The number of unanswered actions, reported once per turn of the event loop. */
   pending: number;
   /**
-   * State that this tab had shown is gone from the server, and `states` is what took its place.
+   * The server has lost or deleted state that this tab had shown; `states` is what replaces it.
    * Both are by name of the state.
    */
   reset: {
@@ -107,7 +107,7 @@ export interface SessionEvents {
   end: { reason: string; message: string };
   /**
    * The server refused a frame or the connection; or `no_token`: the `token` option failed, and is
-   * asked again. Reconnecting goes on by itself, so this is for logs.
+   * asked again. The client keeps reconnecting, so this is for logs.
    */
   error: { code: string; message: string };
 }
@@ -122,15 +122,15 @@ export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
   readonly pending: number;
 
   /**
-   * Who is present now, this participant too; `{}` until the server has told. While there is no
+   * Who is present now, this participant too; `{}` until the server has sent it. While there is no
    * connection, it stays as it was. As with states, what has not changed keeps its identity.
    */
   readonly presence: Presence;
 
   /**
    * Show `data` to the others from now on, as this tab's meta in their `presence`. It is never
-   * stored with the state, and gone when the tab is. Others get the newest, a few times a second at
-   * most. Throws a RangeError unless `data` is an object of at most 1024 bytes as JSON.
+   * stored with the state, and lasts as long as the tab. Others get the newest, a few times a
+   * second at most. Throws a RangeError unless `data` is an object of at most 1024 bytes as JSON.
    */
   setMeta(data: Meta): void;
 

@@ -5,7 +5,7 @@
 // guessed at: the tab asks for a snapshot. Types and API are described in client.d.ts.
 
 const SUBPROTOCOL = "sessionstores.v1";
-const GAP_PATIENCE = 300; // ms for frames that overtook each other to sort themselves out
+const GAP_PATIENCE = 300; // ms to wait for a frame that a later one has overtaken
 const HEAD_PATIENCE = 2000; // ms in which a ping may report a head that we have already passed
 const MAX_HELD = 32;
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
@@ -160,7 +160,7 @@ function isPast(ours, rev) {
 }
 
 // One chain of revs. `requestSync(rev)` asks the server for a snapshot; `changed(before, states)`
-// hears of each new state, once everything that could be applied is in place.
+// is called for each new state, once everything that could be applied is in place.
 function openDocument({ rev, states } = {}, requestSync, changed) {
   const held = new Map(); // patches that came too early, by the rev that they lead from
   let waiting = []; // [rev, callback] of answers whose state is not here yet
@@ -175,7 +175,7 @@ function openDocument({ rev, states } = {}, requestSync, changed) {
     expected = timer = undefined;
   }
 
-  // What was held goes: the snapshot will be newer, and a stray patch of a history that the server
+  // Held patches are dropped: the snapshot will be newer, and one of a history that the server
   // has lost must not make us ask again and again.
   function sync() {
     timer = undefined;
@@ -288,7 +288,7 @@ function call(listener, ...args) {
   try {
     listener(...args);
   } catch (error) {
-    reportError(error); // one broken listener must not keep the others from the news
+    reportError(error); // one broken listener must not keep the event from the others
   }
 }
 
@@ -353,8 +353,8 @@ export function connect(source, options = {}) {
   let present = {}; // participants by id, each with the metas of its tabs
   let roll = false; // the next presence frame names everybody
   let meta = "{}"; // our own, as JSON
-  let sentMeta; // what this socket has said of it
-  let told = 0; // the last number of pending actions that listeners heard
+  let sentMeta; // what was sent of it on this socket
+  let reported = 0; // the last number of pending actions that listeners heard
   let lastError = null;
   let runs; // by document, the server's run that its last snapshot is from
   let retryTimer, silenceTimer, paceTimer, expiryTimer;
@@ -403,7 +403,7 @@ export function connect(source, options = {}) {
     saving = true;
     queueMicrotask(() => {
       saving = false;
-      if (told !== outbox.length) emit("pending", (told = outbox.length));
+      if (reported !== outbox.length) emit("pending", (reported = outbox.length));
       try {
         if (outbox.length) storage?.setItem(storageKey, JSON.stringify(outbox));
         else storage?.removeItem(storageKey);

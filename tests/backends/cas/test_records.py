@@ -117,7 +117,7 @@ def test_a_commit_that_waited_long_for_its_answer_waits_no_longer(
     base = run(plain.open(ALICE, BOARD)).record
     monkeypatch.setattr(records, "REPEAT_WITHIN", -1)
     lose_reply(stepwise, applied=True)
-    with pytest.raises(StoreUnavailable, match="may or may not be in"):
+    with pytest.raises(StoreUnavailable, match="may or may not be stored"):
         run(stepwise.commit(base, base.rev.next(), MORE))
     assert stepwise.store.steps == 1
     answer = run(plain.commit(base, record(plain).rev, MORE, repeated=True))

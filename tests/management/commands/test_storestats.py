@@ -289,7 +289,7 @@ def test_a_watch_survives_an_outage(tmp_path: Path) -> None:
         try:
             assert json.loads(process.stdout.readline())
             valkey.kill()
-            assert process.stderr.readline().endswith("It is tried again.\n")
+            assert process.stderr.readline().endswith("Trying again.\n")
             valkey.start()
             # What came before the outage first.
             pid = {json.loads(process.stdout.readline())["process"]["pid"]}

@@ -535,7 +535,7 @@ def test_loop_outlives_a_server_that_takes_no_writes(
             arguments = ["--loop", "--interval", "50ms", "--idle", "0", "--json"]
             process = shell(site).start(*arguments)
             said = lines_of(process, errors=True)
-            while "It is tried again." not in (line := next(said)):
+            while "Trying again." not in (line := next(said)):
                 pass
             assert "READONLY" in line
             client.execute_command("REPLICAOF", "NO", "ONE")
@@ -675,7 +675,7 @@ def test_loop_outlives_its_server(kind: str, shell: OnSite) -> None:
         next(lines)
         server.kill()
         assert process.stderr is not None
-        assert "It is tried again." in process.stderr.readline()
+        assert "Trying again." in process.stderr.readline()
         server.start()
         assert "The cache answers again." in process.stderr.readline()
         next(lines)

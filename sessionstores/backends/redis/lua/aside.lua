@@ -1,5 +1,5 @@
--- Move values that are corrupt to a quarantine key: a record that is none, and keys of
--- the session that are of another type than they should be.
+-- Move corrupt values to a quarantine key: a record that cannot be one, and keys of the
+-- session that have the wrong type.
 -- ARGV: id; the quarantine key behind the session's part; seconds to keep it.
 -- Returns 1 if there was such a value, else 0.
 local aside, moved = base .. ARGV[2], 0

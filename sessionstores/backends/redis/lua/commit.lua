@@ -68,7 +68,7 @@ end
 -- As in prelude.lua. Nothing may fail now that the commit is in.
 call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
 -- One string if nobody follows, as most often: each part of a reply takes time.
-local told = struct.pack('<ddB', time, seen, due)
+local times = struct.pack('<ddB', time, seen, due)
 local lines = redis.pcall('HMGET', KEYS[2], id, '+')
-if lines[1] or lines[2] then return {'ok', told, lines} end
-return told
+if lines[1] or lines[2] then return {'ok', times, lines} end
+return times

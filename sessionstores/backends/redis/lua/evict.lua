@@ -34,19 +34,19 @@ local function due_record(id)
   return nil
 end
 local function take_due(ids)
-  local keys, gone = {}, {}
+  local keys, taken = {}, {}
   for _, id in ipairs(ids) do
     if #removed > limit then break end
     local fields = due_record(id)
     if fields ~= nil then
-      keys[#keys + 1], gone[#gone + 1] = base .. 'p:' .. id, id
+      keys[#keys + 1], taken[#taken + 1] = base .. 'p:' .. id, id
       removed[#removed + 1] = {id, fields, followed and followers_of(id, time)}
     end
   end
   -- All at once, which takes half as long.
-  if #gone > 0 then
+  if #taken > 0 then
     call('DEL', unpack(keys))
-    call('ZREM', base .. 'i:', unpack(gone))
+    call('ZREM', base .. 'i:', unpack(taken))
   end
 end
 if ARGV[3] ~= '' then

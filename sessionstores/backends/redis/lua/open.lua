@@ -21,7 +21,7 @@ local founded = call('EXISTS', base .. 's:') == 0
 local others = call('ZCARD', base .. 'i:')
 local lost = id ~= '*' and call('ZSCORE', base .. 'i:', id)
 if id ~= '*' and not lost then
-  -- A corrupt session locks nobody out; whoever reads it sets it aside.
+  -- A corrupt session keeps no one out; the next read of it sets it aside.
   if head_of(base .. 's:') and call('HGET', base .. 's:', 'l') == '1' then
     return {'locked'}
   end
@@ -33,7 +33,7 @@ create(id, rev, time, timeout, slice(ARGV, 7))
 local mend = 0
 if id ~= '*' and not founded then
   mend = touch_session(time, timeout)
-  -- The registry's score is of no use: nobody was there to become idle.
+  -- The registry's score does not count: no participant was there to become idle.
   if others == 0 then mend = math.max(mend, 1) end
 end
 return {'record', mend, call('HGETALL', key), 1, lost and 1 or 0}

@@ -14,13 +14,13 @@ for at = 7, #ARGV do
     call('HDEL', base .. 'f:', ARGV[at])
   end
 end
-local told = base .. 'b:' .. name
+local marker = base .. 'b:' .. name
 if not call('ZSCORE', base .. 'c:', name) then
-  return call('GET', told) == ARGV[6] and 1 or 0
+  return call('GET', marker) == ARGV[6] and 1 or 0
 end
 if grace == 0 then
   if not disconnect(id, name) then return 0 end
-  call('SET', told, ARGV[6], 'PX', 3000)
+  call('SET', marker, ARGV[6], 'PX', 3000)
   return 1
 end
 call('ZADD', base .. 'c:', time + grace, name)

@@ -7,12 +7,12 @@ local rev, time, timeout = ARGV[1], now(), tonumber(ARGV[2])
 local fields = false
 if head then
   fields = call('HGETALL', key)
-  local gone = {}
+  local names = {}
   for at = 1, #fields, 2 do
-    if string.sub(fields[at], 1, 2) == 's:' then gone[#gone + 1] = fields[at] end
+    if string.sub(fields[at], 1, 2) == 's:' then names[#names + 1] = fields[at] end
   end
-  if #gone == 0 then return false end
-  call('HDEL', key, unpack(gone))
+  if #names == 0 then return false end
+  call('HDEL', key, unpack(names))
   call('HSET', key, 'h', string.sub(rev, 1, 12) .. string.sub(head, 13, 28)
     .. struct.pack('<d', 0) .. string.sub(rev, 13))
   expire_session(head, time, timeout)
