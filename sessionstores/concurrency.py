@@ -118,11 +118,11 @@ class BackgroundThread(Generic[W]):
             return True
 
     def _start(self) -> None:
-        self._worker = self._make()
-        self._thread = threading.Thread(
-            target=self._worker.run, name=self._name, daemon=True
-        )
-        self._thread.start()
+        worker = self._make()
+        thread = threading.Thread(target=worker.run, name=self._name, daemon=True)
+        # First: a system that is out of threads raises, and then there is no worker.
+        thread.start()
+        self._thread, self._worker = thread, worker
 
     def _detach(self) -> threading.Thread | None:
         """Stop the worker and return its thread to be joined; None: there is none."""

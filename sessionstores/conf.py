@@ -110,12 +110,17 @@ def _problem(key: object, value: object) -> str | None:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"SESSIONSTORES has an unknown key {key!r}.{hint}"
     try:
-        msgspec.convert(value, _TYPES[name])
+        msgspec.convert(_plain(value), _TYPES[name])
     except msgspec.ValidationError:
         expected = _description(_TYPES[name])
         shown = f"this {type(value).__name__}" if key in _SECRET else repr(value)
         return f"SESSIONSTORES[{key!r}] must be {expected}, not {shown}."
     return None
+
+
+def _plain(value: object) -> object:
+    # msgspec takes no subclasses of float, such as NumPy's.
+    return float(value) if isinstance(value, float) else value
 
 
 def _description(kind: Any) -> str:
@@ -147,7 +152,7 @@ def _read() -> Conf:
     given = getattr(settings, "SESSIONSTORES", {})
     if found := problems(given):
         raise ImproperlyConfigured(" ".join(found))
-    values = {KEYS[key]: value for key, value in given.items()}
+    values = {KEYS[key]: _plain(value) for key, value in given.items()}
     return msgspec.convert(values, Conf)
 
 

@@ -122,3 +122,20 @@ def test_a_thread_that_forks_itself_is_not_joined() -> None:
     assert running is not None
     running.join(5)
     assert codes == [7]
+
+
+def test_a_thread_that_cannot_start_leaves_no_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    thread = waiting()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError), thread.worker():
+            pass
+    assert not thread.is_running
+    with thread.worker() as worker:
+        assert worker.started.wait(5)
+    thread.close()

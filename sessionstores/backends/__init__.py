@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -18,7 +19,6 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from .base import Backend
-from .process_memory import ProcessMemory
 
 _NEVER = {
     DummyCache: "keeps nothing",
@@ -54,7 +54,9 @@ def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
     The blocking flavour is for synchronous code, the other for coroutines. Raises
     `ImproperlyConfigured` for a cache with a `problem`.
     """
-    return _backend(alias or conf.get().cache)[blocking]
+    name = alias or conf.get().cache
+    flavours = _backends.get(name) or _create(name)
+    return flavours[blocking]
 
 
 def problem(alias: str) -> str | None:
@@ -126,21 +128,34 @@ def _cache_class(path: object) -> type[BaseCache]:
     return cls
 
 
-@cache
-def _backend(alias: str) -> tuple[Backend, Backend]:
-    """Return both flavours; the index is whether it blocks."""
-    cls = _backend_class(alias)
-    if reason := cls.problem(alias):
-        raise ImproperlyConfigured(reason)
-    make: Callable[..., Backend] = cls
-    flavours = make(alias, blocking=False), make(alias, blocking=True)
-    flavours[False].clock = flavours[True].clock
-    flavours[False].memory = flavours[True].memory
-    _memories.append(flavours[True].memory)
-    return flavours
+# Both flavours of each alias; the index is whether it blocks.
+_backends: dict[str, tuple[Backend, Backend]] = {}
+_lock = threading.Lock()
 
 
-_memories: list[ProcessMemory] = []
+def _create(alias: str) -> tuple[Backend, Backend]:
+    # One pair for all threads: it owns the clock, and what this process remembers.
+    with _lock:
+        if alias not in _backends:
+            cls = _backend_class(alias)
+            if reason := cls.problem(alias):
+                raise ImproperlyConfigured(reason)
+            make: Callable[..., Backend] = cls
+            flavours = make(alias, blocking=False), make(alias, blocking=True)
+            flavours[False].clock = flavours[True].clock
+            flavours[False].memory = flavours[True].memory
+            _backends[alias] = flavours
+        return _backends[alias]
+
+
+def _renew_lock() -> None:
+    # Another thread may have held it at the fork.
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def drop_backends() -> None:
@@ -148,9 +163,9 @@ def drop_backends() -> None:
 
     The next `get_backend` makes new ones. For tests, and for settings that change.
     """
-    _backend.cache_clear()
-    while _memories:
-        _memories.pop().close()
+    while _backends:
+        _, (backend, _) = _backends.popitem()
+        backend.memory.close()
 
 
 @receiver(setting_changed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 M = TypeVar("M")
 
@@ -16,8 +18,12 @@ class ProcessMemory:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._items: dict[type, Any] = {}
+        self._renew_lock()
+        if hasattr(os, "register_at_fork"):
+            # Another thread may hold it at the fork.
+            renew = WeakMethod(self._renew_lock)
+            os.register_at_fork(after_in_child=lambda: (alive := renew()) and alive())
 
     def of(self, kind: type[M]) -> M:
         """Return the object of a type that takes no arguments."""
@@ -29,6 +35,9 @@ class ProcessMemory:
                     item = self._items[kind] = kind()
         found: M = item
         return found
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the objects that can be closed, such as threads."""

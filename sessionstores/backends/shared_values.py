@@ -9,7 +9,7 @@ from .base import Backend
 from .types import Value
 
 MAX_TRIES = 16
-BACKOFF = Backoff(base=0.001, cap=0.05, eager=1)
+BACKOFF = Backoff(base=0.001, cap=0.005, eager=1)
 
 
 async def update_value(
@@ -28,6 +28,8 @@ async def update_value(
     False if `change` returned None, or others wrote first `MAX_TRIES` times.
     """
     for tried in range(MAX_TRIES):
+        if tried:
+            await backend.pause(BACKOFF.delay(tried - 1))
         if held is None:
             held = await backend.value(name)
         data = change(held.data)
@@ -36,5 +38,4 @@ async def update_value(
         if await backend.swap_value(name, held.token, data, seconds=seconds):
             return True
         held = None
-        await backend.pause(BACKOFF.delay(tried))
     return False

@@ -67,10 +67,11 @@ class Publisher:
                 elsewhere.append(process)
             else:
                 here.append(hub)
-        if elsewhere:
-            self._send(event, elsewhere)
+        # First, so that no tab of this process waits for the layer.
         for hub in here:
             hub.deliver(event)
+        if elsewhere:
+            self._send(event, elsewhere)
 
     def write_timeline_later(self, since: float) -> None:
         """Have the background thread write the timeline a heartbeat from now.
@@ -116,13 +117,26 @@ class Publisher:
                 done.result(LAYER_SECONDS)
 
 
+_Waiting = tuple[Hint | str, Sequence[str], Future[None] | None]
+
+
+def _encoded(event: Hint) -> str:
+    """Return an event as the layer carries it; log it if that fails, and return ""."""
+    try:
+        return serializers.encode(event)
+    except Exception:
+        logger.exception("Delivery of %s failed", type(event).__name__)
+        return ""
+
+
 class _LayerSender:
     """Sends events from one event loop to the channel layer, in order."""
 
     def __init__(self) -> None:
         # Whether the layer took the last event.
         self.works = True
-        self._waiting: deque[tuple[Hint, Sequence[str], Future[None] | None]] = deque()
+        # Events, or their encoded form, with their processes and the caller's future.
+        self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def enqueue(
@@ -130,26 +144,32 @@ class _LayerSender:
     ) -> None:
         """Have an event sent to processes; `done` resolves then, or if it is dropped.
 
-        Call it in the loop. The event is encoded when its turn comes: past the answer
-        to the tab that acted, and in the background thread for code without a loop.
+        Call it in the loop. An event that need not wait is encoded in the sending task:
+        past the answer to the tab that acted, and in the background thread for code
+        without a loop. One that waits is encoded now, and keeps no states in memory.
         """
         if len(self._waiting) >= MAX_WAITING:
             counters.dropped += len(processes)
             if done is not None:
                 done.set_result(None)
             return
-        self._waiting.append((event, processes, done))
         if self._task is None:
+            self._waiting.append((event, processes, done))
             self._task = asyncio.get_running_loop().create_task(self._run())
+        else:
+            self._waiting.append((_encoded(event), processes, done))
 
     async def _run(self) -> None:
         try:
             while self._waiting:
                 event, processes, done = self._waiting.popleft()
-                try:
-                    await self._send(processes, serializers.encode(event))
-                except Exception:
-                    logger.exception("Delivery of %s failed", type(event).__name__)
+                body = event if isinstance(event, str) else _encoded(event)
+                del event
+                if body:
+                    try:
+                        await self._send(processes, body)
+                    except Exception:
+                        logger.exception("The channel layer could not be asked")
                 if done is not None:
                     done.set_result(None)
         finally:

@@ -94,9 +94,9 @@ class Timeline:
                 entry.at = time.monotonic()
                 return
         since = self._note(event)
-        self.on_activity(event.key.session)
         if since is not None:
             self.request_write(since)
+        self.on_activity(event.key.session)
 
     def _note(self, event: SessionEvent) -> float | None:
         """Count an event; return since when entries wait if a write is to be requested.

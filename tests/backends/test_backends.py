@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
@@ -21,6 +26,26 @@ def test_a_backend_is_made_once_for_each_flavour(settings: Settings) -> None:
     assert (blocking.in_memory, blocking.shared) == (True, False)
     settings.SESSIONSTORES = {"IDLE_TIMEOUT": 10}
     assert get_backend(blocking=True) is not blocking
+
+
+def test_threads_that_come_first_together_get_one_backend(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init, together = LocMemBackend.__init__, threading.Barrier(4)
+
+    def slow(self: LocMemBackend, *args: Any, **kwargs: Any) -> None:
+        # Whoever is here when others are late to ask would make one of their own.
+        time.sleep(0.01)
+        init(self, *args, **kwargs)
+
+    def ask(number: int) -> object:
+        together.wait()
+        return get_backend(blocking=True)
+
+    settings.SESSIONSTORES = {"IDLE_TIMEOUT": 11}
+    monkeypatch.setattr(LocMemBackend, "__init__", slow)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(ask, range(4)))) == 1
 
 
 class OwnCache(LocMemCache):

@@ -15,7 +15,7 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores.backends import _backend, get_backend
+from sessionstores.backends import drop_backends, get_backend
 from sessionstores.backends.base import Backend, run
 from sessionstores.backends.types import Standing
 from sessionstores.exceptions import InvalidKey, InvalidToken, SessionEnded
@@ -303,7 +303,7 @@ def clock_off(seconds: float) -> Iterator[None]:
     right = time.time
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: right() + seconds)
-        _backend.cache_clear()
+        drop_backends()
         yield
 
 

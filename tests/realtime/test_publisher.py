@@ -328,6 +328,40 @@ async def test_a_change_that_waits_for_the_layer_is_sent_as_it_was_committed(
     assert "an ace of mine" in remote.sent[0]["body"]
 
 
+@pytest.mark.parametrize("how", ["breaks", "hangs"])
+async def test_tabs_of_this_process_do_not_wait_for_the_layer(
+    remote: Remote, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.how = how
+    delivered: list[int] = []
+
+    class Here:
+        def deliver(self, event: event_bus.Hint) -> None:
+            delivered.append(remote.asked)
+
+    message = event_bus.Message(ALICE, "hello", frozenset(["here", FAR]))
+    with monkeypatch.context() as serving:
+        serving.setitem(hubs, "here", Here())
+        await asyncio.to_thread(module.publisher.publish, message)
+    remote.how = "works"
+    assert delivered == [0]
+
+
+async def test_what_waits_behind_others_keeps_no_states_in_memory(
+    remote: Remote,
+) -> None:
+    await far_follower(SESSION, "alice")
+    await stores.get(Board, CODE, "alice").asnapshot()
+    remote.how = "hangs"
+    for number in range(5):
+        await stores.get(Board, CODE, "alice").adispatch(Board.note, f"{number}")
+    await until(lambda: remote.asked)
+    sender = module.publisher._senders[asyncio.get_running_loop()]
+    assert [type(event) for event, *_ in sender._waiting] == [str] * 4
+    remote.how = "works"
+    await until(lambda: len(remote.sent) >= 5)
+
+
 async def test_many_threads_share_one_publisher(remote: Remote) -> None:
     await far_follower("alice")
     module.publisher.close()

@@ -18,6 +18,7 @@ from weakref import WeakMethod
 from hiredis import pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .errors import is_demoted
 
@@ -70,7 +71,7 @@ class SyncPool:
 
     def send_all(self, commands: Sequence[Command]) -> list[Any]:
         """Return the replies to commands that go out in one write, errors included."""
-        self._acquire()
+        waited = self._acquire()
         try:
             connection, used = self._idle.pop()
         except IndexError:
@@ -80,7 +81,7 @@ class SyncPool:
                 connection = self._client.connection_pool.make_connection()
             if used < max(self._failed_at, time.monotonic() - FRESH_SECONDS):
                 _make_ready(connection)
-            replies = _exchange(connection, commands)
+            replies = _exchange(connection, commands, waited)
             used = self._replied_at = time.monotonic()
             errors = [each for each in replies if isinstance(each, ResponseError)]
             if errors and any(map(is_demoted, errors)):
@@ -101,19 +102,25 @@ class SyncPool:
                 self._idle.append((connection, used))
             self._permits.put(None)
 
-    def _acquire(self) -> None:
-        """Wait until one more connection may be used.
+    def _acquire(self) -> float:
+        """Wait until one more connection may be used; return for how many seconds.
 
         Gives up early if no caller has got a reply meanwhile: the server is silent.
         While others get replies, the machine is only busy.
         """
-        deadline = time.monotonic() + MAX_POOL_SECONDS
+        with suppress(Empty):
+            self._permits.get_nowait()
+            return 0.0
+        started = time.monotonic()
+        deadline = started + MAX_POOL_SECONDS
         while (since := time.monotonic()) < deadline:
             try:
-                return self._permits.get(timeout=min(POOL_SECONDS, deadline - since))
+                self._permits.get(timeout=min(POOL_SECONDS, deadline - since))
             except Empty:
                 if self._replied_at < since:
                     break
+            else:
+                return time.monotonic() - started
         raise RedisConnectionError(
             f"All {self._limit} connections to the server are in use."
         )
@@ -133,9 +140,14 @@ class SyncPool:
         self._idle += [(connection, 0.0) for connection in closed]
 
 
-def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
+def _exchange(connection: Any, commands: Sequence[Command], waited: float) -> list[Any]:
+    """Send commands and return the replies; `waited` is off the time for the first."""
     packed = [b"".join(map(pack_command, commands))]
     connection.send_packed_command(packed, check_health=False)
+    if waited:
+        left = max(connection.socket_timeout - waited, POOL_SECONDS)
+        if not connection.can_read(left):
+            raise RedisTimeoutError("no reply in time")
     replies = []
     for _ in commands:
         try:
