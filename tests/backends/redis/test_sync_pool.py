@@ -163,3 +163,21 @@ def test_a_forked_process_opens_a_connection_of_its_own(own: Valkey) -> None:
     child.join()
     assert answers.get() != before
     assert pool.send("CLIENT", "ID") == before
+
+
+@pytest.mark.parametrize(("waited", "left"), [(0.4, 0.6), (0.95, module.POOL_SECONDS)])
+def test_time_spent_waiting_for_a_connection_is_off_that_for_the_reply(
+    waited: float, left: float
+) -> None:
+    class Silent:
+        socket_timeout = 1.0
+
+        def send_packed_command(self, packed: Any, *, check_health: bool) -> None:
+            assert packed
+
+        def can_read(self, timeout: float) -> bool:
+            assert timeout == pytest.approx(left)
+            return False
+
+    with pytest.raises(RedisTimeoutError):
+        module._exchange(Silent(), [("PING",)], waited)
