@@ -136,15 +136,30 @@ def merge(
     sensitive: Iterable[str] = (),
     *,
     stale: bool = False,
+    left_out: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return `written` with everything that `editable` leaves out of `stored`.
 
     Each of these values keeps its path, and its place among the keys. With `stale`,
     `written` is based on an older version than `stored`: an object inside it that holds
     something hidden may by now be another one under the same name, so it has to be
-    written as it is stored. Raises `MergeRefused`.
+    written as it is stored. `left_out` are the paths that were left out when `written`
+    was begun: what is hidden no longer is missing there, but nobody has removed it.
+    Raises `MergeRefused`.
     """
-    return _merge(written, stored, frozenset(sensitive), "", stale=stale)
+    merged = _merge(written, stored, frozenset(sensitive), "", stale=stale)
+    for path in left_out:
+        if _has(stored, path) and not _has(merged, path):
+            raise MergeRefused(path, "changed")
+    return merged
+
+
+def decode_paths(text: str) -> tuple[str, ...]:
+    """Return the paths in a JSON array of strings; none if `text` is not one."""
+    try:
+        return msgspec.json.decode(text, type=tuple[str, ...])
+    except (ValueError, RecursionError):
+        return ()
 
 
 def join_path(path: str, key: str) -> str:
@@ -190,6 +205,15 @@ def _merge_value(written: Any, stored: Any, path: str, *, stale: bool) -> Any:
     if stale and diff(_visible(stored, _NO_NAMES, path, []), written):
         raise MergeRefused(path, "changed")
     return _merge(written, stored, _NO_NAMES, path, stale=stale)
+
+
+def _has(data: Any, path: str) -> bool:
+    for step in path.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(data, dict) or key not in data:
+            return False
+        data = data[key]
+    return True
 
 
 def _visible(
