@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ..backends.types import Record
+from ..exceptions import StateCorrupt
 from ..state import codec
 from ..state.declaration import State, get_state
 from ..state.patch import diff
@@ -25,6 +26,11 @@ _SECRET = re.compile(
     r"passw(or)?d|passphrase|secret|token|credential|cookie|signature|authorization"
     r"|(api|private|access|session|encryption)[_-]?key",
     re.IGNORECASE,
+)
+# In an error's text, what msgspec quotes of the data, up to the place that it names.
+_QUOTED = re.compile(
+    r"(Invalid (?:enum )?value|unknown field) .*?( - at (?:`key` in )?`[^`]*`)?$",
+    re.DOTALL,
 )
 _NO_NAMES: frozenset[str] = frozenset()
 
@@ -160,6 +166,18 @@ def decode_paths(text: str) -> tuple[str, ...]:
         return msgspec.json.decode(text, type=tuple[str, ...])
     except (ValueError, RecursionError):
         return ()
+
+
+def redact_error(error: Exception) -> str | None:
+    """Return why data do not fit a declaration, without the values quoted.
+
+    None for an error raised by code of the site's, whose text may quote anything.
+    """
+    if error.__cause__ is not None:
+        return None
+    if isinstance(error, msgspec.ValidationError):
+        return _QUOTED.sub(r"\1\2", str(error))
+    return str(error) if isinstance(error, StateCorrupt) else None
 
 
 def join_path(path: str, key: str) -> str:

@@ -41,6 +41,7 @@ from ..redaction import (
     join_path,
     merge,
     read_state,
+    redact_error,
     redact_schema,
 )
 from .session import missing_context
@@ -112,12 +113,9 @@ def edit(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
     if page.request.method != "POST":
         return _begin(page, key, cls)
     post = page.request.POST
-    form = Form(
-        post.get("state", ""),
-        post.get("base", ""),
-        bool(post.get("stale")),
-        decode_paths(post.get("left_out", "")),
-    )
+    names = ("state", "base", "stale", "left_out")
+    written_text, base, stale, paths = (post.get(each, "") for each in names)
+    form = Form(written_text, base, bool(stale), decode_paths(paths))
     try:
         stored = _read(key, cls)
     except (StoreUnavailable, InsideTransaction):
@@ -169,11 +167,10 @@ def _state_of(stored: StoredState, written: dict[str, Any], form: Form) -> State
     try:
         state = msgspec.json.decode(msgspec.json.encode(merged), type=cls)
         settled = codec.plain(codec.encode(state))
-    except (StateCorrupt, ValueError, RecursionError) as error:
-        if isinstance(error, msgspec.ValidationError) and error.__cause__:
-            # Raised by the site's `__post_init__`, which may quote hidden values.
-            raise _Invalid(_("A check of the site’s own refuses it.")) from None
-        said = _("It does not fit the declaration: “%(error)s”") % {"error": error}
+    except (StateCorrupt, ValueError) as error:
+        said = _("A check of the site’s own refuses it.")
+        if reason := redact_error(error):
+            said = _("It does not fit the declaration: “%(error)s”") % {"error": reason}
         raise _Invalid(said) from None
     # Decoding would drop unknown fields silently, but somebody has typed this one.
     path = _dropped(merged, settled)

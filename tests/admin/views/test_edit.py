@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from html import unescape
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
@@ -144,6 +145,73 @@ def test_a_check_of_the_site_cannot_quote_a_hidden_value(client: Client) -> None
         assert "A check of the site’s own refuses it." in text_of(response)
         assert "hidden words" not in response.content.decode()
         assert store.state.title == ""
+
+
+class Free(msgspec.Struct, tag="free"):
+    token: str
+
+
+class Chosen(msgspec.Struct, tag="chosen", forbid_unknown_fields=True):
+    token: Literal["one", "two"] = "one"
+
+
+class Keyed(msgspec.Struct, tag="keyed"):
+    token: dict[str, int]
+
+
+class Nested(msgspec.Struct, tag="nested"):
+    token: Chosen
+
+
+HUNTER = "HUNTER2 - at `$.v` HUNTER2"
+
+
+@pytest.mark.parametrize(
+    ("stored", "other", "complaint"),
+    [
+        (Free(HUNTER), "chosen", "Invalid enum value - at `$.v.token`"),
+        (Keyed({"HUNTER2": 1}), "nested", "unknown field - at `$.v.token`"),
+        (Free(HUNTER), "HUNTER", "Invalid value - at `$.v.type`"),
+        (Free(HUNTER), "keyed", "Expected `object`, got `str` - at `$.v.token`"),
+    ],
+)
+def test_what_does_not_fit_is_named_without_its_value(
+    client: Client, stored: Any, other: str, complaint: str
+) -> None:
+    with registry.isolated():
+
+        class Odd(State):
+            v: Free | Chosen | Keyed | Nested = field(default_factory=Chosen)
+
+        store = stores.get(Odd, *ALICE)
+        store.dispatch(lambda state: setattr(state, "v", stored))
+        place = (*ALICE, "odd")
+        state, base = form(client, place)
+        state["v"]["type"] = other
+        response = save(client, state, base, place)
+        assert complaint in unescape(response.content.decode())
+        assert "HUNTER2" not in response.content.decode()
+        assert store.snapshot().rev == base
+
+
+def test_an_error_of_code_of_the_sites_own_is_not_quoted(client: Client) -> None:
+    with registry.isolated():
+
+        class Once(State, sensitive=("notes",)):
+            notes: str = "hidden words"
+            title: str = ""
+
+            def __post_init__(self) -> None:
+                # Refused when it is read again only.
+                if self.title == "refused":
+                    raise ValueError(f"No title beside {self.notes}.")
+                self.title = self.title.replace("x", "refused")
+
+        store = stores.get(Once, *ALICE)
+        place = (*ALICE, "once")
+        response = save(client, {"title": "x"}, store.snapshot().rev, place)
+        assert "A check of the site’s own refuses it." in text_of(response)
+        assert "hidden words" not in response.content.decode()
 
 
 def test_fields_that_are_left_out_take_their_default(client: Client) -> None:
