@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ..backends.types import Record
+from ..exceptions import StateCorrupt
 from ..state import codec
 from ..state.declaration import State, get_state
 from ..state.patch import diff
@@ -25,6 +26,11 @@ _SECRET = re.compile(
     r"passw(or)?d|passphrase|secret|token|credential|cookie|signature|authorization"
     r"|(api|private|access|session|encryption)[_-]?key",
     re.IGNORECASE,
+)
+# In an error's text, what msgspec quotes of the data, up to the place that it names.
+_QUOTED = re.compile(
+    r"(Invalid (?:enum )?value|unknown field) .*?( - at (?:`key` in )?`[^`]*`)?$",
+    re.DOTALL,
 )
 _NO_NAMES: frozenset[str] = frozenset()
 
@@ -136,15 +142,42 @@ def merge(
     sensitive: Iterable[str] = (),
     *,
     stale: bool = False,
+    left_out: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return `written` with everything that `editable` leaves out of `stored`.
 
     Each of these values keeps its path, and its place among the keys. With `stale`,
     `written` is based on an older version than `stored`: an object inside it that holds
     something hidden may by now be another one under the same name, so it has to be
-    written as it is stored. Raises `MergeRefused`.
+    written as it is stored. `left_out` are the paths that were left out when `written`
+    was begun: what is hidden no longer is missing there, but nobody has removed it.
+    Raises `MergeRefused`.
     """
-    return _merge(written, stored, frozenset(sensitive), "", stale=stale)
+    merged = _merge(written, stored, frozenset(sensitive), "", stale=stale)
+    for path in left_out:
+        if _has(stored, path) and not _has(merged, path):
+            raise MergeRefused(path, "changed")
+    return merged
+
+
+def decode_paths(text: str) -> tuple[str, ...]:
+    """Return the paths in a JSON array of strings; none if `text` is not one."""
+    try:
+        return msgspec.json.decode(text, type=tuple[str, ...])
+    except (ValueError, RecursionError):
+        return ()
+
+
+def redact_error(error: Exception) -> str | None:
+    """Return why data do not fit a declaration, without the values quoted.
+
+    None for an error raised by code of the site's, whose text may quote anything.
+    """
+    if error.__cause__ is not None:
+        return None
+    if isinstance(error, msgspec.ValidationError):
+        return _QUOTED.sub(r"\1\2", str(error))
+    return str(error) if isinstance(error, StateCorrupt) else None
 
 
 def join_path(path: str, key: str) -> str:
@@ -190,6 +223,15 @@ def _merge_value(written: Any, stored: Any, path: str, *, stale: bool) -> Any:
     if stale and diff(_visible(stored, _NO_NAMES, path, []), written):
         raise MergeRefused(path, "changed")
     return _merge(written, stored, _NO_NAMES, path, stale=stale)
+
+
+def _has(data: Any, path: str) -> bool:
+    for step in path.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(data, dict) or key not in data:
+            return False
+        data = data[key]
+    return True
 
 
 def _visible(

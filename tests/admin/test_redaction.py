@@ -14,6 +14,7 @@ from sessionstores import State
 from sessionstores.admin.redaction import (
     MASK,
     MergeRefused,
+    decode_paths,
     editable,
     merge,
     redact,
@@ -239,3 +240,61 @@ def test_after_a_change_by_somebody_else_objects_with_hidden_values_are_fixed() 
     written["users"]["ada"] = {"rank": 1}
     merged = merge({**written, "deck": ["ace"]}, STORED, {"notes"}, stale=True)
     assert merged == {**STORED, "deck": ["ace"]}
+
+
+@pytest.mark.parametrize(
+    ("opened", "written", "stored", "path"),
+    [
+        # A list whose items hold nothing hidden any more.
+        ({"a": [{"token": 1}]}, {}, {"a": [{"n": 1}, {"n": 2}]}, "/a"),
+        # A field that this process does not declare as sensitive.
+        ({"notes": "N", "t": ""}, {"t": "mine"}, {"notes": "N", "t": ""}, "/notes"),
+        ({"o": {"a/b": [{"token": 1}]}}, {"o": {}}, {"o": {"a/b": []}}, "/o/a~1b"),
+        ({"o": {"a": [{"token": 1}]}}, {}, {"o": {"a": []}}, "/o/a"),
+    ],
+)
+@pytest.mark.parametrize("stale", [False, True])
+def test_what_was_left_out_but_is_hidden_no_longer_is_not_lost(
+    opened: Any, written: Any, stored: Any, path: str, stale: bool
+) -> None:
+    left_out = editable(opened, {"notes"}).left_out
+    assert left_out == (path,)
+    with pytest.raises(MergeRefused) as refused:
+        merge(written, stored, stale=stale, left_out=left_out)
+    assert (refused.value.path, refused.value.reason) == (path, "changed")
+
+
+def test_what_was_left_out_can_be_written_or_removed_by_others() -> None:
+    for written, stored in (({"a": []}, {"a": [1]}), ({}, {}), ({"o": 1}, {"o": 2})):
+        assert merge(written, stored, left_out=("/a", "/o/b")) == written
+
+
+@given(
+    states,
+    states,
+    st.booleans(),
+    st.lists(st.text("/~abct01", max_size=6) | st.sampled_from(["/notes", "/token"])),
+)
+def test_forged_paths_can_only_make_a_save_be_refused(
+    stored: Any, written: Any, stale: bool, forged: list[str]
+) -> None:
+    stored = marked(stored)
+    try:
+        merged = merge(written, stored, {"notes"}, stale=stale)
+    except MergeRefused:
+        with pytest.raises(MergeRefused):
+            merge(written, stored, {"notes"}, stale=stale, left_out=forged)
+        return
+    try:
+        again = merge(written, stored, {"notes"}, stale=stale, left_out=forged)
+    except MergeRefused:
+        return
+    assert again == merged
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "{}", "[1]", "null", '["\ud800"]', "[" * 9_000, '[["/a"]]']
+)
+def test_paths_that_are_malformed_count_as_none(text: str) -> None:
+    assert decode_paths(text) == ()
+    assert decode_paths('["/a", "/b~1c"]') == ("/a", "/b~1c")

@@ -98,7 +98,7 @@ class Table(Generic[T]):
         self._all = len(found)
         found = self._filtered(found)
         paginator = Paginator(self._sorted(found), self.size)
-        self._page = paginator.get_page(given.get("p"))
+        self._page = paginator.get_page(_page_number(given.get("p", "")))
         self.rows = list(self._page)
         self.found = paginator.count
         self.pages = paginator.num_pages
@@ -208,3 +208,12 @@ class Table(Generic[T]):
             if column.key is not None and column.name == self.order.lstrip("-"):
                 rows.sort(key=column.key, reverse=self.order.startswith("-"))
         return rows
+
+
+def _page_number(text: str) -> int:
+    """Return the number in `text`; 1 if it is not one, or is below 1."""
+    try:
+        # `Paginator.get_page` shows the last page for numbers below 1.
+        return max(int(text), 1)
+    except ValueError:
+        return 1

@@ -36,10 +36,12 @@ from ..operations import log_name
 from ..page import AdminPage
 from ..redaction import (
     MergeRefused,
+    decode_paths,
     editable,
     join_path,
     merge,
     read_state,
+    redact_error,
     redact_schema,
 )
 from .session import missing_context
@@ -86,12 +88,14 @@ class Form(NamedTuple):
     """What the edit form holds.
 
     `base` is the rev that a save replaces. `stale`: the text was written before that
-    rev was stored, so hidden values may have moved (see `redaction.merge`).
+    rev was stored, so hidden values may have moved (see `redaction.merge`). `left_out`
+    are the paths that the pages it was written on have left out.
     """
 
     text: str
     base: str
     stale: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 class _Invalid(Exception):
@@ -109,7 +113,9 @@ def edit(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
     if page.request.method != "POST":
         return _begin(page, key, cls)
     post = page.request.POST
-    form = Form(post.get("state", ""), post.get("base", ""), bool(post.get("stale")))
+    names = ("state", "base", "stale", "left_out")
+    written_text, base, stale, paths = (post.get(each, "") for each in names)
+    form = Form(written_text, base, bool(stale), decode_paths(paths))
     try:
         stored = _read(key, cls)
     except (StoreUnavailable, InsideTransaction):
@@ -122,7 +128,7 @@ def edit(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
         written = parse(form.text)
         if form.base != stored.rev:
             return _conflict(page, stored, form, written)
-        state = _state_of(stored, written, stale=form.stale)
+        state = _state_of(stored, written, form)
         rev = _store(cls, key).replace(state, base=form.base)
     except Conflict:
         return edit(page, code, id, name)
@@ -149,7 +155,7 @@ def parse(text: str) -> dict[str, Any]:
     return written
 
 
-def _state_of(stored: StoredState, written: dict[str, Any], *, stale: bool) -> State:
+def _state_of(stored: StoredState, written: dict[str, Any], form: Form) -> State:
     """Return the state that somebody wrote, with the parts left out merged in.
 
     Fields left out that are not hidden take their default. Raises `_Invalid` for a
@@ -157,15 +163,14 @@ def _state_of(stored: StoredState, written: dict[str, Any], *, stale: bool) -> S
     would be written or lost.
     """
     cls = stored.cls
-    merged = _merge(stored, written, stale=stale)
+    merged = _merge(stored, written, form)
     try:
         state = msgspec.json.decode(msgspec.json.encode(merged), type=cls)
         settled = codec.plain(codec.encode(state))
-    except (StateCorrupt, ValueError, RecursionError) as error:
-        if isinstance(error, msgspec.ValidationError) and error.__cause__:
-            # Raised by the site's `__post_init__`, which may quote hidden values.
-            raise _Invalid(_("A check of the site’s own refuses it.")) from None
-        said = _("It does not fit the declaration: “%(error)s”") % {"error": error}
+    except (StateCorrupt, ValueError) as error:
+        said = _("A check of the site’s own refuses it.")
+        if reason := redact_error(error):
+            said = _("It does not fit the declaration: “%(error)s”") % {"error": reason}
         raise _Invalid(said) from None
     # Decoding would drop unknown fields silently, but somebody has typed this one.
     path = _dropped(merged, settled)
@@ -179,12 +184,11 @@ def _state_of(stored: StoredState, written: dict[str, Any], *, stale: bool) -> S
     return state
 
 
-def _merge(
-    stored: StoredState, written: dict[str, Any], *, stale: bool
-) -> dict[str, Any]:
+def _merge(stored: StoredState, written: dict[str, Any], form: Form) -> dict[str, Any]:
     sensitive = stored.cls.__sessionstores__.sensitive
+    stale, left_out = form.stale, form.left_out
     try:
-        return merge(written, stored.plain, sensitive, stale=stale)
+        return merge(written, stored.plain, sensitive, stale=stale, left_out=left_out)
     except MergeRefused as error:
         reasons = {
             "hidden": _(
@@ -291,17 +295,19 @@ def _form(
         % {"state": cls.__sessionstores__.name, "key": log_name(key)},
         key=key,
         state=cls.__sessionstores__,
-        form=form,
         complaint=complaint,
         schema=_pretty(redact_schema(cls)),
         back=page.url("participant", *key),
         session_url=page.url("session", key.session),
-        **_left_out(left_out),
+        **_left_out(form, left_out),
     )
 
 
-def _left_out(paths: Sequence[str]) -> dict[str, Any]:
+def _left_out(form: Form, paths: Sequence[str]) -> dict[str, Any]:
+    every = tuple(dict.fromkeys((*form.left_out, *paths)))
     return {
+        "form": form,
+        "paths": msgspec.json.encode(every).decode(),
         "left_out": paths[:MAX_LEFT_OUT],
         "more_left_out": max(len(paths) - MAX_LEFT_OUT, 0),
     }
@@ -311,8 +317,9 @@ def _conflict(
     page: AdminPage, stored: StoredState, form: Form, written: dict[str, Any]
 ) -> HttpResponse:
     """Show both versions; what is saved from here replaces the newer one."""
+    form = form._replace(base=stored.rev, stale=True)
     try:
-        _merge(stored, written, stale=True)
+        _merge(stored, written, form)
         complaint = ""
     except _Invalid as error:
         complaint = str(error)
@@ -324,7 +331,6 @@ def _conflict(
         title=_("Somebody was faster"),
         key=key,
         state=stored.cls.__sessionstores__,
-        form=Form(form.text, stored.rev, stale=True),
         complaint=complaint,
         stored=_pretty(stored.visible),
         differences=differences[:MAX_DIFFERENCES],
@@ -332,7 +338,7 @@ def _conflict(
         back=page.url("participant", *key),
         session_url=page.url("session", key.session),
         again=page.url("edit", *key, stored.cls.__sessionstores__.name),
-        **_left_out(stored.left_out),
+        **_left_out(form, stored.left_out),
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from html import unescape
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
@@ -144,6 +145,73 @@ def test_a_check_of_the_site_cannot_quote_a_hidden_value(client: Client) -> None
         assert "A check of the site’s own refuses it." in text_of(response)
         assert "hidden words" not in response.content.decode()
         assert store.state.title == ""
+
+
+class Free(msgspec.Struct, tag="free"):
+    token: str
+
+
+class Chosen(msgspec.Struct, tag="chosen", forbid_unknown_fields=True):
+    token: Literal["one", "two"] = "one"
+
+
+class Keyed(msgspec.Struct, tag="keyed"):
+    token: dict[str, int]
+
+
+class Nested(msgspec.Struct, tag="nested"):
+    token: Chosen
+
+
+HUNTER = "HUNTER2 - at `$.v` HUNTER2"
+
+
+@pytest.mark.parametrize(
+    ("stored", "other", "complaint"),
+    [
+        (Free(HUNTER), "chosen", "Invalid enum value - at `$.v.token`"),
+        (Keyed({"HUNTER2": 1}), "nested", "unknown field - at `$.v.token`"),
+        (Free(HUNTER), "HUNTER", "Invalid value - at `$.v.type`"),
+        (Free(HUNTER), "keyed", "Expected `object`, got `str` - at `$.v.token`"),
+    ],
+)
+def test_what_does_not_fit_is_named_without_its_value(
+    client: Client, stored: Any, other: str, complaint: str
+) -> None:
+    with registry.isolated():
+
+        class Odd(State):
+            v: Free | Chosen | Keyed | Nested = field(default_factory=Chosen)
+
+        store = stores.get(Odd, *ALICE)
+        store.dispatch(lambda state: setattr(state, "v", stored))
+        place = (*ALICE, "odd")
+        state, base = form(client, place)
+        state["v"]["type"] = other
+        response = save(client, state, base, place)
+        assert complaint in unescape(response.content.decode())
+        assert "HUNTER2" not in response.content.decode()
+        assert store.snapshot().rev == base
+
+
+def test_an_error_of_code_of_the_sites_own_is_not_quoted(client: Client) -> None:
+    with registry.isolated():
+
+        class Once(State, sensitive=("notes",)):
+            notes: str = "hidden words"
+            title: str = ""
+
+            def __post_init__(self) -> None:
+                # Refused when it is read again only.
+                if self.title == "refused":
+                    raise ValueError(f"No title beside {self.notes}.")
+                self.title = self.title.replace("x", "refused")
+
+        store = stores.get(Once, *ALICE)
+        place = (*ALICE, "once")
+        response = save(client, {"title": "x"}, store.snapshot().rev, place)
+        assert "A check of the site’s own refuses it." in text_of(response)
+        assert "hidden words" not in response.content.decode()
 
 
 def test_fields_that_are_left_out_take_their_default(client: Client) -> None:
@@ -352,6 +420,63 @@ def test_after_a_conflict_newer_hidden_values_are_kept(
     assert vault.state.title == "Mine"
     assert vault.state.users["ada"]["token"] == "newer secret of ada"
     assert vault.state.items == [user("eve"), user("fay")]
+
+
+def left_out_in(response: Any) -> str:
+    """Return the paths left out that the form of a page posts."""
+    text = response.content.decode()
+    return unescape(text.partition('name="left_out" value="')[2].partition('"')[0])
+
+
+def test_a_list_that_was_left_out_is_not_lost_after_a_conflict(
+    client: Client, vault: Any
+) -> None:
+    opened = client.get(page("edit", *VAULT))
+    paths = left_out_in(opened)
+    assert json.loads(paths) == ["/users/ada/token", "/users/ben/token", "/items"]
+    shown, base = form_in(opened)
+    open_items = [{"who": "eve"}, {"who": "fay"}]
+    vault.dispatch(lambda vault: setattr(vault, "items", open_items))
+    text = json.dumps({**json.loads(shown), "title": "mine"})
+    # However often it is sent; the pages pass on what the form began with.
+    extra: dict[str, str] = {}
+    for _attempt in range(3):
+        body = {"state": text, "base": base, "left_out": paths, **extra}
+        response = client.post(page("edit", *VAULT), body)
+        assert "/items holds hidden values" in text_of(response)
+        assert json.loads(left_out_in(response)) == json.loads(paths)
+        text, base = form_in(response)
+        paths, extra = left_out_in(response), {"stale": "yes"}
+    assert vault.state.items == open_items
+    assert vault.state.title == ""
+
+
+def test_a_field_that_another_process_held_sensitive_is_not_lost(
+    client: Client,
+) -> None:
+    with registry.isolated():
+
+        class Old(State, name="plan", sensitive=("notes",)):
+            title: str = ""
+            notes: str = ""
+
+        old = stores.get(Old, *ALICE)
+        old.dispatch(lambda state: setattr(state, "notes", "N"))
+        opened = client.get(page("edit", *ALICE, "plan"))
+    with registry.isolated():
+
+        class New(State, name="plan"):
+            title: str = ""
+            notes: str = ""
+
+        paths, base = left_out_in(opened), form_in(opened)[1]
+        body = {"state": '{"title": "a"}', "base": base, "left_out": paths}
+        response = client.post(page("edit", *ALICE, "plan"), body)
+        assert "Begin again from what is stored now" in text_of(response)
+        assert stores.get(New, *ALICE).state == New(notes="N")
+        # Malformed paths count as absent.
+        body["left_out"] = '{"/notes": 1}'
+        assert client.post(page("edit", *ALICE, "plan"), body).status_code == 302
 
 
 NAMES = st.sampled_from(["plain", "token", "api_key", "deep"])
