@@ -23,6 +23,7 @@ from sessionstores.monitoring.alerts import (
     recent_alerts,
     warn,
 )
+from tests.logs import records_of_ours
 from tests.sockets import CODE, Socket
 from tests.workshop.states import Agenda, Board
 
@@ -65,7 +66,7 @@ def test_a_record_at_four_fifths_of_its_limit_is_warned_of_at_the_write(
         board().dispatch(Board.note, "x" * 600)
         assert warnings == []
         board().dispatch(Board.note, "x" * 750)
-        (record,) = caplog.records
+        (record,) = records_of_ours(caplog)
         assert (record.name, record.levelno) == (
             "sessionstores.stats",
             logging.WARNING,
@@ -133,7 +134,7 @@ def test_a_slow_operation_is_warned_of_by_name_and_key(
         caplog.clear()
         with override_settings(SESSIONSTORES={"SLOW_OPERATION_MS": 0}):
             operation()
-        (record,) = caplog.records
+        (record,) = records_of_ours(caplog)
         message = record.getMessage()
         assert message.startswith("slow: K7Q2ZD:alice: "), message
         assert name in message
@@ -148,7 +149,7 @@ async def test_a_slow_operation_of_a_tab_is_warned_of_too(
     monkeypatch.setattr(alerts, "MAX_REMEMBERED", 1)
     with override_settings(SESSIONSTORES={"SLOW_OPERATION_MS": 0}):
         socket = await Socket().hello("alice")
-        opened = [record.getMessage() for record in caplog.records]
+        opened = [record.getMessage() for record in records_of_ours(caplog)]
         await socket.act(1, "board.note", text="x")
         await socket.drop()
     assert set(warnings) == {("slow", f"{CODE}:alice"), ("slow", f"{CODE}:*")}

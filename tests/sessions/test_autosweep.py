@@ -26,6 +26,7 @@ from sessionstores.manager import stores
 from sessionstores.monitoring.sweeps import NAME as LAST_SWEEP
 from sessionstores.monitoring.sweeps import LastSweep, Sweep, last_sweep
 from sessionstores.sessions.autosweep import autosweep, draw_interval, is_wanted, wake
+from tests.logs import records_of_ours
 from tests.sockets import Socket
 from tests.workshop.states import Agenda, Board
 
@@ -237,7 +238,9 @@ def test_outage_and_failure_are_logged_and_the_next_pass_comes(
     with caplog.at_level(logging.WARNING, "sessionstores.sweeper"):
         stores.get(Board, CODE, "alice").snapshot()
         until(lambda: removed, "a removal")
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    told = [
+        (record.levelname, record.getMessage()) for record in records_of_ours(caplog)
+    ]
     assert told == [
         ("WARNING", "The cache could not be swept: nobody answers"),
         ("ERROR", "A sweep failed; the next one is scheduled"),

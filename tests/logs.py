@@ -1,0 +1,15 @@
+"""Log records of the package, apart from what other loggers write meanwhile."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+
+def records_of_ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what loggers of the package have written.
+
+    asyncio may report a task that another test abandoned whenever it is collected.
+    """
+    return [each for each in caplog.records if each.name.startswith("sessionstores")]
