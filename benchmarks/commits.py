@@ -14,10 +14,9 @@ class LastCommit:
 
     at = 0.0
 
-    def note(self, event: event_bus.Event) -> None:
+    def note(self, change: event_bus.Change) -> None:
         """Make the patch, which has a figure of its own, then take the time."""
-        assert isinstance(event, event_bus.Change)
-        assert event.operations
+        assert change.operations
         self.at = time.perf_counter()
 
     @property
@@ -28,10 +27,10 @@ class LastCommit:
 
 @contextmanager
 def noting_commits() -> Iterator[LastCommit]:
-    """Note each commit, before other subscribers get it, until the block ends."""
+    """Note each commit, before other listeners hear of it, until the block ends."""
     last = LastCommit()
-    event_bus.bus.subscribers.insert(0, last.note)
+    event_bus.bus.subscribe(last.note, event_bus.Change, first=True)
     try:
         yield last
     finally:
-        event_bus.bus.subscribers.remove(last.note)
+        event_bus.bus.unsubscribe(last.note)
