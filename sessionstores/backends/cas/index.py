@@ -146,13 +146,14 @@ class Index:
         bucket = bucket_key(session)
         await self._values.update(bucket, lambda codes: with_line(codes, session), None)
 
-    async def unregister(self, session: str) -> None:
-        """Remove a session."""
+    async def unregister(self, session: str) -> bool:
+        """Remove a session; of several callers one is told that it did."""
 
         def remove(codes: bytes) -> bytes:
             return without_lines(codes, [session])
 
-        await self._values.update(bucket_key(session), remove, None)
+        before = await self._values.update(bucket_key(session), remove, None)
+        return has_line(before, session)
 
     # Repairing
 

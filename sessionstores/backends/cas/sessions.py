@@ -26,7 +26,6 @@ from .serializers import (
     decode_head,
     encode,
     fresh,
-    has_line,
     ids_in,
 )
 
@@ -184,9 +183,7 @@ class Sessions:
         if ids_in(context.members.value):
             return False
         if context.session is None:
-            await self._index.settle(key)
-            await self._forget_notes(code)
-            return has_line(context.bucket.value, code)
+            return await self._evict_entry(key, None)
         try:
             head = decode_head(key, context.session.value)
         except StateCorrupt:
@@ -197,12 +194,21 @@ class Sessions:
             return False
         if not await self._values.drop(record_key(key), context.session.token):
             return False
+        return await self._evict_entry(key, context.session.value)
+
+    async def _evict_entry(self, key: StoreKey, removed: bytes | None) -> bool:
+        """Remove the entry of a session whose record is gone; True if this call did.
+
+        Another sweeper may come between a removal and this: the entry is what both
+        compete for, so that one of them counts the session.
+        """
+        code = key.session
+        was_entered = await self._index.unregister(code)
         # A participant who joined meanwhile gets the session back as it was.
-        settled = await self._index.settle(key, context.session.value)
-        if settled.session is not None:
+        if (await self._index.settle(key, removed)).session is not None:
             return False
         await self._forget_notes(code)
-        return True
+        return was_entered
 
     async def _heads_of(self, keys: Collection[StoreKey]) -> dict[StoreKey, StoredHead]:
         """Return those records that there are and that are not corrupt."""
