@@ -37,12 +37,13 @@ class RedisRegistry:
             raise too_many_sessions(session)
 
     async def settle(self, session: str) -> bool:
-        """Enter the session, or remove it if it does not exist; True if it was entered.
+        """Enter the session, or remove it if it does not exist.
 
+        True if this call removed it: of several at once, one is told so.
         The last of several callers at once sees what all of them did. A session that
         waits for the end of its keep is looked at again, since it is in use.
         """
-        was_listed = None
+        removed = False
         registry = registry_key()
         for _ in range(MAX_ATTEMPTS):
             exists, score = await self._scripts.send_all(
@@ -52,15 +53,13 @@ class RedisRegistry:
                 ]
             )
             is_listed = score is not None
-            if was_listed is None:
-                was_listed = is_listed
             waits = is_listed and float(score) < 0
             if bool(exists) == is_listed and not waits:
-                return was_listed
+                return removed and not exists
             if exists:
                 await self._scripts.send("ZADD", registry, 0, session)
             else:
-                await self._scripts.send("ZREM", registry, session)
+                removed = bool(await self._scripts.send("ZREM", registry, session))
         raise contended(session)
 
     async def repair(self, session: str, what: int) -> None:

@@ -207,8 +207,8 @@ class RedisSessions:
             await self._registry.postpone(code, score)
             return False
         self._recent.drop(StoreKey.of_session(code))
-        listed = await self._registry.settle(code)
-        return reply == b"gone" or listed
+        # Another sweeper may come in between: both compete for the entry.
+        return await self._registry.settle(code)
 
     async def orphans(self) -> list[StoreKey] | None:
         """See `Backend.orphans`."""

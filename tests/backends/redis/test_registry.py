@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sessionstores.backends.base import run
@@ -127,3 +129,38 @@ def test_of_more_than_fit_into_a_reply_those_due_longest_are_returned(
     assert due(backend) == ["S00003", "S00004", "S00005"]
     sweep(backend)
     assert due(backend) == ["S00001", "S00002"]
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_an_empty_session_that_two_evict_at_once_is_counted_once(
+    at: int,
+    backend: RedisBackend,
+    scripts: CountingScripts,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(backend.create_session(CODE, label="", keep=0))
+    clock.advance(101)
+    send, send_all = scripts.send, scripts.send_all
+    trips = 0
+    counted: list[bool] = []
+
+    def before() -> None:
+        nonlocal trips
+        trips += 1
+        if trips == at:
+            counted.append(run(backend.evict_empty_session(CODE, idle_for=100)))
+
+    async def overtaken(*command: Any, **options: Any) -> Any:
+        before()
+        return await send(*command, **options)
+
+    async def overtaken_all(commands: Any) -> Any:
+        before()
+        return await send_all(commands)
+
+    monkeypatch.setattr(scripts, "send", overtaken)
+    monkeypatch.setattr(scripts, "send_all", overtaken_all)
+    counted.append(run(backend.evict_empty_session(CODE, idle_for=100)))
+    assert sorted(counted) == [False, True]
+    assert run(backend.sessions()) == []
