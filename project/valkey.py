@@ -34,8 +34,7 @@ def running_valkey(directory: Path) -> Iterator[str]:
     # Ctrl-C reaches the whole process group, but the server must outlive the workers.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        server = ValkeyServer(free_port(), data_dir=directory)
-        server.start()
+        server = start_at_free_port(directory)
     except (ValkeyServerError, OSError) as error:
         raise CommandError(f"Valkey did not start: {error} {HINT}") from error
     finally:
@@ -44,6 +43,21 @@ def running_valkey(directory: Path) -> Iterator[str]:
         yield f"{server.connection_url}/0"
     finally:
         server.stop()
+
+
+def start_at_free_port(directory: Path, attempts: int = 3) -> ValkeyServer:
+    """Start a Valkey; another program may take the port before it does.
+
+    Raises what the last attempt raised.
+    """
+    server = ValkeyServer(free_port(), data_dir=directory)
+    try:
+        server.start()
+    except ValkeyServerError:
+        if attempts == 1:
+            raise
+        return start_at_free_port(directory, attempts - 1)
+    return server
 
 
 def free_port() -> int:

