@@ -90,9 +90,17 @@ class SessionLocked(SessionStoresError, RuntimeError):
 
 
 class StoreUnavailable(SessionStoresError, ConnectionError):
-    """The cache did not answer in time, or its answer was lost."""
+    """The cache refused, was not reached, did not answer in time, or its answer is lost.
+
+    `refused` is true if what was asked is certain not to have taken effect: the server
+    said no, or was never asked.
+    """
 
     code = "store_unavailable"
+
+    def __init__(self, message: str = "", *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class OutcomeUnknown(StoreUnavailable):

@@ -29,7 +29,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from .errors import is_demoted
+from .errors import NotSent, is_demoted
 from .location import REPLY_SECONDS
 
 _INCOMPLETE = object()
@@ -195,7 +195,7 @@ class PipelinedConnection:
             self._opening = None
             waiting, self._waiting = self._waiting, []
             if failure is not None:
-                _fail([reply for _, reply in waiting], failure)
+                _fail([reply for _, reply in waiting], NotSent(failure))
             elif waiting and self._protocol is not None:
                 self._protocol.write(waiting)
 

@@ -253,8 +253,12 @@ class RedisBackend(Backend):
         except StoreUnavailable as error:
             if time.monotonic() - started > RETRY_SECONDS:
                 raise
-            lost = error
-            reply = await self._scripts.call("commit", keys, arguments, retry=False)
+            lost = None if error.refused else error
+            try:
+                reply = await self._scripts.call("commit", keys, arguments, retry=False)
+            except StoreUnavailable as again:
+                again.refused &= lost is None
+                raise
         lines: Sequence[bytes | None] = (None, None)
         if isinstance(reply, list):
             verdict, *rest = reply

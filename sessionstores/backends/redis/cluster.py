@@ -16,11 +16,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis.exceptions import AskError, MovedError, ResponseError
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    MovedError,
+    RedisError,
+    ResponseError,
+)
 
 from ...concurrency import Backoff
 from .async_connection import LoopConnection
-from .errors import NO_REPLY, error_code
+from .errors import NO_REPLY, NotSent, error_code
 from .location import REPLY_SECONDS, Address
 from .serializers import first_key
 from .sync_pool import Command, SyncPool
@@ -162,8 +168,11 @@ class LoopCluster:
         """Return the reply; raises errors of redis-py and TimeoutError."""
         deadline = asyncio.get_running_loop().time() + self._seconds
         if not self._slots:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.shield(self._refresh())
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await asyncio.shield(self._refresh())
+            except (RedisError, OSError) as error:
+                raise NotSent(error) from error
         address = self._slots.owner(command)
         try:
             return await self._node(address).send(*command)
@@ -282,7 +291,7 @@ class SyncCluster:
     def send(self, *command: Any) -> Any:
         """Return the reply to one command; raises the errors of redis-py."""
         reply = self.send_all([command])[0]
-        if not isinstance(reply, ResponseError):
+        if not isinstance(reply, Exception):
             return reply
         try:
             raise reply
@@ -293,13 +302,21 @@ class SyncCluster:
     def send_all(self, commands: Sequence[Command]) -> list[Any]:
         """Return the replies to commands, errors included; one write to each node."""
         if not self._slots:
-            self._learn()
+            try:
+                self._learn()
+            except (RedisError, OSError) as error:
+                raise NotSent(error) from error
         parts: dict[Address, list[int]] = {}
         for number, command in enumerate(commands):
             parts.setdefault(self._slots.owner(command), []).append(number)
         replies: list[Any] = [None] * len(commands)
         for address, numbers in parts.items():
-            some = self._exchange(address, [commands[number] for number in numbers])
+            some: list[Any]
+            try:
+                some = self._exchange(address, [commands[each] for each in numbers])
+            except BusyLoadingError as error:
+                # Its reply, though redis-py takes it for a lost connection.
+                some = [error] * len(numbers)
             for number, reply in zip(numbers, some, strict=True):
                 replies[number] = self._send_on(reply, address, commands[number])
         return replies
