@@ -56,7 +56,8 @@ def contended(key: object) -> StoreUnavailable:
     """Return the error for a key that changed during each of `MAX_ATTEMPTS` writes."""
     return StoreUnavailable(
         f"{key} changed at each of {MAX_ATTEMPTS} tries to write it. Nothing was "
-        "written; try again when there is less going on."
+        "written; try again when there is less going on.",
+        refused=True,
     )
 
 

@@ -310,6 +310,8 @@ async def _failed_commit(
 ) -> Stale:
     """Return `Stale` if a commit that raised is known not to be in; raise otherwise."""
     if isinstance(error, StoreUnavailable):
+        if error.refused:
+            raise error
         raise OutcomeUnknown(str(error)) from error
     if await _is_intact(backend, record):
         # What is corrupt lies beside the record, and the commit may be in.

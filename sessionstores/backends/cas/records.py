@@ -143,6 +143,8 @@ class Records:
         name = record_key(key)
         record = base
         failure: StoreUnavailable | None = None
+        # Whether a write may have happened, though its answer did not come.
+        lost = False
         started = time.monotonic()
         for tried in range(MAX_ATTEMPTS):
             now = self._values.now()
@@ -157,13 +159,19 @@ class Records:
                     name, record.token.token, value, lifetime
                 )
             except StoreUnavailable as error:
+                error.refused &= not lost
                 if failure is not None or time.monotonic() - started > REPEAT_WITHIN:
                     raise
-                failure = error
+                failure, lost = error, not error.refused
             if token is not None:
                 newest = self._decoded(key, stored, token, history)
                 return await self._committed(newest, is_touch=is_touch)
-            found = (await self._values.get(name)).get(name)
+            try:
+                found = (await self._values.get(name)).get(name)
+            except StoreUnavailable as error:
+                # It says nothing of the write before.
+                error.refused = not lost
+                raise
             if found is None:
                 return Stale(None)
             record = self._decode(key, found)
@@ -171,13 +179,15 @@ class Records:
             if place in ("head", "past"):
                 return await self._committed(record, is_touch=False)
             if record.rev != base.rev:
-                if (repeated or failure) and (
+                if (repeated or lost) and (
                     place == "unknown" or is_unrelated(record, base, rev)
                 ):
                     raise outcome_unknown(rev, record) from failure
                 return Stale(record)
             await self._values.back_off(tried)
-        raise contended(key)
+        failure = contended(key)
+        failure.refused = not lost
+        raise failure
 
     async def _committed(self, record: Record, *, is_touch: bool) -> Committed:
         try:

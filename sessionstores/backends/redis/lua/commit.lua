@@ -14,6 +14,9 @@ local key, order, id = KEYS[1], ARGV[1], ARGV[2]
 local head = redis.pcall('HGET', key, 'h')
 if type(head) ~= 'string' or #head < 40 or #head % 4 ~= 0 then
   if not head and call('EXISTS', key) == 0 then return {'absent'} end
+  if type(head) == 'table' and not string.find(head.err, 'WRONGTYPE', 1, true) then
+    return head
+  end
   return {'corrupt'}
 end
 local clock = call('TIME')
