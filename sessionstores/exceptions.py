@@ -90,9 +90,9 @@ class SessionLocked(SessionStoresError, RuntimeError):
 
 
 class StoreUnavailable(SessionStoresError, ConnectionError):
-    """The cache refused, was not reached, did not answer in time, or its answer is lost.
+    """The cache refused, was not reached, or gave no answer in time.
 
-    `refused` is true if what was asked is certain not to have taken effect: the server
+    `refused` is true if what was asked is certain not to have taken effect: the cache
     said no, or was never asked.
     """
 

@@ -107,7 +107,7 @@ def opening_in_time(connection: BaseDatabaseWrapper) -> Iterator[None]:
         return _opened(connection, given, deadline - time.monotonic())
 
     # Django calls it wherever it opens or reopens one. Nobody else has the connection.
-    connection.get_new_connection = get_new_connection  # type: ignore[method-assign]
+    connection.get_new_connection = get_new_connection  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

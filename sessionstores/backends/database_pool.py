@@ -257,7 +257,7 @@ def is_refused(vendor: str, error: Error) -> bool:
     if vendor == "postgresql":
         # The one is psycopg's name of it, the other psycopg2's.
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        return bool(state) and not state.startswith(_UNCERTAIN_STATES)
+        return state is not None and not state.startswith(_UNCERTAIN_STATES)
     if vendor == "sqlite":
         result = getattr(cause, "sqlite_errorcode", None)
         return result is not None and result & 0xFF != _UNCERTAIN_RESULT

@@ -142,9 +142,9 @@ class Records:
         key = base.key
         name = record_key(key)
         record = base
-        failure: StoreUnavailable | None = None
-        # Whether a write may have happened, though its answer did not come.
-        lost = False
+        is_repeat = False
+        # Of a write that may have happened, though its answer did not come.
+        lost: StoreUnavailable | None = None
         started = time.monotonic()
         for tried in range(MAX_ATTEMPTS):
             now = self._values.now()
@@ -159,19 +159,13 @@ class Records:
                     name, record.token.token, value, lifetime
                 )
             except StoreUnavailable as error:
-                error.refused &= not lost
-                if failure is not None or time.monotonic() - started > REPEAT_WITHIN:
-                    raise
-                failure, lost = error, not error.refused
+                is_last = is_repeat or time.monotonic() - started > REPEAT_WITHIN
+                lost = _loss(error, lost, is_last=is_last)
+                is_repeat = True
             if token is not None:
                 newest = self._decoded(key, stored, token, history)
                 return await self._committed(newest, is_touch=is_touch)
-            try:
-                found = (await self._values.get(name)).get(name)
-            except StoreUnavailable as error:
-                # It says nothing of the write before.
-                error.refused = not lost
-                raise
+            found = await self._look_again(name, lost)
             if found is None:
                 return Stale(None)
             record = self._decode(key, found)
@@ -182,12 +176,22 @@ class Records:
                 if (repeated or lost) and (
                     place == "unknown" or is_unrelated(record, base, rev)
                 ):
-                    raise outcome_unknown(rev, record) from failure
+                    raise outcome_unknown(rev, record) from lost
                 return Stale(record)
             await self._values.back_off(tried)
-        failure = contended(key)
-        failure.refused = not lost
-        raise failure
+        raise lost or contended(key)
+
+    async def _look_again(
+        self, name: str, lost: StoreUnavailable | None
+    ) -> Versioned | None:
+        """Return what is stored now that a write did not happen, or is `lost`."""
+        try:
+            return (await self._values.get(name)).get(name)
+        except StoreUnavailable as error:
+            if lost is not None:
+                raise lost from error
+            error.refused = True
+            raise
 
     async def _committed(self, record: Record, *, is_touch: bool) -> Committed:
         try:
@@ -263,6 +267,20 @@ class Records:
         aside = quarantine_key(key, blake2b(value, digest_size=8).hexdigest())
         if await self._values.put(aside, None, value, QUARANTINE) is not None:
             logger.warning("Corrupt data of %s is kept for a day as %s.", key, aside)
+
+
+def _loss(
+    error: StoreUnavailable, lost: StoreUnavailable | None, *, is_last: bool
+) -> StoreUnavailable | None:
+    """Return the error if it leaves open whether a write happened.
+
+    Raises it if that was the last try, and the one before if it was `lost`.
+    """
+    if lost is not None:
+        raise lost from error
+    if is_last:
+        raise error
+    return None if error.refused else error
 
 
 def _is_touch_due(seen: float, now: float) -> bool:

@@ -182,7 +182,7 @@ class PipelinedConnection:
             self._opening = asyncio.get_running_loop().create_task(self._open())
 
     async def _open(self) -> None:
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
             async with asyncio.timeout(self._seconds):
                 self._protocol = await self._opened()

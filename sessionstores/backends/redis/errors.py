@@ -29,7 +29,7 @@ NO_REPLY = (RedisConnectionError, RedisTimeoutError, OSError)
 class NotSent(RedisConnectionError):
     """A command was not sent, for a reason: most often, no connection opened."""
 
-    def __init__(self, reason: BaseException) -> None:
+    def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
         self.reason = reason
 
@@ -99,7 +99,7 @@ PARTLY_DONE = "PARTLYDONE"
 _PASSING = frozenset({"LOADING", "TRYAGAIN"})
 
 
-def error_code(error: BaseException) -> str:
+def error_code(error: Exception) -> str:
     """Return the first word of the reply that an error stands for, such as OOM."""
     if isinstance(error, NotSent):
         return error_code(error.reason)

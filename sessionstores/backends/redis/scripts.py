@@ -91,6 +91,29 @@ class ScriptRunner:
             # It has not run. This loads it, too.
             return await self.send("EVAL", script.text, *rest, retry=retry)
 
+    async def call_twice(
+        self, name: str, keys: tuple[str, ...], arguments: Sequence[Any]
+    ) -> tuple[Any, StoreUnavailable | None]:
+        """Run a script that knows its repeat; once more if it soon fails.
+
+        Returns the reply, and the error of the first time if that may have taken
+        effect.
+        """
+        started = time.monotonic()
+        try:
+            return await self.call(name, keys, arguments, retry=False), None
+        except StoreUnavailable as error:
+            if time.monotonic() - started > RETRY_SECONDS:
+                raise
+            lost = None if error.refused else error
+        try:
+            return await self.call(name, keys, arguments, retry=False), lost
+        except StoreUnavailable as error:
+            # It says nothing of the first.
+            if lost is not None:
+                raise lost from error
+            raise
+
     async def send(self, *command: Any, retry: bool = True) -> Any:
         """Send a command; with `retry`, once more if its reply is soon lost.
 
