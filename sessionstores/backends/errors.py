@@ -78,6 +78,14 @@ def outcome_unknown(rev: Rev, found: Record) -> StoreUnavailable:
     )
 
 
+class NotSent(ConnectionError):
+    """A command was not sent, for a reason: most often, no connection opened."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 def unavailable(error: Exception) -> StoreUnavailable:
     """Return the error for a cache that did not answer or reported a failure."""
     return StoreUnavailable(

@@ -21,9 +21,9 @@ from ..exceptions import SessionStoresError, StateTooLarge, StoreUnavailable
 from . import types
 from .cas.backend import CasBackend
 from .cas.key_value import KeyValueStore, Versioned
+from .errors import NotSent
 from .memcached_pool import (
     MemcachedServer,
-    NotSent,
     ReplyLine,
     addresses,
     is_refused,

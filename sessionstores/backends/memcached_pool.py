@@ -27,6 +27,7 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
 )
 
 from .clock import ServerClock
+from .errors import NotSent
 
 T = TypeVar("T")
 Address: TypeAlias = tuple[str, int] | str
@@ -44,14 +45,6 @@ CLOCK_TOLERANCE = 3.0
 MAX_IDLE = 64
 
 _CLOSED = (ConnectionError, MemcacheUnexpectedCloseError)
-
-
-class NotSent(ConnectionError):
-    """A command was not sent, for a reason: most often, no connection opened."""
-
-    def __init__(self, reason: BaseException) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 class ReplyLine(NamedTuple):

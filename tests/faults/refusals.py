@@ -122,8 +122,13 @@ def full_of_pages(server: Memcached) -> Iterator[None]:
 
 def hang_up() -> None:
     """Close this thread's connection to the database, and those for coroutines."""
-    connections[database_of(_table())].close()
+    connections[database_alias()].close()
     close_connections()
+
+
+def database_alias() -> str:
+    """Return the alias of the database that the records are in."""
+    return database_of(_table())
 
 
 def _table() -> str:
@@ -133,7 +138,7 @@ def _table() -> str:
 
 @contextmanager
 def locked(site: Any) -> Iterator[None]:
-    name = connections[database_of(_table())].settings_dict["NAME"]
+    name = connections[database_alias()].settings_dict["NAME"]
     with closing(sqlite3.connect(name, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -209,6 +214,6 @@ def stored(kind: str, server: Any, key: str) -> object:
     if kind == "postgres":
         with closing(outside(server)) as other:
             return other.execute(sql).fetchall()
-    name = connections[database_of(_table())].settings_dict["NAME"]
+    name = connections[database_alias()].settings_dict["NAME"]
     with closing(sqlite3.connect(name)) as lite:
         return lite.execute(sql).fetchall()

@@ -29,7 +29,8 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from .errors import NotSent, is_demoted
+from ..errors import NotSent
+from .errors import is_demoted
 from .location import REPLY_SECONDS
 
 _INCOMPLETE = object()

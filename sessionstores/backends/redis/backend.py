@@ -18,7 +18,7 @@ import msgspec
 from django.core.exceptions import ImproperlyConfigured
 
 from ... import conf
-from ...exceptions import SessionStoresError, StoreUnavailable
+from ...exceptions import SessionStoresError
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..base import Backend

@@ -25,8 +25,9 @@ from redis.exceptions import (
 )
 
 from ...concurrency import Backoff
+from ..errors import NotSent
 from .async_connection import LoopConnection
-from .errors import NO_REPLY, NotSent, error_code
+from .errors import NO_REPLY, error_code
 from .location import REPLY_SECONDS, Address
 from .serializers import first_key
 from .sync_pool import Command, SyncPool

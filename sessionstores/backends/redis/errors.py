@@ -21,17 +21,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+from ..errors import NotSent
 
 # The errors of redis-py and of the network for a server that did not answer.
 NO_REPLY = (RedisConnectionError, RedisTimeoutError, OSError)
-
-
-class NotSent(RedisConnectionError):
-    """A command was not sent, for a reason: most often, no connection opened."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 # An error's code is the first word of the reply, which redis-py turns into a class.

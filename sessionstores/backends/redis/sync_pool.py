@@ -20,7 +20,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .errors import NotSent, is_demoted
+from ..errors import NotSent
+from .errors import is_demoted
 
 # A free connection is waited for this long, and again while others get replies, up to
 # the longer time in all.
