@@ -66,7 +66,11 @@ async def test_a_layer_that_is_down_has_a_line_for_each_kind_and_beat(
     settings: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings.SESSIONSTORES = {"HEARTBEAT": HEARTBEAT, "PRESENCE_LEASE": 30}
+    settings.SESSIONSTORES = {
+        "HEARTBEAT": HEARTBEAT,
+        "PRESENCE_LEASE": 30,
+        "RATE_LIMIT": (10_000, 10_000),
+    }
     config = {"BACKEND": f"channels_redis.{layer}", "CONFIG": {"hosts": [server.url]}}
     settings.CHANNEL_LAYERS = {"default": config}
     alice = await tab("alice")
@@ -85,6 +89,7 @@ async def test_a_layer_that_is_down_has_a_line_for_each_kind_and_beat(
             args={"text": str(commits)},
         )
         while (frame := await alice.receive())["type"] != "ack":
+            assert frame["type"] != "reject"
             if frame["type"] == "ping":
                 await alice.say(type="pong", visible=True)
         await asyncio.to_thread(dispatch, f"{commits} from a thread")
