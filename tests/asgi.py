@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
@@ -13,11 +12,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 http = ASGIStaticFilesHandler(get_asgi_application())
 
 # Only after the apps are loaded.
-from sessionstores.routing import websocket_urlpatterns  # noqa: E402
+from sessionstores.routing import allowed_hosts_only, websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": AllowedHostsOriginValidator(URLRouter(websocket_urlpatterns)),
+        "websocket": allowed_hosts_only(URLRouter(websocket_urlpatterns)),
     }
 )
