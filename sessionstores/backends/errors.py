@@ -86,6 +86,11 @@ class NotSent(ConnectionError):
         self.reason = reason
 
 
+def still_unknown(lost: StoreUnavailable, again: StoreUnavailable) -> StoreUnavailable:
+    """Return the error for a write that was `lost`, and failed when it was repeated."""
+    return StoreUnavailable(f"{lost} When it was tried again: {again}")
+
+
 def unavailable(error: Exception) -> StoreUnavailable:
     """Return the error for a cache that did not answer or reported a failure."""
     return StoreUnavailable(

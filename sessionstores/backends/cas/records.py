@@ -18,6 +18,7 @@ from ..errors import (
     ended,
     is_unrelated,
     outcome_unknown,
+    still_unknown,
 )
 from ..types import (
     NOBODY,
@@ -189,7 +190,7 @@ class Records:
             return (await self._values.get(name)).get(name)
         except StoreUnavailable as error:
             if lost is not None:
-                raise lost from error
+                raise still_unknown(lost, error) from error
             error.refused = True
             raise
 
@@ -277,7 +278,7 @@ def _loss(
     Raises it if that was the last try, and the one before if it was `lost`.
     """
     if lost is not None:
-        raise lost from error
+        raise still_unknown(lost, error) from error
     if is_last:
         raise error
     return None if error.refused else error

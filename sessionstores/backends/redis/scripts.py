@@ -17,6 +17,7 @@ from ... import conf
 from ...concurrency import Backoff
 from ...exceptions import SessionStoresError, StoreUnavailable
 from ..base import pause
+from ..errors import still_unknown
 from .client import connect_loops, connect_threads
 from .errors import is_passing, translated
 from .location import Location, name_of
@@ -109,9 +110,8 @@ class ScriptRunner:
         try:
             return await self.call(name, keys, arguments, retry=False), lost
         except StoreUnavailable as error:
-            # It says nothing of the first.
             if lost is not None:
-                raise lost from error
+                raise still_unknown(lost, error) from error
             raise
 
     async def send(self, *command: Any, retry: bool = True) -> Any:

@@ -374,9 +374,11 @@ def test_a_move_that_does_not_end_fails_its_commits_in_time(
         move = Move(own, code)
         move.begin()
         started = time.monotonic()
-        with pytest.raises(StoreUnavailable, match=r"TRYAGAIN .*while slots move"):
+        refusal = r"TRYAGAIN .*while slots move"
+        with pytest.raises(StoreUnavailable, match=refusal) as caught:
             backend.commit(record, record.rev.next(), MORE)
         assert time.monotonic() - started < DEADLINE
+        assert caught.value.refused
         move.transfer()
         move.end()
         assert backend.commit_next(record, MORE).states == MORE
