@@ -35,6 +35,8 @@ from .sync_pool import Command, SyncPool
 SLOTS = 16_384
 # A slot that has moved takes one redirect, one that is moving another; more are a loop.
 MAX_REDIRECTS = 3
+# The share of its time that a command may wait; the reply to the last try takes some.
+WAITING_SHARE = 0.8
 # Before a command on several keys of a slot is sent again while these are moving.
 _PAUSES = Backoff(0.01, 0.05)
 
@@ -110,15 +112,16 @@ class Route:
     """The next step for a command whose node did not serve it.
 
     `node` is where to send it, after `pause` seconds, with ASKING before it if
-    `is_asking`; if `has_moved`, the slots should be read again.
+    `is_asking`; if `has_moved`, the slots should be read again. It is to be served
+    within `seconds`.
     """
 
-    def __init__(self, node: Address, deadline: float) -> None:
+    def __init__(self, node: Address, seconds: float) -> None:
         self.node = node
         self.pause = 0.0
         self.is_asking = False
         self.has_moved = False
-        self._deadline = deadline
+        self._deadline = time.monotonic() + WAITING_SHARE * seconds
         self._redirects = 0
         self._pauses = 0
 
@@ -181,7 +184,8 @@ class LoopCluster:
             self._demote(address)
             raise
         except ResponseError as error:
-            route = Route(address, time.monotonic() + self._seconds)
+            left = deadline - asyncio.get_running_loop().time()
+            route = Route(address, left)
             if not route.leads_on(error, self._slots):
                 raise
         async with asyncio.timeout_at(deadline):
@@ -326,7 +330,7 @@ class SyncCluster:
         """Return the final reply to a command, after redirects and pauses."""
         if not isinstance(reply, ResponseError):
             return reply
-        route = Route(address, time.monotonic() + self._seconds)
+        route = Route(address, self._seconds)
         while route.leads_on(reply, self._slots):
             if route.has_moved:
                 self._refresh()

@@ -88,8 +88,6 @@ _WAYS_OUT = {
 
 # Ours, of a script that was refused a command after its first write.
 PARTLY_DONE = "PARTLYDONE"
-# What is refused only for a moment.
-_PASSING = frozenset({"LOADING", "TRYAGAIN"})
 
 
 def error_code(error: Exception) -> str:
@@ -113,7 +111,8 @@ def is_demoted(error: Exception) -> bool:
 
 def is_passing(error: object) -> bool:
     """Return whether the server refused for a moment only: try again soon."""
-    return isinstance(error, Exception) and error_code(error) in _PASSING
+    # TRYAGAIN is as well; where there is a cluster, its `Route` waits.
+    return isinstance(error, Exception) and error_code(error) == "LOADING"
 
 
 def translated(
