@@ -92,8 +92,8 @@ class SessionLocked(SessionStoresError, RuntimeError):
 class StoreUnavailable(SessionStoresError, ConnectionError):
     """The cache refused, was not reached, or gave no answer in time.
 
-    `refused` is true if what was asked is certain not to have taken effect: the cache
-    said no, or was never asked.
+    `refused` is true if the step that failed is certain to have had no effect: the
+    cache said no, or was never asked.
     """
 
     code = "store_unavailable"
@@ -104,7 +104,7 @@ class StoreUnavailable(SessionStoresError, ConnectionError):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The cache did not answer a commit: the change may or may not be stored."""
+    """A commit was sent and not answered: the change may or may not be stored."""
 
 
 class InsideTransaction(SessionStoresError, RuntimeError):
