@@ -21,6 +21,7 @@ from ..exceptions import StoreUnavailable
 from .cas.backend import CasBackend
 from .cas.key_value import KeyValueStore, Versioned
 from .clock import ServerClock
+from .database_deadline import DEADLINE, SCAN_DEADLINE
 from .database_pool import DatabasePool, T, Work, perform_here
 from .types import Finding
 
@@ -139,7 +140,7 @@ class DatabaseStore(KeyValueStore):
                 cursor.execute(self._sql(connection, _LIST), given)
                 return [key_of(connection, name) for (name,) in cursor.fetchall()]
 
-        return await self._call(names)
+        return await self._call(names, seconds=SCAN_DEADLINE)
 
     async def clear(self) -> None:
         """See `Backend.clear`."""
@@ -147,19 +148,20 @@ class DatabaseStore(KeyValueStore):
         def delete(connection: BaseDatabaseWrapper) -> None:
             self._execute(connection, "DELETE" + _OURS, ours(connection))
 
-        await self._call(delete)
+        await self._call(delete, seconds=SCAN_DEADLINE)
 
     async def examine(self) -> list[Finding]:
         """See `Backend.examine`."""
         try:
-            return await self._call(self._examined)
+            return await self._call(self._examined, seconds=SCAN_DEADLINE)
         except StoreUnavailable as error:
             return [Finding("error", str(error))]
 
-    async def _call(self, work: Work[T]) -> T:
+    async def _call(self, work: Work[T], *, seconds: float = DEADLINE) -> T:
         db = database_of(self.table)
         if self.blocking:
-            return perform_here(connections[db], self._synchronise, work)
+            here = connections[db]
+            return perform_here(here, self._synchronise, work, seconds=seconds)
         if self._pool is None or self._pool.is_inherited:
             self._pool = DatabasePool(db)
         return await self._pool.run(self._synchronise, work)

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 from django.db import Error, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-# Seconds that a call has for its answer.
+# Seconds that a call has for its answer; one that goes through the whole table, in a
+# blocking command such as a sweep, has more.
 DEADLINE = 1.0
+SCAN_DEADLINE = 10.0
 # Seconds that SQLite waits for a lock, and PostgreSQL for a statement: so much less
 # that the refusal comes before the deadline.
 LOCK_SECONDS = 0.8
@@ -31,10 +33,9 @@ class Abortable(Protocol):
 
 
 class Watchdog:
-    """Aborts each call that takes longer than `seconds`, from one thread for all."""
+    """Aborts each call that takes longer than it may, from one thread for all."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._start_afresh()
         if hasattr(os, "register_at_fork"):
             # The parent's calls are not the child's, and its thread is left behind.
@@ -42,16 +43,16 @@ class Watchdog:
 
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
-        # Each with its deadline; the oldest comes first.
+        # Each with its deadline.
         self._calls: dict[Abortable, float] = {}
         self._has_calls = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def watching(self, call: Abortable) -> Iterator[None]:
-        """Abort `call` unless it ends in time."""
+    def watching(self, call: Abortable, seconds: float) -> Iterator[None]:
+        """Abort `call` unless it ends within `seconds`."""
         with self._lock:
-            self._calls[call] = time.monotonic() + self._seconds
+            self._calls[call] = time.monotonic() + seconds
             self._has_calls.set()
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -67,26 +68,21 @@ class Watchdog:
     def _run(self) -> None:
         while True:
             self._has_calls.wait()
-            late: list[Abortable] = []
-            pause = 0.0
             with self._lock:
                 now = time.monotonic()
-                for call, deadline in self._calls.items():
-                    pause = deadline - now
-                    if pause > 0:
-                        break
-                    late.append(call)
+                late = [call for call, at in self._calls.items() if at <= now]
                 for call in late:
                     del self._calls[call]
                 if not self._calls:
                     self._has_calls.clear()
+                # One that begins meanwhile has at least as long.
+                pause = min([DEADLINE, *(at - now for at in self._calls.values())])
             for call in late:
                 call.abort()
-            if pause > 0:
-                time.sleep(pause)
+            time.sleep(pause)
 
 
-watchdog = Watchdog(DEADLINE)
+watchdog = Watchdog()
 
 
 @contextmanager

@@ -196,9 +196,13 @@ def close_connections() -> None:
 
 
 def perform_here(
-    connection: BaseDatabaseWrapper, prepare: Work[None], work: Work[T]
+    connection: BaseDatabaseWrapper,
+    prepare: Work[None],
+    work: Work[T],
+    *,
+    seconds: float = DEADLINE,
 ) -> T:
-    """Do `work` on the caller's own connection, in time.
+    """Do `work` on the caller's own connection, within `seconds`.
 
     Raises `InsideTransaction` if a write could still be rolled back.
     """
@@ -209,7 +213,7 @@ def perform_here(
         prepare(connection)
 
     call = DatabaseCall(refuse_first, work)
-    with watchdog.watching(call), opening_in_time(connection):
+    with watchdog.watching(call, seconds), opening_in_time(connection):
         return call.run(connection)
 
 
