@@ -90,13 +90,21 @@ class SessionLocked(SessionStoresError, RuntimeError):
 
 
 class StoreUnavailable(SessionStoresError, ConnectionError):
-    """The cache did not answer in time, or its answer was lost."""
+    """The cache refused, was not reached, or gave no answer in time.
+
+    `refused` is true if the step that failed is certain to have had no effect: the
+    cache said no, or was never asked.
+    """
 
     code = "store_unavailable"
 
+    def __init__(self, message: str = "", *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
 
 class OutcomeUnknown(StoreUnavailable):
-    """The cache did not answer a commit: the change may or may not be stored."""
+    """A commit was sent and not answered: the change may or may not be stored."""
 
 
 class InsideTransaction(SessionStoresError, RuntimeError):

@@ -8,7 +8,10 @@ from django.urls import path
 
 from .participants.participant import WEBSOCKET_PATH
 from .realtime.consumers import StoreConsumer
+from .realtime.origins import allowed_hosts_only
 from .realtime.staff import STAFF_PATH, StaffConsumer
+
+__all__ = ["allowed_hosts_only", "websocket_urlpatterns"]
 
 _tabs: Any = StoreConsumer.as_asgi()
 _staff: Any = StaffConsumer.as_asgi()

@@ -149,7 +149,8 @@ class Backend(ABC):
         commit in the ring. The backend makes one such retry, unless the reply took
         long; a caller that makes another sets `repeated`. If after a missing reply the
         ring does not reach back to `base`, or the record is of a third incarnation, the
-        outcome is unknown and `StoreUnavailable` says so.
+        outcome is unknown. `StoreUnavailable` is `refused` only if the commit is
+        certain not to be in, nor to come in later.
         """
 
     @abstractmethod

@@ -21,7 +21,8 @@ from ..exceptions import StoreUnavailable
 from .cas.backend import CasBackend
 from .cas.key_value import KeyValueStore, Versioned
 from .clock import ServerClock
-from .database_pool import DatabasePool, T, Work, perform, refuse_transaction
+from .database_deadline import DEADLINE, SCAN_DEADLINE
+from .database_pool import DatabasePool, T, Work, perform_here
 from .types import Finding
 
 # Keys in one statement: some databases take at most 999 parameters.
@@ -59,9 +60,7 @@ class DatabaseStore(KeyValueStore):
     record carries a rev with random bits, which never comes again, and all else that is
     stored (index, leases, revocations) follows from the value it replaces alone.
 
-    The blocking flavour works on the caller's thread and its connection in Django, so
-    `DATABASES` says how long it waits for a server that does not answer, in OPTIONS
-    (`connect_timeout`, `tcp_user_timeout`; SQLite: `timeout`).
+    The blocking flavour works on the caller's thread and its connection in Django.
     """
 
     shared: ClassVar[bool] = True
@@ -141,7 +140,7 @@ class DatabaseStore(KeyValueStore):
                 cursor.execute(self._sql(connection, _LIST), given)
                 return [key_of(connection, name) for (name,) in cursor.fetchall()]
 
-        return await self._call(names)
+        return await self._call(names, seconds=SCAN_DEADLINE)
 
     async def clear(self) -> None:
         """See `Backend.clear`."""
@@ -149,30 +148,30 @@ class DatabaseStore(KeyValueStore):
         def delete(connection: BaseDatabaseWrapper) -> None:
             self._execute(connection, "DELETE" + _OURS, ours(connection))
 
-        await self._call(delete)
+        await self._call(delete, seconds=SCAN_DEADLINE)
 
     async def examine(self) -> list[Finding]:
         """See `Backend.examine`."""
         try:
-            return await self._call(self._examined)
+            return await self._call(self._examined, seconds=SCAN_DEADLINE)
         except StoreUnavailable as error:
             return [Finding("error", str(error))]
 
-    async def _call(self, work: Work[T]) -> T:
-        def timed(connection: BaseDatabaseWrapper) -> T:
-            query = _CLOCK.get(connection.vendor)
-            if query and self._server_clock.is_due():
-                with connection.cursor() as cursor:
-                    cursor.execute(query)
-                    self._server_clock.synchronise(float(cursor.fetchone()[0]))
-            return work(connection)
-
+    async def _call(self, work: Work[T], *, seconds: float = DEADLINE) -> T:
         db = database_of(self.table)
         if self.blocking:
-            return perform(connections[db], refuse_transaction, timed)
+            here = connections[db]
+            return perform_here(here, self._synchronise, work, seconds=seconds)
         if self._pool is None or self._pool.is_inherited:
             self._pool = DatabasePool(db)
-        return await self._pool.run(timed)
+        return await self._pool.run(self._synchronise, work)
+
+    def _synchronise(self, connection: BaseDatabaseWrapper) -> None:
+        query = _CLOCK.get(connection.vendor)
+        if query and self._server_clock.is_due():
+            with connection.cursor() as cursor:
+                cursor.execute(query)
+                self._server_clock.synchronise(float(cursor.fetchone()[0]))
 
     # Statements. An expired row counts as absent, whether or not it is still there.
 

@@ -1,4 +1,4 @@
-"""Database connections: the caller's, or those of a thread pool for coroutines."""
+"""Database calls: on the caller's connection, or in a thread pool for coroutines."""
 
 from __future__ import annotations
 
@@ -14,38 +14,50 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from django.db import Error, ProgrammingError, connections
+from django.db import Error, OperationalError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..exceptions import InsideTransaction, StoreUnavailable
+from .database_deadline import (
+    CONNECT_SECONDS,
+    DEADLINE,
+    LOCK_SECONDS,
+    opening_in_time,
+    watchdog,
+)
 
 T = TypeVar("T")
 Work = Callable[[BaseDatabaseWrapper], T]
 
-# Seconds that a coroutine waits for an answer, and the threads of a pool.
-DEADLINE = 1.0
+# Threads of a pool.
 THREADS = 8
 # CONN_MAX_AGE 0 means "for one request", but threads serve no requests: this applies.
 DEFAULT_MAX_AGE = 60
 # They keep a thread of ours from waiting much longer than its coroutine does.
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "postgresql": {"connect_timeout": 2},
-    "sqlite": {"timeout": DEADLINE},
-    "mysql": {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2},
+    "postgresql": {"connect_timeout": CONNECT_SECONDS},
+    "sqlite": {"timeout": LOCK_SECONDS},
+    "mysql": {
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": 2,
+        "write_timeout": 2,
+    },
 }
 _BOUND = {
-    "postgresql": "SET statement_timeout = 1000",
+    "postgresql": f"SET statement_timeout = {LOCK_SECONDS * 1000:.0f}",
     "mysql": "SET innodb_lock_wait_timeout = 1",
 }
 
 
-class PoolTask(Generic[T]):
-    """Work in a thread, which the coroutine that awaits it may abort."""
+class DatabaseCall(Generic[T]):
+    """Work on a connection, prepared first, which another thread may abort."""
 
-    def __init__(self, work: Work[T]) -> None:
+    def __init__(self, prepare: Work[None], work: Work[T]) -> None:
+        self._prepare = prepare
         self._work = work
         self._lock = threading.Lock()
         self._connection: BaseDatabaseWrapper | None = None
+        self._has_begun = False
         self.is_aborted = False
 
     def run(self, connection: BaseDatabaseWrapper) -> T:
@@ -53,23 +65,33 @@ class PoolTask(Generic[T]):
         with self._lock:
             self._connection = connection
         try:
-            return perform(connection, renew, self._work)
+            return perform(connection, self._begin, self._work)
         finally:
             with self._lock:
                 self._connection = None
 
-    def abort(self) -> None:
-        """Free the thread if it waits for a server that does not answer."""
+    def _begin(self, connection: BaseDatabaseWrapper) -> None:
+        self._prepare(connection)
         with self._lock:
+            if self.is_aborted:
+                raise OperationalError(f"no connection within {DEADLINE:g} s")
+            self._has_begun = True
+
+    def abort(self) -> bool:
+        """Free the thread if it waits for a server that does not answer.
+
+        Returns whether the work has not begun; then it will not.
+        """
+        with self._lock:
+            self.is_aborted = True
             connection = self._connection
             raw: Any = connection and connection.connection
-            if connection is None or not hasattr(raw, "fileno"):
-                return
-            self.is_aborted = True
-            with suppress(OSError, Error), connection.wrap_database_errors:
-                stream = socket.socket(fileno=os.dup(raw.fileno()))
-                with stream:
-                    stream.shutdown(socket.SHUT_RDWR)
+            if connection is not None and hasattr(raw, "fileno"):
+                with suppress(OSError, Error), connection.wrap_database_errors:
+                    stream = socket.socket(fileno=os.dup(raw.fileno()))
+                    with stream:
+                        stream.shutdown(socket.SHUT_RDWR)
+            return not self._has_begun
 
 
 class DatabasePool:
@@ -86,22 +108,25 @@ class DatabasePool:
         _pools.add(self)
         weakref.finalize(self, _close_unused, self._idle, self._process)
 
-    async def run(self, work: Work[T]) -> T:
+    async def run(self, prepare: Work[None], work: Work[T]) -> T:
         """Return the result of `work`; raise `StoreUnavailable` if it is late."""
-        call = PoolTask(work)
+
+        def renew_first(connection: BaseDatabaseWrapper) -> None:
+            renew(connection)
+            prepare(connection)
+
+        call = DatabaseCall(renew_first, work)
         # Work that still waits for a thread when its time is over never begins.
         future = self._threads.submit(self._serve, call)
         try:
             async with asyncio.timeout(DEADLINE):
                 return await asyncio.wrap_future(future)
         except TimeoutError as error:
-            call.abort()
-            raise StoreUnavailable(
-                f"The database {self._db!r} did not answer within {DEADLINE:g} s. What "
-                "was being written may or may not be stored; read before you try again."
-            ) from error
+            refused = call.abort()
+            text = f"The database {self._db!r} did not answer within {DEADLINE:g} s."
+            raise _unavailable(text, refused=refused) from error
 
-    def _serve(self, call: PoolTask[T]) -> T:
+    def _serve(self, call: DatabaseCall[T]) -> T:
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -170,21 +195,82 @@ def close_connections() -> None:
         each.close()
 
 
+def perform_here(
+    connection: BaseDatabaseWrapper,
+    prepare: Work[None],
+    work: Work[T],
+    *,
+    seconds: float = DEADLINE,
+) -> T:
+    """Do `work` on the caller's own connection, within `seconds`.
+
+    Raises `InsideTransaction` if a write could still be rolled back.
+    """
+
+    def refuse_first(connection: BaseDatabaseWrapper) -> None:
+        connection.close_if_health_check_failed()
+        refuse_transaction(connection)
+        prepare(connection)
+
+    call = DatabaseCall(refuse_first, work)
+    with watchdog.watching(call, seconds), opening_in_time(connection):
+        return call.run(connection)
+
+
 def perform(connection: BaseDatabaseWrapper, prepare: Work[None], work: Work[T]) -> T:
     """Do `work` on a prepared connection; after an error it is closed."""
+    has_begun = False
     try:
         prepare(connection)
+        has_begun = True
         return work(connection)
     except Error as error:
         connection.close()
         hint = ""
         if isinstance(error, ProgrammingError) or "no such table" in str(error):
             hint = " If the table is missing, manage.py createcachetable makes it."
-        raise StoreUnavailable(
+        text = (
             f"The database {connection.alias!r} failed ({type(error).__name__}: "
-            f"{str(error).strip()}). What was being written may or may not be stored; "
-            f"read before you try again.{hint}"
-        ) from error
+            f"{str(error).strip()})."
+        )
+        refused = not has_begun or is_refused(connection.vendor, error)
+        raise _unavailable(text, hint, refused=refused) from error
+
+
+def _unavailable(text: str, hint: str = "", *, refused: bool) -> StoreUnavailable:
+    outcome = (
+        "Nothing was changed."
+        if refused
+        else "What was being written may or may not be stored; read before you try "
+        "again."
+    )
+    return StoreUnavailable(f"{text} {outcome}{hint}", refused=refused)
+
+
+# SQLSTATE: the connection failed; it was ended, perhaps after a commit; unknown.
+_UNCERTAIN_STATES = ("08", "57P", "40003")
+# SQLite's SQLITE_IOERR: it may have failed after a write.
+_UNCERTAIN_RESULT = 10
+# MySQL: shutdown; lost packets; connection killed. The client's own are 2000 to 2999.
+_UNCERTAIN_NUMBERS = frozenset({1053, *range(1152, 1162), 1927})
+
+
+def is_refused(vendor: str, error: Error) -> bool:
+    """Return whether the server said that a statement has failed, so has no effect."""
+    cause: Any = error.__cause__
+    if vendor == "postgresql":
+        # The one is psycopg's name of it, the other psycopg2's.
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        return state is not None and not state.startswith(_UNCERTAIN_STATES)
+    if vendor == "sqlite":
+        result = getattr(cause, "sqlite_errorcode", None)
+        return result is not None and result & 0xFF != _UNCERTAIN_RESULT
+    number = cause.args[0] if cause is not None and cause.args else None
+    return (
+        isinstance(number, int)
+        and (1000 <= number < 2000 or number >= 3000)
+        and number not in _UNCERTAIN_NUMBERS
+    )
 
 
 def renew(connection: BaseDatabaseWrapper) -> None:

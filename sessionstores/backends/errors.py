@@ -56,7 +56,8 @@ def contended(key: object) -> StoreUnavailable:
     """Return the error for a key that changed during each of `MAX_ATTEMPTS` writes."""
     return StoreUnavailable(
         f"{key} changed at each of {MAX_ATTEMPTS} tries to write it. Nothing was "
-        "written; try again when there is less going on."
+        "written; try again when there is less going on.",
+        refused=True,
     )
 
 
@@ -75,6 +76,19 @@ def outcome_unknown(rev: Rev, found: Record) -> StoreUnavailable:
         f"at {found.rev}, whose history does not reach back to it. Read it before you "
         "try again."
     )
+
+
+class NotSent(ConnectionError):
+    """A command was not sent, for a reason: most often, no connection opened."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def still_unknown(lost: StoreUnavailable, again: StoreUnavailable) -> StoreUnavailable:
+    """Return the error for a write that was `lost`, and failed when it was repeated."""
+    return StoreUnavailable(f"{lost} When it was tried again: {again}")
 
 
 def unavailable(error: Exception) -> StoreUnavailable:

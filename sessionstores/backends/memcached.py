@@ -21,7 +21,14 @@ from ..exceptions import SessionStoresError, StateTooLarge, StoreUnavailable
 from . import types
 from .cas.backend import CasBackend
 from .cas.key_value import KeyValueStore, Versioned
-from .memcached_pool import MemcachedServer, ReplyLine, addresses, pool
+from .errors import NotSent
+from .memcached_pool import (
+    MemcachedServer,
+    ReplyLine,
+    addresses,
+    is_refused,
+    pool,
+)
 from .types import Finding
 
 T = TypeVar("T")
@@ -249,9 +256,17 @@ def failure(server: MemcachedServer, error: Exception) -> SessionStoresError:
             f"memcached at {server} refused a value as too large for one item. Nothing "
             "was changed. Start it with a larger -I, or keep less in the state."
         )
+    refused = is_refused(error)
+    outcome = (
+        "Nothing was changed."
+        if refused
+        else "What was being written may or may not be stored; read before you try "
+        "again."
+    )
+    cause = error.reason if isinstance(error, NotSent) else error
     return StoreUnavailable(
-        f"memcached at {server} failed ({type(error).__name__}: {error}). What "
-        "was being written may or may not be stored; read before you try again."
+        f"memcached at {server} failed ({type(cause).__name__}: {cause}). {outcome}",
+        refused=refused,
     )
 
 

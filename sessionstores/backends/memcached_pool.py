@@ -20,10 +20,14 @@ from pymemcache.client.base import (  # type: ignore[import-untyped]
     normalize_server_spec,
 )
 from pymemcache.exceptions import (  # type: ignore[import-untyped]
+    MemcacheClientError,
+    MemcacheError,
+    MemcacheServerError,
     MemcacheUnexpectedCloseError,
 )
 
 from .clock import ServerClock
+from .errors import NotSent
 
 T = TypeVar("T")
 Address: TypeAlias = tuple[str, int] | str
@@ -93,7 +97,7 @@ class MemcachedServer:
         """Run `command` on a connection that no other caller uses meanwhile.
 
         With `repeat`, again on a new one if an idle one turns out to be closed, as they
-        are after a restart. Raises OSError and MemcacheError.
+        are after a restart. Raises OSError, `NotSent` among them, and MemcacheError.
         """
         self._check_process()
         try:
@@ -102,18 +106,24 @@ class MemcachedServer:
             return self._do(command, None)
         try:
             return self._do(command, line)
-        except _CLOSED:
-            if not repeat:
+        except _CLOSED as error:
+            if isinstance(error, NotSent):
+                may_repeat = isinstance(error.reason, _CLOSED)
+            else:
+                may_repeat = repeat
+            if not may_repeat:
                 raise
         return self._do(command, None)
 
     def _do(self, command: Callable[[ReplyLine], T], line: ReplyLine | None) -> T:
+        is_ready = False
         try:
             if line is None:
                 line = self._dial()
             line.client.sock.settimeout(self._patience)
             if self.clock.is_due():
                 self.clock.synchronise(line.client.stats()[b"time"])
+            is_ready = True
             result = command(line)
         except BaseException as error:
             # An answer may yet come; the next caller must not take it for its own.
@@ -123,6 +133,8 @@ class MemcachedServer:
                 self._silent = True
             elif isinstance(error, _CLOSED):
                 self.hang_up()
+            if not is_ready and isinstance(error, (OSError, MemcacheError)):
+                raise NotSent(error) from error
             raise
         self._silent = False
         if len(self._idle) < MAX_IDLE:
@@ -145,17 +157,26 @@ class MemcachedServer:
     ) -> T:
         """Run `call` in one of the server's threads."""
         self._check_process()
-        future = asyncio.get_running_loop().run_in_executor(
-            self._threads, partial(self.call, command, repeat=repeat)
-        )
+        task = self._threads.submit(partial(self.call, command, repeat=repeat))
+        future = asyncio.wrap_future(task)
         try:
             # Not `wait_for`, which drops an answer that comes as time runs out.
             await asyncio.wait([future], timeout=self._patience + GRACE)
             if not future.done():
-                raise TimeoutError("timed out")
+                late = TimeoutError("timed out")
+                # It still waits for a thread, and will not begin.
+                raise NotSent(late) if task.cancel() else late
             return future.result()
         finally:
             future.cancel()
+
+
+def is_refused(error: Exception) -> bool:
+    """Return whether a call that raised this is certain to have had no effect."""
+    if isinstance(error, MemcacheUnexpectedCloseError):
+        return False
+    refusals = NotSent, MemcacheServerError, MemcacheClientError
+    return isinstance(error, refusals)
 
 
 def addresses(alias: str) -> list[Address]:

@@ -40,6 +40,8 @@ REDIS_PY_8 = {"socket_timeout": 5, "max_connections": 100}
 ENOUGH_CONNECTIONS = 500
 LAYER_CAPACITY = 100
 ENOUGH_CAPACITY = 1_000
+# Seconds that a driver may wait for a database.
+LONGEST_WAIT = 2
 
 _PUBSUB = "Use channels_redis.pubsub.RedisPubSubChannelLayer, which has no such limit"
 
@@ -89,7 +91,7 @@ def _several_workers() -> bool:
 
 @register(TAG)
 def check_database_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W008: Django culls the table of the records. W009: ATOMIC_REQUESTS."""
+    """W008: Django culls the table of the records. W009, W018: its database."""
     given = _records_in(DATABASE)
     if given is None:
         return []
@@ -124,7 +126,33 @@ def check_database_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]
                 id="sessionstores.W009",
             )
         )
+    if _waits_for_ever(connections[database]):
+        found.append(
+            Warning(
+                f"The driver of the database {database!r}, which holds the records, "
+                "has no call that another thread could abort: where the server falls "
+                "silent, a synchronous view waits as long as the driver does, perhaps "
+                "for ever.",
+                hint="Use mysqlclient, or set in DATABASES"
+                f"[{database!r}]['OPTIONS'] 'read_timeout' and 'write_timeout' to "
+                f"{LONGEST_WAIT} seconds at most.",
+                id="sessionstores.W018",
+            )
+        )
     return found
+
+
+def _waits_for_ever(connection: Any) -> bool:
+    """Return whether nothing bounds a call to a server that does not answer."""
+    if connection.vendor != "mysql":
+        return False
+    driver = getattr(connection.Database, "connections", connection.Database)
+    # By its socket, a call is aborted from another thread.
+    if hasattr(getattr(driver, "Connection", None), "fileno"):
+        return False
+    options = connection.settings_dict["OPTIONS"]
+    waits = (options.get(name) for name in ("read_timeout", "write_timeout"))
+    return not all(wait and 0 < _number(wait) <= LONGEST_WAIT for wait in waits)
 
 
 @register(TAG)

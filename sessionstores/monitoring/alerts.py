@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 from .. import conf, signals
 from ..backends.base import Backend
 from ..keys import StoreKey
+from .log_limiter import log_limiter
 
 logger = logging.getLogger("sessionstores.stats")
 
@@ -96,11 +97,20 @@ def recent_alerts(backend: Backend) -> RecentAlerts:
 async def warn(backend: Backend, alert: Alert) -> bool:
     """Log an alert and send `store_warning`, unless that was done recently.
 
-    Returns whether it was done now.
+    Of several of one code and operation in a heartbeat, the log has one line. Returns
+    whether the signal was sent now.
     """
     if not recent_alerts(backend).add(alert):
         return False
-    logger.warning("%s: %s %s", alert.code, alert.text, alert.hint)
+    log_limiter(backend).log(
+        logger,
+        logging.WARNING,
+        "%s: %s %s",
+        alert.code,
+        alert.text,
+        alert.hint,
+        kind=(alert.code, alert.values.get("operation")),
+    )
     await signals.emit(
         signals.store_warning,
         blocking=backend.blocking,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from django.urls import get_script_prefix
 from django.utils.asyncio import async_unsafe
@@ -57,14 +56,16 @@ class Participant:
         """
         claims = tokens.issue_here(self.session, self.id, self.role)
         signed = make_token(claims, salt=LINK_SALT)
-        parts = urlsplit(url)
+        # By hand: of a path that comes from a client, not all can be parsed as a URL.
+        page, mark, fragment = url.partition("#")
+        path, _, query = page.partition("?")
         others = [
             pair
-            for pair in parts.query.split("&")
+            for pair in query.split("&")
             if pair and pair.partition("=")[0] != LINK_PARAMETER
         ]
         query = "&".join([*others, f"{LINK_PARAMETER}={signed}"])
-        return urlunsplit(parts._replace(query=query))
+        return f"{path}?{query}{mark}{fragment}"
 
     @async_unsafe("Inside an event loop: await participant.aconfig() instead.")
     def config(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from contextlib import suppress
 
 import msgspec
 from django.http import HttpRequest
@@ -23,7 +24,7 @@ class GuessThrottle:
 
     def __init__(self, backend: Backend, request: HttpRequest) -> None:
         self.backend = backend
-        address = _address(request.META.get("REMOTE_ADDR", ""))
+        address = _address(request.META.get("REMOTE_ADDR") or "")
         # Hashed, since an address is personal data; to 20 bits, to bound the number of
         # shared values.
         digest = salted_hmac("sessionstores.guesses", address, algorithm="sha256")
@@ -44,12 +45,19 @@ class GuessThrottle:
             raise _too_many_guesses()
 
     def _recent(self, data: bytes | None) -> list[float]:
-        times = [] if data is None else msgspec.json.decode(data, type=list[float])
-        since = time.time() - GUESS_WINDOW
-        recent = [at for at in times if at > since]
+        now = time.time()
+        # Clocks differ, but not by that much.
+        recent = [at for at in _times(data) if abs(now - at) < GUESS_WINDOW]
         if len(recent) >= MAX_GUESSES:
             raise _too_many_guesses()
         return recent
+
+
+def _times(data: bytes | None) -> list[float]:
+    """Return the times of failures that are stored; none if others have written it."""
+    with suppress(msgspec.MsgspecError, ValueError):
+        return msgspec.json.decode(data or b"[]", type=list[float])
+    return []
 
 
 def _address(text: str) -> bytes:
@@ -57,7 +65,7 @@ def _address(text: str) -> bytes:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        return text.encode()
+        return text.encode(errors="surrogateescape")
     if isinstance(address, ipaddress.IPv6Address):
         mapped = address.ipv4_mapped
         return address.packed[:8] if mapped is None else mapped.packed

@@ -13,7 +13,9 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
+from ..backends import get_backend
 from ..concurrency import Backoff
+from ..monitoring.log_limiter import LogLimiter, log_limiter, suffix
 from . import serializers
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -52,6 +54,35 @@ class LayerCounters:
 counters = LayerCounters()
 
 
+class OneLineFilter(logging.Filter):
+    """Lets one record of each text through in a heartbeat, without its traceback.
+
+    For the layer on publish/subscribe, which logs one for each attempt to reconnect.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._limiter = LogLimiter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to write a record; makes it one line with a count."""
+        more = self._limiter.admit(record.msg)
+        if more is None:
+            return False
+        error = record.exc_info[1] if record.exc_info else None
+        text = record.getMessage() + (f": {error!r}" if error else "")
+        record.msg, record.args, record.exc_info = text + suffix(more), (), None
+        return True
+
+
+_one_line = OneLineFilter()
+
+
+def _warn(text: str, about: object) -> None:
+    limiter = log_limiter(get_backend(blocking=False))
+    limiter.log(logger, logging.WARNING, text, about)
+
+
 def reaches_others(layer: Any) -> bool:
     """Whether a channel layer reaches other processes."""
     return layer is not None and not isinstance(layer, InMemoryChannelLayer)
@@ -84,6 +115,7 @@ class Channel:
 
         Raises nothing that the layer does: it is tried again until it works.
         """
+        logging.getLogger("channels_redis.pubsub").addFilter(_one_line)
         self._layer = get_channel_layer()
         self._private = False
         if self._layer is not None:
@@ -106,7 +138,7 @@ class Channel:
             return
         if self._unheard:
             counters.silent += 1
-            logger.warning("%s has fallen silent; acquiring a new channel", self._name)
+            _warn("%s has fallen silent; acquiring a new channel", self._name)
             await self.close()
             # All channels of a layer may share one dead connection.
             self._layer = channel_layers.make_backend(DEFAULT_CHANNEL_LAYER)
@@ -122,16 +154,16 @@ class Channel:
         except Exception as error:  # noqa: BLE001 - layers raise what their clients do
             self._unheard = False
             counters.failed += 1
-            logger.warning("The channel layer did not take a probe: %r", error)
+            _warn("The channel layer did not take a probe: %r", error)
 
     async def _listen_anew(self) -> None:
         self._name = ""
         self._unheard = False
         try:
             await self._acquire()
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - as above
             counters.failed += 1
-            logger.exception("No channel acquired yet; heartbeats must catch up")
+            _warn("No channel acquired yet; heartbeats must catch up: %r", error)
         finally:
             self._listening = asyncio.create_task(self._listen())
 
@@ -162,16 +194,14 @@ class Channel:
                 self._receive(message)
 
     def _log_failure(self, failures: int, error: Exception) -> None:
-        """Count and log a failure to read, once in an outage."""
+        """Count and log a failure to read; the first may be an idle connection's."""
         if failures == 1:
-            logger.info("Reading the channel layer was interrupted: %r", error)
+            text = "Reading the channel layer was interrupted: %r"
+            limiter = log_limiter(get_backend(blocking=False))
+            limiter.log(logger, logging.INFO, text, error)
             return
         counters.failed += 1
-        if failures == 2:
-            logger.warning(
-                "The channel layer failed; it is tried again until it works",
-                exc_info=error,
-            )
+        _warn("The channel layer failed; it is tried again until it works: %r", error)
 
     def _receive(self, message: Mapping[str, Any]) -> None:
         self._unheard = False

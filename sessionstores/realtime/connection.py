@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import MAX_META_BYTES, Lease, Record
 from ..event_bus import Change
 from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
+from ..monitoring.log_limiter import log_limiter
 from ..participants.tokens import Claims
 from ..state import codec
 from ..state.declaration import states_in
@@ -35,7 +37,14 @@ def public_error(error: SessionStoresError) -> tuple[str, str]:
     """Return the code and the message of an error that a tab may see."""
     if isinstance(error, StoreUnavailable | StateCorrupt):
         # Their texts are for the site's operators: they may name hosts and data.
-        logger.warning("A tab gets the error %s: %s", error.code, error)
+        log_limiter(get_backend(blocking=False)).log(
+            logger,
+            logging.WARNING,
+            "A tab gets the error %s: %s",
+            error.code,
+            error,
+            kind=("tab", error.code),
+        )
         return error.code, "The server cannot use this state now; try again later."
     return error.code, str(error)
 

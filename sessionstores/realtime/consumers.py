@@ -13,10 +13,8 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlparse
 
 from channels.consumer import AsyncConsumer
-from channels.security.websocket import AllowedHostsOriginValidator
 
 from .. import conf
 from ..backends import get_backend
@@ -33,6 +31,7 @@ from . import protocol
 from .connection import Connection, public_error
 from .dispatcher import Dispatcher, TokenBucket
 from .hub import Hub, current_hub
+from .origins import is_own
 from .protocol import BadFrame, Close, HelloFrame
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -136,12 +135,7 @@ class StoreConsumer(AsyncConsumer):
         given = [value for name, value in self.scope["headers"] if name == b"origin"]
         if not given:
             return
-        validator: Any = AllowedHostsOriginValidator(self)
-        try:
-            valid = validator.valid_origin(urlparse(given[-1].decode("latin1")))
-        except ValueError:
-            valid = False
-        if not valid:
+        if not is_own(given[-1]):
             raise _Denied(
                 Close.FORBIDDEN,
                 "forbidden",

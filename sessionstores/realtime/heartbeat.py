@@ -14,6 +14,7 @@ from ..event_bus import Removal
 from ..exceptions import InvalidToken, SessionEnded, StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.history import sample
+from ..monitoring.log_limiter import log_limiter
 from ..participants.tokens import Claims, check_claims, make_token
 from ..state.revisions import Rev
 from ..store import removals
@@ -109,6 +110,7 @@ class Heartbeat:
                 if isinstance(error, BaseException):
                     text = "A heartbeat failed; the next one is scheduled"
                     logger.error(text, exc_info=error)
+            log_limiter(get_backend(blocking=False)).flush()
 
     async def pulse(self) -> None:
         """Renew leases, check tokens, and ping every tab with the heads it follows.

@@ -20,6 +20,7 @@ from .. import conf, event_bus
 from ..backends import get_backend
 from ..exceptions import StoreUnavailable
 from ..keys import StoreKey
+from ..monitoring.log_limiter import log_limiter
 from ..sessions import presence
 from . import protocol
 from .channel_layer import Channel
@@ -136,7 +137,10 @@ class Hub:
         try:
             last = await backend.release(lease, grace=connection.grace)
         except StoreUnavailable as error:
-            logger.warning("%s: its lease is left to expire: %s", connection.key, error)
+            text = "%s: its lease is left to expire: %s"
+            log_limiter(backend).log(
+                logger, logging.WARNING, text, connection.key, error
+            )
             return
         # The leases of connections that joined meanwhile may have been released too.
         again = {c for key in released for c in self.following.get(key, ())}

@@ -18,9 +18,11 @@ from django.db import connections
 from django.dispatch import receiver
 
 from .. import conf
+from ..backends import get_backend
 from ..backends.base import run
 from ..concurrency import BackgroundThread
 from ..event_bus import Hint
+from ..monitoring.log_limiter import log_limiter
 from . import serializers
 from .channel_layer import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
 from .hub import Hub, hubs
@@ -129,6 +131,12 @@ def _encoded(event: Hint) -> str:
         return ""
 
 
+def _warn(text: str, about: object) -> None:
+    # Each commit comes here in an outage.
+    limiter = log_limiter(get_backend(blocking=False))
+    limiter.log(logger, logging.WARNING, text, about)
+
+
 class _LayerSender:
     """Sends events from one event loop to the channel layer, in order."""
 
@@ -168,8 +176,8 @@ class _LayerSender:
                 if body:
                     try:
                         await self._send(processes, body)
-                    except Exception:
-                        logger.exception("The channel layer could not be asked")
+                    except Exception as error:  # noqa: BLE001 - layers raise anything
+                        _warn("The channel layer could not be asked: %r", error)
                 if done is not None:
                     done.set_result(None)
         finally:
@@ -188,7 +196,7 @@ class _LayerSender:
                         await layer.send(process, message)
                     except ChannelFull:
                         counters.full += 1
-                        logger.warning(
+                        _warn(
                             "%s reads too slowly; its heartbeat must catch up", process
                         )
                     except Exception as error:  # noqa: BLE001 - layers raise anything
@@ -202,16 +210,13 @@ class _LayerSender:
             counters.failed += left + 1
             self._log_failure(error)
         if works and not self.works:
-            logger.info("The channel layer takes events again")
+            text = "The channel layer takes events again"
+            log_limiter(get_backend(blocking=False)).log(logger, logging.INFO, text)
         self.works = works
 
     def _log_failure(self, error: Exception) -> None:
-        # Once in an outage: each commit comes here.
-        if self.works:
-            self.works = False
-            logger.warning(
-                "The channel layer takes no events; heartbeats must catch up: %r", error
-            )
+        self.works = False
+        _warn("The channel layer takes no events; heartbeats must catch up: %r", error)
 
 
 class _PublisherThread:

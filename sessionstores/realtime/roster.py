@@ -17,6 +17,7 @@ from ..backends import get_backend
 from ..backends.types import Lease
 from ..exceptions import StoreUnavailable
 from ..keys import StoreKey
+from ..monitoring.log_limiter import log_limiter
 from ..sessions import presence
 from . import protocol
 from .bulkhead import Bulkhead
@@ -264,9 +265,8 @@ class Roster:
             found = await backend.connections_of([room.code])
             room.show(look, found.get(room.code, ()))
         except StoreUnavailable as error:
-            logger.info(
-                "%s: presence is read at the next heartbeat: %s", room.code, error
-            )
+            text = "%s: presence is read at the next heartbeat: %s"
+            log_limiter(backend).log(logger, logging.INFO, text, room.code, error)
         except Exception:
             logger.exception("%s: reading who is present failed", room.code)
         finally:
@@ -287,9 +287,9 @@ class Roster:
         try:
             await self._reaps.each(reap, [code], str)
         except StoreUnavailable as error:
-            logger.info(
-                "%s: who left is announced at a later heartbeat: %s", code, error
-            )
+            text = "%s: who left is announced at a later heartbeat: %s"
+            limiter = log_limiter(get_backend(blocking=False))
+            limiter.log(logger, logging.INFO, text, code, error)
 
     async def _reap_now(self, codes: Sequence[str]) -> list[StoreKey]:
         backend = get_backend(blocking=False)

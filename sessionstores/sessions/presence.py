@@ -18,6 +18,7 @@ from ..backends.base import Backend
 from ..backends.types import Lease
 from ..exceptions import SessionStoresError
 from ..keys import StoreKey
+from ..monitoring.log_limiter import log_limiter
 
 logger = logging.getLogger("sessionstores.presence")
 
@@ -114,7 +115,8 @@ async def notify(
     try:
         followers = await backend.followers(key) - besides
     except SessionStoresError as error:
-        logger.info("%s: presence is updated at the next beat only: %s", session, error)
+        text = "%s: presence is updated at the next beat only: %s"
+        log_limiter(backend).log(logger, logging.INFO, text, session, error)
         return
     if followers:
         event_bus.bus.publish(event_bus.Attendance(key, followers))

@@ -74,7 +74,8 @@ async def removal_reasons(
     return {
         key: reason.decode()
         for key, reason in reasons.items()
-        if reason not in (None, LOST)
+        # What is no word is not ours.
+        if reason and reason != LOST and reason.isalpha() and reason.isascii()
     }
 
 

@@ -169,7 +169,7 @@ class Store(Generic[S]):
         own errors pass through, and nothing changes. Raises `Conflict` after many
         tries and two seconds, `StateTooLarge`, and `StateCorrupt` if it leaves the
         state in a shape that its declaration does not allow. `OutcomeUnknown`, a
-        `StoreUnavailable`, says that the change may be in.
+        `StoreUnavailable`, says that the change may be in; any other that it is not.
         """
         injected = _injected(self.cls, action)
         backend = get_backend(blocking=True)

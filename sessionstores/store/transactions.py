@@ -110,7 +110,7 @@ async def transact(
     Begins with the record that this process saw last, if it has one: a commit compares
     anyway, and any other answer is given only once that record is known to be current.
     Raises the errors of `function`, `Conflict`, `StateTooLarge`, `StateCorrupt`, and
-    `StoreUnavailable`, which is `OutcomeUnknown` if it was the commit that failed.
+    `StoreUnavailable`, which is `OutcomeUnknown` if the commit may be in.
     """
     call = Invocation(cls, function, args, kwargs, injected, actor, attempt, source)
     started = time.monotonic()
@@ -310,8 +310,15 @@ async def _failed_commit(
 ) -> Stale:
     """Return `Stale` if a commit that raised is known not to be in; raise otherwise."""
     if isinstance(error, StoreUnavailable):
+        if error.refused:
+            raise error
         raise OutcomeUnknown(str(error)) from error
-    if await _is_intact(backend, record):
+    try:
+        is_intact = await _is_intact(backend, record)
+    except StoreUnavailable as again:
+        # Refused or not, it says nothing of the commit.
+        raise OutcomeUnknown(str(again)) from error
+    if is_intact:
         # What is corrupt lies beside the record, and the commit may be in.
         raise error
     return Stale(None)

@@ -573,9 +573,9 @@ async def test_a_commit_that_a_held_row_kept_waiting_is_not_tried_once_more(
     asked = []
     call = DatabaseStore._call
 
-    async def count(self: DatabaseStore, work: Any) -> Any:
+    async def count(self: DatabaseStore, work: Any, **how: Any) -> Any:
         asked.append(work)
-        return await call(self, work)
+        return await call(self, work, **how)
 
     monkeypatch.setattr(DatabaseStore, "_call", count)
     with closing(await asyncio.to_thread(connect, postgresql)) as other:

@@ -426,13 +426,20 @@ def test_threads_that_call_a_stuck_server_all_get_an_error(
             call = blocking.read(ALICE)
         else:
             call = blocking.commit(record, record.rev.next(), MORE)
-        with pytest.raises(StoreUnavailable, match="read before you try again"):
+        with pytest.raises(StoreUnavailable) as caught:
             run(call)
+        errors.append(caught.value)
 
+    errors: list[StoreUnavailable] = []
     started = time.monotonic()
     with own.paused():
         in_threads(MANY, work)
     assert time.monotonic() - started < 5
+    # A new connection is told nothing, so nothing was sent over it.
+    assert any(error.refused for error in errors) is not warm
+    for error in errors:
+        outcome = "Nothing was changed" if error.refused else "read before you try"
+        assert outcome in str(error)
     assert run(blocking.read(ALICE)) is not None
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,6 +168,42 @@ def test_transaction_around_each_view_is_a_warning_where_records_are_in_that_dat
     assert message.id == "sessionstores.W009"
     assert "'default'" in message.msg
     assert with_cache(REDIS) == []
+
+
+class WithSocket:
+    def fileno(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "warnings"),
+    [
+        (object, {}, ["W018"]),
+        (object, {"read_timeout": 2}, ["W018"]),
+        (object, {"read_timeout": 60, "write_timeout": 60}, ["W018"]),
+        (object, {"read_timeout": 1, "write_timeout": 2}, []),
+        (WithSocket, {}, []),
+    ],
+)
+def test_driver_whose_calls_nothing_bounds_is_a_warning(
+    driver: type,
+    options: dict[str, Any],
+    warnings: list[str],
+    database: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # No such server is at hand, nor are its drivers.
+    module = SimpleNamespace(connections=SimpleNamespace(Connection=driver))
+    monkeypatch.setattr(connections["default"], "vendor", "mysql")
+    monkeypatch.setattr(connections["default"], "Database", module)
+    monkeypatch.setitem(database, "OPTIONS", options)
+    messages = found(CACHES={"default": DATABASE})
+    assert [message.id for message in messages] == [
+        f"sessionstores.{each}" for each in warnings
+    ]
+    for message in messages:
+        assert "'default'" in message.msg
+        assert "DATABASES['default']" in str(message.hint)
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from typing import Any
 
 import pytest
 from django.contrib.sessions.backends.base import SessionBase
+from django.db import connections
 from django.test import RequestFactory
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.backend import CasBackend
 from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.redis.serializers import value_key
 from sessionstores.exceptions import (
     LimitReached,
     UnknownSession,
@@ -27,11 +32,15 @@ from sessionstores.participants.throttling import (
     MAX_GUESSES,
     GuessThrottle,
 )
+from tests.backends.driven import JUNK
+from tests.caches import KINDS, cache_on
+from tests.faults.refusals import database_alias
 from tests.participants.browsers import (
     BOTH_JOINS,
     Browser,
     Join,
 )
+from tests.servers import Valkey
 
 
 @pytest.fixture
@@ -181,6 +190,66 @@ async def test_guesses_at_once_learn_no_more_than_guesses_in_turn() -> None:
     # Nor is one told who guessed right among them.
     with pytest.raises(LimitReached):
         await crowd[0].check()
+
+
+GARBAGE = [
+    *JUNK,
+    b"[" * 10_000,
+    b'["never"]',
+    b"[1e999]",
+    b"null",
+    b'{"\xff": 1}',
+    # Times that never pass.
+    json.dumps([9e99] * MAX_GUESSES).encode(),
+    json.dumps([-1] * MAX_GUESSES).encode(),
+]
+
+
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_garbage_under_the_key_of_wrong_guesses_counts_for_nothing(
+    kind: str, joining: Join, request: pytest.FixtureRequest, settings: Any
+) -> None:
+    with cache_on(kind, request, settings):
+        code = stores.create_session(keep=3600)
+        backend = get_backend(blocking=True)
+        for number, garbage in enumerate(GARBAGE):
+            name = GuessThrottle(backend, Browser().request()).name
+            held = run(backend.value(name))
+            assert run(backend.swap_value(name, held.token, garbage, seconds=60))
+            joined = Browser().join(code, joining=joining)
+            assert joined.session == code
+            with pytest.raises(UnknownSession):
+                Browser().join("K7Q2ZD", joining=joining)
+            # It is replaced by what counts.
+            times = json.loads(run(backend.value(name)).data or b"")
+            assert len(times) == 1, number
+        if kind in ("sqlite", "postgres"):
+            connections[database_alias()].close()
+
+
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+def test_another_type_under_the_key_of_wrong_guesses_counts_for_nothing(
+    joining: Join, valkey: Valkey, request: pytest.FixtureRequest, settings: Any
+) -> None:
+    with cache_on("valkey", request, settings), valkey.client() as client:
+        code = stores.create_session(keep=3600)
+        backend = get_backend(blocking=True)
+        name = GuessThrottle(backend, Browser().request()).name
+        client.hset(value_key(name), "what", "is it?")
+        assert Browser().join(code, joining=joining).session == code
+        for _ in range(MAX_GUESSES):
+            with pytest.raises(UnknownSession):
+                Browser().join("K7Q2ZD", joining=joining)
+        with pytest.raises(LimitReached):
+            Browser().join("K7Q2ZD", joining=joining)
+
+
+@given(st.text(st.characters(max_codepoint=0x10FFFF, exclude_categories=())))
+def test_any_text_is_an_address(text: str) -> None:
+    request = RequestFactory().get("/")
+    request.META["REMOTE_ADDR"] = text
+    assert GuessThrottle(get_backend(blocking=True), request).name
 
 
 def test_guess_that_cannot_be_counted_is_refused() -> None:

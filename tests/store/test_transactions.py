@@ -88,6 +88,41 @@ def test_a_commit_without_an_answer_is_of_unknown_outcome_and_a_read_is_not(
         assert caught.value.code == "store_unavailable"
 
 
+def test_a_commit_that_was_refused_is_not_of_unknown_outcome(
+    backend: Backend, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*args: Any, **kwargs: Any) -> Any:
+        raise StoreUnavailable("no", refused=True)
+
+    board.dispatch(add)
+    monkeypatch.setattr(backend, "commit", fails)
+    with pytest.raises(StoreUnavailable, match="no") as caught:
+        board.dispatch(add)
+    assert not isinstance(caught.value, OutcomeUnknown)
+
+
+def test_a_commit_beside_what_is_corrupt_is_unknown_if_nobody_can_look(
+    backend: Backend, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = backend.commit
+
+    async def in_and_away(*args: Any, **kwargs: Any) -> Any:
+        await commit(*args, **kwargs)
+
+        async def refuses(*args: Any, **kwargs: Any) -> Any:
+            raise StoreUnavailable("cannot be reached", refused=True)
+
+        outage.setattr(backend, "read", refuses)
+        raise StateCorrupt("beside it")
+
+    board.dispatch(add)
+    with monkeypatch.context() as outage:
+        outage.setattr(backend, "commit", in_and_away)
+        with pytest.raises(OutcomeUnknown):
+            board.dispatch(add)
+    assert board.state.notes == "++"
+
+
 def test_what_an_outdated_record_leads_to_is_looked_at_again_on_the_newer(
     backend: Backend, board: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

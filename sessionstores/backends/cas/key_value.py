@@ -32,7 +32,8 @@ class KeyValueStore(ABC):
     """All that a cache supplies: atomic operations on single keys.
 
     They may raise OSError, which `StoreUnavailable` is and every connection error and
-    timeout; a write that raises may or may not have happened. `blocking` says whether
+    timeout; a write that raises may or may not have happened, unless that says that it
+    was `refused`. `blocking` says whether
     they may block the thread, and must not suspend, as in `Backend`. `clock` returns
     the store's time, in seconds since the epoch.
     """

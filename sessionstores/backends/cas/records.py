@@ -18,6 +18,7 @@ from ..errors import (
     ended,
     is_unrelated,
     outcome_unknown,
+    still_unknown,
 )
 from ..types import (
     NOBODY,
@@ -142,7 +143,9 @@ class Records:
         key = base.key
         name = record_key(key)
         record = base
-        failure: StoreUnavailable | None = None
+        is_repeat = False
+        # Of a write that may have happened, though its answer did not come.
+        lost: StoreUnavailable | None = None
         started = time.monotonic()
         for tried in range(MAX_ATTEMPTS):
             now = self._values.now()
@@ -157,13 +160,13 @@ class Records:
                     name, record.token.token, value, lifetime
                 )
             except StoreUnavailable as error:
-                if failure is not None or time.monotonic() - started > REPEAT_WITHIN:
-                    raise
-                failure = error
+                is_last = is_repeat or time.monotonic() - started > REPEAT_WITHIN
+                lost = _loss(error, lost, is_last=is_last)
+                is_repeat = True
             if token is not None:
                 newest = self._decoded(key, stored, token, history)
                 return await self._committed(newest, is_touch=is_touch)
-            found = (await self._values.get(name)).get(name)
+            found = await self._look_again(name, lost)
             if found is None:
                 return Stale(None)
             record = self._decode(key, found)
@@ -171,13 +174,25 @@ class Records:
             if place in ("head", "past"):
                 return await self._committed(record, is_touch=False)
             if record.rev != base.rev:
-                if (repeated or failure) and (
+                if (repeated or lost) and (
                     place == "unknown" or is_unrelated(record, base, rev)
                 ):
-                    raise outcome_unknown(rev, record) from failure
+                    raise outcome_unknown(rev, record) from lost
                 return Stale(record)
             await self._values.back_off(tried)
-        raise contended(key)
+        raise lost or contended(key)
+
+    async def _look_again(
+        self, name: str, lost: StoreUnavailable | None
+    ) -> Versioned | None:
+        """Return what is stored now that a write did not happen, or is `lost`."""
+        try:
+            return (await self._values.get(name)).get(name)
+        except StoreUnavailable as error:
+            if lost is not None:
+                raise still_unknown(lost, error) from error
+            error.refused = True
+            raise
 
     async def _committed(self, record: Record, *, is_touch: bool) -> Committed:
         try:
@@ -253,6 +268,20 @@ class Records:
         aside = quarantine_key(key, blake2b(value, digest_size=8).hexdigest())
         if await self._values.put(aside, None, value, QUARANTINE) is not None:
             logger.warning("Corrupt data of %s is kept for a day as %s.", key, aside)
+
+
+def _loss(
+    error: StoreUnavailable, lost: StoreUnavailable | None, *, is_last: bool
+) -> StoreUnavailable | None:
+    """Return the error if it leaves open whether a write happened.
+
+    Raises it if that was the last try, and the one before if it was `lost`.
+    """
+    if lost is not None:
+        raise still_unknown(lost, error) from error
+    if is_last:
+        raise error
+    return None if error.refused else error
 
 
 def _is_touch_due(seen: float, now: float) -> bool:

@@ -29,6 +29,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from ..errors import NotSent
 from .errors import is_demoted
 from .location import REPLY_SECONDS
 
@@ -182,7 +183,7 @@ class PipelinedConnection:
             self._opening = asyncio.get_running_loop().create_task(self._open())
 
     async def _open(self) -> None:
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
             async with asyncio.timeout(self._seconds):
                 self._protocol = await self._opened()
@@ -195,7 +196,7 @@ class PipelinedConnection:
             self._opening = None
             waiting, self._waiting = self._waiting, []
             if failure is not None:
-                _fail([reply for _, reply in waiting], failure)
+                _fail([reply for _, reply in waiting], NotSent(failure))
             elif waiting and self._protocol is not None:
                 self._protocol.write(waiting)
 

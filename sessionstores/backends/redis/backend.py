@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from hashlib import sha1
@@ -19,7 +18,7 @@ import msgspec
 from django.core.exceptions import ImproperlyConfigured
 
 from ... import conf
-from ...exceptions import SessionStoresError, StoreUnavailable
+from ...exceptions import SessionStoresError
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..base import Backend
@@ -48,7 +47,7 @@ from ..types import (
 from .leases import RedisLeases
 from .location import location_for
 from .registry import RedisRegistry
-from .scripts import RETRY_SECONDS, ScriptRunner
+from .scripts import ScriptRunner
 from .serializers import (
     COMMITTED,
     PackedHead,
@@ -246,15 +245,7 @@ class RedisBackend(Backend):
         """See `Backend.commit`."""
         key = base.key
         keys, arguments = pack_commit(base, rev, states, attempt)
-        started = time.monotonic()
-        lost: StoreUnavailable | None = None
-        try:
-            reply = await self._scripts.call("commit", keys, arguments, retry=False)
-        except StoreUnavailable as error:
-            if time.monotonic() - started > RETRY_SECONDS:
-                raise
-            lost = error
-            reply = await self._scripts.call("commit", keys, arguments, retry=False)
+        reply, lost = await self._scripts.call_twice("commit", keys, arguments)
         lines: Sequence[bytes | None] = (None, None)
         if isinstance(reply, list):
             verdict, *rest = reply

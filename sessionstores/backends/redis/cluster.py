@@ -16,9 +16,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis.exceptions import AskError, MovedError, ResponseError
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    MovedError,
+    RedisError,
+    ResponseError,
+)
 
 from ...concurrency import Backoff
+from ..errors import NotSent
 from .async_connection import LoopConnection
 from .errors import NO_REPLY, error_code
 from .location import REPLY_SECONDS, Address
@@ -28,6 +35,8 @@ from .sync_pool import Command, SyncPool
 SLOTS = 16_384
 # A slot that has moved takes one redirect, one that is moving another; more are a loop.
 MAX_REDIRECTS = 3
+# The share of its time that a command may wait; the reply to the last try takes some.
+WAITING_SHARE = 0.8
 # Before a command on several keys of a slot is sent again while these are moving.
 _PAUSES = Backoff(0.01, 0.05)
 
@@ -103,15 +112,16 @@ class Route:
     """The next step for a command whose node did not serve it.
 
     `node` is where to send it, after `pause` seconds, with ASKING before it if
-    `is_asking`; if `has_moved`, the slots should be read again.
+    `is_asking`; if `has_moved`, the slots should be read again. It is to be served
+    within `seconds`.
     """
 
-    def __init__(self, node: Address, deadline: float) -> None:
+    def __init__(self, node: Address, seconds: float) -> None:
         self.node = node
         self.pause = 0.0
         self.is_asking = False
         self.has_moved = False
-        self._deadline = deadline
+        self._deadline = time.monotonic() + WAITING_SHARE * seconds
         self._redirects = 0
         self._pauses = 0
 
@@ -162,8 +172,11 @@ class LoopCluster:
         """Return the reply; raises errors of redis-py and TimeoutError."""
         deadline = asyncio.get_running_loop().time() + self._seconds
         if not self._slots:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.shield(self._refresh())
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await asyncio.shield(self._refresh())
+            except (RedisError, OSError) as error:
+                raise NotSent(error) from error
         address = self._slots.owner(command)
         try:
             return await self._node(address).send(*command)
@@ -171,7 +184,8 @@ class LoopCluster:
             self._demote(address)
             raise
         except ResponseError as error:
-            route = Route(address, time.monotonic() + self._seconds)
+            left = deadline - asyncio.get_running_loop().time()
+            route = Route(address, left)
             if not route.leads_on(error, self._slots):
                 raise
         async with asyncio.timeout_at(deadline):
@@ -282,7 +296,7 @@ class SyncCluster:
     def send(self, *command: Any) -> Any:
         """Return the reply to one command; raises the errors of redis-py."""
         reply = self.send_all([command])[0]
-        if not isinstance(reply, ResponseError):
+        if not isinstance(reply, Exception):
             return reply
         try:
             raise reply
@@ -293,13 +307,21 @@ class SyncCluster:
     def send_all(self, commands: Sequence[Command]) -> list[Any]:
         """Return the replies to commands, errors included; one write to each node."""
         if not self._slots:
-            self._learn()
+            try:
+                self._learn()
+            except (RedisError, OSError) as error:
+                raise NotSent(error) from error
         parts: dict[Address, list[int]] = {}
         for number, command in enumerate(commands):
             parts.setdefault(self._slots.owner(command), []).append(number)
         replies: list[Any] = [None] * len(commands)
         for address, numbers in parts.items():
-            some = self._exchange(address, [commands[number] for number in numbers])
+            some: list[Any]
+            try:
+                some = self._exchange(address, [commands[each] for each in numbers])
+            except BusyLoadingError as error:
+                # Its reply, though redis-py takes it for a lost connection.
+                some = [error] * len(numbers)
             for number, reply in zip(numbers, some, strict=True):
                 replies[number] = self._send_on(reply, address, commands[number])
         return replies
@@ -308,7 +330,7 @@ class SyncCluster:
         """Return the final reply to a command, after redirects and pauses."""
         if not isinstance(reply, ResponseError):
             return reply
-        route = Route(address, time.monotonic() + self._seconds)
+        route = Route(address, self._seconds)
         while route.leads_on(reply, self._slots):
             if route.has_moved:
                 self._refresh()

@@ -21,9 +21,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+from ..errors import NotSent
 
 # The errors of redis-py and of the network for a server that did not answer.
 NO_REPLY = (RedisConnectionError, RedisTimeoutError, OSError)
+
 
 # An error's code is the first word of the reply, which redis-py turns into a class.
 _CODES: dict[type[Exception], str] = {
@@ -55,17 +57,21 @@ _SLOTS = (
 )
 _UNKNOWN = "Check that it is a Redis or Valkey of version 6.2 or later; see its log."
 _OUTCOME = "What was being written may or may not be stored; read before you try again."
+_UNCHANGED = "Nothing was sent, so nothing was changed."
 
-# By the code of a reply that says that the server cannot do what it was asked.
+_PERMISSIONS = (
+    "Allow its user in the ACL +@read +@write +@scripting +@connection +info on "
+    "the keys of SESSIONSTORES['KEY_PREFIX'], or give another user."
+)
+
+# By the code of a reply that says that the server cannot do what it was asked. It says
+# so before it runs a command, and of a script at the first write.
 _WAYS_OUT = {
     "OOM": (
         "Its memory is full: raise maxmemory, end sessions that are over, or give "
         "sessions a server of their own."
     ),
-    "NOPERM": (
-        "Allow its user in the ACL +@read +@write +@scripting +@connection +info on "
-        "the keys of SESSIONSTORES['KEY_PREFIX'], or give another user."
-    ),
+    "NOPERM": _PERMISSIONS,
     "NOAUTH": _CREDENTIALS,
     "WRONGPASS": _CREDENTIALS,
     "READONLY": _FAILOVER,
@@ -80,12 +86,20 @@ _WAYS_OUT = {
     "BUSY": "A script of another user's is blocking it: see its log, or SCRIPT KILL.",
 }
 
+# Ours, of a script that was refused a command after its first write.
+PARTLY_DONE = "PARTLYDONE"
+
 
 def error_code(error: Exception) -> str:
     """Return the first word of the reply that an error stands for, such as OOM."""
+    if isinstance(error, NotSent):
+        return error_code(error.reason)
     if code := _CODES.get(type(error)):
         return code
     text = str(error)
+    # Valkey 9 gives it the code ERR.
+    if text.removeprefix("ERR ").startswith("ACL failure in script"):
+        return "NOPERM"
     inner = _IN_SCRIPT.search(text)
     return inner[1] if inner else text.split(" ", 1)[0]
 
@@ -93,6 +107,12 @@ def error_code(error: Exception) -> str:
 def is_demoted(error: Exception) -> bool:
     """Return whether the reply says that the server is no longer the primary."""
     return error_code(error) == "READONLY"
+
+
+def is_passing(error: object) -> bool:
+    """Return whether the server refused for a moment only: try again soon."""
+    # TRYAGAIN is as well; where there is a cluster, its `Route` waits.
+    return isinstance(error, Exception) and error_code(error) == "LOADING"
 
 
 def translated(
@@ -104,24 +124,34 @@ def translated(
     `seconds` the time within which a reply was expected.
     """
     code = error_code(error)
+    is_unsent = isinstance(error, NotSent)
+    cause = error.reason if isinstance(error, NotSent) else error
     if code == "WRONGTYPE":
         return _wrong_type(server, key)
-    if code in _WAYS_OUT or isinstance(error, ResponseError):
-        return _refused(server, code, str(error))
-    if isinstance(error, RedisTimeoutError | TimeoutError):
-        return StoreUnavailable(
-            f"{server} did not answer within {seconds:g} s. {_OUTCOME}"
-        )
-    # redis-py appends a description of each sentinel, which fills pages.
-    reason = str(error).split(" : <", 1)[0].rstrip(".")
-    return StoreUnavailable(f"{server} cannot be reached ({reason}). {_OUTCOME}")
+    if code in _WAYS_OUT or isinstance(cause, ResponseError):
+        return _refused(server, code, str(error), is_unsent=is_unsent)
+    outcome = _UNCHANGED if is_unsent else _OUTCOME
+    if isinstance(cause, RedisTimeoutError | TimeoutError):
+        text = f"{server} did not answer within {seconds:g} s. {outcome}"
+    else:
+        # redis-py appends a description of each sentinel, which fills pages.
+        reason = str(error).split(" : <", 1)[0].rstrip(".")
+        text = f"{server} cannot be reached ({reason}). {outcome}"
+    return StoreUnavailable(text, refused=is_unsent)
 
 
-def _refused(server: str, code: str, reply: str) -> StoreUnavailable:
+def _refused(
+    server: str, code: str, reply: str, *, is_unsent: bool
+) -> StoreUnavailable:
+    if code == PARTLY_DONE:
+        reply = reply.removeprefix(PARTLY_DONE).strip()
+        text = f"{server} refused a part ({reply}). {_OUTCOME} {_PERMISSIONS}"
+        return StoreUnavailable(text)
     if not reply.startswith(code):
-        reply = f"{code} {reply}"
+        reply = f"{code} {reply.removeprefix('ERR ')}"
     way_out = _WAYS_OUT.get(code, _UNKNOWN)
-    return StoreUnavailable(f"{server} refused ({reply.rstrip('.')}). {way_out}")
+    text = f"{server} refused ({reply.rstrip('.')}). {way_out}"
+    return StoreUnavailable(text, refused=is_unsent or code in _WAYS_OUT)
 
 
 def _wrong_type(server: str, key: str) -> StateCorrupt:

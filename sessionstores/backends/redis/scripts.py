@@ -14,15 +14,20 @@ from typing import Any, NamedTuple
 from redis.exceptions import NoScriptError, RedisError
 
 from ... import conf
+from ...concurrency import Backoff
 from ...exceptions import SessionStoresError, StoreUnavailable
+from ..base import pause
+from ..errors import still_unknown
 from .client import connect_loops, connect_threads
-from .errors import translated
+from .errors import is_passing, translated
 from .location import Location, name_of
 from .serializers import first_key, session_key
 from .sync_pool import Command
 
 # A command is sent again only if it failed so soon that the second fits the deadline.
 RETRY_SECONDS = 0.3
+# Before a command that the server refused for a moment is sent again.
+_PAUSES = Backoff(0.02, 0.1)
 
 # Scripts that run without `prelude.lua` before them.
 _STANDALONE = frozenset({"commit", "due", "read", "register", "swap"})
@@ -87,9 +92,35 @@ class ScriptRunner:
             # It has not run. This loads it, too.
             return await self.send("EVAL", script.text, *rest, retry=retry)
 
-    async def send(self, *command: Any, retry: bool = True) -> Any:
-        """Send a command; with `retry`, once more if its reply is soon lost."""
+    async def call_twice(
+        self, name: str, keys: tuple[str, ...], arguments: Sequence[Any]
+    ) -> tuple[Any, StoreUnavailable | None]:
+        """Run a script that knows its repeat; once more if it soon fails.
+
+        Returns the reply, and the error of the first time if that may have taken
+        effect.
+        """
         started = time.monotonic()
+        try:
+            return await self.call(name, keys, arguments, retry=False), None
+        except StoreUnavailable as error:
+            if time.monotonic() - started > RETRY_SECONDS:
+                raise
+            lost = None if error.refused else error
+        try:
+            return await self.call(name, keys, arguments, retry=False), lost
+        except StoreUnavailable as error:
+            if lost is not None:
+                raise still_unknown(lost, error) from error
+            raise
+
+    async def send(self, *command: Any, retry: bool = True) -> Any:
+        """Send a command; with `retry`, once more if its reply is soon lost.
+
+        What the server refuses for a moment is sent again until the deadline.
+        """
+        started = time.monotonic()
+        refusals = 0
         while True:
             try:
                 if self._threads is not None:
@@ -98,11 +129,25 @@ class ScriptRunner:
             except NoScriptError:
                 raise
             except (RedisError, OSError) as error:
+                if is_passing(error) and await self._may_wait(started, refusals):
+                    refusals += 1
+                    continue
                 failure = self._translated(error, command)
                 is_late = time.monotonic() - started > RETRY_SECONDS
                 if is_late or not (retry and isinstance(failure, StoreUnavailable)):
                     raise failure from error
                 retry = False
+
+    async def _may_wait(self, started: float, refusals: int) -> bool:
+        """Wait before the next try; False, at once, if that would be past the deadline.
+
+        `started` is when the first was made.
+        """
+        seconds = _PAUSES.delay(refusals)
+        if time.monotonic() + seconds >= started + self.location.reply_seconds:
+            return False
+        await pause(seconds, blocking=self._threads is not None)
+        return True
 
     async def run_all(
         self,
@@ -133,21 +178,34 @@ class ScriptRunner:
     async def send_all(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one write, once; the first error reply is raised.
 
-        But `NoScriptError` is among the replies.
+        But `NoScriptError` is among the replies. What the server refuses for a moment
+        is sent again until the deadline.
         """
-        try:
-            if self._threads is not None:
-                replies = self._threads.send_all(commands)
-            else:
-                connection = self._loops.current()
-                sent = [connection.send(*command) for command in commands]
-                replies = await asyncio.gather(*sent, return_exceptions=True)
-        except (RedisError, OSError) as error:
-            raise self._translated(error, commands[0]) from error
+        started = time.monotonic()
+        replies = await self._exchange(commands)
+        refusals = 0
+        while refused := [n for n, reply in enumerate(replies) if is_passing(reply)]:
+            if not await self._may_wait(started, refusals):
+                break
+            refusals += 1
+            again = await self._exchange([commands[number] for number in refused])
+            for number, reply in zip(refused, again, strict=True):
+                replies[number] = reply
         for reply, command in zip(replies, commands, strict=True):
             if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
                 raise self._translated(reply, command)
         return replies
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one write; return the replies, errors included."""
+        if self._threads is None:
+            connection = self._loops.current()
+            sent = [connection.send(*command) for command in commands]
+            return await asyncio.gather(*sent, return_exceptions=True)
+        try:
+            return self._threads.send_all(commands)
+        except (RedisError, OSError) as error:
+            return [error] * len(commands)
 
     async def send_to_each(self, *command: Any) -> list[Any]:
         """Return each server's reply to a command; of a cluster, each primary's."""

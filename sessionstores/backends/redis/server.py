@@ -35,12 +35,13 @@ class RedisServer:
     async def values(self, names: Sequence[str]) -> dict[str, Value]:
         """Return shared values in one trip. The token is the value, marked."""
         wanted = list(dict.fromkeys(names))
+        # To MGET, a value of another type is none; it will be replaced.
         stored = await self._scripts.send_all(
-            [("GET", value_key(name)) for name in wanted]
+            [("MGET", value_key(name)) for name in wanted]
         )
         return {
             name: Value(data, b"-" if data is None else b"+" + data)
-            for name, data in zip(wanted, stored, strict=True)
+            for name, (data,) in zip(wanted, stored, strict=True)
         }
 
     async def swap_value(

@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ..errors import NotSent
 from .errors import is_demoted
 
 # A free connection is waited for this long, and again while others get replies, up to
@@ -121,9 +122,8 @@ class SyncPool:
                     break
             else:
                 return time.monotonic() - started
-        raise RedisConnectionError(
-            f"All {self._limit} connections to the server are in use."
-        )
+        busy = f"All {self._limit} connections to the server are in use."
+        raise NotSent(RedisConnectionError(busy))
 
     def primaries(self) -> list[SyncPool]:
         """Return the pool of each server: this one."""
@@ -158,13 +158,16 @@ def _exchange(connection: Any, commands: Sequence[Command], waited: float) -> li
 
 
 def _make_ready(connection: Any) -> None:
-    """Open a connection, again if the server has closed it."""
-    connection.connect()
+    """Open a connection, again if the server has closed it; raises `NotSent`."""
     try:
-        # There is nothing to read but its end.
-        is_usable = not connection.can_read()
-    except (RedisError, OSError):
-        is_usable = False
-    if not is_usable:
-        connection.disconnect()
         connection.connect()
+        try:
+            # There is nothing to read but its end.
+            is_usable = not connection.can_read()
+        except (RedisError, OSError):
+            is_usable = False
+        if not is_usable:
+            connection.disconnect()
+            connection.connect()
+    except (RedisError, OSError) as error:
+        raise NotSent(error) from error

@@ -364,6 +364,24 @@ def test_commits_to_a_slot_that_moves_are_each_in_once(
 
 
 @flavours
+def test_a_slot_that_no_node_serves_refuses_its_commits(
+    flavour: str, own: ValkeyCluster
+) -> None:
+    (code,) = codes_of(0, 1)
+    slot = key_slot(f"{{{code}}}".encode())
+    with Callers(flavour) as callers:
+        drive = run if flavour == "blocking" else callers.runner.run
+        backend = Driven(callers.backend, drive)
+        record = backend.open(StoreKey(code, "alice"), BOARD).record
+        at(own, 0, "CLUSTER DELSLOTS", slot)
+        with pytest.raises(StoreUnavailable, match=r"refused .*CLUSTERDOWN") as caught:
+            backend.commit(record, record.rev.next(), MORE)
+        assert caught.value.refused
+        at(own, 0, "CLUSTER ADDSLOTS", slot)
+        assert backend.commit_next(record, MORE).states == MORE
+
+
+@flavours
 def test_a_move_that_does_not_end_fails_its_commits_in_time(
     flavour: str, own: ValkeyCluster
 ) -> None:
@@ -380,9 +398,8 @@ def test_a_move_that_does_not_end_fails_its_commits_in_time(
             with pytest.raises(StoreUnavailable) as caught:
                 backend.commit(record, record.rev.next(), MORE)
             assert time.monotonic() - started < DEADLINE
-            return (
-                re.search("TRYAGAIN .*while slots move", str(caught.value)) is not None
-            )
+            named = re.search("TRYAGAIN .*while slots move", str(caught.value))
+            return named is not None and caught.value.refused
 
         # On a busy machine, the last try may be one without a reply.
         until(is_named, "the reason")

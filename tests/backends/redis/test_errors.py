@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -71,6 +74,8 @@ def refuse(server: Valkey, word: str) -> None:
                 client.replicaof("127.0.0.1", str(free_port()))
             case "NOPERM":
                 client.execute_command("ACL SETUSER default -evalsha -eval")
+            case "NOPERM ACL failure in script:":
+                client.execute_command("ACL SETUSER default -hset -zadd")
             case "NOAUTH":
                 client.config_set("requirepass", "secret")
                 client.execute_command("AUTH secret")
@@ -86,6 +91,7 @@ def refuse(server: Valkey, word: str) -> None:
         ("READONLY", "the primary's address"),
         ("MASTERDOWN", "the primary's address"),
         ("NOPERM", r"in the ACL \+@read"),
+        ("NOPERM ACL failure in script:", r"in the ACL \+@read"),
         ("NOAUTH", "username and password"),
         ("NOREPLICAS", "min-replicas-to-write"),
     ],
@@ -99,6 +105,66 @@ def test_what_the_server_refuses_says_what_to_change(
         backend.commit(record, record.rev.next(), MORE)
     with pytest.raises(StoreUnavailable, match=f"refused.*{word} .*{way_out}"):
         backend.lease([lease()])
+
+
+@contextmanager
+def loading(server: Valkey, seconds: float) -> Iterator[None]:
+    """Restart a server, which takes that long to load what it holds."""
+    with server.client() as client:
+        client.mset({f"other:{n}": os.urandom(2_000) for n in range(100)})
+    server.save_dump()
+    server.kill()
+    server.options |= {
+        "key_load_delay": str(int(seconds * 10_000)),
+        "loading_process_events_interval_bytes": "1024",
+    }
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    try:
+        until(lambda: is_loading(server), "the server to load")
+        yield
+    finally:
+        starting.join()
+
+
+def is_loading(server: Valkey) -> bool:
+    # Not by redis-py, which waits until it has loaded.
+    with suppress(ConnectionError):
+        stream = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        with stream:
+            stream.sendall(b"PING\r\n")
+            return stream.recv(100).startswith(b"-LOADING")
+    return False
+
+
+def test_a_commit_waits_for_a_server_that_loads_for_a_moment(
+    backend: Driven, own: Valkey
+) -> None:
+    record = backend.open(ALICE, BOARD).record
+    backend.sessions()
+    with loading(own, 0.3):
+        try:
+            record = backend.commit_next(record, MORE)
+        except StoreUnavailable:
+            # The connection was lost while it was away.
+            record = backend.commit_next(record, MORE)
+        assert backend.sessions() == [CODE]
+    assert backend.read_record(ALICE).states == {**BOARD, **MORE}
+
+
+def test_a_server_that_loads_for_long_has_refused(backend: Driven, own: Valkey) -> None:
+    record = backend.open(ALICE, BOARD).record
+    with loading(own, 3):
+        for _ in range(2):
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable) as caught:
+                backend.commit(record, record.rev.next(), MORE)
+            assert time.monotonic() - started < 10
+        assert caught.value.refused
+        assert "LOADING" in str(caught.value)
+        with pytest.raises(StoreUnavailable, match="LOADING"):
+            backend.sessions()
+    assert backend.read_record(ALICE).states == BOARD
 
 
 def test_any_other_refusal_is_an_outage_too(backend: Driven, own: Valkey) -> None:

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from sessionstores.backends.errors import NotSent
 from sessionstores.backends.redis import sync_pool as module
 from sessionstores.backends.redis.client import sync_pool
 from sessionstores.backends.redis.location import REPLY_SECONDS, Location
@@ -78,7 +79,7 @@ def test_a_caller_that_finds_no_free_connection_fails(
     pool = pool_of(own)
     for _ in range(LIMIT):
         pool._permits.get()
-    with pytest.raises(RedisConnectionError, match="All 3 connections"):
+    with pytest.raises(NotSent, match="All 3 connections"):
         pool.send("PING")
 
 

@@ -14,6 +14,9 @@ local key, order, id = KEYS[1], ARGV[1], ARGV[2]
 local head = redis.pcall('HGET', key, 'h')
 if type(head) ~= 'string' or #head < 40 or #head % 4 ~= 0 then
   if not head and call('EXISTS', key) == 0 then return {'absent'} end
+  if type(head) == 'table' and not string.find(head.err, 'WRONGTYPE', 1, true) then
+    return head
+  end
   return {'corrupt'}
 end
 local clock = call('TIME')
@@ -59,14 +62,24 @@ if ARGV[3] ~= '' then
 end
 -- First, so that a server that is out of memory refuses before anything has changed.
 call('HSET', key, unpack(fields))
-for at = last + 1, #ARGV do call('HDEL', key, 's:' .. ARGV[at]) end
+-- What is refused from here on, an ACL alone can refuse.
+local function go_on(...)
+  local reply = redis.pcall(...)
+  return type(reply) == 'table' and reply.err
+end
+local refusal
+for at = last + 1, #ARGV do
+  refusal = refusal or go_on('HDEL', key, 's:' .. ARGV[at])
+end
 local seconds = 2 * timeout
 if id == '*' then
   local keep = tonumber(call('HGET', key, 'k')) or 0
   seconds = math.max(2.2 * timeout, struct.unpack('<d', head, 13) + keep - time)
 end
 -- As in prelude.lua. Nothing may fail now that the commit is in.
-call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
+refusal = refusal
+  or go_on('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
+if refusal then return redis.error_reply('PARTLYDONE ' .. refusal) end
 -- One string if nobody follows, as most often: each part of a reply takes time.
 local times = struct.pack('<ddB', time, seen, due)
 local lines = redis.pcall('HMGET', KEYS[2], id, '+')

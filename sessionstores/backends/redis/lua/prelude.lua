@@ -44,7 +44,11 @@ local function head_of(key)
     if not is_head(head) then return nil, true end
     return head
   end
-  if head then return nil, true end
+  if head then
+    -- Refused for another reason than its type, it raises now.
+    if not string.find(head.err, 'WRONGTYPE', 1, true) then call('HGET', key, 'h') end
+    return nil, true
+  end
   return nil, call('EXISTS', key) == 1
 end
 

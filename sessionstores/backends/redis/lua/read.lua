@@ -6,6 +6,9 @@ local call = redis.call
 local head = redis.pcall('HGET', KEYS[1], 'h')
 if type(head) ~= 'string' or #head < 40 or #head % 4 ~= 0 then
   if not head and call('EXISTS', KEYS[1]) == 0 then return {'absent'} end
+  if type(head) == 'table' and not string.find(head.err, 'WRONGTYPE', 1, true) then
+    return head
+  end
   return {'corrupt'}
 end
 local clock = call('TIME')

@@ -1,0 +1,47 @@
+"""Origins of WebSockets: only pages of the site's own hosts may connect."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from channels.security.websocket import AllowedHostsOriginValidator
+
+# What browsers send for a page without an origin; it is of no host.
+_NO_ORIGIN = b"null"
+
+
+def allowed_hosts_only(application: Any) -> Any:
+    """Wrap an ASGI application, as Channels' `AllowedHostsOriginValidator` does.
+
+    That raises, and the handshake is answered with 500, for an origin that is not a
+    URL, such as `http://[::1`. Here it is denied.
+    """
+    validator: Any = AllowedHostsOriginValidator(application)
+
+    async def validate(scope: Any, receive: Any, send: Any) -> None:
+        headers = [
+            (name, value if name != b"origin" or _is_url(value) else _NO_ORIGIN)
+            for name, value in scope.get("headers", ())
+        ]
+        await validator({**scope, "headers": headers}, receive, send)
+
+    return validate
+
+
+def is_own(origin: bytes) -> bool:
+    """Return whether an origin is of one of `ALLOWED_HOSTS`."""
+    if not _is_url(origin):
+        return False
+    nothing: Any = None
+    validator: Any = AllowedHostsOriginValidator(nothing)
+    valid: bool = validator.valid_origin(urlsplit(origin.decode("latin1")))
+    return valid
+
+
+def _is_url(origin: bytes) -> bool:
+    try:
+        # Malformed hosts are found at once, ports when they are asked for.
+        return urlsplit(origin.decode("latin1")).port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,87 @@
+"""Origins of WebSockets, as any client may claim them, over real handshakes too."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessionstores.realtime.consumers import StoreConsumer
+from sessionstores.realtime.origins import allowed_hosts_only, is_own
+from sessionstores.routing import websocket_urlpatterns
+from tests.faults.workers import Worker, running
+from tests.servers import Valkey
+
+PATH = "/ws/sessionstores/"
+
+# What a parser of URLs may stumble over.
+MALFORMED = [
+    b"http://[::1",
+    b"http://::1]",
+    b"http://[x]",
+    b"http://testserver:port",
+    b"http://testserver:99999",
+    b"http://testserver:-1",
+    b"http://\xe2\x84\x80",
+    b"http://\xff",
+    b"//",
+    b":",
+    b"\x00",
+]
+OWN = [b"http://testserver", b"https://testserver:8000", b"http://localhost"]
+
+pieces = st.sampled_from(
+    [*MALFORMED, *OWN, b"http", b"://", b"[", b"]", b":", b"@", b"/", b"%", b"#", b"?"]
+)
+origins = st.one_of(st.binary(max_size=30), st.lists(pieces, max_size=4).map(b"".join))
+
+
+def test_the_sites_own_hosts_are_its_own() -> None:
+    assert [is_own(origin) for origin in OWN] == [True] * len(OWN)
+    assert not any(map(is_own, [*MALFORMED, b"null", b"", b"http://evil.example"]))
+
+
+@given(origins)
+async def test_any_origin_is_let_in_or_denied(origin: bytes) -> None:
+    application = allowed_hosts_only(StoreConsumer.as_asgi())
+    headers = [(b"origin", origin)]
+    socket = WebsocketCommunicator(application, PATH, headers)
+    accepted, _ = await socket.connect(10)
+    assert accepted == is_own(origin)
+    await socket.disconnect()
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    """A site on a server of its own."""
+    valkey = Valkey()
+    valkey.start()
+    try:
+        with running(1, valkey.port) as (worker,):
+            yield worker
+    finally:
+        valkey.stop()
+
+
+@pytest.mark.parametrize("path", [f"/{each.pattern}" for each in websocket_urlpatterns])
+def test_no_origin_is_an_error_of_the_server(path: str, worker: Worker) -> None:
+    for origin in [*MALFORMED, b"null", b"http://evil.example"]:
+        if b"\x00" in origin:
+            continue
+        connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=20)
+        handshake = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Protocol": "sessionstores.v1",
+            "Origin": origin,
+        }
+        connection.request("GET", path, headers=handshake)
+        assert connection.getresponse().status == 403, origin
+        connection.close()
+    assert "Traceback" not in worker.log()
