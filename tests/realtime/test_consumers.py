@@ -623,7 +623,7 @@ async def test_an_action_that_breaks_is_answered_as_internal_and_logged(
         ack = await alice.act(2, "broken.oddity")
         assert (ack["type"], ack["result"]) == ("ack", None)
         assert ack["base"] != ack["rev"]
-        assert "is not JSON" in caplog.text
+        assert "is not a JSON value" in caplog.text
         assert (await alice.act(3, "broken.answer"))["result"] == {"answer": 42}
 
 
