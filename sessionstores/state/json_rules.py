@@ -81,18 +81,22 @@ def encode_portable(value: object, what: str) -> bytes:
         raise _unportable(what, *(flaw(value) or explain(error))) from error
     # A number that is no part of anything is not seen by `is_suspect`; NaN is written
     # as null; and of two keys that are written alike, `plain` has one.
-    if (
-        is_suspect(body)
-        or isinstance(plain, int | float)
-        or b"null" in body
-        or len(_encode(plain)) != len(body)
-    ):
-        found = flaw(plain)
-        if found is None and _encode(plain) != body:
-            found = "", "two keys of a dict that JSON writes alike"
-        if found:
-            raise _unportable(what, *found)
+    suspect = is_suspect(body) or isinstance(plain, int | float) or b"null" in body
+    found = (flaw(value) or flaw(plain)) if suspect else None
+    if found is None and len(_encode(plain)) != len(body):
+        found = next(_twins(value, ""), ("", "two keys that JSON writes alike"))
+    if found:
+        raise _unportable(what, *found)
     return body
+
+
+def _twins(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        plain = msgspec.to_builtins(dict.fromkeys(value), str_keys=True)
+        if len(plain) < len(value):
+            yield path, "two keys that JSON writes alike"
+    for step, part in _parts(value) or ():
+        yield from _twins(part, path + step)
 
 
 def _unportable(what: str, path: str, reason: str) -> InvalidArguments:

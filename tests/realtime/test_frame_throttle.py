@@ -79,9 +79,9 @@ async def test_a_flood_gets_no_more_than_its_share_and_is_given_up(
         reader = Reader(clock)
         bucket: TokenBucket = getattr(reader.throttle, kind)
         asyncio = SimpleNamespace(sleep=reader.sleep)
-        with mock.patch.object(frame_throttle, "asyncio", asyncio):
-            with pytest.raises(TooManyFrames):
-                await flood()
+        patched = mock.patch.object(frame_throttle, "asyncio", asyncio)
+        with patched, pytest.raises(TooManyFrames):
+            await flood()
 
 
 @given(st.lists(st.sampled_from(["pong", "meta", "action", "sync"]), max_size=300))
