@@ -53,6 +53,12 @@ STRIDE = 16
 
 HELLO = FrameHead(of="hello")
 
+# A server reads on until the tab agrees to be closed, as fast as it can. One that keeps
+# on sending is not asked to agree, which a server that names this version of the ASGI
+# specification knows how to do: it cuts off the socket of an application that returns.
+_FOR_SENDING = {Close.TOO_MANY_FRAMES, Close.TOO_MANY_BAD_FRAMES, Close.SLOW}
+_CUTS_OFF = "2.3"
+
 _CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
     (InvalidToken, Close.TOKEN),
     (SessionEnded, Close.ENDED),
@@ -132,9 +138,9 @@ class StoreConsumer(AsyncConsumer):
             return ours.closing, ours.farewell
         except _Denied as denied:
             return denied.close, denied.frame
-        except TooManyFrames:
-            text = "This tab sends more than the server takes from one."
-            return Close.TOO_MANY_FRAMES, protocol.error(LimitReached.code, text)
+        except TooManyFrames as flood:
+            text = protocol.error(LimitReached.code, flood.message)
+            return Close.TOO_MANY_FRAMES, text
         except SessionStoresError as error:
             closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
             text = protocol.error(*public_error(error), HELLO)
@@ -350,10 +356,26 @@ class StoreConsumer(AsyncConsumer):
         if farewell is not None:
             await self._try({"type": "websocket.send", "text": farewell})
         await self._leave(for_good=close < Close.TOKEN)
+        if close in _FOR_SENDING and self._cuts_off and await self._keeps_sending():
+            return
         reason = close.name.lower()
         await self._try(
             {"type": "websocket.close", "code": int(close), "reason": reason}
         )
+
+    @property
+    def _cuts_off(self) -> bool:
+        version: str = self.scope.get("asgi", {}).get("spec_version", "")
+        return version >= _CUTS_OFF
+
+    async def _keeps_sending(self) -> bool:
+        """Whether a frame waits already to be read."""
+        try:
+            async with asyncio.timeout(0):
+                event = await self._receive()
+        except TimeoutError:
+            return False
+        return bool(event["type"] == "websocket.receive")
 
     async def _try(self, message: dict[str, Any]) -> None:
         try:

@@ -1,7 +1,8 @@
 """Frame throttle: slow down a tab that sends more than it may, then give it up.
 
 All frames count. Past the budget the tab's next frame is not read until there is a
-token for it, so that its own network, and no other tab, waits for it.
+token for it, so that its own network, and no other tab, waits for it. That costs less
+than to close it, since it may come back: it is given up late.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ from .token_bucket import TokenBucket
 
 # Frames besides actions, a second and at once: our client sends a pong for each ping
 # and up to ten metas a second, that of earlier releases one for each turn of a pointer.
-FRAMES_PER_SECOND = 200.0
-FRAME_BURST = 200.0
+FRAMES_PER_SECOND = 60.0
+FRAME_BURST = 120.0
 # A frame counts once, and once more for each so many characters.
 CHARACTERS = 16_384
 # Those that the cache is read for: a tab asks for a snapshot three times a second, of
 # each document, if every patch is lost on its way.
 READS_PER_SECOND = 10.0
 READ_BURST = 20.0
-# Seconds of waiting that a tab may cause in a row, and of each second from then on.
-MAX_WAITING = 10.0
+# Seconds that a tab may be made to wait in a row, and of each second from then on.
+MAX_WAITING = 60.0
 WAITING_SHARE = 0.1
 
 
 class TooManyFrames(Exception):
     """The tab has been slowed down for long, and has kept on."""
+
+    message = "This tab sends more than the server takes from one."
 
 
 class FrameThrottle:
