@@ -28,8 +28,8 @@ from websockets.exceptions import ConnectionClosed
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 CALM = 200
 # Actions a second, of all the calm tabs together.
-RATE = 200.0
-SECONDS = 5.0
+RATE = 100.0
+SECONDS = 6.0
 FLOODS = {
     "pong": {"type": "pong"},
     "sync": {"type": "sync", "doc": "me"},

@@ -18,6 +18,7 @@ from websockets.sync.client import connect as connect_in_thread
 from sessionstores.participants.participant import Participant
 from sessionstores.realtime import frame_throttle, lobby, protocol
 from sessionstores.realtime.connection import Connection
+from sessionstores.realtime.consumers import MAX_BAD_FRAMES
 from sessionstores.realtime.frame_throttle import TooManyFrames
 from sessionstores.realtime.protocol import Close
 from tests.serving import serving
@@ -116,7 +117,8 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return await sync(self, name, have)
 
     def counted_error(code: str, message: str, *head: Any) -> str:
-        counts["given up"] += message == TooManyFrames.message
+        reason = message == TooManyFrames.message or code == "too_many_bad_frames"
+        counts["given up"] += reason
         return error(code, message, *head)
 
     monkeypatch.setattr(protocol, "parse", counted_parse)
@@ -133,6 +135,9 @@ FLOODS = {
     "token": {"type": "token", "token": Participant("FL22DD", "alice"), "flood": 1},
     "action": {"type": "action", "id": 1, "state": "board", "action": "flood"},
     "large": {"type": "pong", "flood": "x" * 60_000},
+    # These are too many at once before they are too fast.
+    "unknown": {"type": "flood"},
+    "too large": {"type": "flood", "padding": "x" * 70_000},
 }
 
 
@@ -158,8 +163,11 @@ async def test_a_flood_is_slowed_down_and_closed_while_others_are_answered(
             assert handled["frames"] <= burst + rate * passed + 1
             reads = frame_throttle.READ_BURST + frame_throttle.READS_PER_SECOND * passed
             assert handled["reads"] <= reads + 1
-        assert answered > 0
         assert handled["given up"] == 1
+        if kind in ("unknown", "too large"):
+            assert handled["frames"] == MAX_BAD_FRAMES + 1
+        else:
+            assert answered > 0
         await until(lambda: not flood.thread.is_alive(), "the flood's end")
         await other.act()
 
