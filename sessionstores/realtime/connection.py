@@ -105,7 +105,7 @@ class Connection:
         self._view = self._known = NOBODY
         self.names: dict[str, Document] = {}
         # Documents of which the tab has asked for a snapshot, until it gets one.
-        self._synced: set[str] = set()
+        self._synced: frozenset[str] = frozenset()
         self.documents: dict[StoreKey, Document] = {}
         for name, key in (
             ("me", self.key),
@@ -196,7 +196,7 @@ class Connection:
         document = self.names.get(name)
         if document is None:
             return False
-        self._synced.add(name)
+        self._synced |= {name}
         document.have = Rev.parse(have) if have else None
         document.full = have is None
         if have and document.have == document.rev:
@@ -241,7 +241,7 @@ class Connection:
         document = self.names[name]
         document.owed = False
         head = SYNC if name in self._synced else NO_HEAD
-        self._synced.discard(name)
+        self._synced -= {name}
         try:
             return await self.open(document)
         except SessionStoresError as error:

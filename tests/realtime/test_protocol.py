@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessionstores.realtime import protocol
+from sessionstores import conf
+from sessionstores.backends.types import MAX_META_BYTES
+from sessionstores.realtime import (
+    consumers,
+    frame_head,
+    frame_throttle,
+    lobby,
+    protocol,
+)
 from sessionstores.realtime.frame_head import FrameHead
-from sessionstores.realtime.protocol import BadFrame, Close, parse
+from sessionstores.realtime.protocol import BadCode, BadFrame, Close, parse
 from sessionstores.state.revisions import Rev
 
 REV = "7f3a.45-9f3ac21b"
@@ -405,3 +415,27 @@ def test_outgoing_frames_read_as_designed() -> None:
     }
     for text, frame in written.items():
         assert json.loads(text) == frame
+
+
+def test_the_docs_name_each_code_and_each_bound() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    told = dict(re.findall(r"^\| (\d+) `(\w+)` \|", page, re.MULTILINE))
+    assert told == {str(close.value): close.name for close in Close}
+    assert {code for code in get_args(BadCode) if f"`{code}`" not in page} == set()
+    rate, burst = conf.Conf().rate_limit or (0, 0)
+    frames = frame_throttle.FRAMES_PER_SECOND, frame_throttle.FRAME_BURST
+    reads = frame_throttle.READS_PER_SECOND, frame_throttle.READ_BURST
+    for row in (
+        f"| actions | {rate:g} | {burst:g} |",
+        f"| frames in all | {frames[0] + rate:g} | {frames[1] + burst:g} |",
+        f"which the cache is read for | {reads[0]:g} | {reads[1]:g} |",
+        f"{frames[0]:g} frames a second, {frames[1]:g} at once",
+        f"for each {frame_throttle.CHARACTERS:,} characters",
+        f"{lobby.MAX_OF_NETWORK:,} of one network",
+        f"{lobby.MAX_WAITING:,} in all",
+        f"More than {consumers.MAX_BAD_FRAMES} such frames in a minute",
+        f"the first {frame_head.MAX_SCANNED} characters",
+        f"more than {MAX_META_BYTES} bytes",
+    ):
+        assert row in page
+    assert (frame_throttle.MAX_WAITING, consumers.HELLO_SECONDS) == (60, 5)
