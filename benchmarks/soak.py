@@ -1,8 +1,9 @@
 """Memory over a long time: people join, edit, leave and are swept, cycle after cycle.
 
 `make soak` runs for three minutes, `make soak HOURS=24` for a day. It prints resident
-memory, live objects and the bytes of the cache after each cycle, draws them into
-soak.svg, and fails if they do not stay level.
+memory, live objects and the bytes of the cache after each cycle, writes them to
+soak.csv, draws them into soak.svg, and fails if they do not stay level: if a line
+through them, once the process is warm, rises by more than `LEVEL` allows.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import csv
 import gc
 import os
 import random
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import django
+from samples import Sample, draw, judge, read
 from servers import valkey
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -52,24 +53,6 @@ SETTINGS = {
     "SLOW_OPERATION_MS": 10_000,
 }
 PATIENCE = 30.0
-# What is kept for ten minutes or an hour has to come in first.
-WARM_UP = 0.4
-# How much more the second half of the rest may have than the first: a factor, and what
-# comes and goes by chance.
-LEVEL = {
-    "resident memory": (1.02, 2**20),
-    "live objects": (1.005, 500),
-    "cache": (1.05, 2**16),
-}
-
-
-class Cycle(NamedTuple):
-    """Memory when everybody had left and been swept; `at` in seconds."""
-
-    at: float
-    rss: int
-    objects: int
-    cache: int
 
 
 async def visit(code: str, name: str, leave: str) -> None:
@@ -120,88 +103,30 @@ def cached(server: Callable[[], int] | None) -> int:
     return sum(map(len, locmem._caches["sessionstores:default"].values()))
 
 
-def soak(seconds: float, server: Callable[[], int] | None) -> list[Cycle]:
-    """Run cycles for `seconds`; print each."""
+def soak(seconds: float, server: Callable[[], int] | None, samples: Path) -> None:
+    """Run cycles for `seconds`; print each, and write it to the file `samples`.
+
+    What is measured is kept in the file alone: in memory, it would be measured too.
+    """
     started = time.monotonic()
-    cycles: list[Cycle] = []
+    number = 0
     print("  at       cycle  resident   objects     cache")
-    with asyncio.Runner() as runner:
-        while (now := time.monotonic() - started) < seconds or len(cycles) < 10:
+    with asyncio.Runner() as runner, samples.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Sample._fields)
+        while (now := time.monotonic() - started) < seconds or number < 10:
             runner.run(cycle())
             gc.collect()
-            seen = Cycle(now, resident() or 0, len(gc.get_objects()), cached(server))
-            cycles.append(seen)
+            seen = Sample(now, resident() or 0, len(gc.get_objects()), cached(server))
+            number += 1
+            writer.writerow(seen)
             print(
-                f"  {span(now):8} {len(cycles):5,} {size(seen.rss):>9} "
+                f"  {span(now):8} {number:5,} {size(seen.rss):>9} "
                 f"{seen.objects:>9,} {size(seen.cache):>9}",
                 flush=True,
             )
         # The last ones to leave may come back within the grace.
         runner.run(asyncio.sleep(1))
-    return cycles
-
-
-def columns(cycles: Sequence[Cycle]) -> dict[str, list[int]]:
-    """Return each figure over time."""
-    return {
-        "resident memory": [each.rss for each in cycles],
-        "live objects": [each.objects for each in cycles],
-        "cache": [each.cache for each in cycles],
-    }
-
-
-def judge(cycles: Sequence[Cycle]) -> bool:
-    """Print the course of each figure; return True if all are level.
-
-    Medians of two halves, without what comes before while the process warms up.
-    """
-    level = True
-    for name, values in columns(cycles).items():
-        steady = values[int(len(values) * WARM_UP) :]
-        half = len(steady) // 2
-        before, after = map(statistics.median, (steady[:half], steady[half:]))
-        factor, chance = LEVEL[name]
-        ok = after <= before * factor + chance
-        level = level and ok
-        print(
-            f"  {name:16} {before:13,.0f}, then {after:13,.0f}; aim ≤ "
-            f"{before * factor + chance:13,.0f}  {'ok' if ok else 'MISSED'}"
-        )
-    return level
-
-
-def draw(cycles: Sequence[Cycle], title: str) -> str:
-    """Return an SVG with a curve for each figure, from 0 up."""
-    width, height, left, gap = 720, 110, 110, 50
-    span_of = max(cycles[-1].at, 1e-9)
-    parts = []
-    for number, (name, values) in enumerate(columns(cycles).items()):
-        top = 40 + number * (height + gap)
-        highest = max(values) * 1.1 or 1
-        points = " ".join(
-            f"{left + each.at / span_of * width:.1f},"
-            f"{top + height - value / highest * height:.1f}"
-            for each, value in zip(cycles, values, strict=True)
-        )
-        shown = [f"{v:,}" if name == "live objects" else size(v) for v in values]
-        parts += [
-            f'<line x1="{left}" y1="{top + height}" x2="{left + width}" '
-            f'y2="{top + height}" stroke="#999"/>',
-            f'<polyline points="{points}" fill="none" stroke="#0b6e99" '
-            'stroke-width="1.5"/>',
-            f'<text x="{left - 8}" y="{top + 14}" text-anchor="end">{name}</text>',
-            f'<text x="{left - 8}" y="{top + height}" text-anchor="end">0</text>',
-            f'<text x="{left + width}" y="{top - 4}" text-anchor="end">'
-            f"{shown[-1]} at the end, {shown[0]} at first</text>",
-        ]
-    bottom = 40 + 3 * (height + gap)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 20}" '
-        f'height="{bottom}" font-family="sans-serif" font-size="12">'
-        '<rect width="100%" height="100%" fill="#fff"/>'
-        f'<text x="{left}" y="18" font-size="14">{title}</text>'
-        f"{''.join(parts)}</svg>\n"
-    )
 
 
 @contextlib.contextmanager
@@ -226,7 +151,9 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, default=Path("soak.svg"))
     given = parser.parse_args()
     with site(given.cache) as server:
-        cycles = soak(given.hours * 3_600, server)
+        samples = given.plot.with_suffix(".csv")
+        soak(given.hours * 3_600, server, samples)
+    cycles = read(samples)
     people = len(cycles) * SESSIONS * PEOPLE
     title = (
         f"{people:,} participants in {len(cycles):,} cycles, {span(cycles[-1].at)}, "

@@ -17,9 +17,10 @@ from typing import Protocol
 
 SEAT = re.compile(rb"\A\S+ \S*[?&]seat=(\d{1,4})[& ]")
 CHUNK = 65_536
-# All workers may have been killed at once: retry this often, for this long.
+# All workers may still start, or have been killed at once: retry this often, for this
+# long.
 RETRY_SECONDS = 0.05
-MAX_WAIT_SECONDS = 10.0
+MAX_WAIT_SECONDS = 30.0
 
 
 class Upstream(Protocol):

@@ -94,7 +94,7 @@ class StaffConsumer(AsyncWebsocketConsumer):
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         await self.accept()
-        self._task(self._watch())
+        self._deadline = self._task(self._expect_token())
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None
@@ -107,6 +107,8 @@ class StaffConsumer(AsyncWebsocketConsumer):
             await self.close(FORBIDDEN)
             return
         self._who, self.topic = who, topic
+        self._deadline.cancel()
+        self._task(self._recheck(*who))
         nudger.watching.add(self)
         nudger.start()
         await self._join()
@@ -154,10 +156,11 @@ class StaffConsumer(AsyncWebsocketConsumer):
             # Servers differ in what they raise once the page has closed, if anything.
             logger.debug("A page was closed before it was notified")
 
-    def _task(self, coroutine: Any) -> None:
+    def _task(self, coroutine: Any) -> asyncio.Task[None]:
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _join(self) -> None:
         layer = get_channel_layer()
@@ -168,14 +171,16 @@ class StaffConsumer(AsyncWebsocketConsumer):
             except Exception as error:  # noqa: BLE001 - layers raise anything
                 logger.info("A page is notified by this process only: %r", error)
 
-    async def _watch(self) -> None:
-        """Close if no token comes, or when the user loses the permission."""
+    async def _expect_token(self) -> None:
+        """Close if no token comes."""
         await asyncio.sleep(HELLO_SECONDS)
-        if self._who is None:
-            await self.close(HELLO_TIMEOUT)
-        while self._who is not None:
+        await self.close(HELLO_TIMEOUT)
+
+    async def _recheck(self, pk: str, mark: str) -> None:
+        """Close when the user loses the permission."""
+        while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            if not await database_sync_to_async(allowed_user)(*self._who):
+            if not await database_sync_to_async(allowed_user)(pk, mark):
                 nudger.watching.discard(self)
                 await self.close(FORBIDDEN)
                 return

@@ -13,11 +13,12 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Page,
+    expect,
     sync_playwright,
 )
 
 from tests.browser.workshops import Workshop
-from tests.demo_process import DemoProcess
+from tests.demo_process import PATIENCE, DemoProcess
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -32,6 +33,9 @@ ARGUMENTS = [
 
 # Before it was asked, instead of an answer, and in the middle of one.
 GONE = ("CONNECTION_REFUSED", "EMPTY_RESPONSE", "CONNECTION_RESET")
+
+# Pages are waited for as long as everything else, on a busy machine.
+expect.set_options(timeout=PATIENCE * 1_000)
 
 Open = Callable[..., Page]
 
@@ -91,7 +95,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
     def open_page(url: str, *, beside: Page | None = None, **options: Any) -> Page:
         if beside is None:
             context = browser.new_context(**{"locale": "en-GB", **options})
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(PATIENCE * 1_000)
             contexts.append(context)
         else:
             context = beside.context

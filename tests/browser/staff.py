@@ -31,6 +31,10 @@ SERIOUS = """async () => {
     .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}`));
 }"""
 
+# The first of two frames may have begun before what it is to show.
+DRAWN = """() => new Promise((drawn) =>
+    requestAnimationFrame(() => requestAnimationFrame(drawn)))"""
+
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
@@ -59,6 +63,12 @@ def visit(page: Page, demo: Demo, path: str = "") -> None:
     page.goto(f"{demo.base}{BASE}{path}")
     if page.locator("#ss-live").count():
         expect(page.locator("#ss-livebar")).to_be_visible()
+
+
+def resize(page: Page, width: int, height: int = 900) -> None:
+    """Make the window so large, and wait until it has been drawn at that size."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.evaluate(DRAWN)
 
 
 def serious(page: Page, axe: Path = AXE) -> list[str]:

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.boards import BoardView
 from tests.browser.conftest import Open
+from tests.browser.staff import resize
 from tests.browser.workshops import Workshop
 from tests.demo_process import DemoProcess
 
@@ -270,7 +271,7 @@ def test_a_click_while_the_page_scrolls_beneath_it_picks_the_card(
 ) -> None:
     page = open_page(demo.url("All in one page"))
     ada, _ = side_by_side(page)
-    page.set_viewport_size({"width": 1280, "height": 500})
+    resize(page, 1280, 500)
     card = ada.card("Team lunch")
     box = card.bounding_box()
     assert box

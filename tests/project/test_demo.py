@@ -15,7 +15,7 @@ from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 import pytest
 
-from tests.demo_process import DemoProcess, until
+from tests.demo_process import PATIENCE, DemoProcess, until
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="signals to a process differ on Windows"
@@ -64,7 +64,7 @@ class Visitor:
 
     def answer(self, url: str, data: bytes | None) -> tuple[int, str, dict[str, str]]:
         try:
-            response = self.opener.open(url, data, timeout=10)
+            response = self.opener.open(url, data, timeout=PATIENCE)
         except HTTPError as error:
             response = error
         with response:

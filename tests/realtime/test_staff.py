@@ -238,7 +238,6 @@ async def test_who_may_not_look_is_refused() -> None:
 async def test_who_may_no_longer_look_is_let_go(
     staff: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nudging, "HELLO_SECONDS", 0.01)
     monkeypatch.setattr(nudging, "RECHECK_SECONDS", 0.01)
     one = await StaffPage().listen()
     staff["1"] = False
