@@ -28,7 +28,6 @@ from ..exceptions import (
     SessionStoresError,
     StoreUnavailable,
 )
-from ..participants.throttling import network_of
 from ..participants.tokens import check_claims, check_standing, read_token
 from . import protocol
 from .connection import SYNC, Connection, public_error
@@ -58,6 +57,8 @@ HELLO = FrameHead(of="hello")
 # specification knows how to do: it cuts off the socket of an application that returns.
 _FOR_SENDING = {Close.TOO_MANY_FRAMES, Close.TOO_MANY_BAD_FRAMES, Close.SLOW}
 _CUTS_OFF = "2.3"
+# Who has sent nothing for so long has stopped.
+QUIET_SECONDS = 0.1
 
 _CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
     (InvalidToken, Close.TOKEN),
@@ -172,8 +173,7 @@ class StoreConsumer(AsyncConsumer):
     async def _hello(self) -> HelloFrame:
         try:
             async with asyncio.timeout(self.hello_seconds) as limit:
-                host, *_ = self.scope.get("client") or [""]
-                with current_lobby().waiting(network_of(host), limit):
+                with current_lobby().waiting(self.scope, limit):
                     return await self._first_frame()
         except TimeoutError:
             raise _Denied(
@@ -369,9 +369,9 @@ class StoreConsumer(AsyncConsumer):
         return version >= _CUTS_OFF
 
     async def _keeps_sending(self) -> bool:
-        """Whether a frame waits already to be read."""
+        """Whether a frame waits to be read, or comes at once."""
         try:
-            async with asyncio.timeout(0):
+            async with asyncio.timeout(QUIET_SECONDS):
                 event = await self._receive()
         except TimeoutError:
             return False

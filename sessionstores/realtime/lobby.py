@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
+
+from ..participants.throttling import network_of
 
 # Of one network (an IPv4 address, or the /64 of an IPv6 one), and in all.
 MAX_OF_NETWORK = 1_024
@@ -28,12 +31,14 @@ class Lobby:
         return self._count
 
     @contextmanager
-    def waiting(self, network: bytes, limit: asyncio.Timeout) -> Iterator[None]:
-        """Count a socket until the block ends.
+    def waiting(self, scope: Any, limit: asyncio.Timeout) -> Iterator[None]:
+        """Count the socket of an ASGI `scope` until the block ends.
 
-        If they are too many, the time of the oldest ends now: of this network, or of
+        If they are too many, the time of the oldest ends now: of its network, or of
         the one with the most.
         """
+        host, *_ = scope.get("client") or [""]
+        network = network_of(host or "")
         sockets = self._networks.setdefault(network, {})
         sockets[limit] = None
         self._count += 1

@@ -30,6 +30,7 @@ OPTIONS: dict[str, Any] = {
     "compression": None,
     "proxy": None,
 }
+CLOSES = {Close.TOO_MANY_FRAMES, Close.TOO_MANY_BAD_FRAMES}
 WAITING = 0.5
 # Seconds between two actions of a calm tab.
 PACE = 0.06
@@ -60,8 +61,8 @@ class Flood:
                 while True:
                     socket.send(self.text)
             except ConnectionClosed:
-                # Not by the consent of both, which it would give after its last frame.
-                assert socket.close_code == 1006
+                # Mostly without a code: it would take the code after its last frame.
+                assert socket.close_code in {1006, *CLOSES}
             finally:
                 self.ended = True
 
@@ -202,3 +203,15 @@ async def test_a_crowd_behind_one_address_comes_in_at_once() -> None:
     async with serving() as url:
         kinds = await asyncio.gather(*(come(url, number) for number in range(200)))
     assert kinds == ["welcome"] * 200
+
+
+async def test_a_tab_that_is_merely_broken_is_told_why_it_is_closed() -> None:
+    async with serving() as url, connect(url, **OPTIONS) as socket:
+        for _ in range(MAX_BAD_FRAMES):
+            await socket.send('{"type":"dance"}')
+            assert json.loads(await socket.recv())["of"] == "dance"
+        await socket.send('{"type":"dance"}')
+        error = json.loads(await socket.recv())
+        assert (error["code"], error["of"]) == ("too_many_bad_frames", "dance")
+        await socket.wait_closed()
+        assert socket.close_code == Close.TOO_MANY_BAD_FRAMES

@@ -6,13 +6,15 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from channels.testing import WebsocketCommunicator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionstores.realtime import lobby
 from sessionstores.realtime.lobby import Lobby, current_lobby
 from sessionstores.realtime.protocol import Close
-from tests.sockets import Opener, Socket, token, until
+from sessionstores.realtime.staff import HELLO_TIMEOUT, StaffConsumer
+from tests.sockets import PATIENCE, Opener, Socket, token, until
 
 OF_NETWORK, IN_ALL = 3, 5
 
@@ -29,7 +31,7 @@ def small() -> object:
 class Waiting:
     """A socket that waits in a lobby; `gone` once it had to give way."""
 
-    def __init__(self, room: Lobby, network: bytes) -> None:
+    def __init__(self, room: Lobby, network: str) -> None:
         self.network = network
         self.hello = asyncio.Event()
         self.gone = False
@@ -38,7 +40,7 @@ class Waiting:
     async def _wait(self, room: Lobby) -> None:
         try:
             async with asyncio.timeout(60) as limit:
-                with room.waiting(self.network, limit):
+                with room.waiting({"client": [self.network, 1]}, limit):
                     await self.hello.wait()
         except TimeoutError:
             self.gone = True
@@ -49,15 +51,13 @@ class Waiting:
         await self.task
 
 
-moves = st.lists(
-    st.tuples(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), st.booleans())
-)
+moves = st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()))
 
 
 @given(moves)
 @settings(max_examples=60)
 async def test_of_too_many_the_oldest_gives_way_and_nobody_is_turned_away(
-    moves: list[tuple[bytes, bool]],
+    moves: list[tuple[str, bool]],
 ) -> None:
     room = Lobby()
     there: list[Waiting] = []
@@ -160,6 +160,20 @@ async def test_a_server_that_tells_no_address_still_lets_everybody_in(
         await socket.expect("welcome")
         await socket.drop()
     assert len(current_lobby()) == 0
+
+
+async def test_pages_of_staff_without_a_token_count_too() -> None:
+    pages = [WebsocketCommunicator(StaffConsumer.as_asgi(), "/") for _ in range(7)]
+    for page in pages:
+        page.scope["client"] = ["192.0.2.1", 50_000]
+        await page.connect(PATIENCE)
+    for page in pages[: 7 - OF_NETWORK]:
+        event = await page.receive_output(PATIENCE)
+        assert (event["type"], event["code"]) == ("websocket.close", HELLO_TIMEOUT)
+    assert len(current_lobby()) == OF_NETWORK
+    for page in pages:
+        await page.disconnect()
+    await until(lambda: len(current_lobby()) == 0)
 
 
 async def test_while_strangers_flood_the_lobby_everybody_else_comes_in(
