@@ -12,7 +12,7 @@ from django.utils.asyncio import async_unsafe
 from .backends import get_backend
 from .backends.base import run
 from .exceptions import InvalidKey
-from .keys import SESSION, StoreKey, check_code, check_participant, check_stored
+from .keys import StoreKey, check_code, check_participant, check_stored
 from .monitoring.stats import Stats, gather
 from .sessions import lifecycle
 from .sessions.presence import Attendee, attendance
@@ -138,12 +138,12 @@ class StoreManager:
 
         Their open connections are closed.
         """
-        key = StoreKey.stored(session, participant or SESSION)
+        key = _stored_key(session, participant)
         run(lifecycle.revoke(get_backend(blocking=True), key))
 
     async def arevoke(self, session: str, participant: str | None = None) -> None:
         """See `revoke`."""
-        key = StoreKey.stored(session, participant or SESSION)
+        key = _stored_key(session, participant)
         await lifecycle.revoke(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await asend() instead.")
@@ -155,14 +155,14 @@ class StoreManager:
         read differently: NaN, integers beyond 2**53 - 1, lone surrogates; then nothing
         is sent.
         """
-        key = StoreKey(session, participant or SESSION)
+        key = _key(session, participant)
         run(lifecycle.send(get_backend(blocking=True), key, data))
 
     async def asend(
         self, session: str, data: Any, participant: str | None = None
     ) -> None:
         """See `send`."""
-        key = StoreKey(session, participant or SESSION)
+        key = _key(session, participant)
         await lifecycle.send(get_backend(blocking=False), key, data)
 
     @async_unsafe("Inside an event loop: await adisconnect() instead.")
@@ -171,12 +171,12 @@ class StoreManager:
 
         Tokens stay valid: a reload of the page connects again. See also `revoke`.
         """
-        key = StoreKey.stored(session, participant or SESSION)
+        key = _stored_key(session, participant)
         run(lifecycle.disconnect(get_backend(blocking=True), key))
 
     async def adisconnect(self, session: str, participant: str | None = None) -> None:
         """See `disconnect`."""
-        key = StoreKey.stored(session, participant or SESSION)
+        key = _stored_key(session, participant)
         await lifecycle.disconnect(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await aextend() instead.")
@@ -356,6 +356,19 @@ class StoreManager:
         """See `participants`."""
         backend = get_backend(blocking=False)
         return [info.id for info in await backend.participants(check_code(session))]
+
+
+def _key(session: str, participant: str | None) -> StoreKey:
+    # Neither "" nor "*" may stand for everybody: that is what None says.
+    if participant is None:
+        return StoreKey.of_session(session)
+    return StoreKey(session, check_participant(participant))
+
+
+def _stored_key(session: str, participant: str | None) -> StoreKey:
+    if participant is None:
+        return StoreKey.of_session(session)
+    return StoreKey.stored(session, check_stored(participant))
 
 
 stores = StoreManager()
