@@ -1,7 +1,8 @@
 """The servers that are measured against each other, each an ASGI application.
 
 `uvicorn benchmarks.asgi_apps:NAME`; all answer every text frame with one of their own.
-What they keep is in this process, or in the Redis at `BENCH_REDIS`.
+What they keep is in this process, or in the Redis at `BENCH_REDIS`. Tabs may send as
+fast as they like, unless `BENCH_RATE` is a `RATE_LIMIT`, as JSON.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ settings.configure(
         if REDIS
         else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     },
-    SESSIONSTORES={"RATE_LIMIT": None, "MAX_CONNECTIONS": 100, "HEARTBEAT": 10},
+    SESSIONSTORES={
+        "RATE_LIMIT": json.loads(os.environ.get("BENCH_RATE", "null")),
+        "MAX_CONNECTIONS": 100,
+        "HEARTBEAT": 10,
+    },
     USE_TZ=True,
 )
 django.setup()

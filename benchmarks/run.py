@@ -21,6 +21,7 @@ NAMES = (
     "stats",
     "admin",
     "consumer",
+    "flood",
     "workers",
     "client",
 )

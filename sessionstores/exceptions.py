@@ -34,7 +34,10 @@ class UnknownAction(SessionStoresError, LookupError):
 
 
 class InvalidArguments(SessionStoresError, TypeError):
-    """An action's arguments do not match its annotations; the message names which."""
+    """An action's arguments do not match its annotations; the message names which.
+
+    Also raised for a message or a label that browsers would not read as it is.
+    """
 
     code = "invalid_arguments"
 

@@ -19,6 +19,8 @@ SESSION = "*"
 
 _CODE = re.compile(r"[A-Z0-9]{6}", re.ASCII)
 _PARTICIPANT = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
+# No state may have these as keys; `votes[by.id]` in an action makes keys of ids.
+REFUSED_IDS = frozenset({"__proto__", "constructor", "prototype"})
 
 
 def generate_code() -> str:
@@ -43,6 +45,21 @@ def check_code(code: object) -> str:
 
 def check_participant(participant: object) -> str:
     """Return `participant` if it is a participant id, else raise `InvalidKey`."""
+    id = check_stored(participant)
+    if id in REFUSED_IDS:
+        raise InvalidKey(
+            f"{id!r} cannot be a participant id: browsers refuse it as a key of an "
+            "object. Put a prefix before it."
+        )
+    return id
+
+
+def check_stored(participant: object) -> str:
+    """Return `participant` if it has the form of an id, else raise `InvalidKey`.
+
+    Earlier releases admitted ids that are refused now: such a record must be found
+    and removed like any other.
+    """
     if isinstance(participant, str) and _PARTICIPANT.fullmatch(participant):
         return participant
     raise InvalidKey(
@@ -82,6 +99,14 @@ class StoreKey(NamedTuple("StoreKey", [("session", str), ("participant", str)]))
                 f"{_shown(text)} is not a store key such as 'K7Q2ZD:alice'."
             )
         return cls(session, participant)
+
+    @classmethod
+    def stored(cls, session: str, participant: str) -> StoreKey:
+        """Return the key of what the cache may hold; see `check_stored`."""
+        check_code(session)
+        if participant != SESSION:
+            check_stored(participant)
+        return cls._make((session, participant))
 
     @classmethod
     def is_valid(cls, text: object) -> bool:
@@ -127,4 +152,4 @@ def keys_of_records(prefix: str, names: Iterable[str]) -> list[StoreKey]:
         re.escape(prefix) + r":\{([A-Z0-9]{6})\}:(?:s:|p:([a-zA-Z0-9_-]{1,64}))"
     )
     matches = filter(None, map(pattern.fullmatch, names))
-    return [StoreKey(match[1], match[2] or SESSION) for match in matches]
+    return [StoreKey._make((match[1], match[2] or SESSION)) for match in matches]

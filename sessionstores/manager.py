@@ -12,7 +12,7 @@ from django.utils.asyncio import async_unsafe
 from .backends import get_backend
 from .backends.base import run
 from .exceptions import InvalidKey
-from .keys import SESSION, StoreKey, check_code, check_participant
+from .keys import StoreKey, check_code, check_participant, check_stored
 from .monitoring.stats import Stats, gather
 from .sessions import lifecycle
 from .sessions.presence import Attendee, attendance
@@ -81,8 +81,9 @@ class StoreManager:
     def create_session(self, *, label: str = "", keep: float = 0) -> str:
         """Claim a random code and return it.
 
-        The session stays at least `keep` seconds, used or not. Raises `LimitReached`
-        past `MAX_SESSIONS`.
+        The session stays at least `keep` seconds, used or not. Raises ValueError for a
+        `keep` out of range, `InvalidArguments` for a label that is not text as browsers
+        read it, and `LimitReached` past `MAX_SESSIONS`.
         """
         return run(lifecycle.create(get_backend(blocking=True), label=label, keep=keep))
 
@@ -98,12 +99,12 @@ class StoreManager:
 
         False if there was none.
         """
-        key = StoreKey(session, check_participant(participant))
+        key = StoreKey.stored(session, check_stored(participant))
         return run(lifecycle.cleanup_participant(get_backend(blocking=True), key))
 
     async def acleanup_participant(self, session: str, participant: str) -> bool:
         """See `cleanup_participant`."""
-        key = StoreKey(session, check_participant(participant))
+        key = StoreKey.stored(session, check_stored(participant))
         return await lifecycle.cleanup_participant(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await acleanup_session() instead.")
@@ -137,29 +138,31 @@ class StoreManager:
 
         Their open connections are closed.
         """
-        key = StoreKey(session, participant or SESSION)
+        key = _stored_key(session, participant)
         run(lifecycle.revoke(get_backend(blocking=True), key))
 
     async def arevoke(self, session: str, participant: str | None = None) -> None:
         """See `revoke`."""
-        key = StoreKey(session, participant or SESSION)
+        key = _stored_key(session, participant)
         await lifecycle.revoke(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await asend() instead.")
     def send(self, session: str, data: Any, participant: str | None = None) -> None:
         """Send JSON `data` to the tabs of a participant, or of everybody.
 
-        It is not stored: a tab that is away misses it. Raises TypeError if `data` is
-        not JSON.
+        It is not stored: a tab that is away misses it. Raises `InvalidArguments` (a
+        TypeError), which names the place, for what is not JSON or what browsers would
+        read differently: NaN, integers beyond 2**53 - 1, lone surrogates; then nothing
+        is sent.
         """
-        key = StoreKey(session, participant or SESSION)
+        key = _key(session, participant)
         run(lifecycle.send(get_backend(blocking=True), key, data))
 
     async def asend(
         self, session: str, data: Any, participant: str | None = None
     ) -> None:
         """See `send`."""
-        key = StoreKey(session, participant or SESSION)
+        key = _key(session, participant)
         await lifecycle.send(get_backend(blocking=False), key, data)
 
     @async_unsafe("Inside an event loop: await adisconnect() instead.")
@@ -168,12 +171,12 @@ class StoreManager:
 
         Tokens stay valid: a reload of the page connects again. See also `revoke`.
         """
-        key = StoreKey(session, participant or SESSION)
+        key = _stored_key(session, participant)
         run(lifecycle.disconnect(get_backend(blocking=True), key))
 
     async def adisconnect(self, session: str, participant: str | None = None) -> None:
         """See `disconnect`."""
-        key = StoreKey(session, participant or SESSION)
+        key = _stored_key(session, participant)
         await lifecycle.disconnect(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await aextend() instead.")
@@ -353,6 +356,19 @@ class StoreManager:
         """See `participants`."""
         backend = get_backend(blocking=False)
         return [info.id for info in await backend.participants(check_code(session))]
+
+
+def _key(session: str, participant: str | None) -> StoreKey:
+    # Neither "" nor "*" may stand for everybody: that is what None says.
+    if participant is None:
+        return StoreKey.of_session(session)
+    return StoreKey(session, check_participant(participant))
+
+
+def _stored_key(session: str, participant: str | None) -> StoreKey:
+    if participant is None:
+        return StoreKey.of_session(session)
+    return StoreKey.stored(session, check_stored(participant))
 
 
 stores = StoreManager()

@@ -60,6 +60,7 @@ PROCESS_WIDE = {
     "realtime.channel_layer:counters": "counts since the process started",
     "realtime.hub:_by_loop": "the hub of each event loop, by weak references",
     "realtime.hub:hubs": "the hubs that have tabs; each ends with its last one",
+    "realtime.lobby:_by_loop": "the lobby of each event loop, by weak references",
     "realtime.publisher:publisher": "closes its connections on setting_changed",
     "realtime.roster:NOBODY": "remembers the frame that it was asked for last",
     "realtime.roster:_numbers": "numbers that are only compared",

@@ -15,11 +15,13 @@ from sessionstores.exceptions import InvalidKey
 from sessionstores.keys import (
     CODE_ALPHABET,
     MAX_ID_LENGTH,
+    REFUSED_IDS,
     SESSION,
     StoreKey,
     cache_key,
     check_code,
     check_participant,
+    check_stored,
     generate_code,
     generate_participant,
     shared_key,
@@ -29,7 +31,9 @@ CODE_CHARACTERS = string.ascii_uppercase + string.digits
 ID_CHARACTERS = string.ascii_letters + string.digits + "_-"
 
 codes = st.text(CODE_CHARACTERS, min_size=6, max_size=6)
-ids = st.text(ID_CHARACTERS, min_size=1, max_size=64)
+ids = st.text(ID_CHARACTERS, min_size=1, max_size=64).filter(
+    lambda id: id not in REFUSED_IDS
+)
 keys = st.builds(StoreKey, codes, ids | st.just(SESSION))
 
 
@@ -112,6 +116,29 @@ def test_nothing_can_be_smuggled_in_front_behind_or_between(
 )
 def test_texts_that_come_close_are_refused(text: str) -> None:
     assert not StoreKey.is_valid(text)
+
+
+@pytest.mark.parametrize("id", sorted(REFUSED_IDS))
+def test_an_id_that_browsers_refuse_as_a_key_is_refused(id: str) -> None:
+    assert refuses(check_participant, id)
+    assert not StoreKey.is_valid(f"K7Q2ZD:{id}")
+    with pytest.raises(InvalidKey, match=f"'{id}' cannot be a participant id"):
+        StoreKey("K7Q2ZD", id)
+    for near in (f"{id}_", f"_{id}", id.upper(), id[:-1]):
+        assert check_participant(near) == near
+    # A record of an earlier release may have it.
+    assert check_stored(id) == id
+    assert str(StoreKey.stored("K7Q2ZD", id)) == f"K7Q2ZD:{id}"
+
+
+@given(st.text(max_size=80) | keys.map(str))
+def test_what_the_cache_may_hold_has_the_form_of_an_id_all_the_same(text: str) -> None:
+    assert refuses(check_stored, text) is (
+        text not in REFUSED_IDS and refuses(check_participant, text)
+    )
+    code, _, id = text.partition(":")
+    if StoreKey.is_valid(text):
+        assert StoreKey.stored(code, id) == StoreKey(code, id)
 
 
 @pytest.mark.parametrize("value", [None, 123456, b"K7Q2ZD", ["K7Q2ZD"], ("A", "b"), {}])

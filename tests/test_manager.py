@@ -289,3 +289,18 @@ async def test_every_method_has_a_twin_that_does_the_same(events: list[Any]) -> 
     assert await stores.aend_session(code) == 0
     with pytest.raises(SessionEnded):
         await board.asnapshot()
+
+
+@pytest.mark.parametrize("id", ["", "*", "a b", "constructor\n"])
+@pytest.mark.parametrize("method", ["send", "revoke", "disconnect"])
+def test_an_id_that_is_none_never_means_everybody(method: str, id: str) -> None:
+    told: list[object] = []
+    with event_bus.bus.isolated():
+        kinds = event_bus.Message, event_bus.Revocation, event_bus.Disconnection
+        event_bus.bus.subscribe(told.append, *kinds)
+        arguments = ["K7Q2ZD", "hello"][: 2 if method == "send" else 1]
+        with pytest.raises(InvalidKey, match="is not a participant id"):
+            getattr(stores, method)(*arguments, participant=id)
+        assert told == []
+        getattr(stores, method)(*arguments)
+        assert len(told) == 1

@@ -50,7 +50,7 @@ def of_records(summaries: Sequence[SessionSummary]) -> Iterator[Alert]:
     limit = conf.get().max_state_bytes
     for summary in summaries:
         id, largest = summary.largest
-        yield from oversized(StoreKey(summary.code, id), largest, limit)
+        yield from oversized(StoreKey.stored(summary.code, id), largest, limit)
 
 
 def of_site(

@@ -24,7 +24,7 @@ class GuessThrottle:
 
     def __init__(self, backend: Backend, request: HttpRequest) -> None:
         self.backend = backend
-        address = _address(request.META.get("REMOTE_ADDR") or "")
+        address = network_of(request.META.get("REMOTE_ADDR") or "")
         # Hashed, since an address is personal data; to 20 bits, to bound the number of
         # shared values.
         digest = salted_hmac("sessionstores.guesses", address, algorithm="sha256")
@@ -60,8 +60,11 @@ def _times(data: bytes | None) -> list[float]:
     return []
 
 
-def _address(text: str) -> bytes:
-    """Return the part of an address that its user cannot vary at will."""
+def network_of(text: str) -> bytes:
+    """Return the part of an address that its user cannot vary at will.
+
+    That is all of an IPv4 address, and the first 64 bits of an IPv6 one.
+    """
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -8,23 +8,29 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import MAX_META_BYTES, Lease, Record
 from ..event_bus import Change
-from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+from ..exceptions import (
+    InvalidArguments,
+    SessionStoresError,
+    StateCorrupt,
+    StoreUnavailable,
+)
 from ..keys import StoreKey
 from ..monitoring.log_limiter import log_limiter
 from ..participants.tokens import Claims
 from ..state import codec
 from ..state.declaration import states_in
+from ..state.json_rules import encode_portable, portable_text
 from ..state.revisions import Rev
 from ..store.records import open_document
 from . import protocol
 from .document import Document
+from .frame_head import NO_HEAD, FrameHead
 from .outbox import Outbox
 from .protocol import BadFrame, Close
 from .roster import NOBODY, RosterView
@@ -32,9 +38,16 @@ from .serializers import RemoteChange
 
 logger = logging.getLogger("sessionstores.delivery")
 
+META = FrameHead(of="meta")
+SYNC = FrameHead(of="sync")
+
 
 def public_error(error: SessionStoresError) -> tuple[str, str]:
-    """Return the code and the message of an error that a tab may see."""
+    """Return the code and the message of an error that a tab may see.
+
+    Both are what browsers can be sent, whatever a site's action made them of.
+    """
+    code = portable_text(error.code)
     if isinstance(error, StoreUnavailable | StateCorrupt):
         # Their texts are for the site's operators: they may name hosts and data.
         log_limiter(get_backend(blocking=False)).log(
@@ -45,8 +58,8 @@ def public_error(error: SessionStoresError) -> tuple[str, str]:
             error,
             kind=("tab", error.code),
         )
-        return error.code, "The server cannot use this state now; try again later."
-    return error.code, str(error)
+        return code, "The server cannot use this state now; try again later."
+    return code, portable_text(error)
 
 
 class Connection:
@@ -55,6 +68,7 @@ class Connection:
     __slots__ = (
         "_known",
         "_reader",
+        "_synced",
         "_view",
         "backend",
         "busy",
@@ -99,6 +113,8 @@ class Connection:
         # The newest roster view, and the last one that the tab was sent.
         self._view = self._known = NOBODY
         self.names: dict[str, Document] = {}
+        # Documents of which the tab has asked for a snapshot, until it gets one.
+        self._synced: frozenset[str] = frozenset()
         self.documents: dict[StoreKey, Document] = {}
         for name, key in (
             ("me", self.key),
@@ -128,14 +144,19 @@ class Connection:
     def show(self, data: Mapping[str, Any]) -> bool:
         """Set what the tab shows of itself; return whether that has changed.
 
-        Raises `BadFrame` past `MAX_META_BYTES`.
+        Raises `BadFrame` past `MAX_META_BYTES`, and for what the tabs of others would
+        refuse.
         """
-        meta = msgspec.json.encode(data) if data else b""
+        try:
+            meta = encode_portable(data, "meta") if data else b""
+        except InvalidArguments as error:
+            raise BadFrame("bad_meta", str(error), META) from None
         if len(meta) > MAX_META_BYTES:
             raise BadFrame(
                 "bad_meta",
                 f"What a tab shows of itself has at most {MAX_META_BYTES} bytes, not "
                 f"{len(meta)}.",
+                META,
             )
         changed, self.meta = meta != self.meta, meta
         return changed
@@ -184,6 +205,7 @@ class Connection:
         document = self.names.get(name)
         if document is None:
             return False
+        self._synced |= {name}
         document.have = Rev.parse(have) if have else None
         document.full = have is None
         if have and document.have == document.rev:
@@ -227,14 +249,16 @@ class Connection:
         """
         document = self.names[name]
         document.owed = False
+        head = SYNC if name in self._synced else NO_HEAD
+        self._synced -= {name}
         try:
             return await self.open(document)
         except SessionStoresError as error:
             document.owed = isinstance(error, StoreUnavailable)
-            return protocol.error(*public_error(error))
+            return protocol.error(*public_error(error), head)
         except Exception:
             logger.exception("%s: a snapshot of %r failed", self.key, name)
-            return protocol.error("internal", "The server failed to read this.")
+            return protocol.error("internal", "The server failed to read this.", head)
 
     def _presence_frame(self) -> str:
         known, self._known = self._known, self._view

@@ -28,11 +28,15 @@ from ..exceptions import (
 )
 from ..participants.tokens import check_claims, check_standing, read_token
 from . import protocol
-from .connection import Connection, public_error
-from .dispatcher import Dispatcher, TokenBucket
+from .connection import SYNC, Connection, public_error
+from .dispatcher import Dispatcher
+from .frame_head import NO_HEAD, FrameHead
+from .frame_throttle import CHARACTERS, FrameThrottle, TooManyFrames
 from .hub import Hub, current_hub
+from .lobby import current_lobby
 from .origins import is_own
 from .protocol import BadFrame, Close, HelloFrame
+from .token_bucket import TokenBucket
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -45,6 +49,16 @@ MAX_BAD_FRAMES = 20
 # waits nor work in memory yields.
 STRIDE = 16
 
+HELLO = FrameHead(of="hello")
+
+# A server reads on until the tab agrees to be closed, as fast as it can. One that keeps
+# on sending is not asked to agree, which a server that names this version of the ASGI
+# specification knows how to do: it cuts off the socket of an application that returns.
+_FOR_SENDING = {Close.TOO_MANY_FRAMES, Close.TOO_MANY_BAD_FRAMES, Close.SLOW}
+_CUTS_OFF = "2.3"
+# Who has sent nothing for so long has stopped.
+QUIET_SECONDS = 0.1
+
 _CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
     (InvalidToken, Close.TOKEN),
     (SessionEnded, Close.ENDED),
@@ -55,10 +69,12 @@ _CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
 
 
 class _Denied(Exception):
-    def __init__(self, close: Close, code: str, message: str) -> None:
+    def __init__(
+        self, close: Close, code: str, message: str, head: FrameHead = NO_HEAD
+    ) -> None:
         super().__init__(message)
         self.close = close
-        self.frame = protocol.error(code, message)
+        self.frame = protocol.error(code, message, head)
 
 
 class _ClientDisconnected(Exception):
@@ -84,6 +100,8 @@ class StoreConsumer(AsyncConsumer):
         self._receive: Callable[[], Awaitable[dict[str, Any]]] = receive
         self._connection: Connection | None = None
         self._bad_frames = TokenBucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
+        rate = conf.get().rate_limit
+        self._throttle = FrameThrottle(rate) if rate else None
         if (await receive())["type"] != "websocket.connect":
             return
         offered = list(scope.get("subprotocols") or ())
@@ -120,9 +138,13 @@ class StoreConsumer(AsyncConsumer):
             return ours.closing, ours.farewell
         except _Denied as denied:
             return denied.close, denied.frame
+        except TooManyFrames as flood:
+            text = protocol.error(LimitReached.code, flood.message)
+            return Close.TOO_MANY_FRAMES, text
         except SessionStoresError as error:
             closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
-            return (closes or [Close.INTERNAL])[0], protocol.error(*public_error(error))
+            text = protocol.error(*public_error(error), HELLO)
+            return (closes or [Close.INTERNAL])[0], text
         except _ClientDisconnected:
             raise
         except Exception:
@@ -144,19 +166,24 @@ class StoreConsumer(AsyncConsumer):
 
     async def _hello(self) -> HelloFrame:
         try:
-            async with asyncio.timeout(self.hello_seconds):
-                while True:
-                    try:
-                        frame = await self._frame()
-                        if isinstance(frame, HelloFrame):
-                            return frame
-                        raise BadFrame("bad_frame", "The first frame must be hello.")
-                    except BadFrame as bad:
-                        await self._complain(bad, self._say)
+            async with asyncio.timeout(self.hello_seconds) as limit:
+                with current_lobby().waiting(self.scope, limit):
+                    return await self._first_frame()
         except TimeoutError:
             raise _Denied(
                 Close.HELLO_TIMEOUT, "hello_timeout", "No hello came in time."
             ) from None
+
+    async def _first_frame(self) -> HelloFrame:
+        while True:
+            try:
+                frame = await self._frame()
+                if isinstance(frame, HelloFrame):
+                    return frame
+                head = protocol.head_of(frame)
+                raise BadFrame("bad_frame", "The first frame must be hello.", head)
+            except BadFrame as bad:
+                await self._complain(bad, self._say)
 
     async def _welcome(self, hello: HelloFrame) -> Connection:
         """Join the hub, then send snapshots: commits between the two reach the tab."""
@@ -214,6 +241,7 @@ class StoreConsumer(AsyncConsumer):
                 LimitReached.code,
                 f"{connection.key} has {len(earlier)} connections open already; close "
                 "a tab first.",
+                HELLO,
             )
         for lease in left:
             if lease.connection not in self._hub.connections:
@@ -254,15 +282,23 @@ class StoreConsumer(AsyncConsumer):
 
     async def _process(self, connection: Connection, frame: protocol.Frame) -> None:
         if isinstance(frame, protocol.SyncFrame):
+            await self._wait_for_reads()
             if not await connection.sync(frame.doc, frame.rev):
-                raise BadFrame("bad_frame", f"There is no document {frame.doc!r} here.")
+                text = f"There is no document {frame.doc!r} here."
+                raise BadFrame("bad_frame", text, SYNC)
         elif isinstance(frame, protocol.TokenFrame):
+            await self._wait_for_reads()
             await self._renew(connection, frame.token)
         elif isinstance(frame, protocol.MetaFrame):
             if connection.show(frame.data):
                 self._hub.show(connection)
         else:
-            raise BadFrame("bad_frame", "Only the first frame may be hello.")
+            head = protocol.head_of(frame)
+            raise BadFrame("bad_frame", "Only the first frame may be hello.", head)
+
+    async def _wait_for_reads(self) -> None:
+        if self._throttle and (seconds := self._throttle.reads.spend(1)):
+            await self._throttle.wait(seconds)
 
     async def _renew(self, connection: Connection, token: str) -> None:
         """Use a newer token; one for another participant is refused."""
@@ -274,7 +310,8 @@ class StoreConsumer(AsyncConsumer):
             standings = await connection.backend.standings([claims.key])
             check_claims(claims, standings[claims.key], max_age=max_age)
         except SessionStoresError as error:
-            await connection.outbox.reply(protocol.error(error.code, str(error)))
+            text = protocol.error(*public_error(error), FrameHead(of="token"))
+            await connection.outbox.reply(text)
         else:
             connection.claims = claims
 
@@ -282,7 +319,13 @@ class StoreConsumer(AsyncConsumer):
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
             raise _ClientDisconnected
-        return protocol.parse(event.get("text"), conf.get().max_frame_bytes)
+        text = event.get("text")
+        throttle = self._throttle
+        if throttle is not None:
+            size = len(text or event.get("bytes") or "")
+            if seconds := throttle.frames.spend(1 + size / CHARACTERS):
+                await throttle.wait(seconds)
+        return protocol.parse(text, conf.get().max_frame_bytes)
 
     async def _complain(
         self, bad: BadFrame, say: Callable[[str], Awaitable[None]]
@@ -292,8 +335,9 @@ class StoreConsumer(AsyncConsumer):
                 Close.TOO_MANY_BAD_FRAMES,
                 "too_many_bad_frames",
                 f"More than {MAX_BAD_FRAMES} bad frames in a minute.",
+                bad.head,
             )
-        await say(protocol.error(bad.code, bad.message))
+        await say(protocol.error(bad.code, bad.message, bad.head))
 
     async def _say(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
@@ -306,10 +350,26 @@ class StoreConsumer(AsyncConsumer):
         if farewell is not None:
             await self._try({"type": "websocket.send", "text": farewell})
         await self._leave(for_good=close < Close.TOKEN)
+        if close in _FOR_SENDING and self._cuts_off and await self._keeps_sending():
+            return
         reason = close.name.lower()
         await self._try(
             {"type": "websocket.close", "code": int(close), "reason": reason}
         )
+
+    @property
+    def _cuts_off(self) -> bool:
+        version: str = self.scope.get("asgi", {}).get("spec_version", "")
+        return version >= _CUTS_OFF
+
+    async def _keeps_sending(self) -> bool:
+        """Whether a frame waits to be read, or comes at once."""
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                event = await self._receive()
+        except TimeoutError:
+            return False
+        return bool(event["type"] == "websocket.receive")
 
     async def _try(self, message: dict[str, Any]) -> None:
         try:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any
-
-import msgspec
 
 from .. import conf
 from ..backends.types import Attempt
 from ..exceptions import (
     ActionRejected,
+    InvalidArguments,
     LimitReached,
     OutcomeUnknown,
     SessionStoresError,
@@ -22,41 +20,17 @@ from ..exceptions import (
 from ..participants.participant import Participant
 from ..participants.tokens import Claims
 from ..state.declaration import get_action, get_state
+from ..state.json_rules import encode_portable
 from ..store.transactions import Outcome, perform
 from . import protocol
 from .connection import Connection, public_error
 from .document import Document
+from .token_bucket import TokenBucket
 
 logger = logging.getLogger("sessionstores.delivery")
 
 # Refusals remembered of each client and document; a tab has fewer open actions.
 MAX_REFUSALS = 128
-
-
-class TokenBucket:
-    """Token bucket: starts full with `burst` tokens, refills at `rate` per second."""
-
-    __slots__ = ("_at", "_level", "burst", "rate")
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self.rate = rate
-        self.burst = burst
-        self._level = burst
-        self._at = time.monotonic()
-
-    def take(self) -> bool:
-        """Take a token; False if there is none."""
-        now = time.monotonic()
-        self._level = min(self.burst, self._level + (now - self._at) * self.rate)
-        self._at = now
-        if self._level < 1:
-            return False
-        self._level -= 1
-        return True
-
-    def delay(self) -> float:
-        """Return the seconds until there is a token."""
-        return max(0.0, (1 - self._level) / self.rate)
 
 
 class Dispatcher:
@@ -212,9 +186,9 @@ class Dispatcher:
 
 def _encode(frame: protocol.ActionFrame, result: Any) -> bytes:
     try:
-        return msgspec.json.encode(result)
-    except (TypeError, ValueError, RecursionError):
+        return encode_portable(result, "result")
+    except InvalidArguments as error:
         # It has taken effect, so it is acknowledged all the same.
         where = f"{frame.state}.{frame.action}"
-        logger.exception("%s returned what is not JSON", where)
+        logger.error("%s returned what no tab can be sent: %s", where, error)
         return b"null"

@@ -8,23 +8,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from ..state.json_rules import MAX_DEPTH, MAX_INTEGER
+from ..state.json_rules import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    REFUSED_NAMES,
+    portable_text,
+)
+from ..state.revisions import REV_PATTERN
+from .frame_head import NO_HEAD, FrameHead, read_head
 
 SUBPROTOCOL = "sessionstores.v1"
 MAX_FRAME_BYTES = 65_536
 
 Id = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
-ClientId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+# Tabs make keys of client ids.
+_UNUSABLE = "|".join(sorted(REFUSED_NAMES))
+ClientId = Annotated[
+    str, Meta(pattern=rf"\A(?!(?:{_UNUSABLE})\Z)[A-Za-z0-9_-]{{1,64}}\Z")
+]
 RunText = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,16}\Z")]
-RevText = Annotated[str, Meta(pattern=r"\A[0-9a-f]{4}\.[0-9]{1,15}-[0-9a-f]{8}\Z")]
+RevText = Annotated[str, Meta(pattern=rf"\A{REV_PATTERN}\Z")]
 TokenText = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
@@ -47,6 +57,7 @@ class Close(IntEnum):
     SLOW = 4202  # the tab reads too little, or answers no ping
     INTERNAL = 4203
     TOO_MANY_CONNECTIONS = 4204  # of the participant: some may be of a dead process
+    TOO_MANY_FRAMES = 4205  # the tab was slowed down for long, and kept on
 
 
 class HelloFrame(Struct, frozen=True, tag_field="type", tag="hello"):
@@ -106,7 +117,7 @@ Frame = (
     HelloFrame | ActionFrame | SyncFrame | PongFrame | TokenFrame | MetaFrame | ByeFrame
 )
 
-# A tab takes each but `bad_meta` as the answer to its oldest action.
+# Tabs of earlier releases take each but `bad_meta` for their oldest action's answer.
 BadCode = Literal[
     "bad_json",
     "bad_frame",
@@ -121,10 +132,11 @@ BadCode = Literal[
 class BadFrame(Exception):
     """Raised for a frame that is refused, with the fields of the `error` frame."""
 
-    def __init__(self, code: BadCode, message: str) -> None:
+    def __init__(self, code: BadCode, message: str, head: FrameHead = NO_HEAD) -> None:
         super().__init__(message)
         self.code: BadCode = code
         self.message = message
+        self.head = head
 
 
 class _Typed(Struct):
@@ -154,20 +166,23 @@ def parse(text: str | bytes | None, limit: int = MAX_FRAME_BYTES) -> Frame:
     try:
         return _parse(text, limit)
     except BadFrame as bad:
-        if _type_of(text) == "meta":
-            raise BadFrame("bad_meta", bad.message) from None
+        bad.head = read_head(text, limit)
+        if bad.head.of == "meta":
+            bad.code = "bad_meta"
         raise
 
 
 def _parse(text: str | bytes | None, limit: int) -> Frame:
     if not isinstance(text, str):
         raise BadFrame("bad_frame", "Frames are text, not binary.")
+    if len(text) >= limit:
+        raise _too_large(limit)
     try:
         data = text.encode()
     except UnicodeEncodeError:
         raise BadFrame("bad_value", "A frame has a lone surrogate.") from None
     if len(data) >= limit:
-        raise BadFrame("too_large", f"A frame must have less than {limit} bytes.")
+        raise _too_large(limit)
     brackets = data.count(b"{") + data.count(b"[")
     if brackets > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise BadFrame("too_deep", f"A frame may have at most {MAX_DEPTH} levels.")
@@ -184,11 +199,15 @@ def _parse(text: str | bytes | None, limit: int) -> Frame:
     return frame
 
 
-def _type_of(text: str | bytes | None) -> str | None:
-    with suppress(msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        if isinstance(text, str):
-            return _decode_type(text).type
-    return None
+def head_of(frame: Frame) -> FrameHead:
+    """Return what an error names of a frame that was read."""
+    if isinstance(frame, ActionFrame):
+        return FrameHead(id=frame.id)
+    return FrameHead(of=str(frame.__struct_config__.tag))
+
+
+def _too_large(limit: int) -> BadFrame:
+    return BadFrame("too_large", f"A frame must have less than {limit} bytes.")
 
 
 def _misfit(data: bytes, error: msgspec.ValidationError) -> BadFrame:
@@ -307,7 +326,8 @@ def ack(
 
 def reject(id: int, code: str, message: str) -> str:
     """An action was refused and changed nothing."""
-    return _json({"type": "reject", "id": id, "code": code, "message": message})
+    shown = {"code": portable_text(code), "message": portable_text(message)}
+    return _json({"type": "reject", "id": id, **shown})
 
 
 def ping(heads: dict[str, str] | None) -> str:
@@ -345,9 +365,18 @@ def end(reason: str) -> str:
     return _json({"type": "end", "reason": reason, "retry": False})
 
 
-def error(code: str, message: str) -> str:
-    """A frame was refused, or the connection is about to be closed."""
-    return _json({"type": "error", "code": code, "message": message})
+def error(code: str, message: str, head: FrameHead = NO_HEAD) -> str:
+    """A frame was refused, which `head` names, or the connection is about to close."""
+    frame: dict[str, Any] = {
+        "type": "error",
+        "code": portable_text(code),
+        "message": portable_text(message),
+    }
+    if head.id is not None:
+        frame["id"] = head.id
+    elif head.of is not None:
+        frame["of"] = head.of
+    return _json(frame)
 
 
 def _json(value: Any) -> str:

@@ -41,7 +41,7 @@ class RemoteChange(Struct, frozen=True, tag_field="kind", tag="change"):
     @property
     def key(self) -> StoreKey:
         """The key of the record that changed."""
-        return StoreKey(self.session, self.participant)
+        return StoreKey.stored(self.session, self.participant)
 
     @property
     def operations(self) -> bytes | None:
@@ -129,7 +129,7 @@ def decode(text: str) -> Delivery | LayerProbe:
     wire: _Wire = _decode(text)
     if isinstance(wire, RemoteChange | LayerProbe):
         return wire
-    key = StoreKey(wire.session, wire.participant)
+    key = StoreKey.stored(wire.session, wire.participant)
     if isinstance(wire, _WireRemoval):
         return Removal(key, wire.reason)
     if isinstance(wire, _WireMessage):

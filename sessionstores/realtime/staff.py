@@ -25,6 +25,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from ..event_bus import Serving
 from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs
+from .lobby import current_lobby
 from .timeline import timeline
 
 logger = logging.getLogger("sessionstores.admin")
@@ -172,9 +173,13 @@ class StaffConsumer(AsyncWebsocketConsumer):
                 logger.info("A page is notified by this process only: %r", error)
 
     async def _expect_token(self) -> None:
-        """Close if no token comes."""
-        await asyncio.sleep(HELLO_SECONDS)
-        await self.close(HELLO_TIMEOUT)
+        """Close if no token comes in time, or too many newer pages have none yet."""
+        try:
+            async with asyncio.timeout(HELLO_SECONDS) as limit:
+                with current_lobby().waiting(self.scope, limit):
+                    await asyncio.Event().wait()
+        except TimeoutError:
+            await self.close(HELLO_TIMEOUT)
 
     async def _recheck(self, pk: str, mark: str) -> None:
         """Close when the user loses the permission."""

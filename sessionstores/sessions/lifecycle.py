@@ -12,10 +12,16 @@ import msgspec
 from .. import event_bus, signals
 from ..backends.base import Backend
 from ..backends.types import Record, SessionInfo
-from ..exceptions import LimitReached, StateCorrupt, UnknownSession
+from ..exceptions import (
+    InvalidArguments,
+    LimitReached,
+    StateCorrupt,
+    UnknownSession,
+)
 from ..keys import StoreKey, generate_code
 from ..state import codec
 from ..state.declaration import State, states_in
+from ..state.json_rules import encode_portable
 from ..store.records import Applied, commit, open_document
 from ..store.removals import announce_removed
 from ..store.retry import CommitRetry
@@ -29,9 +35,11 @@ LONGEST_KEEP = 3_155_760_000
 async def create(backend: Backend, *, label: str, keep: float) -> str:
     """Claim a random code and return it.
 
-    Raises ValueError unless `keep` is 0 to `LONGEST_KEEP`, and `LimitReached`.
+    Raises ValueError unless `keep` is 0 to `LONGEST_KEEP`, `InvalidArguments` for a
+    label that is not text as browsers read it, and `LimitReached`.
     """
     _check_keep(keep)
+    _check_label(label)
     for _ in range(CODE_TRIES):
         code = generate_code()
         if await backend.create_session(code, label=label, keep=keep):
@@ -75,9 +83,9 @@ async def revoke(backend: Backend, key: StoreKey) -> None:
 
 
 async def send(backend: Backend, key: StoreKey, data: Any) -> None:
-    """Send a message to tabs; TypeError if it is not JSON."""
+    """Send a message to tabs; `InvalidArguments` if browsers cannot read it."""
     # A copy, since it is encoded once more when its turn comes.
-    data = msgspec.json.decode(msgspec.json.encode(data))
+    data = msgspec.json.decode(encode_portable(data, "data"))
     event_bus.bus.publish(event_bus.Message(key, data, await backend.followers(key)))
 
 
@@ -109,6 +117,12 @@ def _check_keep(seconds: float) -> None:
             f"A session cannot be kept for {seconds} s: give 0 or more, and at most "
             f"{LONGEST_KEEP} (a century)."
         )
+
+
+def _check_label(label: object) -> None:
+    if not isinstance(label, str):
+        raise InvalidArguments(f"label: {ascii(label)[:80]} is not text.")
+    encode_portable(label, "label")
 
 
 async def set_locked(backend: Backend, code: str, *, locked: bool) -> None:

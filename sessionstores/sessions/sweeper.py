@@ -20,7 +20,7 @@ from .. import conf, event_bus
 from ..backends.base import Backend
 from ..backends.types import Removed
 from ..exceptions import InvalidKey, StateCorrupt, StoreUnavailable
-from ..keys import StoreKey, check_code, check_participant
+from ..keys import StoreKey, check_code, check_stored
 from ..monitoring.history import sample
 from ..monitoring.summaries import read_summaries
 from ..monitoring.sweeps import (
@@ -146,7 +146,7 @@ def _check(idle_for: float, session: str | None, participant: str | None) -> Non
     if session is not None:
         check_code(session)
     if participant is not None:
-        check_participant(participant)
+        check_stored(participant)
         if session is None:
             raise InvalidKey(f"participant={participant!r} also needs session=…")
 
@@ -287,7 +287,9 @@ class _Pass:
             if info.seen > since or info.connections:
                 stays = True
             elif self.participant in (None, info.id):
-                self._count("participants", [(StoreKey(code, info.id), info.bytes)])
+                self._count(
+                    "participants", [(StoreKey.stored(code, info.id), info.bytes)]
+                )
         if not stays and own.seen <= since and own.created + own.keep <= now:
             self._count("sessions", [(StoreKey.of_session(code), 0)])
 

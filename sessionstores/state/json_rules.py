@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from ..exceptions import InvalidArguments
+
 MAX_DEPTH = 32
 # JavaScript's largest safe integer; it would round a larger one.
 MAX_INTEGER = 2**53 - 1
@@ -25,6 +27,9 @@ _LONG_INTEGER = re.compile(rb"[:\[,]\s*-?[1-9][0-9]{15,}\s*[,\]}]")
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _PLACE = re.compile(r" - at (`key` in )?`\$\.?([^`]*)`\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_encode = msgspec.json.encode
 
 
 def is_suspect(
@@ -61,6 +66,48 @@ def _is_deeper(body: bytes, depth: int) -> bool:
         # Removes exactly the innermost level.
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
+
+
+def encode_portable(value: object, what: str) -> bytes:
+    """Return the JSON of a value that is not a state, on its way to browsers.
+
+    Raises `InvalidArguments`, naming place and reason, for what browsers would refuse
+    or read differently; `what` is how the text calls the value.
+    """
+    try:
+        body = _encode(value)
+        plain = msgspec.to_builtins(value, str_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _unportable(what, *(flaw(value) or explain(error))) from error
+    # A number that is no part of anything is not seen by `is_suspect`; NaN is written
+    # as null; and of two keys that are written alike, `plain` has one.
+    suspect = is_suspect(body) or isinstance(plain, int | float) or b"null" in body
+    found = (flaw(value) or flaw(plain)) if suspect else None
+    if found is None and len(_encode(plain)) != len(body):
+        found = next(_twins(value, ""), ("", "two keys that JSON writes alike"))
+    if found:
+        raise _unportable(what, *found)
+    return body
+
+
+def _twins(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        plain = msgspec.to_builtins(dict.fromkeys(value), str_keys=True)
+        if len(plain) < len(value):
+            yield path, "two keys that JSON writes alike"
+    for step, part in _parts(value) or ():
+        yield from _twins(part, path + step)
+
+
+def _unportable(what: str, path: str, reason: str) -> InvalidArguments:
+    # msgspec's paths lack the dot at their beginning.
+    dot = "." if path[:1] not in ("", ".", "[") else ""
+    return InvalidArguments(f"{what}{dot}{path}: {reason}.")
+
+
+def portable_text(value: object) -> str:
+    """Return a text for a browser, with U+FFFD in the place of lone surrogates."""
+    return _SURROGATE.sub("\ufffd", str(value))
 
 
 def flaw(value: object) -> tuple[str, str] | None:

@@ -10,7 +10,9 @@ from typing import Literal, NamedTuple
 RING_LENGTH = 32
 _TAIL_BYTES = 4
 
-_REV = re.compile(r"([0-9a-f]{4})\.(0|[1-9][0-9]{0,14})-([0-9a-f]{8})", re.ASCII)
+# Each rev has one spelling: what compares texts of revs compares revs.
+REV_PATTERN = r"([0-9a-f]{4})\.(0|[1-9][0-9]{0,14})-([0-9a-f]{8})"
+_REV = re.compile(REV_PATTERN, re.ASCII)
 
 
 class Rev(NamedTuple):

@@ -390,21 +390,50 @@ test("an action too large for a frame is refused here, and the next one is sent"
   assert.deepEqual(ids(), [2]);
 });
 
-test("a frame that the server cannot read is the oldest unanswered action", async () => {
+test("an error refuses the action that it names, and no other", async () => {
   page.live();
   const first = board().dispatch("move", { n: 1 });
   const second = failure(board().dispatch("move", { n: 1e300 }));
-  page.socket.says(ack(1, 10), { type: "error", code: "bad_value", message: "Out of range." });
-  await first;
+  page.socket.says({ type: "error", code: "bad_value", message: "Out of range.", id: 2 });
   assert.equal((await second).code, "bad_value");
-  assert.equal(page.session.pending, 0);
+  assert.equal(page.session.pending, 1);
+  page.socket.says(ack(1, 10));
+  await first;
 });
 
-test("another error refuses no action", () => {
+const UNNAMED = ["bad_json", "bad_frame", "bad_value", "too_large", "too_deep", "unknown_type"];
+const CODES = [...UNNAMED, "bad_meta", "limit_reached", "store_unavailable", "internal"];
+const NAMES = [{}, { of: "meta" }, { of: "sync" }, { of: "token" }, { of: "action" }, { id: 99 }];
+
+test("an error that names no open action refuses none, whatever its code", async () => {
   page.live();
-  board().dispatch("move");
-  page.socket.says({ type: "error", code: "store_unavailable", message: "Later." });
+  const heard = [];
+  page.session.on("error", (error) => heard.push(error));
+  const moved = board().dispatch("move");
+  const errors = CODES.flatMap((code) => NAMES.map((name) => ({ code, message: "No.", ...name })));
+  page.socket.says(...errors.map((error) => ({ type: "error", ...error })));
+  await turn();
   assert.equal(page.session.pending, 1);
+  assert.deepEqual(heard, errors);
+  page.socket.says(ack(1, 10));
+  await moved;
+});
+
+test("what a server leaves unanswered that names nothing ends as unknown in time", async () => {
+  page.live();
+  const lost = failure(board().dispatch("move"));
+  const next = board().dispatch("move");
+  page.socket.says({ type: "error", code: "bad_value", message: "Out of range." }, ack(2, 10));
+  await next;
+  for (let minute = 0; minute < 5; minute += 1) {
+    assert.equal(page.session.pending, 1);
+    for (let second = 0; second < 60; second += 10) {
+      page.tick(10_000);
+      page.socket.says({ type: "ping", heads: {} });
+    }
+  }
+  assert.equal((await lost).code, "outcome_unknown");
+  assert.equal(page.session.pending, 0);
 });
 
 test("pending counts unanswered actions and is told once in a turn", async () => {

@@ -114,15 +114,62 @@ test("ids that name parts of every object are ids like others", () => {
 
 test("metas are sent while live, and again only when they differ", () => {
   const session = meet();
-  session.setMeta({ name: "Alice" });
-  session.setMeta({ name: "Alice" });
-  session.setMeta({ name: "Alice", typing: true });
-  session.setMeta({});
-  assert.deepEqual(page.socket.of("meta"), [
-    { type: "meta", data: { name: "Alice" } },
-    { type: "meta", data: { name: "Alice", typing: true } },
-    { type: "meta", data: {} },
+  for (const meta of [{ name: "Al" }, { name: "Al" }, { name: "Al", typing: true }, {}]) {
+    session.setMeta(meta);
+    page.tick(100);
+  }
+  assert.deepEqual(
+    page.socket.of("meta").map(({ data }) => data),
+    [{ name: "Al" }, { name: "Al", typing: true }, {}],
+  );
+});
+
+test("metas set at the speed of a pointer are sent at a pace, the last one always", () => {
+  const session = meet();
+  for (let x = 0; x < 1000; x += 1) {
+    session.setMeta({ x });
+    page.tick(10);
+  }
+  page.tick(100);
+  const sent = page.socket.of("meta").map(({ data }) => data.x);
+  assert.equal(sent[0], 0);
+  assert.equal(sent.at(-1), 999);
+  assert.ok(sent.length > 90 && sent.length <= 102, `${sent.length} in ten seconds`);
+});
+
+test("a meta that waits for its turn goes with the next hello, and is not sent twice", () => {
+  const session = meet();
+  session.setMeta({ x: 1 });
+  session.setMeta({ x: 2 });
+  const socket = reconnect();
+  assert.deepEqual(socket.of("hello")[0].meta, { x: 2 });
+  session.setMeta({ x: 3 });
+  page.tick(1000);
+  assert.deepEqual(socket.of("meta"), [{ type: "meta", data: { x: 3 } }]);
+});
+
+const deep = (levels) => (levels ? { deeper: deep(levels - 1) } : 0);
+
+test("a meta that the server would refuse is refused before it is sent, or comes with a hello", () => {
+  const session = page.connect();
+  const own = JSON.parse('{"__proto__":1}');
+  const broken = ["\ud800", "a\udc00b", "\ude00\ud83d"].flatMap((text) => [
+    { text },
+    { [text]: 1 },
+    { deep: [{ text }] },
   ]);
+  const inexact = [2 ** 53, -(2 ** 53), 2 ** 60].map((at) => ({ list: [at] }));
+  const bad = [...broken, ...inexact, own, { a: own }, { constructor: 1 }, deep(32)];
+  for (const meta of bad) {
+    assert.throws(() => session.setMeta(meta), RangeError, JSON.stringify(meta));
+  }
+  assert.equal(page.welcome().of("hello")[0].meta, undefined);
+  for (const meta of bad) assert.throws(() => session.setMeta(meta), RangeError);
+  page.tick(1000);
+  assert.deepEqual(page.socket.of("meta"), []);
+  const good = { text: "\ud83d\ude00 \\ud800", at: 2 ** 53 - 1, half: 0.5, none: null, ...deep(31) };
+  session.setMeta(good);
+  assert.deepEqual(page.socket.of("meta"), [{ type: "meta", data: good }]);
 });
 
 test("a meta that is set before there is a connection goes with the hello", () => {
@@ -170,19 +217,24 @@ test("a meta that is no object, or too large, is refused and changes nothing", (
     assert.throws(() => session.setMeta(bad), RangeError);
   }
   session.setMeta(nameOf(506));
+  page.tick(100);
   assert.deepEqual(page.socket.of("meta").map(({ data }) => data), [
     { name: "Alice" },
     nameOf(506),
   ]);
 });
 
-test("a refused meta fails no action", async () => {
+test("a refused meta fails no action, and is told of as what it is", async () => {
   const session = meet();
+  const heard = [];
+  session.on("error", (error) => heard.push(error));
   const moved = session.store("board").dispatch("move");
-  session.setMeta({ since: 2 ** 60 });
-  page.socket.says({ type: "error", code: "bad_meta", message: "Too large." });
+  session.setMeta({ since: 2 });
+  const error = { code: "bad_meta", message: "Too large.", of: "meta" };
+  page.socket.says({ type: "error", ...error });
   await turn();
   assert.equal(session.pending, 1);
+  assert.deepEqual(heard, [error]);
   page.socket.says({ type: "reject", id: 1, code: "rejected", message: "No." });
   assert.equal((await failure(moved)).code, "rejected");
 });

@@ -329,9 +329,10 @@ async def test_a_flood_of_metas_costs_a_few_leases_and_the_last_one_counts(
 
     monkeypatch.setattr(backend, "lease", counted)
     started = asyncio.get_running_loop().time()
-    for number in range(1000):
+    # More than a tab may send at once: the last comes in all the same.
+    for number in range(300):
         await alice.say(type="meta", data={"n": number})
-    await shows(bob, alice=[{"n": 999}], bob=1)
+    await shows(bob, alice=[{"n": 299}], bob=1)
     seconds = asyncio.get_running_loop().time() - started
     assert len(leased) <= 2 + seconds * 4
 

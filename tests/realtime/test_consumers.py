@@ -623,7 +623,7 @@ async def test_an_action_that_breaks_is_answered_as_internal_and_logged(
         ack = await alice.act(2, "broken.oddity")
         assert (ack["type"], ack["result"]) == ("ack", None)
         assert ack["base"] != ack["rev"]
-        assert "is not JSON" in caplog.text
+        assert "is not a JSON value" in caplog.text
         assert (await alice.act(3, "broken.answer"))["result"] == {"answer": 42}
 
 
@@ -1048,6 +1048,30 @@ async def test_a_connection_that_is_closed_while_it_parts_is_gone_from_the_hub(
             await serving
     assert not current_hub().connections
     assert not hubs
+
+
+@pytest.mark.parametrize("version", ["2.4", "2.0", None])
+@pytest.mark.parametrize("extra", [0, 5])
+async def test_who_still_sends_is_cut_off_where_the_server_can_and_else_closed(
+    version: str | None, extra: int
+) -> None:
+    events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asgi = {"version": "3.0", **({"spec_version": version} if version else {})}
+    scope = {"type": "websocket", "headers": [], "path": "/", "asgi": asgi}
+    events.put_nowait({"type": "websocket.connect"})
+    for _ in range(consumers.MAX_BAD_FRAMES + 1 + extra):
+        events.put_nowait({"type": "websocket.receive", "text": "{"})
+    await StoreConsumer.as_asgi()(scope, events.get, send)
+    farewell = json.loads([each for each in sent if "text" in each][-1]["text"])
+    assert farewell["code"] == "too_many_bad_frames"
+    closed = [each["code"] for each in sent if each["type"] == "websocket.close"]
+    cut_off = version == "2.4" and extra > 0
+    assert closed == ([] if cut_off else [Close.TOO_MANY_BAD_FRAMES])
 
 
 async def test_a_stranger_that_sends_too_many_bad_frames_is_closed() -> None:

@@ -1,15 +1,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessionstores.realtime import protocol
-from sessionstores.realtime.protocol import BadFrame, Close, parse
+from sessionstores import conf
+from sessionstores.backends.types import MAX_META_BYTES
+from sessionstores.realtime import (
+    consumers,
+    frame_head,
+    frame_throttle,
+    lobby,
+    protocol,
+)
+from sessionstores.realtime.frame_head import FrameHead
+from sessionstores.realtime.protocol import BadCode, BadFrame, Close, parse
+from sessionstores.state.revisions import Rev
 
 REV = "7f3a.45-9f3ac21b"
 
@@ -223,6 +235,46 @@ def test_whatever_arrives_is_a_frame_or_refused(text: str | bytes) -> None:
         assert msgspec.json.decode(protocol.error(read.code, read.message))
 
 
+def is_rev(text: str) -> bool:
+    try:
+        return str(Rev.parse(text)) == text
+    except ValueError:
+        return False
+
+
+rev_texts = st.text(max_size=30) | st.builds(
+    lambda place, cut, extra: REV[:place] + extra + REV[place + cut :],
+    st.integers(0, len(REV)),
+    st.integers(0, 2),
+    st.text("0123456789abcdefA.-+_ \n\u0660\uff11", max_size=3),
+)
+
+
+@given(rev_texts)
+@example("7f3a.045-9f3ac21b")
+@example("7f3a.1234567890123456-9f3ac21b")
+@example("7f3a.45-9f3ac21b\n")
+def test_a_rev_that_passes_is_one_and_every_rev_passes(text: str) -> None:
+    frames = {
+        "sync": {"type": "sync", "doc": "me", "rev": text},
+        "hello": {"type": "hello", "token": "t", "client": "c", "have": {"me": text}},
+    }
+    for kind, frame in frames.items():
+        if is_rev(text):
+            assert parse(json.dumps(frame))
+            continue
+        with pytest.raises(BadFrame) as caught:
+            parse(json.dumps(frame))
+        assert caught.value.code == "bad_frame"
+        assert caught.value.head == FrameHead(of=kind)
+
+
+@pytest.mark.parametrize("client", ["__proto__", "constructor", "prototype"])
+def test_a_client_id_that_browsers_refuse_as_a_key_is_refused(client: str) -> None:
+    assert refusal(action(client=f'"{client}"')) == "bad_frame"
+    assert parse(action(client=f'"{client}_"'))
+
+
 @given(json_values)
 def test_what_passes_as_an_argument_is_portable_json(value: Any) -> None:
     text = json.dumps(value)
@@ -256,6 +308,7 @@ def test_close_codes_say_by_range_what_to_do() -> None:
             "SLOW",
             "INTERNAL",
             "TOO_MANY_CONNECTIONS",
+            "TOO_MANY_FRAMES",
         },
     }
 
@@ -340,6 +393,49 @@ def test_outgoing_frames_read_as_designed() -> None:
             "code": "bad_frame",
             "message": odd,
         },
+        protocol.error("bad_frame", odd, FrameHead(id=18)): {
+            "type": "error",
+            "code": "bad_frame",
+            "message": odd,
+            "id": 18,
+        },
+        protocol.error("bad_meta", odd, FrameHead(of="meta")): {
+            "type": "error",
+            "code": "bad_meta",
+            "message": odd,
+            "of": "meta",
+        },
+        # Whatever a site's action made them of.
+        protocol.reject(18, "no\ud800", "\udfff!"): {
+            "type": "reject",
+            "id": 18,
+            "code": "no\ufffd",
+            "message": "\ufffd!",
+        },
     }
     for text, frame in written.items():
         assert json.loads(text) == frame
+
+
+def test_the_docs_name_each_code_and_each_bound() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    told = dict(re.findall(r"^\| (\d+) `(\w+)` \|", page, re.MULTILINE))
+    assert told == {str(close.value): close.name for close in Close}
+    assert {code for code in get_args(BadCode) if f"`{code}`" not in page} == set()
+    rate, burst = conf.Conf().rate_limit or (0, 0)
+    frames = frame_throttle.FRAMES_PER_SECOND, frame_throttle.FRAME_BURST
+    reads = frame_throttle.READS_PER_SECOND, frame_throttle.READ_BURST
+    for row in (
+        f"| actions | {rate:g} | {burst:g} |",
+        f"| frames in all | {frames[0] + rate:g} | {frames[1] + burst:g} |",
+        f"which the cache is read for | {reads[0]:g} | {reads[1]:g} |",
+        f"{frames[0]:g} frames a second, {frames[1]:g} at once",
+        f"for each {frame_throttle.CHARACTERS:,} characters",
+        f"{lobby.MAX_OF_NETWORK:,} of one network",
+        f"{lobby.MAX_WAITING:,} in all",
+        f"More than {consumers.MAX_BAD_FRAMES} such frames in a minute",
+        f"the first {frame_head.MAX_SCANNED} characters",
+        f"more than {MAX_META_BYTES} bytes",
+    ):
+        assert row in page
+    assert (frame_throttle.MAX_WAITING, consumers.HELLO_SECONDS) == (60, 5)

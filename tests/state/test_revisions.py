@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessionstores.state.revisions import RING_LENGTH, History, Rev
@@ -20,6 +20,28 @@ revs = st.builds(
 def test_a_revs_text_gives_it_back(rev: Rev) -> None:
     assert Rev.parse(str(rev)) == rev
     assert str(rev).isascii()
+
+
+# Texts that come close: one that is right, with something in it changed.
+near = st.builds(
+    lambda text, place, cut, extra: text[:place] + extra + text[place + cut :],
+    revs.map(str),
+    st.integers(0, 30),
+    st.integers(0, 2),
+    st.text("0123456789abcdefABCDEF.-+_ \n\u0660\uff11", max_size=3),
+)
+
+
+@given(st.text() | near)
+@example("7f3a.045-9f3ac21b")
+@example("7f3a.00-9f3ac21b")
+@example("7f3a.0-9f3ac21b")
+def test_no_rev_has_two_spellings(text: str) -> None:
+    try:
+        rev = Rev.parse(text)
+    except ValueError:
+        return
+    assert str(rev) == text
 
 
 def test_a_rev_reads_as_incarnation_counter_and_tail() -> None:

@@ -143,7 +143,7 @@ def _chosen(
             if target == "sessions":
                 keys.append(StoreKey.of_session(text))
             else:
-                key = StoreKey(code or "", text)
+                key = StoreKey.stored(code or "", text)
                 if not key.is_session:
                     keys.append(key)
         except InvalidKey:

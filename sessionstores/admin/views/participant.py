@@ -56,7 +56,7 @@ class StateCard(NamedTuple):
 
 def participant(page: AdminPage, code: str, id: str = SESSION) -> HttpResponse:
     """Show one record; without `view_state`, everything but the states."""
-    key = StoreKey(code, id)
+    key = StoreKey.stored(code, id)
     found = content(page, key)
     if "missing" in found:
         return page.render("missing", title=str(key), status=404, **found)
@@ -74,7 +74,7 @@ def participant(page: AdminPage, code: str, id: str = SESSION) -> HttpResponse:
 
 def participant_live(page: AdminPage, code: str, id: str) -> HttpResponse:
     """Return the part of the page that refreshes itself."""
-    key = StoreKey(code, id)
+    key = StoreKey.stored(code, id)
     found = content(page, key)
     if page.rights.state and "record" in found:
         log_view(page.user_id, log_name(key), refresh=True)
@@ -219,7 +219,7 @@ def _unreadable() -> str:
 
 def download(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
     """Send a state as a JSON file, redacted."""
-    key = StoreKey(code, id)
+    key = StoreKey.stored(code, id)
     record = run(get_backend(blocking=True).read(key, touch=False))
     shown = exported(record, name) if isinstance(record, Record) else None
     if shown is None:
@@ -259,7 +259,7 @@ def _exported(
     separator = "\n"
     for id in ids:
         try:
-            record = run(backend.read(StoreKey(code, id), touch=False))
+            record = run(backend.read(StoreKey.stored(code, id), touch=False))
         except StateCorrupt:
             record = None
         if not isinstance(record, Record):

@@ -180,7 +180,7 @@ class Leases:
         names = {code: attendance_key(code) for code in codes}
         found = await self._values.get(*names.values())
         return [
-            StoreKey(code, id)
+            StoreKey.stored(code, id)
             for code, name in names.items()
             for id in ids_in(found.get(name, ABSENT).value)
         ]

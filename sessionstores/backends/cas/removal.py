@@ -56,7 +56,10 @@ class RecordRemoval:
         They leave the index first: an entry without a record is then never one whose
         removal is under way, and its remover is the one to report it as lost.
         """
-        names = {StoreKey(session, id): record_key(StoreKey(session, id)) for id in ids}
+        names = {
+            StoreKey.stored(session, id): record_key(StoreKey.stored(session, id))
+            for id in ids
+        }
         found = await self._values.get(*names.values())
         if absent := [name for name in names.values() if name not in found]:
             await self._values.let_others_finish(RECHECK_AFTER)

@@ -141,7 +141,7 @@ class Sessions:
     async def participants(self, code: str) -> list[ParticipantInfo]:
         """See `Backend.participants`."""
         members = await self._index.members([code])
-        keys = [StoreKey(code, id) for id in sorted(members[code])]
+        keys = [StoreKey.stored(code, id) for id in sorted(members[code])]
         heads = await self._heads_of(keys)
         connections = await self._leases.live(heads)
         return [
@@ -164,7 +164,7 @@ class Sessions:
         since = self._values.now() - idle_for
         names = {
             key: record_key(key)
-            for key in (StoreKey(code, id) for id in members)
+            for key in (StoreKey.stored(code, id) for id in members)
             if participant in (None, key.participant)
         }
         found = await self._values.get(*names.values())

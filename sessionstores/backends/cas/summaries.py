@@ -43,12 +43,12 @@ class SummaryReader:
             for code, name in members.items()
         }
         records = {
-            StoreKey(code, id): record_key(StoreKey(code, id))
+            StoreKey.stored(code, id): record_key(StoreKey.stored(code, id))
             for code in codes
             for id in (SESSION, *ids[code])
         }
         leases = {
-            StoreKey(code, id): leases_key(StoreKey(code, id))
+            StoreKey.stored(code, id): leases_key(StoreKey.stored(code, id))
             for code, name in attendance.items()
             for id in ids_in(around.get(name, ABSENT).value)
         }
@@ -88,7 +88,7 @@ def _summary(
     notes: Versioned,
     now: float,
 ) -> SessionSummary:
-    keys = [StoreKey.of_session(code), *(StoreKey(code, id) for id in ids)]
+    keys = [StoreKey.of_session(code), *(StoreKey.stored(code, id) for id in ids)]
     there = {key.participant: head for key in keys if (head := heads.get(key))}
     own = there.get(SESSION)
     about = (own and own.about) or SessionDetails()

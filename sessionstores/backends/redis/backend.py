@@ -230,7 +230,7 @@ class RedisBackend(Backend):
         replies = await self._scripts.run_all("heads", calls)
         for (session, ids), revs in zip(calls, replies, strict=True):
             for id, rev in zip(ids, revs, strict=True):
-                heads[StoreKey(session, id)] = unpack_rev(rev) if rev else None
+                heads[StoreKey.stored(session, id)] = unpack_rev(rev) if rev else None
         return heads
 
     async def commit(

@@ -48,7 +48,7 @@ class RedisLeases:
         joined = []
         replies = await self._scripts.run_all("lease", calls)
         for (session, _), (repair, *ids) in zip(calls, replies, strict=True):
-            joined += [StoreKey(session, id.decode()) for id in ids]
+            joined += [StoreKey.stored(session, id.decode()) for id in ids]
             await self._registry.repair(session, repair)
         return joined
 
@@ -79,7 +79,7 @@ class RedisLeases:
                     break
                 raise
             for code, (_, *ids) in zip(some, replies, strict=True):
-                left += [StoreKey(code, id.decode()) for id in ids]
+                left += [StoreKey.stored(code, id.decode()) for id in ids]
             some = [
                 code for code, (more, *_) in zip(some, replies, strict=True) if more
             ]
@@ -128,7 +128,7 @@ class RedisLeases:
             everyone, *own = times
             for id, at in zip(ids, own, strict=True):
                 revoked = [float(one) for one in (everyone, at) if one is not None]
-                standings[StoreKey(session, id)] = Standing(
+                standings[StoreKey.stored(session, id)] = Standing(
                     bool(has_ended), max(revoked, default=None)
                 )
         return standings

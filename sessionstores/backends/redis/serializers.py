@@ -210,7 +210,7 @@ def unpack_lease(session: str, name: bytes, details: bytes, leaving: int) -> Lea
     process, client, follows, meta = _details(details[TIME.size :])
     return Lease(
         connection,
-        StoreKey(session, id),
+        StoreKey.stored(session, id),
         process,
         client,
         frozenset(follows),

@@ -230,7 +230,7 @@ class RedisSessions:
         ):
             for id, mark in zip(ids, marks, strict=True):
                 if mark == b"orphan" or (mark == b"listed" and known is None):
-                    found.add(StoreKey(session, id))
+                    found.add(StoreKey.stored(session, id))
         return sorted(found)
 
     async def reindex(self, key: StoreKey) -> bool:

@@ -18,7 +18,7 @@ from ... import conf
 from ...backends.base import Backend, run
 from ...concurrency import Backoff
 from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
-from ...keys import check_code, check_participant
+from ...keys import check_code, check_stored
 from ...monitoring.stats import gather
 from ...monitoring.sweeps import Sweep
 from ...realtime.timeline import timeline
@@ -92,7 +92,7 @@ class Command(BaseCommand):
         )
         add(
             "--participant",
-            type=key_part(check_participant),
+            type=key_part(check_stored),
             metavar="ID",
             help="sweep this participant of --session only",
         )

@@ -107,9 +107,10 @@ export interface SessionEvents {
   end: { reason: string; message: string };
   /**
    * The server refused a frame or the connection; or `no_token`: the `token` option failed, and is
-   * asked again. The client keeps reconnecting, so this is for logs.
+   * asked again. The client keeps reconnecting, so this is for logs. An error that answers a frame
+   * names the action by its `id`, which is then rejected, or what it is `of`: "meta", "sync" …
    */
-  error: { code: string; message: string };
+  error: { code: string; message: string; id?: number; of?: string };
 }
 
 export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
@@ -130,7 +131,9 @@ export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
   /**
    * Show `data` to the others from now on, as this tab's meta in their `presence`. It is never
    * stored with the state, and lasts as long as the tab. Others get the newest, a few times a
-   * second at most. Throws a RangeError unless `data` is an object of at most 1024 bytes as JSON.
+   * second at most, so it may be called for each move of a pointer. Throws a RangeError unless
+   * `data` is an object of at most 1024 bytes as JSON, without lone surrogates, integers beyond
+   * 2**53 - 1, more than 31 levels, or the keys `__proto__`, `constructor` and `prototype`.
    */
   setMeta(data: Meta): void;
 

@@ -13,7 +13,9 @@ const WELCOME_WITHIN = 10_000; // ms
 const BACKOFF_BASE = 250; // ms
 const BACKOFF_CAP = 3000; // ms
 const MAX_META = 1024; // bytes of JSON
-const REFUSED_FRAME = /^(bad_(json|frame|value)|too_(large|deep)|unknown_type)$/;
+const MAX_DEPTH = 31; // levels of a meta; its frame is one more
+const META_PAUSE = 100; // ms between two metas; of those set meanwhile, the last is sent
+const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 
 export class PatchError extends Error {
   name = "PatchError";
@@ -68,7 +70,7 @@ function parsePointer(pointer) {
   const tokens = pointer
     .split("/")
     .map((token) => token.replaceAll("~1", "/").replaceAll("~0", "~"));
-  const refused = tokens.find((token) => /^(__proto__|constructor|prototype)$/.test(token));
+  const refused = tokens.find((token) => REFUSED_KEY.test(token));
   if (refused) throw new PatchError(`"${pointer}" names ${refused}, which is refused.`);
   return tokens;
 }
@@ -284,6 +286,17 @@ function openDocument({ rev, states } = {}, requestSync, changed) {
   };
 }
 
+// Whether the server takes it, and others read it as it is here: no lone surrogate, no integer that
+// is no longer exact. What it refused would come back with each hello, and keep the tab out.
+function isPortable(value, depth = 0) {
+  if (typeof value === "string") return !/\p{Surrogate}/u.test(value);
+  if (!isContainer(value)) return !Number.isInteger(value) || Number.isSafeInteger(value);
+  if (depth === MAX_DEPTH) return false;
+  const refused = ([key, part]) =>
+    REFUSED_KEY.test(key) || !isPortable(key) || !isPortable(part, depth + 1);
+  return !Object.entries(value).some(refused);
+}
+
 function call(listener, ...args) {
   try {
     listener(...args);
@@ -357,7 +370,7 @@ export function connect(source, options = {}) {
   let reported = 0; // the last number of pending actions that listeners heard
   let lastError = null;
   let runs; // by document, the server's run that its last snapshot is from
-  let retryTimer, silenceTimer, paceTimer, expiryTimer;
+  let retryTimer, silenceTimer, paceTimer, metaTimer, expiryTimer;
 
   const isHidden = () => document.visibilityState === "hidden";
   const isOffline = () => navigator.onLine === false && !onLineLies;
@@ -487,9 +500,13 @@ export function connect(source, options = {}) {
   }
 
   function sendMeta() {
-    if (status !== "live" || meta === sentMeta) return;
+    if (status !== "live" || meta === sentMeta || metaTimer) return;
     sentMeta = meta;
     socket.send(`{"type":"meta","data":${meta}}`);
+    metaTimer = setTimeout(() => {
+      metaTimer = undefined;
+      sendMeta();
+    }, META_PAUSE);
   }
 
   function attend(frame) {
@@ -555,13 +572,14 @@ export function connect(source, options = {}) {
         return;
       case "message":
         return emit("message", frame.data);
-      case "error":
+      case "error": {
         lastError = frame;
-        // Actions are answered in order, and nothing else that we send can be refused as a frame.
-        if (REFUSED_FRAME.test(frame.code) && onWire.size) {
-          refuse([...onWire][0], frame.code, frame.message);
-        }
-        return emit("error", { code: frame.code, message: frame.message });
+        // One that names no action refuses none: servers of earlier releases name nothing, and what
+        // they leave unanswered ends as `outcome_unknown` in time.
+        if (entry) refuse(entry, frame.code, frame.message);
+        const { type, ...error } = frame;
+        return emit("error", error);
+      }
       case "end":
         if (!frame.retry) finish(frame.reason);
     }
@@ -618,7 +636,8 @@ export function connect(source, options = {}) {
 
   // A closing handshake with a dead peer takes long, so we do not wait for the close event.
   function drop() {
-    for (const timer of [retryTimer, silenceTimer, paceTimer]) clearTimeout(timer);
+    for (const timer of [retryTimer, silenceTimer, paceTimer, metaTimer]) clearTimeout(timer);
+    metaTimer = undefined;
     const old = socket;
     socket = null;
     onWire.clear();
@@ -743,6 +762,9 @@ export function connect(source, options = {}) {
       const text = JSON.stringify(data);
       if (!/^{/.test(text) || new TextEncoder().encode(text).length > MAX_META) {
         throw new RangeError(`A tab's meta is an object of at most ${MAX_META} bytes of JSON.`);
+      }
+      if (!isPortable(JSON.parse(text))) {
+        throw new RangeError("A meta has a broken character, a refused key, depth or integer.");
       }
       meta = text;
       sendMeta();

@@ -1,0 +1,126 @@
+"""Other people's answers while tabs flood, beside the same without a flood.
+
+Each flood is one tab that sends one kind of frame as fast as it can, and comes back
+whenever it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+
+os.environ.setdefault("BENCH_RATE", "[20, 40]")
+
+from _rows import Row, show
+from contest import tokens
+from load import ORIGIN, opened, pace, welcomed
+from servers import serving
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+CALM = 200
+# Actions a second, of all the calm tabs together.
+RATE = 100.0
+SECONDS = 6.0
+FLOODS = {
+    "pong": {"type": "pong"},
+    "sync": {"type": "sync", "doc": "me"},
+    "meta": {"type": "meta", "data": {"x": 1}},
+    "action": {"type": "action", "id": 1, "state": "board", "action": "none"},
+    "token": {"type": "token"},
+    "large": {"type": "pong", "padding": "x" * 60_000},
+}
+
+
+async def flood(url: str, token: str, kind: str) -> None:
+    """Send one kind of frame over and over, on one connection after the other."""
+    frame = {**FLOODS[kind], **({"token": token} if kind == "token" else {})}
+    text = json.dumps(frame)
+    extra = {"subprotocols": ["sessionstores.v1"], "compression": None}
+    while True:
+        with suppress(ConnectionClosed, OSError, TimeoutError):
+            async with connect(url, origin=ORIGIN, close_timeout=1, **extra) as socket:
+                await welcomed(socket, token, 0)
+                print("flooding", flush=True)
+                reading = asyncio.create_task(_drop_answers(socket))
+                try:
+                    while True:
+                        await socket.send(text)
+                finally:
+                    reading.cancel()
+
+
+async def _drop_answers(socket: object) -> None:
+    with suppress(ConnectionClosed):
+        async for _ in socket:
+            pass
+
+
+@contextmanager
+def flooding(url: str, token: str, kind: str) -> Iterator[None]:
+    """Let a process flood until the block ends."""
+    command = [sys.executable, __file__, url, token, kind]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def p99(url: str, signed: list[str]) -> float:
+    """Return the 99th percentile of the answers to calm tabs, in seconds."""
+    async with AsyncExitStack() as stack:
+        tabs = [
+            await stack.enter_async_context(opened(url, "action", number, signed))
+            for number in range(CALM)
+        ]
+        until = time.perf_counter() + SECONDS
+        (taken,) = await pace(tabs, "action", RATE, until)
+    return statistics.quantiles(taken, n=100)[98]
+
+
+def row(url: str, kind: str, signed: list[str]) -> Row:
+    """Measure in turn, without the flood and with it."""
+    calm, beside = [], []
+    for _ in range(ROUNDS + 1):
+        calm.append(asyncio.run(p99(url, signed)))
+        with flooding(url, signed[-1], kind):
+            beside.append(asyncio.run(p99(url, signed)))
+    # The first warms up.
+    ratios = [with_ / without for with_, without in zip(beside, calm, strict=True)][1:]
+    ratio = statistics.median(ratios)
+    return Row(
+        f"p99 of others while a tab floods: {kind}",
+        f"without a flood {statistics.median(calm[1:]) * 1e3:.1f} ms",
+        f"{statistics.median(beside[1:]) * 1e3:.1f} ms",
+        f"{ratio:.2f}",
+        "≤ 2",
+        ratio <= 2,
+    )
+
+
+def main() -> None:
+    """Print the rows."""
+    # The last has a session of its own.
+    signed = tokens(CALM + 101)
+    with serving("sessionstores") as server:
+        url = f"ws://127.0.0.1:{server.port}/ws/sessionstores/"
+        show(*(row(url, kind, signed) for kind in FLOODS))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        asyncio.run(flood(*sys.argv[1:]))
+    else:
+        main()
