@@ -82,7 +82,10 @@ class Change:
 
     def _plain(self, name: str, stored: bytes) -> tuple[Any, Any]:
         if self.edit is not None:
-            return self.edit[0], codec.plain_of(self.edit[1])
+            before, decoded = self.edit
+            # An instance does not hold what is unknown to this release.
+            if codec.is_exact(type(decoded), before):
+                return before, codec.plain_of(decoded)
         return codec.plain(self.before[name]), codec.plain(stored)
 
 

@@ -45,8 +45,8 @@ S = TypeVar("S", bound="State")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# Each would break a guarantee: actions change states, unknown fields are dropped,
-# clients see every field, by name.
+# Each would break a guarantee: actions change states, unknown fields are kept, clients
+# see every field, by name.
 _REFUSED_OPTIONS = (
     "frozen",
     "array_like",
@@ -187,8 +187,8 @@ class State(msgspec.Struct, metaclass=StateMeta):
     def migrate(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
         """Return JSON data of a lower version in the form of this one.
 
-        Override it together with `version`. Fields missing in the result take their
-        default, unknown ones are dropped.
+        Override it together with `version`. The result is complete: fields missing in
+        it take their default, and what is unknown is kept only if it is in there.
         """
         return data
 

@@ -113,14 +113,14 @@ def _decode_states(
         name = cls.__sessionstores__.name
         stored = record.states.get(name)
         try:
-            state, _ = codec.load(cls, stored)
+            state, before = codec.load(cls, stored)
         except StateCorrupt as error:
             if error.newer:
                 raise
             corrupt[name] = error
-            stored, state = None, cls()
+            stored, state, before = None, cls(), None
         if stored is None or not codec.is_current(cls, stored, state):
-            changed[name], state = codec.dump(state)
+            changed[name], state = codec.dump(state, before)
         decoded[name] = state
     return decoded, changed, corrupt
 
