@@ -148,15 +148,18 @@ def redact(
     return Redacted(copy(data, frozenset(sensitive), ""), frozenset(placeholders))
 
 
-def editable(data: dict[str, Any], sensitive: Iterable[str] = ()) -> EditableState:
+def editable(
+    data: dict[str, Any], sensitive: Iterable[str] = (), kept: Iterable[str] = ()
+) -> EditableState:
     """Return `data` without what is hidden; each part of the rest has a path of names.
 
-    A list is left out as a whole if anything in it is hidden: its items have no names
-    by which `merge` could assign the hidden values.
+    `kept` are the paths of what is not in `data` either, and stays. A list is left out
+    as a whole if anything in it is hidden: its items have no names by which `merge`
+    could assign the hidden values.
     """
     left_out: list[str] = []
     shown = _visible(data, frozenset(sensitive), "", left_out)
-    return EditableState(shown, tuple(left_out))
+    return EditableState(shown, (*left_out, *kept))
 
 
 def merge(

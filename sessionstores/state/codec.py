@@ -10,8 +10,9 @@ import msgspec
 
 from ..exceptions import StateCorrupt
 from .declaration import State
+from .declared_shapes import shapes_of
 from .json_rules import explain, flaw, is_suspect, types_in
-from .shapes import Shape, shapes_of
+from .shapes import Shape
 
 S = TypeVar("S", bound=State)
 

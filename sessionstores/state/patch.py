@@ -225,7 +225,6 @@ class _Difference:
         removed, added = dict(enumerate(self.removed)), dict(enumerate(self.added))
         targets = self._pair()
         self._replace_spans(removed, added, targets)
-        sources = {target: source for source, target in targets.items()}
         rows = {path: _Row(path, *middle) for path, middle in self.rows.items()}
         operations: list[Operation] = []
         for n, (path, _, home, i) in reversed(removed.items()):
@@ -233,22 +232,7 @@ class _Difference:
                 operations.append({"op": "remove", "path": path})
             elif home is not None and i >= 0:
                 rows[home].expect(i)
-        for n, (path, value, goal, j, _) in [*added.items()]:
-            if n in sources:
-                origin, _, home, i = removed[sources[n]]
-                if home is not None and i >= 0:
-                    origin = rows[home].take(i)
-                if goal is not None and j >= 0:
-                    path = rows[goal].put(j)
-                if origin != path:
-                    operations.append({"op": "move", "from": origin, "path": path})
-            elif goal is not None and j < 0:
-                # In an object, whose keys keep the order in which they come, whether
-                # they are moved or added.
-                operations.append({"op": "add", "path": path, "value": value})
-            else:
-                continue
-            del added[n]
+        operations += _move_in(removed, added, targets, rows)
         for path, value, _, _, _ in added.values():
             operations.append({"op": "add", "path": path, "value": value})
         return operations
@@ -314,6 +298,36 @@ class _Difference:
                 del replaced[n]
             replaced[changes.stop] = path, new, whole
         self.replaced = [replaced[n] for n in sorted(replaced)]
+
+
+def _move_in(
+    removed: dict[int, _Removed],
+    added: dict[int, _Added],
+    targets: dict[int, int],
+    rows: dict[str, _Row],
+) -> list[Operation]:
+    """Move values to their targets, and take from ``added`` what has been dealt with.
+
+    That is what moves, and what enters an object that stays in place: its keys keep
+    the order in which they come, whether they are moved or added.
+    """
+    sources = {target: source for source, target in targets.items()}
+    operations: list[Operation] = []
+    for n, (path, value, goal, j, _) in [*added.items()]:
+        if goal is None or (j >= 0 and n not in sources):
+            continue
+        del added[n]
+        if n not in sources:
+            operations.append({"op": "add", "path": path, "value": value})
+            continue
+        origin, _, home, i = removed[sources[n]]
+        if home is not None and i >= 0:
+            origin = rows[home].take(i)
+        if j >= 0:
+            path = rows[goal].put(j)
+        if origin != path:
+            operations.append({"op": "move", "from": origin, "path": path})
+    return operations
 
 
 def _moved(old: dict[str, Json], new: dict[str, Json]) -> set[str]:

@@ -7,11 +7,10 @@ release has written, are kept. And sets have no order of their own, so they are 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
-from msgspec import inspect
 
 Json = Any
 
@@ -50,7 +49,7 @@ class Shape(ABC):
         """Sort the items of all sets, in place."""
 
 
-class _Fields(Shape):
+class FieldsShape(Shape):
     """An object whose keys are declared."""
 
     __slots__ = ("declared", "names", "parts")
@@ -103,7 +102,7 @@ class _Fields(Shape):
                     part.sort_sets(value[name])
 
 
-class _Members(_Fields):
+class MembersShape(FieldsShape):
     """A dict whose keys are declared, each in the order in which it was filled."""
 
     __slots__ = ()
@@ -118,7 +117,7 @@ class _Members(_Fields):
         )
 
 
-class _Values(Shape):
+class ValuesShape(Shape):
     """An object of any keys."""
 
     __slots__ = ("part",)
@@ -151,7 +150,7 @@ class _Values(Shape):
                 self.part.sort_sets(each)
 
 
-class _Items(Shape):
+class ItemsShape(Shape):
     """An array of items of one type."""
 
     __slots__ = ("part",)
@@ -180,7 +179,7 @@ class _Items(Shape):
                 self.part.sort_sets(each)
 
 
-class _Set(Shape):
+class SetShape(Shape):
     """An array that a set was written as; `part` of its items."""
 
     __slots__ = ("part",)
@@ -190,9 +189,7 @@ class _Set(Shape):
 
     def is_exact(self, value: Json) -> bool:
         return (
-            type(value) is not list
-            or self.part is None
-            or _all_exact(self.part, value)
+            type(value) is not list or self.part is None or _all_exact(self.part, value)
         )
 
     def keep(self, old: Json, known: Json, new: Json) -> Json:
@@ -201,7 +198,7 @@ class _Set(Shape):
 
     def unknown(self, value: Json, path: str) -> Iterator[str]:
         if self.part is not None:
-            yield from _Items(self.part).unknown(value, path)
+            yield from ItemsShape(self.part).unknown(value, path)
 
     def sort_sets(self, value: Json) -> None:
         if type(value) is not list or len(value) < 2:
@@ -215,7 +212,7 @@ class _Set(Shape):
             value.sort(key=_encode)
 
 
-class _Row(Shape):
+class RowShape(Shape):
     """An array whose places are declared, such as a struct's that is array-like."""
 
     __slots__ = ("length", "open", "parts")
@@ -257,7 +254,7 @@ class _Row(Shape):
                     part.sort_sets(value[place])
 
 
-class _Tuple(_Row):
+class TupleShape(RowShape):
     """An array of items of several types."""
 
     __slots__ = ()
@@ -266,7 +263,7 @@ class _Tuple(_Row):
         return super().keep(old, known, new) if _encode(known) == _encode(new) else new
 
 
-class _Choice(Shape):
+class ChoiceShape(Shape):
     """One of several types, told apart by their JSON or by a tag."""
 
     __slots__ = ("array", "object", "tag_field", "tagged")
@@ -307,7 +304,7 @@ class _Choice(Shape):
 
 
 def _all_exact(part: Shape, values: list[Json]) -> bool:
-    if len(values) > 1 and type(part) is _Fields and not part.parts:
+    if len(values) > 1 and type(part) is FieldsShape and not part.parts:
         # In many objects of the same keys: a third of the time.
         try:
             keys = [*map(tuple, values)]
@@ -316,140 +313,3 @@ def _all_exact(part: Shape, values: list[Json]) -> bool:
         if keys.count(keys[0]) == len(keys):
             return part.is_exact(values[0])
     return all(map(part.is_exact, values))
-
-
-class _Place(NamedTuple):
-    """A place of a declared type: its key or index, and the type there."""
-
-    key: Any
-    type: inspect.Type
-
-
-class Shapes(NamedTuple):
-    """What shapes a struct has; `sets` is None if it holds none."""
-
-    fields: Shape
-    sets: Shape | None
-
-
-def shapes_of(cls: type[Any]) -> Shapes:
-    """Return the shapes of a struct. Raises what `msgspec.inspect` raises."""
-    node = inspect.type_info(cls)
-    builder = _Builder(sets=True)
-    sets = builder.struct(node)
-    fields = _Builder(sets=False).struct(node)
-    return Shapes(fields, sets if builder.found_set else None)
-
-
-class _Builder:
-    """Builds the shape of a type, by node of `msgspec.inspect`; types may recur.
-
-    `sets`: of those too that hold nothing but text and numbers.
-    """
-
-    def __init__(self, *, sets: bool) -> None:
-        self.sets = sets
-        self.found_set = False
-        self.known: dict[int, Shape] = {}
-
-    def build(self, node: inspect.Type) -> Shape | None:
-        if isinstance(node, inspect.Metadata):
-            return self.build(node.type)
-        if id(node) in self.known:
-            return self.known[id(node)]
-        for kinds, make in _KINDS:
-            if isinstance(node, kinds):
-                return make(self, node)
-        return None
-
-    def struct(self, node: Any) -> Shape:
-        names = tuple(field.encode_name for field in node.fields)
-        if node.array_like:
-            tag = node.tag is not None
-            row = _Row(len(names) + tag, open=True)
-            return self._fill(
-                node,
-                row,
-                [_Place(i + tag, field.type) for i, field in enumerate(node.fields)],
-            )
-        if node.tag_field is not None:
-            names = (node.tag_field, *names)
-        return self._fill(node, _Fields(names), _places(node.fields))
-
-    def dataclass(self, node: Any) -> Shape:
-        names = tuple(field.encode_name for field in node.fields)
-        return self._fill(node, _Fields(names), _places(node.fields))
-
-    def typed_dict(self, node: Any) -> Shape:
-        names = tuple(field.encode_name for field in node.fields)
-        return self._fill(node, _Members(names), _places(node.fields))
-
-    def named_tuple(self, node: Any) -> Shape | None:
-        places = [_Place(i, field.type) for i, field in enumerate(node.fields)]
-        row = _Row(len(node.fields), open=False)
-        return self._fill(node, row, places) if places else None
-
-    def fixed(self, node: Any) -> Shape | None:
-        parts = {place: self.build(each) for place, each in enumerate(node.item_types)}
-        row = _Tuple(len(node.item_types), open=False)
-        row.parts = {place: part for place, part in parts.items() if part is not None}
-        return row if row.parts else None
-
-    def values(self, node: Any) -> Shape | None:
-        part = self.build(node.value_type)
-        return None if part is None else _Values(part)
-
-    def items(self, node: Any) -> Shape | None:
-        part = self.build(node.item_type)
-        return None if part is None else _Items(part)
-
-    def unordered(self, node: Any) -> Shape | None:
-        part = self.build(node.item_type)
-        self.found_set = True
-        return _Set(part) if self.sets or part is not None else None
-
-    def union(self, node: Any) -> Shape | None:
-        choice = _Choice()
-        for each in node.types:
-            shape = self.build(each)
-            if shape is not None:
-                self._offer(choice, each, shape)
-        shapes = (choice.object, choice.array, *choice.tagged.values())
-        return choice if any(shape is not None for shape in shapes) else None
-
-    def _offer(self, choice: _Choice, node: inspect.Type, shape: Shape) -> None:
-        if isinstance(node, inspect.StructType) and node.tag is not None:
-            if node.array_like:
-                choice.tagged[str([node.tag])] = shape
-            else:
-                choice.tag_field = node.tag_field or ""
-                choice.tagged[node.tag] = shape
-        elif isinstance(shape, _Fields | _Values):
-            choice.object = shape
-        else:
-            choice.array = shape
-
-    def _fill(self, node: Any, shape: Any, places: list[_Place]) -> Shape:
-        self.known[id(node)] = shape
-        for key, kind in places:
-            part = self.build(kind)
-            if part is not None:
-                shape.parts[key] = part
-        return shape  # type: ignore[no-any-return]
-
-
-def _places(fields: Any) -> list[_Place]:
-    return [_Place(field.encode_name, field.type) for field in fields]
-
-
-_KINDS: tuple[tuple[Any, Callable[[_Builder, Any], Shape | None]], ...] = (
-    (inspect.StructType, _Builder.struct),
-    (inspect.DataclassType, _Builder.dataclass),
-    (inspect.TypedDictType, _Builder.typed_dict),
-    (inspect.NamedTupleType, _Builder.named_tuple),
-    (inspect.DictType, _Builder.values),
-    ((inspect.SetType, inspect.FrozenSetType), _Builder.unordered),
-    (inspect.TupleType, _Builder.fixed),
-    (inspect.CollectionType, _Builder.items),
-    (inspect.UnionType, _Builder.union),
-)

@@ -78,7 +78,7 @@ with registry.isolated():
     class Sets(State):
         by_number: dict[int, set[str]] = field(default_factory=dict[int, set[str]])
         rows: list[tuple[set[int], frozenset[frozenset[str]]]] = []
-        mixed: set[int | str | None | tuple[int, str]] = set()
+        mixed: set[int | str | tuple[int, str] | None] = set()
         ranks: set[Rank] = set()
         colours: set[Colour] = set()
 

@@ -177,9 +177,7 @@ def test_an_action_of_the_old_release_keeps_what_the_new_one_wrote(
         {"game": data},
         edit=None if before is None else (before, decoded),
     )
-    shown = apply(
-        {"game": codec.plain(stored)}, msgspec.json.decode(change.operations)
-    )
+    shown = apply({"game": codec.plain(stored)}, msgspec.json.decode(change.operations))
     assert identical(shown["game"], codec.plain(data))
     assert bool(change.operations != b"[]") is (stored != data)
 

@@ -265,9 +265,8 @@ def _read(key: StoreKey, cls: type[State]) -> StoredState | None:
         plain, sensitive = read_state(record, name)
     except StateCorrupt:
         raise Http404(_("It cannot be read.")) from None
-    visible, left_out = editable(plain, sensitive)
-    left_out = (*left_out, *kept_fields(record, name))
-    return StoredState(record, cls, plain, visible, left_out)
+    kept = kept_fields(record, name)
+    return StoredState(record, cls, plain, *editable(plain, sensitive, kept))
 
 
 def _missing(page: AdminPage, key: StoreKey) -> HttpResponse:
