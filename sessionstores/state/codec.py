@@ -20,6 +20,18 @@ _json = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
+class Kept:
+    """The plain form of a stored state, with what this release does not declare.
+
+    Or with fields in another order than declared, which stays as well.
+    """
+
+    __slots__ = ("plain",)
+
+    def __init__(self, plain: Any) -> None:
+        self.plain = plain
+
+
 class _Plan(NamedTuple):
     cls: type[State]
     name: str
@@ -36,12 +48,15 @@ class _Plan(NamedTuple):
     direct: bool
     fields: Shape
     sets: Shape | None
+    # The fields, if none of them holds others: their names are all there is to know.
+    names_only: tuple[str, ...] | None
 
 
 @functools.cache
 def _plan(cls: type[State]) -> _Plan:
     declaration = cls.__sessionstores__
     types, is_open = types_in(cls)
+    shapes = shapes_of(cls)
     kinds = {type(each) for each in types}
     inspect = msgspec.inspect
     loose = inspect.AnyType in kinds or inspect.RawType in kinds
@@ -57,7 +72,9 @@ def _plan(cls: type[State]) -> _Plan:
         nesting=is_open,
         nulls=loose or {inspect.FloatType, inspect.NoneType} <= kinds,
         direct=all(map(_is_direct, types)),
-        **shapes_of(cls)._asdict(),
+        fields=shapes.fields,
+        sets=shapes.sets,
+        names_only=None if shapes.nested else cls.__struct_encode_fields__,
     )
 
 
@@ -110,8 +127,8 @@ def encode(state: State, over: bytes | None = None) -> bytes:
 def dump(state: S, before: Any = None) -> tuple[bytes, S]:
     """Return the stored form, as `encode`, and the instance that it decodes to.
 
-    `before` is the plain form that `load` returned with the state: fields in it that
-    are not declared are of another release of the site, and kept.
+    `before` is what `load` returned with the state: if it is `Kept`, what is unknown in
+    it stays. It is of another release of the site.
     """
     plan = _plan(type(state))
     lossy = False
@@ -138,8 +155,8 @@ def dump(state: S, before: Any = None) -> tuple[bytes, S]:
         raise
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_storable(plan, *(flaw(state) or explain(error))) from error
-    if before is not None and not plan.fields.is_exact(before):
-        body = _keep(plan, before, body)
+    if type(before) is Kept:
+        body = _keep(plan, before.plain, body)
     return plan.prefix + body, cast("S", decoded)
 
 
@@ -176,8 +193,8 @@ def decode(cls: type[S], stored: bytes) -> S:
 def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
     """Return the decoded state, as `decode`, and its plain form, for `dump`.
 
-    That is None if it costs time and is not needed: nothing in it is unknown. The two
-    share no container. A state that is not stored (None) is a fresh one.
+    That is `Kept` if it holds more than the state, else None where it is not free. The
+    two share no container. A state that is not stored (None) is a fresh one.
     """
     if stored is None:
         return cls(), None
@@ -198,13 +215,18 @@ def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
     try:
         if direct:
             builtins = _json(body)
-            return msgspec.convert(builtins, cls), builtins
-        state = cast("S", plan.decoder.decode(body))
-        # To encode it takes half the time of decoding it once more.
+            state = msgspec.convert(builtins, cls)
+            if plan.names_only is not None and plan.names_only == tuple(builtins):
+                return state, builtins
+        else:
+            builtins = None
+            state = plan.decoder.decode(body)
+        # To encode it takes less time than to look at each part, let alone to decode
+        # it once more.
         if plan.encoder.encode(state) == body:
-            return state, None
-        builtins = _json(body)
-        return state, None if plan.fields.is_exact(builtins) else builtins
+            return state, builtins
+        found = _json(body) if builtins is None else builtins
+        return state, builtins if plan.fields.is_exact(found) else Kept(found)
     except (ValueError, RecursionError) as error:
         raise _undecodable(plan.name, error) from error
 
@@ -254,11 +276,6 @@ def is_current(cls: type[S], stored: bytes, state: S) -> bool:
     return stored == plan.prefix + _keep(plan, before, body)
 
 
-def is_exact(cls: type[State], plain: Any) -> bool:
-    """Return whether a plain form has only fields that are declared, in their order."""
-    return _plan(cls).fields.is_exact(plain)
-
-
 def reveal(cls: type[State], stored: bytes) -> tuple[Any, frozenset[str]]:
     """Return a state's plain form, and the JSON pointers of what is unknown in it.
 
@@ -267,8 +284,8 @@ def reveal(cls: type[State], stored: bytes) -> tuple[Any, frozenset[str]]:
     plan = _plan(cls)
     state, before = load(cls, stored)
     body = _write(plan, state)
-    if before is not None and not plan.fields.is_exact(before):
-        body = _keep(plan, before, body)
+    if type(before) is Kept:
+        body = _keep(plan, before.plain, body)
     found = _json(body)
     return found, frozenset(plan.fields.unknown(found, ""))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import inspect
 
@@ -19,6 +19,8 @@ from .shapes import (
     ValuesShape,
 )
 
+R = TypeVar("R", FieldsShape, RowShape)
+
 
 class _Place(NamedTuple):
     """A place of a declared type: its key or index, and the type there."""
@@ -28,10 +30,14 @@ class _Place(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """What shapes a struct has; `sets` is None if it holds none."""
+    """What shapes a struct has; `sets` is None if it holds none.
+
+    `nested`: it holds others with fields.
+    """
 
     fields: Shape
     sets: Shape | None
+    nested: bool
 
 
 def shapes_of(cls: type[Any]) -> Shapes:
@@ -40,7 +46,7 @@ def shapes_of(cls: type[Any]) -> Shapes:
     builder = _Builder(sets=True)
     sets = builder.struct(node)
     fields = _Builder(sets=False).struct(node)
-    return Shapes(fields, sets if builder.found_set else None)
+    return Shapes(fields, sets if builder.found_set else None, bool(fields.parts))
 
 
 class _Builder:
@@ -64,7 +70,7 @@ class _Builder:
                 return make(self, node)
         return None
 
-    def struct(self, node: Any) -> Shape:
+    def struct(self, node: Any) -> FieldsShape | RowShape:
         names = tuple(field.encode_name for field in node.fields)
         if node.array_like:
             tag = node.tag is not None
@@ -131,13 +137,13 @@ class _Builder:
         else:
             choice.array = shape
 
-    def _fill(self, node: Any, shape: Any, places: list[_Place]) -> Shape:
+    def _fill(self, node: Any, shape: R, places: list[_Place]) -> R:
         self.known[id(node)] = shape
         for key, kind in places:
             part = self.build(kind)
             if part is not None:
                 shape.parts[key] = part
-        return shape  # type: ignore[no-any-return]
+        return shape
 
 
 def _places(fields: Any) -> list[_Place]:
