@@ -471,6 +471,7 @@ def test_64_levels_of_nesting_work() -> None:
 
 
 LONG = list(range(10_000))
+BY_KEY = {f"k{number}": [number] for number in LONG}
 CARDS = [{"id": number, "done": False} for number in LONG]
 
 
@@ -488,6 +489,9 @@ CARDS = [{"id": number, "done": False} for number in LONG]
         ([LONG, []], [LONG[::2], LONG[1::2]]),
         ([str(n) * 30 for n in LONG], [str(n) * 30 for n in LONG[::-1]]),
         ([0] * 10_000, [0, 1] * 5_000),
+        (BY_KEY, dict(reversed(BY_KEY.items()))),
+        (BY_KEY, dict(random.Random(1).sample([*BY_KEY.items()], len(BY_KEY)))),
+        ({"a": BY_KEY, "b": {}}, {"a": {}, "b": dict(reversed(BY_KEY.items()))}),
     ],
 )
 def test_long_lists_are_never_quadratic(old: list[Any], new: list[Any]) -> None:
