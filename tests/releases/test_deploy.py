@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import random
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,7 +21,13 @@ from tests.faults.sites import on_redis
 from tests.faults.tabs import eventually
 from tests.faults.workers import PUBSUB, ROOT
 from tests.integration.tab import Tab
-from tests.releases.test_releases import HEARTBEAT, PinnedTab, Program, SiteWorker
+from tests.releases.test_releases import (
+    HEARTBEAT,
+    RELEASE,
+    PinnedTab,
+    Program,
+    SiteWorker,
+)
 from tests.servers import Valkey
 
 ROUNDS = 40
@@ -264,6 +272,55 @@ def test_a_type_changed_with_its_version_is_migrated_once_and_not_undone(
     after.ask("act", **earn)
     assert after.ask("look_at", state="score", **who) == {"points": [1, 1, 1, 1]}
     assert before.ask("look_at", state="sheet", **who)["title"] == "t"
+
+
+@pytest.fixture
+def archived(
+    tmp_path: Path, environments: list[dict[str, str]]
+) -> Iterator[tuple[Program, Program]]:
+    """A program on the old release of the package, and one on this; one site."""
+    with tarfile.open(RELEASE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    paths = f"{tmp_path}{os.pathsep}{ROOT}", str(ROOT)
+    folders = tmp_path, ROOT
+    old, new = (
+        Program(folder, {**environments[1], "PYTHONPATH": path})
+        for folder, path in zip(folders, paths, strict=True)
+    )
+    yield old, new
+    for program in (old, new):
+        program.stop()
+
+
+def test_what_the_old_package_stored_of_a_state_with_a_set_is_read_by_this_one(
+    archived: tuple[Program, Program],
+) -> None:
+    old, new = archived
+    assert old.ask("where") != new.ask("where")
+    who = {"code": generate_code(), "participant": "dan"}
+
+    def act(program: Program, action: str, **arguments: Any) -> None:
+        program.ask("act", state="sheet", action=action, arguments=arguments, **who)
+
+    act(old, "enter", id="bob", name="Bob")
+    act(old, "enter", id="ada", name="Ada")
+    for tag in ("b", "a", "c"):
+        act(old, "tag", name=tag)
+    rev, states = old.ask("page", **who)
+    assert new.ask("page", **who) == [rev, states]
+    seen = new.ask("look_at", state="sheet", **who)
+    assert seen["players"]["bob"] == {"score": 0.0, "name": "Bob"}
+    act(new, "tag", name="0")
+    act(new, "rate", id="cleo", score=1.5)
+    act(old, "rate", id="bob", score=2.5)
+    for program in archived:
+        seen = program.ask("look_at", state="sheet", **who)
+        assert sorted(seen["tags"]) == ["0", "a", "b", "c"]
+        assert {id: each["score"] for id, each in seen["players"].items()} == {
+            "ada": 0.0,
+            "bob": 2.5,
+            "cleo": 1.5,
+        }
 
 
 def test_looking_settles_once_however_often_both_releases_look(
