@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .backends.types import ServerInfo, SessionSummary
+from .backends.types import Quarantined, ServerInfo, SessionSummary
 from .exceptions import (
     ActionRejected,
     Conflict,
@@ -52,6 +52,7 @@ __all__ = [
     "Participant",
     "ParticipantRequiredMixin",
     "Process",
+    "Quarantined",
     "Sample",
     "ServerInfo",
     "SessionEnded",

@@ -39,9 +39,9 @@ class Change:
     None for a deleted one. `followers` are the processes with connections that follow
     the record. `source` is the connection that acted: its ack carries the change. A
     `reset` deleted a state or replaced a corrupt one: no patch leads there. `edit`
-    spares decoding both forms if a single state changed: its plain form before, and
-    the instance that `codec.dump` returned, which must not be changed. `action` is the
-    qualified name of what was run, if it has one.
+    spares decoding both forms if a single state changed: what `codec.load` returned of
+    it before, unless that was None, and the instance that `codec.dump` returned, which
+    must not be changed. `action` is the qualified name of what was run, if it has one.
     """
 
     key: StoreKey
@@ -81,7 +81,8 @@ class Change:
         return operations
 
     def _plain(self, name: str, stored: bytes) -> tuple[Any, Any]:
-        if self.edit is not None:
+        # An instance does not hold what is unknown to this release.
+        if self.edit is not None and type(self.edit[0]) is not codec.Kept:
             return self.edit[0], codec.plain_of(self.edit[1])
         return codec.plain(self.before[name]), codec.plain(stored)
 

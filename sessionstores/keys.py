@@ -141,6 +141,17 @@ def cache_key(prefix: str, session: str, kind: str, name: str = "") -> str:
     return f"{prefix}:{{{session}}}:{kind}:{name}"
 
 
+def check_quarantine(key: str) -> str:
+    """Return the cache key of data that was set aside; `InvalidKey` for any other."""
+    if "}:q:" not in key:
+        raise InvalidKey(
+            f"{key[:80]!r} is not a key of data that was set aside, such as "
+            "'ss:{K7Q2ZD}:q:alice:0123456789abcdef'. The log of "
+            "sessionstores.backends names it."
+        )
+    return key
+
+
 def shared_key(prefix: str, kind: str, name: str) -> str:
     """Return the cache key of data shared by all sessions: `ss:reg:7`."""
     return f"{prefix}:{kind}:{name}"

@@ -11,8 +11,15 @@ from django.utils.asyncio import async_unsafe
 
 from .backends import get_backend
 from .backends.base import run
+from .backends.types import Quarantined
 from .exceptions import InvalidKey
-from .keys import StoreKey, check_code, check_participant, check_stored
+from .keys import (
+    StoreKey,
+    check_code,
+    check_participant,
+    check_quarantine,
+    check_stored,
+)
 from .monitoring.stats import Stats, gather
 from .sessions import lifecycle
 from .sessions.presence import Attendee, attendance
@@ -307,6 +314,18 @@ class StoreManager:
     async def astats(self) -> Stats:
         """See `stats`."""
         return await gather(get_backend(blocking=False), stores=len(self._stores))
+
+    @async_unsafe("Inside an event loop: await aquarantined() instead.")
+    def quarantined(self, key: str) -> Quarantined | None:
+        """Return data that was set aside under `key`, which the log names; else None.
+
+        It is kept for a day. Raises `InvalidKey` for a key of anything else.
+        """
+        return run(get_backend(blocking=True).quarantined(check_quarantine(key)))
+
+    async def aquarantined(self, key: str) -> Quarantined | None:
+        """See `quarantined`."""
+        return await get_backend(blocking=False).quarantined(check_quarantine(key))
 
     @async_unsafe("Inside an event loop: await apresence() instead.")
     def presence(self, session: str) -> dict[str, Attendee]:

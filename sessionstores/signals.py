@@ -16,7 +16,8 @@ participant_joined = Signal()  # session, participant
 participant_left = Signal()  # session, participant
 participant_removed = Signal()  # session, participant, reason, states (None: lost)
 session_ended = Signal()  # session
-state_quarantined = Signal()  # key, state (None: the whole record), reason
+# key, state (None: the whole record), reason, data (bytes; of a state only)
+state_quarantined = Signal()
 store_warning = Signal()  # warning, key, and what it concerns
 
 

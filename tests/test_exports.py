@@ -29,6 +29,7 @@ PUBLIC = [
     "Participant",
     "ParticipantRequiredMixin",
     "Process",
+    "Quarantined",
     "Sample",
     "ServerInfo",
     "SessionEnded",

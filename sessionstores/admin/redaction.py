@@ -1,14 +1,14 @@
 """Redaction of states for staff: which parts are hidden, and how a save keeps them.
 
 Hidden are the fields that a state declares as `sensitive`, and at any depth the names
-that sound secret.
+that sound secret and the fields that this release does not declare.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -17,7 +17,6 @@ from ..backends.types import Record
 from ..exceptions import StateCorrupt
 from ..state import codec
 from ..state.declaration import State, get_state
-from ..state.patch import diff
 
 MASK = "••••••"
 
@@ -91,33 +90,57 @@ def redact_schema(cls: type[State]) -> dict[str, Any]:
 
 
 def redact_state(record: Record, name: str) -> Redacted:
-    """Return what staff may see of a state. Raises what `read_state` raises."""
-    return redact(*read_state(record, name))
+    """Return what staff may see of a state. Raises what `read_state` raises.
+
+    What another release has stored is hidden: only its declaration knows what is
+    sensitive.
+    """
+    cls = get_state(name)
+    data, unknown = codec.reveal(cls, record.states[name])
+    return redact(data, cls.__sessionstores__.sensitive, unknown)
 
 
-def redact(data: Any, sensitive: Iterable[str] = ()) -> Redacted:
+def kept_fields(record: Record, name: str) -> tuple[str, ...]:
+    """Return the paths of what this release does not declare, and a save keeps.
+
+    Not of items of a list: they lose it when the list changes.
+    """
+    data, unknown = codec.reveal(get_state(name), record.states[name])
+    return tuple(sorted(path for path in unknown if _has(data, path)))
+
+
+def redact(
+    data: Any, sensitive: Iterable[str] = (), hidden: Collection[str] = ()
+) -> Redacted:
     """Return a copy of `data` with placeholders for what is hidden.
 
-    `sensitive` are keys of the object `data` itself, not of objects inside it.
+    `sensitive` are keys of the object `data` itself, not of objects inside it, and
+    `hidden` are paths.
     """
     mask = MASK
     while any(text.startswith(mask) for text in _texts(data)):
         mask += MASK[0]
     placeholders: list[str] = []
 
+    def mask_at(path: str) -> str:
+        placeholders.append(f"{mask}{path}")
+        return placeholders[-1]
+
     def copy(value: Any, names: frozenset[str], path: str) -> Any:
         if isinstance(value, list):
             return [
-                copy(each, _NO_NAMES, f"{path}/{i}") for i, each in enumerate(value)
+                mask_at(f"{path}/{i}")
+                if f"{path}/{i}" in hidden
+                else copy(each, _NO_NAMES, f"{path}/{i}")
+                for i, each in enumerate(value)
             ]
         if not isinstance(value, dict):
             return value
         shown = {}
         for key, each in value.items():
             here = join_path(path, key)
-            if _is_secret(key, names):
-                placeholders.append(f"{mask}{here}")
-                shown[key] = placeholders[-1]
+            if _is_secret(key, names) or here in hidden:
+                shown[key] = mask_at(here)
             else:
                 shown[key] = copy(each, _NO_NAMES, here)
         return shown
@@ -125,15 +148,18 @@ def redact(data: Any, sensitive: Iterable[str] = ()) -> Redacted:
     return Redacted(copy(data, frozenset(sensitive), ""), frozenset(placeholders))
 
 
-def editable(data: dict[str, Any], sensitive: Iterable[str] = ()) -> EditableState:
+def editable(
+    data: dict[str, Any], sensitive: Iterable[str] = (), kept: Iterable[str] = ()
+) -> EditableState:
     """Return `data` without what is hidden; each part of the rest has a path of names.
 
-    A list is left out as a whole if anything in it is hidden: its items have no names
-    by which `merge` could assign the hidden values.
+    `kept` are the paths of what is not in `data` either, and stays. A list is left out
+    as a whole if anything in it is hidden: its items have no names by which `merge`
+    could assign the hidden values.
     """
     left_out: list[str] = []
     shown = _visible(data, frozenset(sensitive), "", left_out)
-    return EditableState(shown, tuple(left_out))
+    return EditableState(shown, (*left_out, *kept))
 
 
 def merge(
@@ -220,9 +246,15 @@ def _merge_value(written: Any, stored: Any, path: str, *, stale: bool) -> Any:
         return written
     if not isinstance(written, dict):
         raise MergeRefused(path, "removed")
-    if stale and diff(_visible(stored, _NO_NAMES, path, []), written):
+    if stale and not _alike(_visible(stored, _NO_NAMES, path, []), written):
         raise MergeRefused(path, "changed")
     return _merge(written, stored, _NO_NAMES, path, stale=stale)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two documents are equal as JSON, in whatever order keys are."""
+    encode = msgspec.json.Encoder(order="sorted").encode
+    return encode(one) == encode(other)
 
 
 def _has(data: Any, path: str) -> bool:

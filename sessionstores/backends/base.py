@@ -177,6 +177,10 @@ class Backend(ABC):
         is moved: True for one of several callers.
         """
 
+    @abstractmethod
+    async def quarantined(self, name: str) -> types.Quarantined | None:
+        """Return what `set_aside` keeps under a key, None if it is gone."""
+
     # Sessions
 
     @abstractmethod

@@ -42,6 +42,24 @@ class ClientEntry(NamedTuple):
     at: float
 
 
+class Quarantined(NamedTuple):
+    """Data that could not be decoded: of a state, or of a whole record (None).
+
+    Of a state, `data` is `<version>:<JSON>`; of a record, what its key held.
+    """
+
+    state: str | None
+    data: bytes
+
+    @classmethod
+    def unpack(cls, value: bytes) -> Quarantined:
+        """Return what was packed as an array, or else is a record's own bytes."""
+        try:
+            return cls(*msgspec.msgpack.decode(value, type=tuple[str | None, bytes]))
+        except (ValueError, RecursionError):
+            return cls(None, value)
+
+
 class Attempt(NamedTuple):
     """A client's action: client, id, and the codes of the ids refused before it."""
 

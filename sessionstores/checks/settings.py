@@ -11,12 +11,15 @@ from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from .. import conf
 from ..backends import problem
+from ..exceptions import StateCorrupt
 from ..middleware import ParticipantMiddleware
-from ..state.declaration import registry
+from ..state import codec
+from ..state.declaration import State, problems_of, registry
 
 TAG = "sessionstores"
 
@@ -59,7 +62,7 @@ def check_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_states(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """E003: two states have the same name. E004: annotations that do not resolve."""
+    """E003: two states have the same name. E004: fields or arguments of no use."""
     found: list[CheckMessage] = [
         Error(
             f"The state name {name!r} is declared by "
@@ -74,10 +77,12 @@ def check_states(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         Error(
             text,
             hint="Fields and arguments are sent as JSON and validated by their "
-            "annotations, so each annotation must resolve to a type at start-up.",
+            "annotations, so each annotation must resolve at start-up, to a type that "
+            "JSON can carry, and each default must be of its type.",
             id="sessionstores.E004",
         )
-        for text in registry.problems()
+        for cls in registry.classes()
+        for text in problems_of(cls) or _default_problems(cls)
     ]
     return found
 
@@ -180,6 +185,23 @@ def check_origins(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="sessionstores.W016",
         )
     ]
+
+
+def _default_problems(cls: type[State]) -> list[str]:
+    """Describe why a fresh state could not be stored, if so."""
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    try:
+        codec.encode(cls())
+    except StateCorrupt as error:
+        reason = str(error).partition(".")[2].replace(" The state was not stored.", "")
+        return [f"{where}.{reason} It is the default, which needs to be of that type."]
+    except DatabaseError:
+        # Before its tables are migrated, which this check must not prevent.
+        return []
+    except Exception as error:  # noqa: BLE001 - the site's own code may raise any
+        kind = type(error).__name__
+        return [f"{where}: a fresh one cannot be made: {kind}: {error}."]
+    return []
 
 
 def usable_conf() -> conf.Conf | None:

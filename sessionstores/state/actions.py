@@ -21,7 +21,8 @@ from typing import (
 import msgspec
 
 from ..exceptions import InvalidArguments
-from .json_rules import REFUSED_NAMES, explain, flaw, is_suspect, types_in
+from .json_rules import REFUSED_NAMES, explain, flaw, is_suspect
+from .type_rules import UNRESOLVED, refuse_unportable
 
 if sys.version_info >= (3, 14):
     import annotationlib
@@ -137,7 +138,7 @@ class Action:
         where = self.function.__qualname__
         try:
             hints = get_type_hints(self.function, include_extras=True)
-        except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        except UNRESOLVED as error:
             raise TypeError(
                 f"{where}: its annotations cannot be resolved: {error}. Import what "
                 "they name at module level, outside `if TYPE_CHECKING`."
@@ -182,16 +183,6 @@ def _identity(value: Any) -> Any:
 def _mentions_injectable(hint: object) -> bool:
     # Else `by: Participant | None = None` would let clients say who they are.
     return _is_injectable(hint) or any(map(_mentions_injectable, get_args(hint)))
-
-
-def refuse_unportable(hint: Any) -> None:
-    """Raise TypeError if `hint` has a type without a JSON form, or a refused name."""
-    for node in types_in(hint)[0]:
-        if isinstance(node, msgspec.inspect.CustomType):
-            raise TypeError(f"{node.cls.__qualname__} has no JSON form")
-        for each in getattr(node, "fields", ()):
-            if each.encode_name in REFUSED_NAMES:
-                raise TypeError(f"browsers refuse the field name {each.encode_name}")
 
 
 @overload

@@ -10,11 +10,26 @@ import msgspec
 
 from ..exceptions import StateCorrupt
 from .declaration import State
+from .declared_shapes import shapes_of
 from .json_rules import explain, flaw, is_suspect, types_in
+from .shapes import Shape
 
 S = TypeVar("S", bound=State)
 
 _json = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Kept:
+    """The plain form of a stored state, with what this release does not declare.
+
+    Or with fields in another order than declared, which stays as well.
+    """
+
+    __slots__ = ("plain",)
+
+    def __init__(self, plain: Any) -> None:
+        self.plain = plain
 
 
 class _Plan(NamedTuple):
@@ -31,30 +46,35 @@ class _Plan(NamedTuple):
     nulls: bool
     # Whether converting to and from plain data gives exactly what JSON gives.
     direct: bool
+    fields: Shape
+    sets: Shape | None
+    # The fields, if none of them holds others: their names are all there is to know.
+    names_only: tuple[str, ...] | None
 
 
 @functools.cache
 def _plan(cls: type[State]) -> _Plan:
     declaration = cls.__sessionstores__
     types, is_open = types_in(cls)
+    shapes = shapes_of(cls)
     kinds = {type(each) for each in types}
     inspect = msgspec.inspect
-    # Sets have no order, so they are sorted, which sorts dicts as well; without sets
-    # dicts keep their order.
-    has_sets = bool(kinds & {inspect.SetType, inspect.FrozenSetType})
     loose = inspect.AnyType in kinds or inspect.RawType in kinds
     return _Plan(
         cls,
         declaration.name,
         declaration.version,
         b"%d:" % declaration.version,
-        msgspec.json.Encoder(order="deterministic" if has_sets else None),
+        msgspec.json.Encoder(),
         msgspec.json.Decoder(cls),
         integers=loose or bool(kinds & {inspect.IntType, inspect.EnumType}),
         names=loose or inspect.DictType in kinds,
         nesting=is_open,
         nulls=loose or {inspect.FloatType, inspect.NoneType} <= kinds,
         direct=all(map(_is_direct, types)),
+        fields=shapes.fields,
+        sets=shapes.sets,
+        names_only=None if shapes.nested else cls.__struct_encode_fields__,
     )
 
 
@@ -81,20 +101,35 @@ def encode_defaults(classes: Iterable[type[State]]) -> dict[str, bytes]:
     return {cls.__sessionstores__.name: encode(cls()) for cls in classes}
 
 
-def encode(state: State) -> bytes:
+def encode(state: State, over: bytes | None = None) -> bytes:
     """Return the stored form of `state`, in which equal content has equal bytes.
 
     It is checked by decoding it again under the declared types. Raises
     `StateCorrupt`, naming field and reason, for values that would not survive that or
     that a browser would read differently: wrong types, NaN, lone surrogates, integers
     beyond 2**53 - 1, more than 32 levels, keys that browsers refuse. Dicts keep their
-    order, except in states with set fields: these are stored sorted, dicts included.
+    order, sets are sorted.
+
+    With `over`, the stored form that this one replaces, what is unknown in that is
+    kept, if it can be decoded. Raises `StateCorrupt`, with `newer`, for data of a
+    higher version.
     """
-    return dump(state)[0]
+    before = None
+    if over is not None:
+        try:
+            _, before = load(type(state), over)
+        except StateCorrupt as error:
+            if error.newer:
+                raise
+    return dump(state, before)[0]
 
 
-def dump(state: S) -> tuple[bytes, S]:
-    """Return the stored form, as `encode`, and the instance that it decodes to."""
+def dump(state: S, before: Any = None) -> tuple[bytes, S]:
+    """Return the stored form, as `encode`, and the instance that it decodes to.
+
+    `before` is what `load` returned with the state: if it is `Kept`, what is unknown in
+    it stays. It is of another release of the site.
+    """
     plan = _plan(type(state))
     lossy = False
     try:
@@ -109,7 +144,7 @@ def dump(state: S) -> tuple[bytes, S]:
             lossy = plan.nulls and b"null" in body and decoded != state
         # Encoded again after decoding, so that a read finds the canonical form: 1 in a
         # float field is 1.0 from now on, the key 1 is "1".
-        body = plan.encoder.encode(decoded)
+        body = _write(plan, decoded)
         if lossy or is_suspect(
             body, integers=plan.integers, names=plan.names, nesting=plan.nesting
         ):
@@ -120,7 +155,24 @@ def dump(state: S) -> tuple[bytes, S]:
         raise
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_storable(plan, *(flaw(state) or explain(error))) from error
+    if type(before) is Kept:
+        body = _keep(plan, before.plain, body)
     return plan.prefix + body, cast("S", decoded)
+
+
+def _write(plan: _Plan, decoded: State) -> bytes:
+    body = plan.encoder.encode(decoded)
+    if plan.sets is None:
+        return body
+    plain = _json(body)
+    plan.sets.sort_sets(plain)
+    return _encode(plain)
+
+
+def _keep(plan: _Plan, before: Any, body: bytes) -> bytes:
+    """Return `body` with what is unknown in the plain form of what it replaces."""
+    known = _write(plan, plan.decoder.decode(_encode(before)))
+    return _encode(plan.fields.keep(before, _json(known), _json(body)))
 
 
 def _not_storable(plan: _Plan, path: str, reason: str) -> StateCorrupt:
@@ -131,18 +183,18 @@ def _not_storable(plan: _Plan, path: str, reason: str) -> StateCorrupt:
 def decode(cls: type[S], stored: bytes) -> S:
     """Return a new instance of `cls` from its stored form.
 
-    Missing fields take their default, unknown ones are dropped, and data of a lower
-    version goes through `cls.migrate`. Raises `StateCorrupt`; with `newer` for data of
-    a higher version, which is valid and must stay in place.
+    Missing fields take their default, and data of a lower version goes through
+    `cls.migrate`. Raises `StateCorrupt`; with `newer` for data of a higher version,
+    which is valid and must stay in place.
     """
     return load(cls, stored)[0]
 
 
 def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
-    """Return the decoded state, as `decode`, and its plain form if that is free.
+    """Return the decoded state, as `decode`, and its plain form, for `dump`.
 
-    Otherwise None; see `plain`. The two share no container. A state that is not
-    stored (None) is a fresh one.
+    That is `Kept` if it holds more than the state, else None where it is not free. The
+    two share no container. A state that is not stored (None) is a fresh one.
     """
     if stored is None:
         return cls(), None
@@ -163,8 +215,18 @@ def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
     try:
         if direct:
             builtins = _json(body)
-            return msgspec.convert(builtins, cls), builtins
-        return cast("S", plan.decoder.decode(body)), None
+            state = msgspec.convert(builtins, cls)
+            if plan.names_only is not None and plan.names_only == tuple(builtins):
+                return state, builtins
+        else:
+            builtins = None
+            state = plan.decoder.decode(body)
+        # To encode it takes less time than to look at each part, let alone to decode
+        # it once more.
+        if plan.encoder.encode(state) == body:
+            return state, builtins
+        found = _json(body) if builtins is None else builtins
+        return state, builtins if plan.fields.is_exact(found) else Kept(found)
     except (ValueError, RecursionError) as error:
         raise _undecodable(plan.name, error) from error
 
@@ -198,12 +260,34 @@ def _undecodable(name: str, error: Exception) -> StateCorrupt:
 
 
 def is_current(cls: type[S], stored: bytes, state: S) -> bool:
-    """Return whether `stored` is exactly what `state`, decoded from it, encodes to.
+    """Return whether `stored` is what `state`, decoded from it, is stored as.
 
-    False if decoding filled in a default, dropped a field or migrated.
+    False if decoding filled in a default or migrated. What is unknown stays.
     """
     plan = _plan(cls)
-    return stored == plan.prefix + plan.encoder.encode(state)
+    body = _write(plan, state)
+    if stored == plan.prefix + body:
+        return True
+    if not stored.startswith(plan.prefix):
+        return False
+    before = plain(stored)
+    if plan.fields.is_exact(before):
+        return False
+    return stored == plan.prefix + _keep(plan, before, body)
+
+
+def reveal(cls: type[State], stored: bytes) -> tuple[Any, frozenset[str]]:
+    """Return a state's plain form, and the JSON pointers of what is unknown in it.
+
+    As it would be committed: with defaults, and migrated. Raises what `decode` does.
+    """
+    plan = _plan(cls)
+    state, before = load(cls, stored)
+    body = _write(plan, state)
+    if type(before) is Kept:
+        body = _keep(plan, before.plain, body)
+    found = _json(body)
+    return found, frozenset(plan.fields.unknown(found, ""))
 
 
 def raw(stored: bytes) -> msgspec.Raw:
@@ -221,4 +305,4 @@ def plain_of(decoded: State) -> Any:
     plan = _plan(type(decoded))
     if plan.direct:
         return msgspec.to_builtins(decoded, str_keys=True)
-    return _json(plan.encoder.encode(decoded))
+    return _json(_write(plan, decoded))

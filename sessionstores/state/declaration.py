@@ -18,10 +18,10 @@ from .actions import (
     action,
     actions_of,
     injected,
-    refuse_unportable,
     register_injectable,
 )
 from .json_rules import REFUSED_NAMES
+from .type_rules import UNRESOLVED, refusals, unresolved
 
 __all__ = [
     "Action",
@@ -45,8 +45,8 @@ S = TypeVar("S", bound="State")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# Each would break a guarantee: actions change states, unknown fields are dropped,
-# clients see every field, by name.
+# Each would break a guarantee: actions change states, unknown fields are kept, clients
+# see every field, by name.
 _REFUSED_OPTIONS = (
     "frozen",
     "array_like",
@@ -187,8 +187,8 @@ class State(msgspec.Struct, metaclass=StateMeta):
     def migrate(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
         """Return JSON data of a lower version in the form of this one.
 
-        Override it together with `version`. Fields missing in the result take their
-        default, unknown ones are dropped.
+        Override it together with `version`. The result is complete: fields missing in
+        it take their default, and what is unknown is kept only if it is in there.
         """
         return data
 
@@ -263,20 +263,13 @@ class Registry:
             if len(states) > 1
         }
 
+    def classes(self) -> list[type[State]]:
+        """Return all declared classes, those too that share a name."""
+        return [cls for states in self._states.values() for cls in states]
+
     def problems(self) -> list[str]:
-        """Resolve every annotation of fields and actions; describe those that fail."""
-        found: list[str] = []
-        for cls in (cls for states in self._states.values() for cls in states):
-            try:
-                refuse_unportable(cls)
-            except (NameError, AttributeError, TypeError) as error:
-                found.append(f"{_address(cls)}: its fields do not resolve: {error}.")
-            for each in cls.__sessionstores__.actions.values():
-                try:
-                    each.resolve()
-                except TypeError as error:
-                    found.append(f"{cls.__module__}.{error}")
-        return found
+        """Describe every annotation of fields and actions that cannot be used."""
+        return [text for cls in self.classes() for text in problems_of(cls)]
 
     @contextmanager
     def isolated(self, *states: type[State]) -> Iterator[None]:
@@ -294,6 +287,26 @@ class Registry:
         finally:
             self._states = before
             self._scopes.clear()
+
+
+def problems_of(cls: type[State]) -> list[str]:
+    """Describe the annotations of a state that do not resolve or that JSON forbids.
+
+    Each is named by class and field, or by action, with the type and the way out.
+    """
+    try:
+        found = list(refusals(cls, stored=True))
+    except UNRESOLVED as error:
+        found = list(unresolved(cls))
+        if not found:
+            return [f"{_address(cls)}: its fields do not resolve: {error}."]
+    problems = [f"{_address(cls)}.{refusal}".rstrip(".") + "." for refusal in found]
+    for each in cls.__sessionstores__.actions.values():
+        try:
+            each.resolve()
+        except TypeError as error:
+            problems.append(f"{cls.__module__}.{error}")
+    return problems
 
 
 def _address(cls: type) -> str:

@@ -18,6 +18,7 @@ Operation = TypedDict(
 )
 
 _ABSENT: Final = object()
+_NOTHING: Final[frozenset[str]] = frozenset()
 _encode = msgspec.json.Encoder().encode
 # Bytes of an encoded operation and its comma, without paths and value.
 _REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
@@ -32,16 +33,21 @@ def diff(old: Json, new: Json, prefix: str = "") -> list[Operation]:
     """Return the operations that lead from ``old`` to ``new``; ``[]`` if equal.
 
     Both are what ``msgspec.json.decode`` gives. Types count: 1, 1.0 and True differ,
-    as do 0.0 and -0.0; the order of an object's keys does not. Every path begins with
-    ``prefix``, a JSON pointer. The operations share values with ``new``.
+    as do 0.0 and -0.0. So does the order of an object's keys, except of those that
+    look like integers, which JavaScript sorts: of a change in their order alone, the
+    operations only say that there was one. Every path begins with ``prefix``, a JSON
+    pointer. The operations share values with ``new``.
     """
     difference = _Difference()
     difference.compare(old, new, prefix, None)
-    return difference.operations()
+    operations = difference.operations()
+    if not operations and old is not new and not same(old, new):
+        return [{"op": "replace", "path": prefix, "value": new}]
+    return operations
 
 
 def same(old: Json, new: Json) -> bool:
-    """Compare as JSON; equal objects may count as different, by their keys' order."""
+    """Compare as JSON, in which the order of an object's keys counts."""
     if old != new:
         return False
     kind = type(old)
@@ -85,8 +91,9 @@ class _Difference:
     """Collects removals by old position, additions and replacements by new.
 
     Applied in this order, removals from the last, no position needs adjusting. Moves
-    come between removals and additions. Only values in containers that stay in place
-    ("steady") may move: then only their own list's indexes shift.
+    come between removals and additions, as do additions to objects that stay in place.
+    Only values in containers that stay in place ("steady") may move: then only their
+    own list's indexes shift.
     """
 
     __slots__ = ("added", "least", "removed", "replaced", "rows", "spans", "spent")
@@ -129,18 +136,23 @@ class _Difference:
         self, old: Json, new: Json, path: str, before: str | None
     ) -> None:
         home = path if before is None else None
+        start = path if before is None else before
         fresh = 0
+        moved = _moved(old, new) if [*old] != [*new] else _NOTHING
         for name, value in new.items():
             was = old.get(name, _ABSENT)
             if was is _ABSENT:
                 fresh += 1
+                self._add(f"{path}/{_escape(name)}", value, home, -1)
+            elif name in moved:
+                # Its old value may not move elsewhere: by then, this is in its place.
+                self._remove(f"{start}/{_escape(name)}", was, None, -1)
                 self._add(f"{path}/{_escape(name)}", value, home, -1)
             elif was is not value and not same(was, value):
                 step = _escape(name)
                 at = None if before is None else f"{before}/{step}"
                 self.compare(was, value, f"{path}/{step}", at)
         if len(new) - fresh < len(old):
-            start = path if before is None else before
             for name, value in old.items():
                 if name not in new:
                     self._remove(f"{start}/{_escape(name)}", value, home, -1)
@@ -213,7 +225,6 @@ class _Difference:
         removed, added = dict(enumerate(self.removed)), dict(enumerate(self.added))
         targets = self._pair()
         self._replace_spans(removed, added, targets)
-        moves = sorted((target, source) for source, target in targets.items())
         rows = {path: _Row(path, *middle) for path, middle in self.rows.items()}
         operations: list[Operation] = []
         for n, (path, _, home, i) in reversed(removed.items()):
@@ -221,15 +232,7 @@ class _Difference:
                 operations.append({"op": "remove", "path": path})
             elif home is not None and i >= 0:
                 rows[home].expect(i)
-        for target, source in moves:
-            origin, _, home, i = removed[source]
-            path, _, goal, j, _ = added.pop(target)
-            if home is not None and i >= 0:
-                origin = rows[home].take(i)
-            if goal is not None and j >= 0:
-                path = rows[goal].put(j)
-            if origin != path:
-                operations.append({"op": "move", "from": origin, "path": path})
+        operations += _move_in(removed, added, targets, rows)
         for path, value, _, _, _ in added.values():
             operations.append({"op": "add", "path": path, "value": value})
         return operations
@@ -295,6 +298,68 @@ class _Difference:
                 del replaced[n]
             replaced[changes.stop] = path, new, whole
         self.replaced = [replaced[n] for n in sorted(replaced)]
+
+
+def _move_in(
+    removed: dict[int, _Removed],
+    added: dict[int, _Added],
+    targets: dict[int, int],
+    rows: dict[str, _Row],
+) -> list[Operation]:
+    """Move values to their targets, and take from ``added`` what has been dealt with.
+
+    That is what moves, and what enters an object that stays in place: its keys keep
+    the order in which they come, whether they are moved or added.
+    """
+    sources = {target: source for source, target in targets.items()}
+    operations: list[Operation] = []
+    for n, (path, value, goal, j, _) in [*added.items()]:
+        if goal is None or (j >= 0 and n not in sources):
+            continue
+        del added[n]
+        if n not in sources:
+            operations.append({"op": "add", "path": path, "value": value})
+            continue
+        origin, _, home, i = removed[sources[n]]
+        if home is not None and i >= 0:
+            origin = rows[home].take(i)
+        if j >= 0:
+            path = rows[goal].put(j)
+        if origin != path:
+            operations.append({"op": "move", "from": origin, "path": path})
+    return operations
+
+
+def _moved(old: dict[str, Json], new: dict[str, Json]) -> set[str]:
+    """Return the keys of both that have to leave ``old`` and to enter it again.
+
+    Keys enter at the end, so those stay that ``new`` begins with, if ``old`` has them
+    in that order.
+    """
+    places = {name: place for place, name in enumerate(old)}
+    moved: set[str] = set()
+    last = -1
+    staying = True
+    for name in new:
+        if is_index(name):
+            continue
+        place = places.get(name, -1)
+        staying = staying and place > last
+        last = place
+        if not staying and place >= 0:
+            moved.add(name)
+    return moved
+
+
+def is_index(name: str) -> bool:
+    """Return whether JavaScript puts a key before others, sorted by its number."""
+    return (
+        len(name) <= 10
+        and name.isascii()
+        and name.isdigit()
+        and (name[0] != "0" or name == "0")
+        and int(name) < 2**32 - 1
+    )
 
 
 def _escape(name: str) -> str:

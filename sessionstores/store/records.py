@@ -50,7 +50,7 @@ async def open_record(
         record = await backend.read(key)
     except StateCorrupt as error:
         if await backend.set_aside(key, None, None):
-            await _announce_quarantined(backend, key, None, error)
+            await _announce_quarantined(backend, key, None, error, None)
         record = None
     if isinstance(record, Record):
         return record
@@ -92,7 +92,9 @@ async def update_states(
         )
         if isinstance(answer, Applied):
             for name, reason in corrupt.items():
-                await _announce_quarantined(backend, record.key, name, reason)
+                await _announce_quarantined(
+                    backend, record.key, name, reason, record.states[name]
+                )
             return answer.record, decoded
         retry = retry or CommitRetry(backend, record.key)
         await retry.wait()
@@ -113,14 +115,14 @@ def _decode_states(
         name = cls.__sessionstores__.name
         stored = record.states.get(name)
         try:
-            state, _ = codec.load(cls, stored)
+            state, before = codec.load(cls, stored)
         except StateCorrupt as error:
             if error.newer:
                 raise
             corrupt[name] = error
-            stored, state = None, cls()
+            stored, state, before = None, cls(), None
         if stored is None or not codec.is_current(cls, stored, state):
-            changed[name], state = codec.dump(state)
+            changed[name], state = codec.dump(state, before)
         decoded[name] = state
     return decoded, changed, corrupt
 
@@ -204,7 +206,11 @@ def check_size(states: Mapping[str, bytes | None], limit: int) -> int:
 
 
 async def _announce_quarantined(
-    backend: Backend, key: StoreKey, name: str | None, error: StateCorrupt
+    backend: Backend,
+    key: StoreKey,
+    name: str | None,
+    error: StateCorrupt,
+    data: bytes | None,
 ) -> None:
     logger.error("%s: %s was set aside: %s", key, name or "the record", error)
     await signals.emit(
@@ -214,4 +220,5 @@ async def _announce_quarantined(
         key=key,
         state=name,
         reason=str(error),
+        data=data,
     )

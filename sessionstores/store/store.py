@@ -64,10 +64,12 @@ async def _replace(
             f"not {type(state).__name__}."
         )
     name = cls.__sessionstores__.name
-    encoded = codec.encode(state)
+    codec.encode(state)  # refused without reading anything
     record = await open_record(backend, key, (cls,))
     if str(record.rev) == base:
-        if record.states.get(name) == encoded:
+        stored = record.states.get(name)
+        encoded = codec.encode(state, stored)
+        if stored == encoded:
             return base
         answer = await commit(
             backend, record, record.rev.next(), {name: encoded}, sender=cls
@@ -202,6 +204,7 @@ class Store(Generic[S]):
         """Store `state` if the record is still at rev `base`; return the new rev.
 
         Raises `Conflict` otherwise: for editors, who must see what changed meanwhile.
+        Fields that another release of the site has stored stay.
         """
         backend = get_backend(blocking=True)
         return run(_replace(backend, self.key, self.cls, state, base))

@@ -153,7 +153,7 @@ async def _run_until_committed(
             else:
                 state, before = codec.load(cls, stored)
                 result = call.function(state, *call.args, **kwargs)
-                encoded, after = codec.dump(state)
+                encoded, after = codec.dump(state, before)
         except Exception as error:
             recovered = await _recover(backend, record, recalled, cls, error)
             if recovered is None:

@@ -103,6 +103,18 @@ def test_a_text_that_looks_like_the_mask_is_not_a_placeholder() -> None:
     assert shown.data["name"] not in shown.placeholders
 
 
+def test_what_another_release_has_stored_is_hidden_wherever_it_is() -> None:
+    data = {"step": 1, "new": "x", "items": [{"a/b": 1}, 2], "players": {"a": {"n": 3}}}
+    shown = redact(data, (), {"/new", "/items/0/a~1b", "/items/1", "/players/a/n"})
+    assert shown.data == {
+        "step": 1,
+        "new": f"{MASK}/new",
+        "items": [{"a/b": f"{MASK}/items/0/a~1b"}, f"{MASK}/items/1"],
+        "players": {"a": {"n": f"{MASK}/players/a/n"}},
+    }
+    assert len(shown.placeholders) == 4
+
+
 class Part(msgspec.Struct, frozen=True):
     token: str = SECRET
     other: str = "shown"

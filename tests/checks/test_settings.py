@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 from django.core import checks
 from django.core.management import call_command
+from django.db import OperationalError
 from django.test import override_settings
 
 import sessionstores
 from sessionstores.middleware import ParticipantMiddleware
 from sessionstores.participants.participant import Participant
-from sessionstores.state.declaration import State, action, registry
+from sessionstores.state.declaration import State, action, field, registry
 from tests.checking import found, ids, run
 
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -110,6 +112,60 @@ def test_annotation_that_does_not_resolve_is_an_error() -> None:
         (message,) = found()
     assert message.id == "sessionstores.E004"
     assert "NoSuchType" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("hint", "default", "text"),
+    [
+        (int, "a", ".part: expected int, got str. It is the default"),
+        (list[int], [1, None], ".part[1]: expected int, got null. It is the default"),
+        (Any, object(), ".part: object is not a JSON value"),
+        (float, math.nan, ".part: JSON has no nan."),
+        (dict[str, int], {"constructor": 1}, ".part.constructor: browsers refuse"),
+        (dict[tuple[int, int], int], {}, ".part: a key of type tuple has no JSON"),
+    ],
+)
+def test_a_field_that_cannot_be_stored_is_an_error(
+    hint: Any, default: Any, text: str
+) -> None:
+    with registry.isolated():
+        type(State)(
+            "Broken",
+            (State,),
+            {
+                "__annotations__": {"good": int, "part": hint},
+                "__module__": __name__,
+                "good": 1,
+                "part": field(default_factory=lambda: default),
+            },
+        )
+        (message,) = found()
+    assert message.id == "sessionstores.E004"
+    assert message.msg.startswith(f"{__name__}.Broken{text}")
+    assert message.hint
+
+
+def test_a_state_of_which_none_can_be_made_is_an_error() -> None:
+    with registry.isolated():
+
+        class Broken(State):
+            part: int = field(default_factory=lambda: int("x"))
+
+        (message,) = found()
+    assert message.id == "sessionstores.E004"
+    assert "Broken: a fresh one cannot be made: ValueError: invalid" in message.msg
+
+
+def test_a_default_from_a_table_that_is_not_migrated_yet_is_no_error() -> None:
+    def ask() -> int:
+        raise OperationalError("no such table: workshop_card")
+
+    with registry.isolated():
+
+        class Broken(State):
+            part: int = field(default_factory=ask)
+
+        assert found() == []
 
 
 def test_participant_that_clients_could_send_is_an_error() -> None:

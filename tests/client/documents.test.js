@@ -420,6 +420,25 @@ test("a snapshot keeps the identity of all that is equal", () => {
   assert.deepEqual(before.log, [{ n: 1 }, { n: 2 }]);
 });
 
+test("a snapshot in which only the order of keys differs is another state", () => {
+  const states = { board: { votes: { ada: { n: 1 }, bob: { n: 2 } }, log: [{ a: 1, b: 2 }] } };
+  page.live(states);
+  const board = page.session.store("board");
+  const before = board.getState();
+  let calls = 0;
+  board.subscribe(() => (calls += 1));
+  const next = { votes: { bob: { n: 2 }, ada: { n: 1 } }, log: [{ a: 1, b: 2 }] };
+  page.socket.says(snapshot(11, { board: next }));
+  assert.deepEqual(Object.keys(board.getState().votes), ["bob", "ada"]);
+  assert.equal(board.getState().votes.ada, before.votes.ada);
+  assert.equal(board.getState().log, before.log);
+  assert.equal(calls, 1);
+
+  page.socket.says(snapshot(12, { board: { ...next, log: [{ b: 2, a: 1 }] } }));
+  assert.equal(JSON.stringify(board.getState().log), '[{"b":2,"a":1}]');
+  assert.equal(calls, 2);
+});
+
 test("a snapshot tells objects, arrays and null apart", () => {
   page.live({ board: { log: [], a: {}, b: null, c: [1], d: "1" } });
   const next = { log: {}, a: null, b: [], c: [1, 2], d: 1 };

@@ -80,6 +80,14 @@ test("a frame that changes nothing is told to nobody", () => {
   assert.equal(session.presence, before);
 });
 
+test("people who are named in another order are no news", () => {
+  const session = meet({ alice: [{ name: "Ada", tab: 1 }], bob: [{}] });
+  const [seen, before] = [changes(), session.presence];
+  reconnect().says(presence({ bob: [{}], alice: [{ tab: 1, name: "Ada" }] }));
+  assert.deepEqual(seen, []);
+  assert.equal(session.presence, before);
+});
+
 test("presence stays while there is no connection, and who left meanwhile is told then", () => {
   const session = meet();
   const seen = changes();

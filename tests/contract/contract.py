@@ -47,12 +47,19 @@ from tests.backends.driven import (
 )
 from tests.contract.connections import ConnectionsContract
 from tests.contract.overview import OverviewContract
+from tests.logs import records_of_ours
 
 # Where the backends keep how long they wait for a server.
 DEADLINES = [
     "database_pool.DEADLINE",
     "memcached_pool.TIMEOUT",
 ]
+
+
+def quarantine_in(caplog: pytest.LogCaptureFixture) -> str:
+    """Return the key of what was set aside last."""
+    last = [each for each in records_of_ours(caplog) if "kept for a day" in each.msg]
+    return str(last[-1].args[-1])  # type: ignore[index, arg-type]
 
 
 class BackendContract(ConnectionsContract, OverviewContract):
@@ -606,6 +613,20 @@ class BackendContract(ConnectionsContract, OverviewContract):
         record = backend.open(ALICE, BOARD).record
         assert backend.set_aside(ALICE, "board", BOARD["board"]) is True
         assert backend.read_record(ALICE).rev == record.rev
+
+    def test_what_was_set_aside_can_be_read_by_the_key_that_the_log_names(
+        self, backend: Driven, caplog: pytest.LogCaptureFixture, clock: Clock
+    ) -> None:
+        backend.open(ALICE, BOARD)
+        backend.set_aside(ALICE, "board", b"1:junk")
+        assert backend.quarantined(quarantine_in(caplog)) == ("board", b"1:junk")
+        assert backend.quarantined(quarantine_in(caplog)[:-1]) is None
+        self.plant(self.key_of(ALICE), b"junk", clock)
+        backend.set_aside(ALICE, None, None)
+        found = backend.quarantined(quarantine_in(caplog))
+        assert found is not None
+        assert found.state is None
+        assert b"junk" in found.data
 
     @pytest.mark.parametrize("junk", JUNK)
     @pytest.mark.parametrize("key", [ALICE, OWN])

@@ -8,13 +8,16 @@ the records, the rest are arguments. Each is answered by a line: `{"result": …
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 import django
+import msgspec
 
 django.setup()
 
@@ -26,7 +29,11 @@ from django.test import RequestFactory, override_settings  # noqa: E402
 import sessionstores  # noqa: E402
 from sessionstores import Conflict, Participant, SessionStoresError, stores  # noqa: E402
 from sessionstores.middleware import ParticipantMiddleware  # noqa: E402
-from tests.faults.site.states import Log  # noqa: E402
+
+if "SITE_STATES" not in os.environ:
+    from tests.faults.site.states import Log
+elif "SITE_SCORES" in os.environ:
+    import_module(f"tests.releases.{os.environ['SITE_STATES']}.scores")
 
 
 def where() -> str:
@@ -126,6 +133,27 @@ def end(code: str) -> None:
     stores.end_session(code)
 
 
+def act(
+    state: str, action: str, code: str, participant: str, arguments: dict[str, Any]
+) -> None:
+    """Run an action of a state of any name."""
+    store = stores.get(state, code, participant)
+    store.dispatch(getattr(store.cls, action), **arguments)
+
+
+def page(code: str, participant: str) -> Any:
+    """Return rev and states as a page is given them."""
+    document = Participant(code, participant).config()["docs"]["me"]
+    return [document["rev"], document["states"]]
+
+
+def look_at(state: str, code: str, participant: str) -> Any:
+    """Return a state as it is decoded, its fields in the order of their names."""
+    found = stores.get(state, code, participant).state
+    names = sorted(found.__struct_fields__)
+    return msgspec.to_builtins({name: getattr(found, name) for name in names})
+
+
 PROGRAM: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -146,6 +174,9 @@ PROGRAM: dict[str, Callable[..., Any]] = {
         send,
         lock,
         end,
+        act,
+        page,
+        look_at,
     )
 }
 

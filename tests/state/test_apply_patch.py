@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sessionstores.state.apply_patch import InvalidPatch, apply
-from tests.state.test_patch import identical
+from tests.state.test_patch import alike, identical
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "json-patch"
 
@@ -32,7 +32,7 @@ def test_apply_passes_the_public_vectors(vector: dict[str, Any]) -> None:
             apply(document, vector["patch"])
     else:
         result = apply(document, vector["patch"])
-        assert identical(result, vector.get("expected", result))
+        assert alike(result, vector.get("expected", result))
     assert identical(document, vector["doc"])
 
 

@@ -7,6 +7,7 @@ import math
 import random
 import re
 import string
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -737,6 +738,9 @@ def takes_type_checking_only(self: Any, part: Fraction) -> None: ...
 def takes_complex(self: Any, z: complex) -> None: ...
 
 
+def takes_pairs(self: Any, pairs: dict[tuple[int, int], str]) -> None: ...
+
+
 def takes_two_structs(self: Any, what: Card | Later) -> None: ...
 
 
@@ -755,7 +759,8 @@ def takes_prototype(self: Any, what: Reaching) -> None: ...
             r"takes_type_checking_only: its annotations cannot be resolved: name "
             r"'Fraction' is not defined\. Import what they name at module level",
         ),
-        (takes_complex, "takes_complex: .* complex has no JSON form"),
+        (takes_complex, "takes_complex: .* z: complex has no JSON form"),
+        (takes_pairs, "takes_pairs: .* pairs: a key of type tuple has no JSON form"),
         (takes_two_structs, "takes_two_structs: its arguments cannot come from JSON: "),
         (takes_prototype, "takes_prototype: .* refuse the field name prototype"),
     ],
@@ -774,11 +779,88 @@ def test_annotations_that_do_not_resolve_are_reported_at_first_use_and_by_proble
     assert __name__ in problem
 
 
-@pytest.mark.parametrize("hint", ["Fraction", "complex", "Nowhere", Reaching])
-def test_fields_that_do_not_resolve_are_problems(hint: Any) -> None:
-    declare("Odd", {"__annotations__": {"part": hint}, "part": None})
+@pytest.mark.parametrize("hint", ["Fraction", "list[Nowhere]", Card | Later, "1 +"])
+def test_fields_that_do_not_resolve_are_problems_with_their_names(hint: Any) -> None:
+    annotations = {"good": int, "part": hint}
+    declare("Odd", {"__annotations__": annotations, "good": 1, "part": None})
     (problem,) = registry.problems()
-    assert f"{__name__}.Odd: its fields do not resolve: " in problem
+    assert problem.startswith(f"{__name__}.Odd.part: ")
+    assert "does not resolve: " in problem
+    assert "Import what it names at module level" in problem
+
+
+@dataclass
+class Loose:
+    a: int = 0
+
+
+class Frozen(msgspec.Struct, frozen=True):
+    a: int = 0
+    cards: list[str] = []
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    a: int = 0
+
+
+class TaggedOddly(msgspec.Struct, tag_field="constructor", tag="x"):
+    a: int = 0
+
+
+class Holder(msgspec.Struct):
+    seats: list[dict[tuple[int, int], str]] = []
+
+
+@pytest.mark.parametrize(
+    ("hint", "place", "reason"),
+    [
+        ("complex", "part", "complex has no JSON form. Use a type of msgspec's"),
+        (deque[int], "part", "deque has no JSON form"),
+        (object, "part", "object has no JSON form"),
+        (msgspec.msgpack.Ext, "part", "msgspec.msgpack.Ext has no JSON form"),
+        (dict[str, list[complex]], "part[...][...]", "complex has no JSON form"),
+        (Reaching, "part", "browsers refuse the field name prototype. Rename it"),
+        (TaggedOddly | None, "part", "browsers refuse the field name constructor"),
+        (dict[tuple[int, int], str], "part", "a key of type tuple has no JSON form"),
+        (dict[bool, str], "part", "a key of type bool has no JSON form"),
+        (dict[None, str], "part", "a key of type None has no JSON form"),
+        (dict[str | None, str], "part", "a key of type None has no JSON form"),
+        (dict[frozenset[int], str], "part", "a key of type frozenset has no JSON"),
+        (dict[Frozen, str], "part", "a key of type Frozen has no JSON form"),
+        (dict[str | int, str], "part", "of keys that are text or int, all come back"),
+        (Holder, "part.seats[...]", "a key of type tuple has no JSON form"),
+        (Holder | None, "part.seats[...]", "a key of type tuple has no JSON form"),
+        (set[list[int]], "part", "a set cannot hold list, which is not hashable"),
+        (frozenset[dict[str, int]], "part", "a set cannot hold dict"),
+        (set[Card], "part", "a set cannot hold Card, which is not hashable"),
+        (set[Loose], "part", "a set cannot hold Loose"),
+        (set[Frozen], "part", "a set cannot hold list"),
+        (set[tuple[int, set[int]]], "part", "a set cannot hold set"),
+        (tuple[int, set[bytearray]], "part[1]", "a set cannot hold bytearray"),
+        (list[Strict], "part[...]", "Strict forbids unknown fields, so what another"),
+    ],
+)
+def test_types_that_cannot_work_are_problems_with_place_and_way_out(
+    hint: Any, place: str, reason: str
+) -> None:
+    annotations = {"good": int, "part": hint}
+    declare("Odd", {"__annotations__": annotations, "good": 1, "part": None})
+    (problem,) = registry.problems()
+    assert problem.startswith(f"{__name__}.Odd.{place}: {reason}")
+    # The way out.
+    assert ". " in problem
+    assert problem.endswith(".")
+
+
+def test_each_field_that_cannot_work_is_a_problem() -> None:
+    class Odd(State):
+        a: dict[bool, int] = {}
+        b: set[Card] = set()
+        c: set[Card] = set()
+
+    assert [problem.split(":")[0] for problem in registry.problems()] == [
+        f"{Odd.__module__}.{Odd.__qualname__}.{name}" for name in "abc"
+    ]
 
 
 def test_good_states_have_no_problems() -> None:

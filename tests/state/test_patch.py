@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import jsonpatch
@@ -14,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessionstores.state.apply_patch import apply
-from sessionstores.state.patch import diff
+from sessionstores.state.patch import diff, is_index
 
 NAMES = st.sampled_from(["a", "b", "", "~", "/", "~1/", "0", "-", "é", "🂡"]) | st.text(
     max_size=4
@@ -43,16 +44,36 @@ def size(value: Any) -> int:
     return len(msgspec.json.encode(value))
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Return whether documents are equal, in whatever order their keys are."""
+    return identical(by_name(one), by_name(other))
+
+
+def by_name(document: Any) -> Any:
+    if isinstance(document, list):
+        return [*map(by_name, document)]
+    if isinstance(document, dict):
+        return {name: by_name(document[name]) for name in sorted(document)}
+    return document
+
+
 def identical(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(
-            identical(value, other[name]) for name, value in one.items()
+        return (
+            one.keys() == other.keys()
+            and ordered(one) == ordered(other)
+            and all(identical(value, other[name]) for name, value in one.items())
         )
     if isinstance(one, list):
         return len(one) == len(other) and all(map(identical, one, other))
     return repr(one) == repr(other)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Return the keys whose order counts: not those that JavaScript sorts."""
+    return [name for name in names if not is_index(name)]
 
 
 def by_library(document: Any, operations: list[Any]) -> Any:
@@ -71,7 +92,7 @@ def check(old: Any, new: Any) -> list[Any]:
     assert identical(by_library(old, received), new)
     assert identical(apply({"doc": old}, received)["doc"], new)
     assert identical(apply(old, diff(old, new)), new)
-    assert bool(operations) is not identical(old, new)
+    assert bool(operations) is (before != after)
     return operations
 
 
@@ -109,6 +130,18 @@ def mutate(document: Any, draw: random.Random, fresh: Any) -> Any:
         one, other = draw.choice(names), draw.choice(names)
         spot[one], spot[other] = spot[other], spot[one]
     return document
+
+
+def shuffle(document: Any, draw: random.Random) -> Any:
+    """Return a document whose objects have their keys in another order."""
+    if isinstance(document, list):
+        return [shuffle(each, draw) for each in document]
+    if not isinstance(document, dict):
+        return document
+    pairs = [(name, shuffle(each, draw)) for name, each in document.items()]
+    if draw.random() < 0.7:
+        draw.shuffle(pairs)
+    return dict(pairs)
 
 
 def put(spot: Any, draw: random.Random, value: Any) -> None:
@@ -206,10 +239,81 @@ def test_equal_documents_give_no_operations(document: Any) -> None:
     assert diff(document, msgspec.json.decode(msgspec.json.encode(document))) == []
 
 
-def test_the_order_of_keys_does_not_matter() -> None:
-    old = {"a": 1, "b": {"c": [{"x": 1, "y": 2}], "d": 3.5}}
-    new = {"b": {"d": 3.5, "c": [{"y": 2, "x": 1}]}, "a": 1}
-    assert diff(old, new) == []
+@given(DOCUMENTS, st.lists(DOCUMENTS, max_size=2), st.randoms())
+def test_keys_get_their_new_order_at_every_depth(
+    old: Any, fresh: list[Any], draw: random.Random
+) -> None:
+    new = copy.deepcopy(old)
+    for value in fresh:
+        new = mutate(new, draw, copy.deepcopy(value))
+    check(old, shuffle(new, draw))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"),
+        st.dictionaries(st.sampled_from("uvwxyz"), st.sampled_from([*"12"])),
+        min_size=2,
+    ),
+    st.randoms(),
+)
+def test_keys_get_their_order_while_values_move_between_objects(
+    old: dict[str, Any], draw: random.Random
+) -> None:
+    pad = "-" * 99
+    old = {
+        name: {key: [card, pad] for key, card in cards.items()}
+        for name, cards in old.items()
+    }
+    new = copy.deepcopy(old)
+    for _ in range(3):
+        origin = draw.choice(list(new.values()))
+        if origin:
+            card = origin.pop(draw.choice(list(origin)))
+            draw.choice(list(new.values()))[draw.choice("uvwxyz")] = card
+    check(old, shuffle(new, draw))
+
+
+def test_a_key_that_moves_to_the_end_is_removed_and_added() -> None:
+    old = {"votes": {"ada": 1, "bob": 2, "cleo": "-" * 200}}
+    new = {"votes": {"ada": 1, "cleo": "-" * 200, "bob": 2}}
+    assert check(old, new) == [
+        {"op": "remove", "path": "/doc/votes/bob"},
+        {"op": "add", "path": "/doc/votes/bob", "value": 2},
+    ]
+
+
+def test_an_object_that_was_sorted_is_replaced_where_that_is_shorter() -> None:
+    old = {"votes": {"d": 4, "c": 3, "b": 2, "a": 1}, "pad": "-" * 200}
+    new = {**old, "votes": dict(sorted(old["votes"].items()))}  # type: ignore[attr-defined]
+    assert check(old, new) == [
+        {"op": "replace", "path": "/doc/votes", "value": new["votes"]}
+    ]
+
+
+def test_keys_that_javascript_sorts_are_not_put_in_order() -> None:
+    pad = "-" * 200
+    old = {"2": 2, "a": pad, "10": 10}
+    assert check(old, {"1": 1, "2": 2, "10": 10, "a": pad}) == [
+        {"op": "add", "path": "/doc/1", "value": 1}
+    ]
+    assert diff(old, {"2": 2, "10": 10, "a": pad}, "/doc") == [
+        {"op": "replace", "path": "/doc", "value": {"2": 2, "10": 10, "a": pad}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "sorted_by_number"),
+    [
+        *[("0", True), ("7", True), ("4294967294", True), ("4294967295", False)],
+        *[("", False), ("01", False), ("-1", False), ("1.0", False), ("²", False)],
+        *[("٣", False), ("1e3", False), ("99999999999", False), (" 1", False)],
+    ],
+)
+def test_what_looks_like_an_integer_is_what_javascript_takes_for_one(
+    name: str, sorted_by_number: bool
+) -> None:
+    assert is_index(name) is sorted_by_number
 
 
 def board(cards: int) -> dict[str, Any]:
@@ -259,7 +363,7 @@ def test_two_cards_that_swap_cost_two_small_operations() -> None:
 
 def test_a_renamed_key_moves_its_value() -> None:
     cards = [f"Card number {number}" for number in range(9)]
-    assert diff({"to do": cards, "x": 1}, {"done/~": cards, "x": 1}, "/piles") == [
+    assert diff({"x": 1, "to do": cards}, {"x": 1, "done/~": cards}, "/piles") == [
         {"op": "move", "from": "/piles/to do", "path": "/piles/done~1~0"}
     ]
 
@@ -367,6 +471,7 @@ def test_64_levels_of_nesting_work() -> None:
 
 
 LONG = list(range(10_000))
+BY_KEY = {f"k{number}": [number] for number in LONG}
 CARDS = [{"id": number, "done": False} for number in LONG]
 
 
@@ -384,6 +489,9 @@ CARDS = [{"id": number, "done": False} for number in LONG]
         ([LONG, []], [LONG[::2], LONG[1::2]]),
         ([str(n) * 30 for n in LONG], [str(n) * 30 for n in LONG[::-1]]),
         ([0] * 10_000, [0, 1] * 5_000),
+        (BY_KEY, dict(reversed(BY_KEY.items()))),
+        (BY_KEY, dict(random.Random(1).sample([*BY_KEY.items()], len(BY_KEY)))),
+        ({"a": BY_KEY, "b": {}}, {"a": {}, "b": dict(reversed(BY_KEY.items()))}),
     ],
 )
 def test_long_lists_are_never_quadratic(old: list[Any], new: list[Any]) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from sessionstores import StateTooLarge, StoreUnavailable, signals
+from sessionstores import InvalidKey, StateTooLarge, StoreUnavailable, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.keys import record_key
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.store import records
+from tests.contract.contract import quarantine_in
 from tests.workshop.states import Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")
@@ -98,6 +99,29 @@ def test_nothing_is_announced_that_was_not_set_aside(
     assert told == []
     assert board.snapshot().state == Board()
     assert told == ["board"]
+
+
+def test_what_was_set_aside_can_be_read_and_is_in_the_signal(
+    backend: Any, board: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Any] = []
+
+    def receive(sender: Any, **named: Any) -> None:
+        heard.append((named["key"], named["state"], named["data"]))
+
+    spoil(backend, whole=False)
+    signals.state_quarantined.connect(receive)
+    try:
+        board.snapshot()
+    finally:
+        signals.state_quarantined.disconnect(receive)
+    ((key, state, data),) = heard
+    assert (key, state) == (ALICE, "board")
+    assert data.startswith(b"1:{")
+    assert b'"notes"="kept"' in data
+    assert stores.quarantined(quarantine_in(caplog)) == ("board", data)
+    with pytest.raises(InvalidKey, match="is not a key of data that was set aside"):
+        stores.quarantined(record_key(ALICE))
 
 
 def test_a_record_within_the_limit_passes() -> None:

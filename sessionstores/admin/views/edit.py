@@ -39,6 +39,7 @@ from ..redaction import (
     decode_paths,
     editable,
     join_path,
+    kept_fields,
     merge,
     read_state,
     redact_error,
@@ -264,7 +265,8 @@ def _read(key: StoreKey, cls: type[State]) -> StoredState | None:
         plain, sensitive = read_state(record, name)
     except StateCorrupt:
         raise Http404(_("It cannot be read.")) from None
-    return StoredState(record, cls, plain, *editable(plain, sensitive))
+    kept = kept_fields(record, name)
+    return StoredState(record, cls, plain, *editable(plain, sensitive, kept))
 
 
 def _missing(page: AdminPage, key: StoreKey) -> HttpResponse:

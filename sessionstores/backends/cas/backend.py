@@ -17,6 +17,7 @@ from ..types import (
     Lease,
     Opened,
     ParticipantInfo,
+    Quarantined,
     Record,
     Removed,
     ServerInfo,
@@ -123,6 +124,10 @@ class CasBackend(Backend):
     ) -> Answer[bool]:
         """See `Backend.set_aside`."""
         return self._records.set_aside(key, name, data)
+
+    def quarantined(self, name: str) -> Answer[Quarantined | None]:
+        """See `Backend.quarantined`."""
+        return self._records.quarantined(name)
 
     # Sessions
 

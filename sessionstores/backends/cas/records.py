@@ -26,6 +26,7 @@ from ..types import (
     Attempt,
     Committed,
     Opened,
+    Quarantined,
     Record,
     Stale,
     Unchanged,
@@ -261,6 +262,11 @@ class Records:
                 return True
             await self._values.back_off(attempt)
         raise contended(key)
+
+    async def quarantined(self, name: str) -> Quarantined | None:
+        """See `Backend.quarantined`."""
+        found = (await self._values.get(name)).get(name)
+        return None if found is None else Quarantined.unpack(found.value)
 
     async def _quarantine(self, key: StoreKey, name: str | None, data: bytes) -> None:
         # Named by its content: repeated, it is kept once; what differs is kept too.

@@ -8,10 +8,8 @@ keys hold is documented in `lua/prelude.lua`.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
-from hashlib import sha1
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -33,7 +31,6 @@ from ..errors import (
 )
 from ..record_cache import RecordCache
 from ..types import (
-    QUARANTINE,
     Attempt,
     Committed,
     Opened,
@@ -46,6 +43,7 @@ from ..types import (
 )
 from .leases import RedisLeases
 from .location import location_for
+from .quarantine import RedisQuarantine
 from .registry import RedisRegistry
 from .scripts import ScriptRunner
 from .serializers import (
@@ -55,7 +53,6 @@ from .serializers import (
     corrupt,
     pack_commit,
     pack_rev,
-    quarantine_key,
     record_key,
     unpack_followers,
     unpack_head,
@@ -67,8 +64,6 @@ from .server import RedisServer
 from .sessions import RedisSessions
 
 logger = logging.getLogger("sessionstores.backends")
-
-_encode = msgspec.msgpack.Encoder().encode
 
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -109,6 +104,7 @@ class RedisBackend(Backend):
         self._sessions = RedisSessions(scripts, self._registry, self._recent)
         self._leases = RedisLeases(scripts, self._registry)
         self._server = RedisServer(scripts)
+        self._quarantine = RedisQuarantine(scripts, self._recent)
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
@@ -317,26 +313,8 @@ class RedisBackend(Backend):
         )
         return unpack_removed(key.session, found[0]) if found else None
 
-    async def set_aside(
-        self, key: StoreKey, name: str | None, data: bytes | None
-    ) -> bool:
-        """See `Backend.set_aside`."""
-        digest = secrets.token_hex(8)
-        if name is not None:
-            value = _encode([name, data or b""])
-            # Named by its content: repeated, it is kept once; what differs is kept too.
-            digest = sha1(value).hexdigest()[:16]  # noqa: S324 - no secret
-        suffix = f"{key.participant}:{digest}"
-        aside = quarantine_key(key.session, suffix)
-        if name is not None:
-            await self._scripts.send("SET", aside, value, "EX", int(QUARANTINE))
-        elif not await self._scripts.run(
-            "aside", key.session, key.participant, f"q:{suffix}", QUARANTINE
-        ):
-            return False
-        self._recent.drop(key)
-        logger.warning("Undecodable data at %s is kept for a day as %s.", key, aside)
-        return True
+    set_aside = _delegate("_quarantine", RedisQuarantine.set_aside)
+    quarantined = _delegate("_quarantine", RedisQuarantine.quarantined)
 
     # Sessions
 

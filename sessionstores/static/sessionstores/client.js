@@ -45,20 +45,18 @@ function equal(a, b) {
   );
 }
 
-// `next` with each part that equals its counterpart in `old` replaced by that counterpart, so that
-// what did not change keeps its identity. Writes to `next`, which was just parsed and is ours.
+// `next` with each part that equals its counterpart in `old`, the order of keys included, replaced
+// by that counterpart, so that what did not change keeps its identity. Writes to `next`, which was
+// just parsed and is ours.
 function share(old, next) {
   if (!sameKind(old, next)) return next;
   const keys = Object.keys(next);
-  let same = keys.length === Object.keys(old).length;
-  for (const key of keys) {
-    if (Object.hasOwn(old, key)) {
-      next[key] = share(old[key], next[key]);
-      same &&= next[key] === old[key];
-    } else {
-      same = false;
-    }
-  }
+  const before = Object.keys(old);
+  let same = keys.length === before.length;
+  keys.forEach((key, place) => {
+    if (Object.hasOwn(old, key)) next[key] = share(old[key], next[key]);
+    same &&= key === before[place] && next[key] === old[key];
+  });
   return same ? old : next;
 }
 
@@ -514,8 +512,8 @@ export function connect(source, options = {}) {
     const after = roll ? frame.joined : { ...before, ...frame.joined };
     for (const id of frame.left) delete after[id];
     roll = false;
+    if (equal(before, after)) return; // in whatever order people are named
     present = share(before, after);
-    if (present === before) return;
     const joined = Object.entries(present).filter(([id, metas]) => metas !== before[id]);
     const left = Object.keys(before).filter((id) => !Object.hasOwn(present, id));
     emit("presence", present, { joined: Object.fromEntries(joined), left });

@@ -629,3 +629,49 @@ def test_a_large_state_is_a_text_of_few_lines(client: Client) -> None:
     assert shown.count("\n") < 10
     assert save(client, shown.replace("card 7", "joker 7"), base).status_code == 302
     assert board().state.deck[7] == "joker 7"
+
+
+class Player(msgspec.Struct):
+    name: str = ""
+
+
+class NewerPlayer(msgspec.Struct):
+    name: str = ""
+    score: int = 0
+
+
+def test_what_another_release_has_stored_is_hidden_and_kept_by_a_save(
+    client: Client,
+) -> None:
+    place = (*ALICE, "match")
+    with registry.isolated():
+
+        class Newer(State, name="match"):
+            text: str = "of another release"
+            players: dict[str, NewerPlayer] = field(default_factory=dict)
+
+        stores.get(Newer, *ALICE).dispatch(
+            lambda state: state.players.update(ada=NewerPlayer("Ada", 7777))
+        )
+    with registry.isolated():
+
+        class Older(State, name="match"):
+            players: dict[str, Player] = field(default_factory=dict)
+            step: int = 1
+
+        for shown in ("participant", *ALICE), ("download", *place), ("edit", *place):
+            text = text_of(client.get(page(*shown)))
+            assert "of another release" not in text
+            assert "7777" not in text
+        assert "/text" in text
+        assert "/players/ada/score" in text
+        state, base = form(client, place)
+        assert state == {"players": {"ada": {"name": "Ada"}}, "step": 1}
+        state["players"]["ada"]["name"] = "Ada L."
+        state["step"] = 2
+        assert save(client, state, base, place).status_code == 302
+        assert stores.get(Older, *ALICE).state.step == 2
+    with registry.isolated(Newer):
+        after = stores.get(Newer, *ALICE).state
+        assert after.text == "of another release"
+        assert after.players == {"ada": NewerPlayer("Ada L.", 7777)}

@@ -1,0 +1,1 @@
+"""The site of the test of deploys, as it is after."""
