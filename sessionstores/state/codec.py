@@ -144,7 +144,8 @@ def dump(state: S, before: Any = None) -> tuple[bytes, S]:
             lossy = plan.nulls and b"null" in body and decoded != state
         # Encoded again after decoding, so that a read finds the canonical form: 1 in a
         # float field is 1.0 from now on, the key 1 is "1".
-        body = _write(plan, decoded)
+        encoder = plan.encoder
+        body = encoder.encode(decoded) if plan.sets is None else _write(plan, decoded)
         if lossy or is_suspect(
             body, integers=plan.integers, names=plan.names, nesting=plan.nesting
         ):
@@ -216,7 +217,7 @@ def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
         if direct:
             builtins = _json(body)
             state = msgspec.convert(builtins, cls)
-            if plan.names_only is not None and plan.names_only == tuple(builtins):
+            if plan.names_only == tuple(builtins):
                 return state, builtins
         else:
             builtins = None

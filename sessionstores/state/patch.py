@@ -10,6 +10,7 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
+from .key_order import moved_keys
 from .list_diff import align
 
 Json = Any
@@ -18,7 +19,6 @@ Operation = TypedDict(
 )
 
 _ABSENT: Final = object()
-_NOTHING: Final[frozenset[str]] = frozenset()
 _encode = msgspec.json.Encoder().encode
 # Bytes of an encoded operation and its comma, without paths and value.
 _REMOVE, _ADD, _REPLACE, _HALF_MOVE = 26, 32, 36, 17
@@ -135,27 +135,37 @@ class _Difference:
     def _compare_objects(
         self, old: Json, new: Json, path: str, before: str | None
     ) -> None:
-        home = path if before is None else None
-        start = path if before is None else before
-        fresh = 0
-        moved = _moved(old, new) if [*old] != [*new] else _NOTHING
+        if [*old] != [*new]:
+            self._compare_keys(old, new, path, before)
+            return
         for name, value in new.items():
-            was = old.get(name, _ABSENT)
-            if was is _ABSENT:
-                fresh += 1
-                self._add(f"{path}/{_escape(name)}", value, home, -1)
-            elif name in moved:
-                # Its old value may not move elsewhere: by then, this is in its place.
-                self._remove(f"{start}/{_escape(name)}", was, None, -1)
-                self._add(f"{path}/{_escape(name)}", value, home, -1)
-            elif was is not value and not same(was, value):
+            was = old[name]
+            if was is not value and not same(was, value):
                 step = _escape(name)
                 at = None if before is None else f"{before}/{step}"
                 self.compare(was, value, f"{path}/{step}", at)
-        if len(new) - fresh < len(old):
-            for name, value in old.items():
-                if name not in new:
-                    self._remove(f"{start}/{_escape(name)}", value, home, -1)
+
+    def _compare_keys(
+        self, old: Json, new: Json, path: str, before: str | None
+    ) -> None:
+        home = path if before is None else None
+        start = path if before is None else before
+        moved = moved_keys(old, new)
+        for name, value in new.items():
+            step = _escape(name)
+            was = old.get(name, _ABSENT)
+            if was is _ABSENT:
+                self._add(f"{path}/{step}", value, home, -1)
+            elif name in moved:
+                # Its old value may not move elsewhere: by then, this is in its place.
+                self._remove(f"{start}/{step}", was, None, -1)
+                self._add(f"{path}/{step}", value, home, -1)
+            elif was is not value and not same(was, value):
+                at = None if before is None else f"{before}/{step}"
+                self.compare(was, value, f"{path}/{step}", at)
+        for name, value in old.items():
+            if name not in new:
+                self._remove(f"{start}/{_escape(name)}", value, home, -1)
 
     def _compare_lists(
         self, old: Json, new: Json, path: str, before: str | None
@@ -328,38 +338,6 @@ def _move_in(
         if origin != path:
             operations.append({"op": "move", "from": origin, "path": path})
     return operations
-
-
-def _moved(old: dict[str, Json], new: dict[str, Json]) -> set[str]:
-    """Return the keys of both that have to leave ``old`` and to enter it again.
-
-    Keys enter at the end, so those stay that ``new`` begins with, if ``old`` has them
-    in that order.
-    """
-    places = {name: place for place, name in enumerate(old)}
-    moved: set[str] = set()
-    last = -1
-    staying = True
-    for name in new:
-        if is_index(name):
-            continue
-        place = places.get(name, -1)
-        staying = staying and place > last
-        last = place
-        if not staying and place >= 0:
-            moved.add(name)
-    return moved
-
-
-def is_index(name: str) -> bool:
-    """Return whether JavaScript puts a key before others, sorted by its number."""
-    return (
-        len(name) <= 10
-        and name.isascii()
-        and name.isdigit()
-        and (name[0] != "0" or name == "0")
-        and int(name) < 2**32 - 1
-    )
 
 
 def _escape(name: str) -> str:

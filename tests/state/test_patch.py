@@ -15,7 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessionstores.state.apply_patch import apply
-from sessionstores.state.patch import diff, is_index
+from sessionstores.state.key_order import is_index
+from sessionstores.state.patch import diff
 
 NAMES = st.sampled_from(["a", "b", "", "~", "/", "~1/", "0", "-", "é", "🂡"]) | st.text(
     max_size=4
