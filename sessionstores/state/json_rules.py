@@ -30,6 +30,7 @@ _PLACE = re.compile(r" - at (`key` in )?`\$\.?([^`]*)`\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _encode = msgspec.json.encode
+_decode = msgspec.json.Decoder().decode
 
 
 def is_suspect(
@@ -80,10 +81,10 @@ def encode_portable(value: object, what: str) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         raise _unportable(what, *(flaw(value) or explain(error))) from error
     # A number that is no part of anything is not seen by `is_suspect`; NaN is written
-    # as null; and of two keys that are written alike, `plain` has one.
+    # as null; and of two keys that are written alike, a reader keeps one.
     suspect = is_suspect(body) or isinstance(plain, int | float) or b"null" in body
     found = (flaw(value) or flaw(plain)) if suspect else None
-    if found is None and len(_encode(plain)) != len(body):
+    if found is None and _encode(_decode(body)) != body:
         found = next(_twins(value, ""), ("", "two keys that JSON writes alike"))
     if found:
         raise _unportable(what, *found)

@@ -110,6 +110,7 @@ def _text(key: Any) -> str:
 @example("constructor")
 @example({"a": [None, math.nan]})
 @example([[1152921504606846977]])
+@example({1e16: None, 1e-7: None, 1e300: 1e16})
 def test_what_is_let_out_is_read_as_it_is_and_all_else_is_refused(value: Any) -> None:
     try:
         text = encode_portable(value, "data")
@@ -140,6 +141,7 @@ portable = st.recursive(
 
 
 @given(portable)
+@example({"1e16": 1e16, "-0.0": -0.0, "1e-7": 1e-7, "e": 123456789012345.6})
 def test_what_browsers_read_as_it_is_is_let_out(value: Any) -> None:
     assert msgspec.json.decode(encode_portable(value, "data")) == value
 
@@ -184,6 +186,26 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     circle.append(circle)
     with pytest.raises(InvalidArguments, match="contains itself"):
         encode_portable(circle, "data")
+
+
+@given(
+    st.dictionaries(st.floats() | st.integers() | texts, st.none() | st.floats(0, 1))
+)
+def test_only_keys_that_are_written_alike_are_refused_as_that(
+    value: dict[Any, Any],
+) -> None:
+    written = [_text(key) for key in value if not isinstance(key, str)]
+    written += [key for key in value if isinstance(key, str)]
+    try:
+        encode_portable(value, "data")
+    except InvalidArguments as error:
+        message = str(error)
+    else:
+        message = ""
+    if "writes alike" in message:
+        assert len(set(written)) < len(written)
+    elif not message:
+        assert len(set(written)) == len(written)
 
 
 def test_thirty_two_levels_are_let_out() -> None:
