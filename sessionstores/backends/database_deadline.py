@@ -107,7 +107,8 @@ def opening_in_time(connection: BaseDatabaseWrapper) -> Iterator[None]:
     try:
         yield
     finally:
-        del connection.get_new_connection
+        # Perhaps already gone: a receiver of `connection_created` may use stores too.
+        vars(connection).pop("get_new_connection", None)
 
 
 def _opened(connection: Any, params: Mapping[str, Any], seconds: float) -> Any:

@@ -208,7 +208,8 @@ def perform_here(
     """
 
     def refuse_first(connection: BaseDatabaseWrapper) -> None:
-        connection.close_if_health_check_failed()
+        if not connection.in_atomic_block:
+            connection.close_if_health_check_failed()
         refuse_transaction(connection)
         prepare(connection)
 

@@ -200,7 +200,7 @@ def test_a_commit_that_was_refused_a_command_after_its_first_write_is_in_once(
         ("postgres", "read-only"),
     ],
 )
-async def test_a_tab_is_told_what_was_refused_and_what_is_unknown(
+async def test_a_tab_is_told_what_was_refused(
     kind: str, what: str, server: Any
 ) -> None:
     tab = await Socket().hello()
@@ -214,3 +214,20 @@ async def test_a_tab_is_told_what_was_refused_and_what_is_unknown(
     assert (answer["type"], answer["code"]) == ("reject", "store_unavailable")
     assert (await tab.act(3, "board.note", text="three"))["type"] == "ack"
     await tab.drop()
+
+
+async def test_a_tab_is_told_what_is_unknown(
+    valkey: Valkey, request: pytest.FixtureRequest, settings: Any
+) -> None:
+    with Proxy(valkey.port) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(valkey, "port", proxy.port)
+        with cache_on("valkey", request, settings):
+            tab = await Socket().hello()
+            assert (await tab.act(1, "board.note", text="one"))["type"] == "ack"
+            # Whoever else asks something meanwhile.
+            proxy.cut(replies=99)
+            answer = await tab.act(2, "board.note", text="two")
+            assert (answer["type"], answer["code"]) == ("reject", "outcome_unknown")
+            proxy.cut()
+            assert (await tab.act(3, "board.note", text="three"))["type"] == "ack"
+            await tab.drop()

@@ -121,6 +121,7 @@ class ScriptRunner:
         """
         started = time.monotonic()
         refusals = 0
+        lost: StoreUnavailable | None = None
         while True:
             try:
                 if self._threads is not None:
@@ -133,10 +134,13 @@ class ScriptRunner:
                     refusals += 1
                     continue
                 failure = self._translated(error, command)
-                is_late = time.monotonic() - started > RETRY_SECONDS
-                if is_late or not (retry and isinstance(failure, StoreUnavailable)):
+                if not isinstance(failure, StoreUnavailable):
                     raise failure from error
-                retry = False
+                if lost is not None:
+                    raise still_unknown(lost, failure) from error
+                if not retry or time.monotonic() - started > RETRY_SECONDS:
+                    raise failure from error
+                retry, lost = False, None if failure.refused else failure
 
     async def _may_wait(self, started: float, refusals: int) -> bool:
         """Wait before the next try; False, at once, if that would be past the deadline.
