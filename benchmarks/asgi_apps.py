@@ -46,7 +46,12 @@ settings.configure(
         if REDIS
         else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     },
-    SESSIONSTORES={"RATE_LIMIT": None, "MAX_CONNECTIONS": 100, "HEARTBEAT": 10},
+    SESSIONSTORES={
+        "RATE_LIMIT": None,
+        "MAX_CONNECTIONS": 100,
+        "MAX_PARTICIPANTS": 10_000,
+        "HEARTBEAT": 10,
+    },
     USE_TZ=True,
 )
 django.setup()

@@ -37,10 +37,15 @@ from sessionstores import Participant  # noqa: E402
 SECONDS = 1.0
 
 
-def tokens(count: int) -> list[str]:
-    """Sign a token for each of `count` participants, with the servers' key."""
+def tokens(count: int, *, session: str | None = None) -> list[str]:
+    """Sign a token for each of `count` participants, with the servers' key.
+
+    They are in the session named, or in sessions of a hundred.
+    """
     with override_settings(SECRET_KEY="benchmarks"):
-        people = (Participant(f"B{n // 100:05d}", f"p{n}") for n in range(count))
+        people = (
+            Participant(session or f"B{n // 100:05d}", f"p{n}") for n in range(count)
+        )
         return [person.token() for person in people]
 
 

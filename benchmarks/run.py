@@ -22,6 +22,7 @@ NAMES = (
     "admin",
     "consumer",
     "workers",
+    "crowd",
     "client",
 )
 
