@@ -12,11 +12,18 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from _rows import Row, show
-from contest import tokens
-from crowd import MAX_SECONDS
-from servers import CrowdProcess, Server, cpu, crowding, serving, serving_peer, valkey
-
+from benchmarks._rows import Row, show
+from benchmarks.contest import tokens
+from benchmarks.crowd import MAX_SECONDS
+from benchmarks.servers import (
+    CrowdProcess,
+    Server,
+    cpu,
+    crowding,
+    serving,
+    serving_peer,
+    valkey,
+)
 from tests.servers import Valkey
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -89,7 +96,7 @@ def worst(rounds: Sequence[Results], kind: str, figure: str) -> int:
 def ratio(rounds: Sequence[Results], kind: str, figure: str) -> float:
     """Return the median of our figure's ratios to that of a peer in the same round."""
     return statistics.median(
-        each["ours"][figure] / each[kind][figure] for each in rounds
+        float(each["ours"][figure]) / float(each[kind][figure]) for each in rounds
     )
 
 
@@ -226,11 +233,12 @@ def fan_out_figure(rounds: Sequence[Results], kind: str) -> str:
 def main() -> None:
     """Print the rows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = most == resource.RLIM_INFINITY or most >= FILES
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if few else most, most))
+    allowed = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
     with valkey() as store:
         show(
-            *(row for workers in WORKERS for row in at_once(store, workers)), *fan_out()
+            *(row for workers in WORKERS for row in at_once(store, workers)),
+            *fan_out(store),
         )
 
 

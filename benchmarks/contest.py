@@ -7,16 +7,14 @@ import json
 import os
 import random
 import statistics
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import NamedTuple
 
 import django
-from servers import Load, Server, serving
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.servers import Load, Server, serving
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 os.environ["BENCH_STATE"] = json.dumps(
     {
@@ -65,17 +63,19 @@ class Contest(NamedTuple):
         return f"{self._of(name, 'p50') * 1e3:.2f} ms"
 
     def _of(self, name: str, figure: str) -> float:
-        return statistics.median(getattr(run[name], figure) for run in self.runs)
+        values: list[float] = [getattr(run[name], figure) for run in self.runs]
+        return statistics.median(values)
 
     def ratio(self, over: str, under: str, figure: str = "cpu") -> float:
         """Return the median of the rounds' ratios of one figure, as a rule of the CPU.
 
         Whoever else uses the machine slows both contenders of a round.
         """
-        return statistics.median(
+        ratios: list[float] = [
             getattr(run[over], figure) / getattr(run[under], figure)
             for run in self.runs
-        )
+        ]
+        return statistics.median(ratios)
 
 
 def compare(

@@ -1,6 +1,6 @@
 """A crowd of WebSockets in a process of its own, which acts when it is told to.
 
-`python benchmarks/crowd.py KIND SESSION URL [URL ...]` reads the participants' tokens,
+`python -m benchmarks.crowd KIND SESSION URL [URL ...]` reads the participants' tokens,
 a JSON array, from the first line of its input, opens a connection for each, as many at
 each URL, and prints "ready". Each further line is a command, answered by a line of
 JSON: `act VALUE` has every connection act once in one instant, `change VALUE TIMES`
@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
 import select
 import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import lru_cache
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
+
+from benchmarks.crowd_kinds import KINDS, Frame, OurKind
 
 # Without a frame for so long, the crowd has been sent all that it will be.
 QUIET_SECONDS = 1.0
@@ -36,154 +37,6 @@ MAX_WAIT_SECONDS = 120.0
 # A tab that misses a change for so long asks for the state.
 STUCK_SECONDS = 0.3
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
-
-
-class Frame(NamedTuple):
-    """A server's frame, as far as a crowd needs it.
-
-    `answer` is "ack", or the code of a refusal; `ops` lead from one rev to the next,
-    and `state` stands for itself.
-    """
-
-    answer: str | None = None
-    base: str = ""
-    rev: str = ""
-    ops: list[dict[str, Any]] | None = None
-    state: Any = None
-
-
-class OurKind:
-    """Frames of `sessionstores.v1`."""
-
-    path = "ws/sessionstores/?"
-    headers = "Sec-WebSocket-Protocol: sessionstores.v1\r\n"
-    answers: tuple[bytes, ...] = (b'{"type":"ack"', b'{"type":"reject"')
-    noise = (b'{"type":"ping"', b'{"type":"presence"', b'{"type":"self"')
-    ping = b'{"type":"ping"'
-    pong = '{"type":"pong","visible":true}'
-    # Whether each frame that is no answer has the whole state.
-    whole = False
-    sync = '{"type":"sync","doc":"session"}'
-
-    # The beginning of the frame that answers it.
-    synced = b'{"type":"snapshot","doc":"session"'
-
-    def opening(self, token: str) -> list[tuple[str, bytes]]:
-        """Return what a connection sends first, and how each answer begins.
-
-        The last answer has the session's state.
-        """
-        hello = {"type": "hello", "token": token, "client": secrets.token_hex(4)}
-        return [(json.dumps(hello), self.synced)]
-
-    def act(self, id: int, value: int) -> str:
-        """Return the frame of an action."""
-        return (
-            f'{{"type":"action","id":{id},"state":"agenda","action":"vote",'
-            f'"args":{{"card":{value}}}}}'
-        )
-
-    def change(self, id: int, value: int) -> str:
-        """Return a frame that has all connections sent a patch with `value`."""
-        return self.act(id, value)
-
-    def parse(self, payload: bytes) -> Frame:
-        """Return what a frame says of the session's state."""
-        frame = json.loads(payload)
-        kind = frame["type"]
-        if kind == "reject":
-            return Frame(frame["code"])
-        if frame.get("doc") != "session" or "rev" not in frame:
-            return Frame()
-        if kind == "snapshot":
-            return Frame(rev=frame["rev"], state=frame.get("states"))
-        answer = "ack" if kind == "ack" else None
-        return Frame(answer, frame["base"], frame["rev"], frame.get("ops"))
-
-    def votes(self, state: Any) -> dict[str, int]:
-        """Return the votes in a state."""
-        votes: dict[str, int] = state["agenda"]["votes"]
-        return votes
-
-
-class NaiveKind(OurKind):
-    """Frames of `benchmarks.crowd_apps:naive`."""
-
-    path = "ws/?"
-    headers = ""
-    answers = (b'{"type": "ack"',)
-    noise = ()
-    whole = True
-    sync = '{"type":"sync"}'
-
-    synced = b'{"type": "stored"'
-
-    def opening(self, token: str) -> list[tuple[str, bytes]]:
-        """See `OurKind`."""
-        return [(self.sync, self.synced)]
-
-    def act(self, id: int, value: int) -> str:
-        """See `OurKind`."""
-        return f'{{"type":"vote","id":{id},"card":{value}}}'
-
-    def change(self, id: int, value: int) -> str:
-        """See `OurKind`; as long as ours."""
-        return (
-            '{"type":"patch","doc":"session","base":"7f3a.44-9f3ac21b","rev":'
-            '"7f3a.45-51d0aa37","ops":[{"op":"replace","path":"/agenda/votes/p0",'
-            f'"value":{value}}}]}}'
-        )
-
-    def parse(self, payload: bytes) -> Frame:
-        """See `OurKind`."""
-        frame = json.loads(payload)
-        if frame["type"] == "ack":
-            return Frame("ack")
-        return Frame(state=frame["state"])
-
-    def votes(self, state: Any) -> dict[str, int]:
-        """See `OurKind`."""
-        votes: dict[str, int] = state["votes"]
-        return votes
-
-
-class SocketIOKind(NaiveKind):
-    """Packets of `benchmarks/peers/socketio.js`."""
-
-    path = "socket.io/?EIO=4&transport=websocket&"
-    answers = (b"43",)
-    noise = (b"0", b"40", b"2")
-    ping = b"2"
-    pong = "3"
-    whole = False
-    # Acknowledged as id 0; actions count from 1.
-    sync = '420["sync"]'
-
-    synced = b"430["
-
-    def opening(self, token: str) -> list[tuple[str, bytes]]:
-        """See `OurKind`."""
-        return [("40", b"40"), (self.sync, self.synced)]
-
-    def act(self, id: int, value: int) -> str:
-        """See `OurKind`."""
-        return f'42{id}["vote",{{"card":{value}}}]'
-
-    def change(self, id: int, value: int) -> str:
-        """See `OurKind`."""
-        return f'42["change",{super().change(id, value)}]'
-
-    def parse(self, payload: bytes) -> Frame:
-        """See `OurKind`."""
-        packet = json.loads(payload[payload.index(b"[") :])[-1]
-        rev = packet["rev"]
-        if "state" in packet:
-            return Frame(rev=str(rev), state=packet["state"])
-        answer = "ack" if payload.startswith(b"43") else None
-        return Frame(answer, str(rev - 1), str(rev), packet["ops"])
-
-
-KINDS = {"ours": OurKind(), "naive": NaiveKind(), "socketio": SocketIOKind()}
 
 
 class CrowdTab:
@@ -265,7 +118,7 @@ class CrowdTab:
         self._buffer += data
         kind = self.kind
         for payload in self._payloads():
-            is_noise = payload.startswith(kind.noise) if kind.noise else False
+            is_noise = payload.startswith(kind.noise)
             if is_noise:
                 if payload.startswith(kind.ping):
                     self.send(kind.pong)
@@ -503,8 +356,11 @@ def main(name: str, session: str, urls: list[str]) -> None:
     print("ready", flush=True)
     while words := crowd.command():
         verb, *numbers = words
-        run = {"act": crowd.act, "change": crowd.change}[verb]
-        print(json.dumps(run(*map(int, numbers))), flush=True)
+        commands: dict[str, Callable[..., Any]] = {
+            "act": crowd.act,
+            "change": crowd.change,
+        }
+        print(json.dumps(commands[verb](*map(int, numbers))), flush=True)
 
 
 if __name__ == "__main__":

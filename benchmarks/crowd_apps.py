@@ -15,7 +15,6 @@ from benchmarks import asgi_apps
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import URLRouter
 from django.core.cache import cache
-from django.urls import path
 
 from sessionstores import Participant, State, action, field, injected
 
@@ -80,4 +79,4 @@ class Room(AsyncWebsocketConsumer):
         await self.send(text_data=event["text"])
 
 
-naive = URLRouter([path("ws/", Room.as_asgi())])
+naive = URLRouter(asgi_apps.at(Room))

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from tests.servers import Valkey, free_port
 
 HERE = Path(__file__).parent
@@ -153,10 +151,14 @@ def crowding(
     kind: str, session: str, servers: Sequence[Server], tokens: Sequence[str]
 ) -> Iterator[CrowdProcess]:
     """Open a connection for each token, spread over servers, until the block ends."""
-    command = [sys.executable, str(HERE / "crowd.py"), kind, session]
+    command = [sys.executable, "-m", "benchmarks.crowd", kind, session]
     urls = [f"ws://127.0.0.1:{server.port}/" for server in servers]
     with subprocess.Popen(
-        [*command, *urls], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, *urls],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=HERE.parent,
     ) as process:
         crowd = CrowdProcess(process)
         try:
