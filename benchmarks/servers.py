@@ -191,6 +191,8 @@ def serving(app: str, store: Valkey | None = None) -> Iterator[Server]:
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.{where}"]
     options = ["--port", str(port), "--log-level", "error", "--lifespan", "off"]
     options += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
+    # One that is too busy to hear a pong would close its connections.
+    options += ["--ws-ping-interval", "3600"]
     environment = {} if store is None else {"BENCH_REDIS": store.url}
     with _running([*command, *options], environment) as process:
         yield _answering(app, port, process, store)
