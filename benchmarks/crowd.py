@@ -20,13 +20,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from functools import lru_cache
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.crowd_kinds import KINDS, Frame, OurKind
+from benchmarks.crowd_kinds import KINDS, Frame, OurKind, Shown, counter, parsed
 
 # Without a frame for so long, the crowd has been sent all that it will be.
 QUIET_SECONDS = 1.0
@@ -45,13 +43,8 @@ class CrowdTab:
     def __init__(self, kind: OurKind, url: str, session: str, name: str) -> None:
         self.kind = kind
         self.name = name
-        self.state: Any = None
-        self.rev = ""
-        # When the state that it shows was read.
-        self.level_at = 0.0
+        self.shown = Shown()
         self.ids = count(1)
-        # Frames whose base has not come, by base.
-        self.held: dict[str, Frame] = {}
         self.begin()
         self._buffer = bytearray()
         where = urlsplit(url)
@@ -155,42 +148,10 @@ class CrowdTab:
         del buffer[:start]
 
     def catch_up(self) -> None:
-        """Show what the log says: each change on top of its base, whenever it came."""
+        """Show what the log says."""
         for at, payload in self.log:
-            frame = parsed(self.kind, payload)
-            if frame.state is not None:
-                self.state, self.rev = deepcopy(frame.state), frame.rev
-                self.level_at = at
-            elif frame.ops is not None and frame.base != frame.rev:
-                self.held[frame.base] = frame
-            while (held := self.held.pop(self.rev, None)) is not None:
-                apply(self.state, held.ops or [])
-                self.rev = held.rev
-                self.level_at = at
-            if frame.state is not None:
-                self.held.clear()
+            self.shown.take(parsed(self.kind, payload), at)
         self.log = []
-
-
-@lru_cache(8192)
-def parsed(kind: OurKind, payload: bytes) -> Frame:
-    """Parse a frame once for all tabs."""
-    return kind.parse(payload)
-
-
-def apply(state: Any, ops: list[dict[str, Any]]) -> None:
-    """Apply a patch of objects to a state."""
-    for op in ops:
-        *path, last = op["path"].split("/")[1:]
-        place = state
-        for step in path:
-            place = place[step]
-        if op["op"] == "remove":
-            del place[last]
-        elif op["op"] in {"add", "replace"} and isinstance(place, dict):
-            place[last] = op["value"]
-        else:
-            raise ValueError(f"{op} is more than votes need")
 
 
 class Crowd:
@@ -239,7 +200,7 @@ class Crowd:
         for tab in self.tabs:
             tab.begin()
         texts = [self.kind.act(next(tab.ids), value) for tab in self.tabs]
-        before = self.tabs[0].rev
+        before = self.tabs[0].shown.rev
         started = time.perf_counter()
         for tab, text in zip(self.tabs, texts, strict=True):
             tab.sent_at = time.perf_counter()
@@ -248,7 +209,7 @@ class Crowd:
         answers = [self._answer(tab) for tab in self.tabs]
         for tab in self.tabs:
             tab.catch_up()
-        shown = [(tab.state, tab.level_at) for tab in self.tabs]
+        shown = [(tab.shown.state, tab.shown.at) for tab in self.tabs]
         stored = self._stored()
         votes = self.kind.votes(stored.state)
         spent = sorted(
@@ -274,7 +235,7 @@ class Crowd:
             "p50": spent[len(spent) // 2],
             "p99": spent[math.ceil(len(spent) * 0.99) - 1],
             "level": MAX_SECONDS if untold else min(ended - started, MAX_SECONDS),
-            "commits": commits(before, stored.rev),
+            "commits": counter(stored.rev) - counter(before),
             "codes": dict(codes),
         }
 
@@ -327,26 +288,18 @@ class Crowd:
         """Have tabs that miss a change ask for the state, as a client does."""
         for tab in self.tabs:
             tab.catch_up()
-            if tab.held:
+            if tab.shown.held:
                 tab.send(self.kind.sync)
 
     def _stored(self) -> Frame:
         """Return the state that the server has; tabs that do not show it then do."""
         stored: Frame | None = None
         for tab in self.tabs:
-            if stored is None or tab.state != stored.state:
+            if stored is None or tab.shown.state != stored.state:
                 tab.ask(self.kind.sync, self.kind.synced)
-            stored = stored or Frame(rev=tab.rev, state=tab.state)
+            stored = stored or Frame(rev=tab.shown.rev, state=tab.shown.state)
         assert stored is not None
         return stored
-
-
-def commits(before: str, after: str) -> int:
-    """Return how many commits lie between two revs; 0 where there are none."""
-    counters = [
-        int(rev.partition("-")[0].rpartition(".")[2] or 0) for rev in (before, after)
-    ]
-    return counters[1] - counters[0]
 
 
 def main(name: str, session: str, urls: list[str]) -> None:

@@ -1,9 +1,11 @@
-"""The frames that a crowd exchanges with each kind of server, as far as it must."""
+"""Frames between a crowd and each kind of server, and the state that they show."""
 
 from __future__ import annotations
 
 import json
 import secrets
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 
@@ -157,3 +159,56 @@ class SocketIOKind(NaiveKind):
 
 
 KINDS = {"ours": OurKind(), "naive": NaiveKind(), "socketio": SocketIOKind()}
+
+
+class Shown:
+    """The state that a tab shows, by the frames that it was sent."""
+
+    def __init__(self) -> None:
+        self.state: Any = None
+        self.rev = ""
+        # When that state was there.
+        self.at = 0.0
+        # Changes whose base has not come, by base.
+        self.held: dict[str, Frame] = {}
+
+    def take(self, frame: Frame, at: float) -> None:
+        """Show a state, or a change on top of its base, whenever that comes."""
+        if frame.state is not None:
+            self.state, self.rev, self.at = deepcopy(frame.state), frame.rev, at
+            self.held = {
+                base: held
+                for base, held in self.held.items()
+                if counter(held.rev) > counter(self.rev)
+            }
+        elif frame.ops is not None and counter(frame.rev) > counter(self.rev):
+            self.held[frame.base] = frame
+        while (held := self.held.pop(self.rev, None)) is not None:
+            apply(self.state, held.ops or [])
+            self.rev, self.at = held.rev, at
+
+
+@lru_cache(8192)
+def parsed(kind: OurKind, payload: bytes) -> Frame:
+    """Parse a frame once for all tabs."""
+    return kind.parse(payload)
+
+
+def apply(state: Any, ops: list[dict[str, Any]]) -> None:
+    """Apply a patch of objects to a state."""
+    for op in ops:
+        *path, last = op["path"].split("/")[1:]
+        place = state
+        for step in path:
+            place = place[step]
+        if not isinstance(place, dict) or op["op"] not in {"add", "replace", "remove"}:
+            raise ValueError(f"{op} is more than votes need")
+        if op["op"] == "remove":
+            del place[last]
+        else:
+            place[last] = op["value"]
+
+
+def counter(rev: str) -> int:
+    """Return how many commits led to a rev; 0 where there are none."""
+    return int(rev.partition("-")[0].rpartition(".")[2] or 0)
