@@ -73,7 +73,7 @@ class OurKind:
         if kind == "snapshot":
             return Frame(rev=frame["rev"], state=frame.get("states"))
         answer = "ack" if kind == "ack" else None
-        return Frame(answer, frame["base"], frame["rev"], frame.get("ops"))
+        return Frame(answer, frame.get("base", ""), frame["rev"], frame.get("ops"))
 
     def votes(self, state: Any) -> dict[str, int]:
         """Return the votes in a state."""
