@@ -212,25 +212,28 @@ class Crowd:
         shown = [(tab.shown.state, tab.shown.at) for tab in self.tabs]
         stored = self._stored()
         votes = self.kind.votes(stored.state)
-        spent = sorted(
-            min(tab.answered_at - tab.sent_at, MAX_SECONDS)
-            if tab.answered_at
-            else MAX_SECONDS
-            for tab in self.tabs
-        )
         codes = Counter(answers)
         # Before those that are behind were shown what is stored.
         behind = sum(state != stored.state for state, _ in shown)
         level_at = max(at for _, at in shown)
         ended = max(level_at, *(tab.answered_at for tab in self.tabs))
         untold = behind or codes["none"]
+        lost = {
+            tab
+            for tab, answer in zip(self.tabs, answers, strict=True)
+            if answer == "ack" and votes.get(tab.name) != value
+        }
+        # No answer is one that is not true.
+        spent = sorted(
+            min(tab.answered_at - tab.sent_at, MAX_SECONDS)
+            if tab.answered_at and tab not in lost
+            else MAX_SECONDS
+            for tab in self.tabs
+        )
         return {
+            "acked": codes["ack"],
             "refused": len(self.tabs) - codes["ack"],
-            "lost": sum(
-                votes.get(tab.name) != value
-                for tab, answer in zip(self.tabs, answers, strict=True)
-                if answer == "ack"
-            ),
+            "lost": len(lost),
             "behind": behind,
             "p50": spent[len(spent) // 2],
             "p99": spent[math.ceil(len(spent) * 0.99) - 1],
