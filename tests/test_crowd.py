@@ -70,10 +70,12 @@ def test_a_crowd_acts_and_is_sent_a_change(kind: str) -> None:
     signed = tokens(3, session="CROWD1")
     with serving(app) as server, crowding(kind, "CROWD1", [server], signed) as crowd:
         came = crowd.tell("act", 7)
-        assert came["codes"] == {"ack": 3}
-        assert came["behind"] == came["refused"] == 0
-        assert 0 < came["p50"] <= came["p99"] <= came["level"]
+        assert came["codes"] == {"ack": came["acked"]} == {"ack": 3}
+        assert came["refused"] == 0
+        assert 0 < came["p50"] <= came["p99"]
+        # The naive way may lose a vote, or show two tabs two orders of them.
         if kind == "ours":
-            assert came["lost"] == 0
+            assert came["lost"] == came["behind"] == 0
+            assert came["p99"] <= came["level"]
             assert 1 <= came["commits"] <= 3
         assert len(crowd.tell("change", 1_000_000, 2)["seconds"]) == 2
