@@ -50,6 +50,7 @@ settings.configure(
     SESSIONSTORES={
         "RATE_LIMIT": json.loads(os.environ.get("BENCH_RATE", "null")),
         "MAX_CONNECTIONS": 100,
+        "MAX_PARTICIPANTS": 10_000,
         "HEARTBEAT": 10,
     },
     USE_TZ=True,
@@ -64,6 +65,12 @@ from django.urls import path  # noqa: E402
 from sessionstores.routing import websocket_urlpatterns  # noqa: E402
 
 FAVOURITES = 25
+
+
+def at(consumer: type[AsyncWebsocketConsumer]) -> list[Any]:
+    """Return the URL patterns of a site with one consumer."""
+    application: Any = consumer.as_asgi()
+    return [path("ws/", application)]
 
 
 async def raw_echo(scope: Any, receive: Any, send: Any) -> None:
@@ -84,7 +91,7 @@ class Echo(AsyncWebsocketConsumer):
         await self.send(text_data=text_data)
 
 
-channels_echo = URLRouter([path("ws/", Echo.as_asgi())])
+channels_echo = URLRouter(at(Echo))
 
 
 class Naive(AsyncWebsocketConsumer):
@@ -106,7 +113,7 @@ class Naive(AsyncWebsocketConsumer):
     ) -> None:
         """Move a card in the session's board and send the board to the group."""
         frame = json.loads(text_data or "")
-        session = self.scope["session"]
+        session: Any = self.scope["session"]
         board = await session.aget("board")
         move(board["piles"], frame["args"]["card"], frame["args"]["pile"])
         await session.aset("board", board)
@@ -120,7 +127,7 @@ class Naive(AsyncWebsocketConsumer):
         await self.send(text_data=json.dumps({"id": event["id"], **event["board"]}))
 
 
-naive = SessionMiddlewareStack(URLRouter([path("ws/", Naive.as_asgi())]))
+naive = SessionMiddlewareStack(URLRouter(at(Naive)))
 
 sessionstores = URLRouter(websocket_urlpatterns)
 

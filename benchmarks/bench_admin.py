@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import django
-from _rows import Row, interleaved, show
-from bench_stats import FEW, MANY, fill
-from servers import valkey
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks._rows import Row, interleaved, show
+from benchmarks.bench_stats import FEW, MANY, fill
+from benchmarks.servers import valkey
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 

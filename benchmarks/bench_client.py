@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from _rows import Row, show
+from benchmarks._rows import Row, show
 
 ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / "sessionstores/static/sessionstores/client.js"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from _rows import Row, show
-from contest import compare
+from benchmarks._rows import Row, show
+from benchmarks.contest import compare
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 IDLE = (50, 500, 1000)

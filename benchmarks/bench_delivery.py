@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import django
-from _rows import Row, show
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks._rows import Row, show
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 

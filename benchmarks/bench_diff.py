@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import jsonpatch
 import msgspec
-from _rows import Row, interleaved, show
 
+from benchmarks._rows import Row, interleaved, show
 from benchmarks.states import BOARD_1K, BOARD_10K
 from sessionstores.state.apply_patch import Json, apply
 from sessionstores.state.patch import diff

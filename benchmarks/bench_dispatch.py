@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 import django
-from _rows import Row, interleaved, show
+
+from benchmarks._rows import Row, interleaved, show
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
@@ -64,7 +65,8 @@ def p99(seconds: list[float]) -> float:
 
 def accesses() -> tuple[list[float], list[float]]:
     """Time each participant's first access and later ones, all of them active."""
-    first, later = [], []
+    first: list[float] = []
+    later: list[float] = []
     for round_ in range(20):
         code = stores.create_session()
         boards = [stores.get(Cards, code, f"p{n}") for n in range(PARTICIPANTS)]
@@ -84,7 +86,7 @@ def main() -> None:
         cache = LocMemCache("benchmark", {})
         cache.set("board", BOARD_1K)
         cards = stores.get(Cards, stores.create_session(), "alice")
-        assert cards.state
+        assert cards.snapshot()
         event_bus.bus.subscribe(diff, event_bus.Change)
         medians = interleaved(
             ROUNDS,

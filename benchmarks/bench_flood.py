@@ -15,22 +15,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import Any
 
 os.environ.setdefault("BENCH_RATE", "[20, 40]")
 
-from _rows import Row, show
-from contest import tokens
-from load import ORIGIN, opened, pace, welcomed
-from servers import serving
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin, Subprotocol
+
+from benchmarks._rows import Row, show
+from benchmarks.contest import tokens
+from benchmarks.load import ORIGIN, opened, pace, welcomed
+from benchmarks.servers import serving
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 CALM = 200
 # Actions a second, of all the calm tabs together.
 RATE = 100.0
 SECONDS = 6.0
-FLOODS = {
+FLOODS: dict[str, dict[str, Any]] = {
     "pong": {"type": "pong"},
     "sync": {"type": "sync", "doc": "me"},
     "meta": {"type": "meta", "data": {"x": 1}},
@@ -42,12 +45,18 @@ FLOODS = {
 
 async def flood(url: str, token: str, kind: str) -> None:
     """Send one kind of frame over and over, on one connection after the other."""
-    frame = {**FLOODS[kind], **({"token": token} if kind == "token" else {})}
-    text = json.dumps(frame)
-    extra = {"subprotocols": ["sessionstores.v1"], "compression": None}
+    own: dict[str, Any] = {"token": token} if kind == "token" else {}
+    text = json.dumps(FLOODS[kind] | own)
     while True:
+        connection = connect(
+            url,
+            origin=Origin(ORIGIN),
+            subprotocols=[Subprotocol("sessionstores.v1")],
+            compression=None,
+            close_timeout=1,
+        )
         with suppress(ConnectionClosed, OSError, TimeoutError):
-            async with connect(url, origin=ORIGIN, close_timeout=1, **extra) as socket:
+            async with connection as socket:
                 await welcomed(socket, token, 0)
                 print("flooding", flush=True)
                 reading = asyncio.create_task(_drop_answers(socket))
@@ -58,7 +67,7 @@ async def flood(url: str, token: str, kind: str) -> None:
                     reading.cancel()
 
 
-async def _drop_answers(socket: object) -> None:
+async def _drop_answers(socket: ClientConnection) -> None:
     with suppress(ConnectionClosed):
         async for _ in socket:
             pass
@@ -75,8 +84,9 @@ async def flood_all(url: str) -> None:
 def flooding(url: str, signed: list[str]) -> Iterator[None]:
     """Let a process flood until the block ends."""
     command = [sys.executable, __file__, url]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
         try:
             print(json.dumps(signed), file=process.stdin, flush=True)
             for _ in FLOODS:

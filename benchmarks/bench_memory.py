@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
 import tracemalloc
-from pathlib import Path
 
 import django
-from _rows import Row, show
-from contest import tokens
-from servers import serving
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks._rows import Row, show
+from benchmarks.contest import tokens
+from benchmarks.servers import serving
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import django
 import msgspec
 import redis
 import redis.asyncio
-from _rows import Row, interleaved, show
-from bench_dispatch import Cards, accesses, p99
-from servers import PEERS, valkey
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks._rows import Row, interleaved, show
+from benchmarks.bench_dispatch import Cards, accesses, p99
+from benchmarks.servers import PEERS, valkey
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
@@ -57,8 +55,10 @@ class Floor:
 
     def read(self, client: redis.Redis) -> None:
         """Read the rev and the state that `commit` builds on."""
-        rev, self.state = client.hmget(self.key, "rev", "state")
-        self.rev = int(rev)
+        rev: Any
+        state: Any
+        rev, state = client.hmget(self.key, "rev", "state")
+        self.rev, self.state = int(rev), state
 
 
 def filled(name: str, board: dict[str, Any]) -> Store[Cards]:

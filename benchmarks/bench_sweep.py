@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import django
-from _rows import Row, interleaved, show
-from servers import valkey
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks._rows import Row, interleaved, show
+from benchmarks.servers import valkey
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 

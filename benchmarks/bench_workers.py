@@ -7,21 +7,19 @@ import multiprocessing
 import os
 import shutil
 import statistics
-import sys
 import time
 from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import django
 import redis.asyncio
-from _rows import Row, show
-from contest import Contest, compare
-from servers import Server, serving, serving_peer, valkey
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks._rows import Row, show
+from benchmarks.contest import Contest, compare
+from benchmarks.servers import Server, serving, serving_peer, valkey
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 

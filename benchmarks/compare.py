@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from run import HERE, NAMES
+from benchmarks.run import HERE, NAMES
 
 HEAD = ("what", "floor or peer", "figure", "ratio", "aim")
 # Figures are printed with about three digits.

@@ -7,16 +7,14 @@ import json
 import os
 import random
 import statistics
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import NamedTuple
 
 import django
-from servers import Load, Server, serving
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.servers import Load, Server, serving
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 os.environ["BENCH_STATE"] = json.dumps(
     {
@@ -37,10 +35,15 @@ from sessionstores import Participant  # noqa: E402
 SECONDS = 1.0
 
 
-def tokens(count: int) -> list[str]:
-    """Sign a token for each of `count` participants, with the servers' key."""
+def tokens(count: int, *, session: str | None = None) -> list[str]:
+    """Sign a token for each of `count` participants, with the servers' key.
+
+    They are in the session named, or in sessions of a hundred.
+    """
     with override_settings(SECRET_KEY="benchmarks"):
-        people = (Participant(f"B{n // 100:05d}", f"p{n}") for n in range(count))
+        people = (
+            Participant(session or f"B{n // 100:05d}", f"p{n}") for n in range(count)
+        )
         return [person.token() for person in people]
 
 
@@ -60,17 +63,19 @@ class Contest(NamedTuple):
         return f"{self._of(name, 'p50') * 1e3:.2f} ms"
 
     def _of(self, name: str, figure: str) -> float:
-        return statistics.median(getattr(run[name], figure) for run in self.runs)
+        values: list[float] = [getattr(run[name], figure) for run in self.runs]
+        return statistics.median(values)
 
     def ratio(self, over: str, under: str, figure: str = "cpu") -> float:
         """Return the median of the rounds' ratios of one figure, as a rule of the CPU.
 
         Whoever else uses the machine slows both contenders of a round.
         """
-        return statistics.median(
+        ratios: list[float] = [
             getattr(run[over], figure) / getattr(run[under], figure)
             for run in self.runs
-        )
+        ]
+        return statistics.median(ratios)
 
 
 def compare(

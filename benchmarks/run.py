@@ -23,6 +23,7 @@ NAMES = (
     "consumer",
     "flood",
     "workers",
+    "crowd",
     "client",
 )
 

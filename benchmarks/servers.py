@@ -11,9 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from typing import Any, NamedTuple
 
 from tests.servers import Valkey, free_port
 
@@ -124,6 +122,52 @@ class Server:
         return Load(answered / result["seconds"], used[0], sum(used[1:]), result["p50"])
 
 
+class CrowdProcess:
+    """Connections in a process of their own, which obeys commands; see `crowd.py`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def tell(self, command: str, *numbers: int) -> dict[str, Any]:
+        """Have a command carried out; return what came of it."""
+        assert self._process.stdin is not None
+        print(command, *numbers, file=self._process.stdin, flush=True)
+        return dict(json.loads(self._line()))
+
+    def await_open(self, tokens: Sequence[str]) -> None:
+        """Give the participants' tokens, and wait until all connections are open."""
+        assert self._process.stdin is not None
+        print(json.dumps(tokens), file=self._process.stdin, flush=True)
+        if self._line() != "ready\n":
+            raise RuntimeError("the crowd did not open")
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+@contextlib.contextmanager
+def crowding(
+    kind: str, session: str, servers: Sequence[Server], tokens: Sequence[str]
+) -> Iterator[CrowdProcess]:
+    """Open a connection for each token, spread over servers, until the block ends."""
+    command = [sys.executable, "-m", "benchmarks.crowd", kind, session]
+    urls = [f"ws://127.0.0.1:{server.port}/" for server in servers]
+    with subprocess.Popen(
+        [*command, *urls],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=HERE.parent,
+    ) as process:
+        crowd = CrowdProcess(process)
+        try:
+            crowd.await_open(tokens)
+            yield crowd
+        finally:
+            process.kill()
+
+
 @contextlib.contextmanager
 def valkey() -> Iterator[Valkey]:
     """Run a Valkey until the block ends."""
@@ -139,20 +183,24 @@ def valkey() -> Iterator[Valkey]:
 def serving(app: str, store: Valkey | None = None) -> Iterator[Server]:
     """Run `benchmarks.asgi_apps:app` under uvicorn until the block ends.
 
-    With its cache and channel layer on `store`, if one is given.
+    Or another module's, named as in "crowd_apps:naive". Its cache and channel layer are
+    on `store`, if one is given.
     """
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", f"benchmarks.asgi_apps:{app}"]
+    where = app if ":" in app else f"asgi_apps:{app}"
+    command = [sys.executable, "-m", "uvicorn", f"benchmarks.{where}"]
     options = ["--port", str(port), "--log-level", "error", "--lifespan", "off"]
     options += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
+    # One that is too busy to hear a pong would close its connections.
+    options += ["--ws-ping-interval", "3600"]
     environment = {} if store is None else {"BENCH_REDIS": store.url}
     with _running([*command, *options], environment) as process:
         yield _answering(app, port, process, store)
 
 
 @contextlib.contextmanager
-def serving_peer(app: str, store: Valkey) -> Iterator[Server]:
-    """Run `benchmarks/peers/app.js` under Node.js, over `store`."""
+def serving_peer(app: str, store: Valkey | None = None) -> Iterator[Server]:
+    """Run `benchmarks/peers/app.js` under Node.js, over `store` if one is given."""
     if not (PEERS / "node_modules").exists():
         print(
             "Installing Socket.IO from npm into benchmarks/peers (once) ...", flush=True
@@ -160,7 +208,9 @@ def serving_peer(app: str, store: Valkey) -> Iterator[Server]:
         install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
         subprocess.run([*install, "--silent"], check=True, cwd=PEERS)
     port = free_port()
-    command = ["node", str(PEERS / f"{app}.js"), str(port), store.url]
+    command = ["node", str(PEERS / f"{app}.js"), str(port)]
+    if store is not None:
+        command.append(store.url)
     with _running(command, {"NODE_ENV": "production"}) as process:
         yield _answering(app, port, process, store)
 

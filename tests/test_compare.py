@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-
-
-@pytest.fixture
-def compare(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script, as it is run: from its folder."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("compare")
+from benchmarks import _rows as rows
+from benchmarks import compare
 
 
 def test_tables_are_read_as_they_are_printed(
-    compare: Any, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rows = importlib.import_module("_rows")
     sys.stdout.write("== redis\n")
     rows.show(
         rows.Row("dispatch", "EVALSHA 49 µs", "87 µs", "1.79", "≤ 1.4", ok=False),
@@ -57,7 +47,7 @@ def test_tables_are_read_as_they_are_printed(
     ],
 )
 def test_only_what_is_beyond_both_spreads_is_worse(
-    compare: Any, base: list[float], new: list[float], better: str, worse: bool
+    base: list[float], new: list[float], better: str, worse: bool
 ) -> None:
     runs = [compare.Compared(values, "") for values in (base, new)]
     assert compare.is_worse(*runs, better) is worse

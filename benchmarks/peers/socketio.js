@@ -1,5 +1,6 @@
-// A peer: Socket.IO with its Redis adapter, and a state per participant in Redis,
-// committed by compare-and-set. `node socketio.js PORT REDIS_URL`
+// A peer: Socket.IO with its Redis adapter, and states in Redis, committed by
+// compare-and-set: one per participant or, for sockets of a room, one that all share.
+// `node socketio.js PORT [REDIS_URL]`; without Redis, in memory, it only sends to rooms.
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -13,19 +14,21 @@ const script = readFileSync(new URL("compare_and_set.lua", import.meta.url), "ut
 const sha = createHash("sha1").update(script).digest("hex");
 const initial = JSON.parse(process.env.BENCH_STATE);
 
-const redis = createClient({ url });
-const subscriber = redis.duplicate();
-await Promise.all([redis.connect(), subscriber.connect()]);
-await redis.scriptLoad(script);
+const options = { transports: ["websocket"] };
+let redis;
+if (url) {
+  redis = createClient({ url });
+  const subscriber = redis.duplicate();
+  await Promise.all([redis.connect(), subscriber.connect()]);
+  await redis.scriptLoad(script);
+  options.adapter = createAdapter(redis, subscriber);
+}
 
 const server = createServer();
-const io = new Server(server, {
-  transports: ["websocket"],
-  adapter: createAdapter(redis, subscriber),
-});
+const io = new Server(server, options);
 
-// What this process knows, by participant: as with ours, a read is only needed when
-// another process was first.
+// What this process knows, by key: as with ours, a read is only needed when another
+// process was first.
 const known = new Map();
 
 async function read(key) {
@@ -41,11 +44,12 @@ function move(piles, card, pile) {
   piles[pile].unshift(card);
 }
 
-async function commit(key, { card, pile }) {
+// Change a state and commit it, again on the newer state until it is in; its new rev.
+async function commit(key, change) {
   for (;;) {
     const { rev, state } = known.get(key) ?? (await read(key));
     const next = structuredClone(state);
-    move(next.piles, card, pile);
+    change(next);
     const done = await redis.evalSha(sha, {
       keys: [key, "peer:index"],
       arguments: [
@@ -65,18 +69,43 @@ async function commit(key, { card, pile }) {
   }
 }
 
-io.on("connection", async (socket) => {
-  const key = `peer:${socket.handshake.query.name}`;
+function serveBoard(socket, name) {
+  const key = `peer:${name}`;
   const created = redis.hSet(key, { rev: "0", state: JSON.stringify(initial) });
   known.delete(key);
   socket.join(key);
   socket.on("action", async ({ args }, acknowledge) => {
     await created;
-    const rev = await commit(key, args);
-    const ops = [{ op: "add", path: `/piles/${args.pile}/0`, value: args.card }];
+    const { card, pile } = args;
+    const rev = await commit(key, ({ piles }) => move(piles, card, pile));
+    const ops = [{ op: "add", path: `/piles/${pile}/0`, value: card }];
     socket.to(key).emit("patch", { rev, ops });
     acknowledge({ rev, ops });
   });
+}
+
+function serveRoom(socket, room, name) {
+  const key = `peer:${room}`;
+  socket.join(room);
+  socket.on("sync", async (acknowledge) => {
+    if (!redis) return acknowledge({ rev: 0, state: {} });
+    await redis.hSetNX(key, "state", '{"step":1,"votes":{}}');
+    await redis.hSetNX(key, "rev", "0");
+    acknowledge(await read(key));
+  });
+  socket.on("vote", async ({ card }, acknowledge) => {
+    const rev = await commit(key, ({ votes }) => (votes[name] = card));
+    const ops = [{ op: "add", path: `/votes/${name}`, value: card }];
+    socket.to(room).emit("patch", { rev, ops });
+    acknowledge({ rev, ops });
+  });
+  socket.on("change", (patch) => io.to(room).emit("patch", patch));
+}
+
+io.on("connection", (socket) => {
+  const { name, room } = socket.handshake.query;
+  if (room) serveRoom(socket, room, name);
+  else serveBoard(socket, name);
 });
 
 server.listen(Number(port), "127.0.0.1");

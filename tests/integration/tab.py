@@ -90,7 +90,7 @@ class Tab:
             "query_string": b"",
         }
         queue.put_nowait({"type": "websocket.connect"})
-        app = StoreConsumer.as_asgi()
+        app: Any = StoreConsumer.as_asgi()
         self._task = asyncio.ensure_future(app(scope, queue.get, send))
         self._hello()
 
