@@ -240,16 +240,3 @@ class Finding(NamedTuple):
 
 
 NOBODY: frozenset[str] = frozenset()
-
-
-def merged(
-    clients: Mapping[str, ClientEntry], attempt: Attempt | None, now: float
-) -> dict[str, ClientEntry]:
-    """Return a record's client entries after a commit at `now`."""
-    since = now - CLIENT_MEMORY
-    kept = {id: entry for id, entry in clients.items() if entry.at > since}
-    if attempt is not None:
-        known = kept.get(attempt.client)
-        last = max(attempt.id, known.last) if known else attempt.id
-        kept[attempt.client] = ClientEntry(last, dict(attempt.rejected), now)
-    return kept

@@ -6,7 +6,7 @@ Written once, in coroutines that take a backend of either flavour.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from .. import conf, event_bus, signals
@@ -147,7 +147,7 @@ async def commit(
     states: Mapping[str, bytes | None],
     *,
     sender: type[State],
-    attempt: Attempt | None = None,
+    attempts: Sequence[Attempt] = (),
     source: str | None = None,
     reset: bool = False,
     edit: tuple[Any, State] | None = None,
@@ -160,7 +160,7 @@ async def commit(
     limit = conf.get().max_state_bytes
     size = check_size({**base.states, **states}, limit)
     before = {name: base.states[name] for name in states if name in base.states}
-    answer = await backend.commit(base, rev, states, attempt)
+    answer = await backend.commit(base, rev, states, attempts)
     if not isinstance(answer, Committed):
         return answer
     change = event_bus.Change(

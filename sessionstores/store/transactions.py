@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from .. import conf, event_bus
+from ..backends import client_entries
 from ..backends.base import Backend
 from ..backends.types import Attempt, Record, Stale, Unchanged
 from ..exceptions import (
@@ -176,9 +177,7 @@ async def _run_until_committed(
                 rev,
                 {name: encoded},
                 sender=cls,
-                attempt=call.attempt
-                if call.attempt is None or not call.attempt.rejected
-                else _still_refused(record, call.attempt),
+                attempts=() if call.attempt is None else (call.attempt,),
                 source=call.source,
                 edit=None if before is None else (before, after),
                 action=getattr(call.function, "__qualname__", ""),
@@ -240,7 +239,9 @@ async def _prepare(
     `ActionRejected` if that was rejected.
     """
     attempt = call.attempt
-    if attempt is not None and _has_run(record, attempt):
+    if attempt is not None and client_entries.has_run(
+        record.clients, attempt, backend.clock()
+    ):
         return None
     values: dict[str, Any] = {}
     for name, kind in call.injected.items():
@@ -260,19 +261,6 @@ async def _prepare(
     return {**values, **call.kwargs}
 
 
-def _has_run(record: Record, attempt: Attempt) -> bool:
-    """Return whether an attempt has taken effect; raise `ActionRejected` if refused."""
-    entry = record.clients.get(attempt.client)
-    if entry is None or attempt.id > entry.last:
-        return False
-    code = entry.rejected.get(attempt.id)
-    if code is not None:
-        raise ActionRejected(
-            f"Action {attempt.id} was rejected when it was first sent.", code=code
-        )
-    return True
-
-
 async def _read_other_state(backend: Backend, record: Record, cls: type[S]) -> S:
     """Return a snapshot of another state, of the same session and participant."""
     declaration = cls.__sessionstores__
@@ -286,23 +274,6 @@ async def _read_other_state(backend: Backend, record: Record, cls: type[S]) -> S
         )
     _, states = await update_states(backend, record, (cls,))
     return cast("S", states[declaration.name])
-
-
-def _still_refused(record: Record, attempt: Attempt) -> Attempt:
-    """Return an attempt without the refusals before it that did take effect.
-
-    A commit without an answer was reported as a failure and may yet be in: this
-    record, on which the next commit builds, is authoritative.
-    """
-    entry = record.clients.get(attempt.client)
-    if entry is None:
-        return attempt
-    refused = {
-        id: code
-        for id, code in attempt.rejected.items()
-        if id > entry.last or id in entry.rejected
-    }
-    return attempt._replace(rejected=refused)
 
 
 async def _failed_commit(

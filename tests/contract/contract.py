@@ -325,14 +325,14 @@ class BackendContract(ConnectionsContract, OverviewContract):
     ) -> None:
         record = backend.open(ALICE, BOARD).record
         attempt = Attempt("tab", 7, {5: "not_in_deck", 6: "rejected"})
-        backend.commit(record, record.rev.next(), MORE, attempt)
+        backend.commit(record, record.rev.next(), MORE, [attempt])
         entry = backend.read_record(ALICE).clients["tab"]
         assert entry.last == 7
         assert dict(entry.rejected) == {5: "not_in_deck", 6: "rejected"}
         assert entry.at == clock.time
         record = backend.commit_next(backend.read_record(ALICE), BOARD)
         attempt = Attempt("other", 1, {})
-        backend.commit(record, record.rev.next(), MORE, attempt)
+        backend.commit(record, record.rev.next(), MORE, [attempt])
         clients = backend.read_record(ALICE).clients
         assert {client: entry.last for client, entry in clients.items()} == {
             "tab": 7,
@@ -340,15 +340,46 @@ class BackendContract(ConnectionsContract, OverviewContract):
         }
         record = backend.read_record(ALICE)
         attempt = Attempt("tab", 8, {})
-        answer = backend.commit(record, record.rev.next(), BOARD, attempt)
+        answer = backend.commit(record, record.rev.next(), BOARD, [attempt])
         assert answer.record.clients["tab"].last == 8
         assert dict(answer.record.clients["tab"].rejected) == {}
+
+    def test_one_commit_carries_the_attempts_of_several_clients(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        record = backend.open(ALICE, {"board": b"1:{}", "old": b"1:{}"}).record
+        attempts = [Attempt(f"tab{n}", n, {}) for n in range(1, 258)]
+        # One of them has two in this commit, and they count in their order.
+        attempts += [
+            Attempt("tab4", 6, {5: "rejected"}),
+            Attempt("tab4", 9, {5: "rejected", 8: "conflict"}),
+        ]
+        changes = {"board": b"1:{}2", "new": b"1:{}", "old": None}
+        answer = backend.commit(record, record.rev.next(), changes, attempts)
+        stored = backend.read_record(ALICE)
+        for clients in (answer.record.clients, stored.clients):
+            assert {client: entry.last for client, entry in clients.items()} == {
+                f"tab{n}": 9 if n == 4 else n for n in range(1, 258)
+            }
+            assert clients["tab4"].rejected[8] == "conflict"
+            assert {entry.at for entry in clients.values()} == {clock.time}
+        assert stored.states == {"board": b"1:{}2", "new": b"1:{}"}
+
+    def test_a_commit_that_came_second_carries_no_attempts(
+        self, backend: Driven
+    ) -> None:
+        record = backend.open(ALICE, BOARD).record
+        backend.commit_next(record, MORE)
+        attempts = [Attempt("one", 1, {}), Attempt("two", 1, {})]
+        answer = backend.commit(record, record.rev.next(), BOARD, attempts)
+        assert isinstance(answer, Stale)
+        assert backend.read_record(ALICE).clients == {}
 
     def test_ids_only_count_up(self, backend: Driven) -> None:
         record = backend.open(ALICE, BOARD).record
         for id in (7, 3):
             attempt = Attempt("tab", id, {})
-            record = backend.commit(record, record.rev.next(), MORE, attempt).record
+            record = backend.commit(record, record.rev.next(), MORE, [attempt]).record
         assert record.clients["tab"].last == 7
 
     def test_clients_are_forgotten_after_their_time(
@@ -356,7 +387,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
     ) -> None:
         record = backend.open(ALICE, BOARD).record
         attempt = Attempt("tab", 7, {})
-        record = backend.commit(record, record.rev.next(), MORE, attempt).record
+        record = backend.commit(record, record.rev.next(), MORE, [attempt]).record
         # In use all the while, or else the record itself would be gone.
         for _ in range(2):
             clock.advance(CLIENT_MEMORY / 2 - 1)
@@ -368,7 +399,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
 
     def test_clients_outlive_touches(self, backend: Driven, clock: Clock) -> None:
         record = backend.open(ALICE, BOARD).record
-        backend.commit(record, record.rev.next(), MORE, Attempt("tab", 7, {}))
+        backend.commit(record, record.rev.next(), MORE, [Attempt("tab", 7, {})])
         clock.advance(100)
         backend.touch(ALICE)
         assert backend.read_record(ALICE).clients["tab"].last == 7
@@ -548,7 +579,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         record = backend.read_record(OWN)
         attempt = Attempt("tab", 3, {})
         agenda = {"agenda": b"1:{}"}
-        record = backend.commit(record, record.rev.next(), agenda, attempt).record
+        record = backend.commit(record, record.rev.next(), agenda, [attempt]).record
         removed = backend.delete(OWN)
         assert (removed.key, removed.states) == (OWN, agenda)
         blank = backend.read_record(OWN)

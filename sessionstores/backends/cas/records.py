@@ -134,7 +134,7 @@ class Records:
         base: Record,
         rev: Rev,
         states: Mapping[str, bytes | None],
-        attempt: Attempt | None = None,
+        attempts: Sequence[Attempt] = (),
         *,
         repeated: bool = False,
     ) -> Committed | Stale:
@@ -147,7 +147,7 @@ class Records:
         for tried in range(MAX_ATTEMPTS):
             now = self._values.now()
             history = record.history.extend(rev)
-            stored = successor(record, history, states, attempt, now)
+            stored = successor(record, history, states, attempts, now)
             if is_touch := _is_touch_due(record.seen, now):
                 stored.seen = now
             value, lifetime = encode(stored), record_lifetime(stored, now)

@@ -23,6 +23,7 @@ from ...exceptions import SessionStoresError, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..base import Backend
+from ..client_entries import merged
 from ..errors import (
     MAX_ATTEMPTS,
     check_participants,
@@ -43,7 +44,6 @@ from ..types import (
     Stale,
     Unchanged,
     Value,
-    merged,
 )
 from .leases import RedisLeases
 from .location import location_for
@@ -239,13 +239,13 @@ class RedisBackend(Backend):
         base: Record,
         rev: Rev,
         states: Mapping[str, bytes | None],
-        attempt: Attempt | None = None,
+        attempts: Sequence[Attempt] = (),
         *,
         repeated: bool = False,
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
-        keys, arguments = pack_commit(base, rev, states, attempt)
+        keys, arguments = pack_commit(base, rev, states, attempts)
         started = time.monotonic()
         lost: StoreUnavailable | None = None
         try:
@@ -269,7 +269,7 @@ class RedisBackend(Backend):
                 kept.pop(name, None)
             else:
                 kept[name] = data
-        clients = merged(base.clients, attempt, now)
+        clients = merged(base.clients, attempts, now)
         history = base.history.extend(rev)
         record = Record(key, history, kept, clients, base.created, seen)
         self._recent.put(record)

@@ -13,6 +13,7 @@ from ... import conf
 from ...exceptions import StateCorrupt
 from ...keys import StoreKey, cache_key, shared_key
 from ...state.revisions import History, Rev
+from ..client_entries import written
 from ..types import (
     ACTIVITY_MINUTES,
     NOBODY,
@@ -115,7 +116,10 @@ def unpack_rev(packed: bytes) -> Rev:
 
 
 def pack_commit(
-    base: Record, rev: Rev, states: Mapping[str, bytes | None], attempt: Attempt | None
+    base: Record,
+    rev: Rev,
+    states: Mapping[str, bytes | None],
+    attempts: Sequence[Attempt],
 ) -> tuple[tuple[str, str], tuple[Any, ...]]:
     """Return the keys and arguments of `commit.lua`."""
     key = base.key
@@ -125,20 +129,19 @@ def pack_commit(
     for name, data in states.items():
         size -= len(base.states.get(name, b""))
         if data is None:
-            removed.append(name)
+            removed.append(f"s:{name}")
         else:
             size += len(data)
-            changed += name, data
+            changed += f"s:{name}", data
     timeout = conf.get().idle_timeout
     order = pack_rev(base.rev) + pack_rev(rev) + _ORDER.pack(timeout, size)
-    client: tuple[Any, Any] = (b"", b"")
-    if attempt is not None:
-        known = base.clients.get(attempt.client)
-        last = max(attempt.id, known.last) if known else attempt.id
+    clients: list[Any] = []
+    for client, entry in written(base.clients, attempts).items():
         # The script puts the time before it.
-        client = attempt.client, TIME.pack(last) + _encode(attempt.rejected)
+        clients += client, TIME.pack(entry.last) + _encode(entry.rejected)
     keys = record_key(key), followers_key(key.session)
-    return keys, (order, key.participant, *client, len(changed), *changed, *removed)
+    counts = len(clients), len(changed)
+    return keys, (order, key.participant, *counts, *clients, *changed, *removed)
 
 
 def unpack_head(packed: bytes) -> PackedHead:
