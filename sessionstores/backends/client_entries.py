@@ -12,11 +12,8 @@ from ..exceptions import ActionRejected
 from .types import CLIENT_MEMORY, Attempt, ClientEntry
 
 
-def has_run(clients: Mapping[str, ClientEntry], attempt: Attempt, now: float) -> bool:
-    """Return whether an attempt has taken effect; raise `ActionRejected` if refused.
-
-    `now` is in seconds by the backend's clock.
-    """
+def has_run(clients: Mapping[str, ClientEntry], attempt: Attempt) -> bool:
+    """Return whether an attempt has taken effect; raise `ActionRejected` if refused."""
     entry = clients.get(attempt.client)
     if entry is None or attempt.id > entry.last:
         return False

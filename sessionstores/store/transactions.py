@@ -239,9 +239,7 @@ async def _prepare(
     `ActionRejected` if that was rejected.
     """
     attempt = call.attempt
-    if attempt is not None and client_entries.has_run(
-        record.clients, attempt, backend.clock()
-    ):
+    if attempt is not None and client_entries.has_run(record.clients, attempt):
         return None
     values: dict[str, Any] = {}
     for name, kind in call.injected.items():
