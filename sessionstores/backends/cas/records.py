@@ -12,6 +12,7 @@ from ... import conf
 from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
+from ..client_entries import reduced
 from ..errors import (
     MAX_ATTEMPTS,
     contended,
@@ -37,6 +38,7 @@ from .keys import quarantine_key, record_key
 from .serializers import (
     RecordDecoder,
     SessionDetails,
+    StoredRecord,
     decode,
     decode_head,
     encode,
@@ -150,7 +152,7 @@ class Records:
             stored = successor(record, history, states, attempts, now)
             if is_touch := _is_touch_due(record.seen, now):
                 stored.seen = now
-            value, lifetime = encode(stored), record_lifetime(stored, now)
+            value, lifetime = self._encode(stored), record_lifetime(stored, now)
             token = None
             try:
                 token = await self._values.put(
@@ -178,6 +180,14 @@ class Records:
                 return Stale(record)
             await self._values.back_off(tried)
         raise contended(key)
+
+    def _encode(self, stored: StoredRecord) -> bytes:
+        """Encode a record; what its clients take up never makes it too large."""
+        value, limit = encode(stored), self._values.store.max_bytes
+        if limit is not None and len(value) > limit:
+            stored.clients = reduced(stored.clients, len(value) - limit)
+            value = encode(stored)
+        return value
 
     async def _committed(self, record: Record, *, is_touch: bool) -> Committed:
         try:

@@ -23,7 +23,7 @@ from ...exceptions import SessionStoresError, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..base import Backend
-from ..client_entries import merged
+from ..client_entries import merge
 from ..errors import (
     MAX_ATTEMPTS,
     check_participants,
@@ -245,7 +245,8 @@ class RedisBackend(Backend):
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
-        keys, arguments = pack_commit(base, rev, states, attempts)
+        merging = merge(base.clients, attempts, self.clock())
+        keys, arguments = pack_commit(base, rev, states, merging)
         started = time.monotonic()
         lost: StoreUnavailable | None = None
         try:
@@ -255,7 +256,7 @@ class RedisBackend(Backend):
                 raise
             lost = error
             reply = await self._scripts.call("commit", keys, arguments, retry=False)
-        lines: Sequence[bytes | None] = (None, None)
+        lines: Sequence[bytes | None] = None, None
         if isinstance(reply, list):
             verdict, *rest = reply
             if verdict != b"ok":
@@ -269,8 +270,8 @@ class RedisBackend(Backend):
                 kept.pop(name, None)
             else:
                 kept[name] = data
-        clients = merged(base.clients, attempts, now)
         history = base.history.extend(rev)
+        clients = merging.stored(now)
         record = Record(key, history, kept, clients, base.created, seen)
         self._recent.put(record)
         if is_due:

@@ -13,11 +13,10 @@ from ... import conf
 from ...exceptions import StateCorrupt
 from ...keys import StoreKey, cache_key, shared_key
 from ...state.revisions import History, Rev
-from ..client_entries import written
+from ..client_entries import Merge
 from ..types import (
     ACTIVITY_MINUTES,
     NOBODY,
-    Attempt,
     ClientEntry,
     Lease,
     Record,
@@ -119,7 +118,7 @@ def pack_commit(
     base: Record,
     rev: Rev,
     states: Mapping[str, bytes | None],
-    attempts: Sequence[Attempt],
+    merge: Merge,
 ) -> tuple[tuple[str, str], tuple[Any, ...]]:
     """Return the keys and arguments of `commit.lua`."""
     key = base.key
@@ -136,12 +135,20 @@ def pack_commit(
     timeout = conf.get().idle_timeout
     order = pack_rev(base.rev) + pack_rev(rev) + _ORDER.pack(timeout, size)
     clients: list[Any] = []
-    for client, entry in written(base.clients, attempts).items():
+    for client, entry in merge.written.items():
         # The script puts the time before it.
-        clients += client, TIME.pack(entry.last) + _encode(entry.rejected)
+        clients += client, _packed(entry)
+    for client, entry in merge.shortened.items():
+        changed += f"c:{client}", TIME.pack(entry.at) + _packed(entry)
+    removed += [f"c:{client}" for client in merge.dropped]
     keys = record_key(key), followers_key(key.session)
     counts = len(clients), len(changed)
     return keys, (order, key.participant, *counts, *clients, *changed, *removed)
+
+
+def _packed(entry: ClientEntry) -> bytes:
+    """Return a client's entry without its time."""
+    return TIME.pack(entry.last) + _encode(entry.rejected)
 
 
 def unpack_head(packed: bytes) -> PackedHead:

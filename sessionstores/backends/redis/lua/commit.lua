@@ -56,8 +56,13 @@ for at = 5, clients, 2 do
 end
 for at = clients + 1, last do fields[#fields + 1] = ARGV[at] end
 -- First, so that a server that is out of memory refuses before anything has changed.
-call('HSET', key, unpack(fields))
-for at = last + 1, #ARGV do call('HDEL', key, ARGV[at]) end
+-- No more at once than a call may have arguments.
+for at = 1, #fields, 1000 do
+  call('HSET', key, unpack(fields, at, math.min(at + 999, #fields)))
+end
+for at = last + 1, #ARGV, 1000 do
+  call('HDEL', key, unpack(ARGV, at, math.min(at + 999, #ARGV)))
+end
 local seconds = 2 * timeout
 if id == '*' then
   local keep = tonumber(call('HGET', key, 'k')) or 0
