@@ -13,6 +13,7 @@ const WELCOME_WITHIN = 10_000; // ms
 const BACKOFF_BASE = 250; // ms
 const BACKOFF_CAP = 3000; // ms
 const MAX_META = 1024; // bytes of JSON
+const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
 const REFUSED_FRAME = /^(bad_(json|frame|value)|too_(large|deep)|unknown_type)$/;
 
 export class PatchError extends Error {
@@ -27,6 +28,8 @@ export class DispatchError extends Error {
     this.code = code;
   }
 }
+
+const bytes = (text) => new TextEncoder().encode(text).length;
 
 const isContainer = (value) => typeof value === "object" && value !== null;
 
@@ -473,8 +476,11 @@ export function connect(source, options = {}) {
       const { id, state, action, args } = entry;
       const origin = entry.sent || entry.client !== client ? { client: entry.client } : {};
       const frame = JSON.stringify({ type: "action", id, ...origin, state, action, args });
-      if (frame.length >= maxFrame) {
-        refuse(entry, "too_large", `"${action}" takes more than the ${maxFrame} bytes of a frame.`);
+      // Sent again, it names its client, and has to fit then, too.
+      const size = bytes(frame) + (origin.client ? 0 : entry.client.length + ROOM_FOR_CLIENT);
+      if (size >= maxFrame) {
+        const code = entry.sent ? "outcome_unknown" : "too_large";
+        refuse(entry, code, `"${action}" takes more than the ${maxFrame} bytes of a frame.`);
         continue;
       }
       if (!mayAct()) break;
@@ -741,7 +747,7 @@ export function connect(source, options = {}) {
     },
     setMeta(data) {
       const text = JSON.stringify(data);
-      if (!/^{/.test(text) || new TextEncoder().encode(text).length > MAX_META) {
+      if (!/^{/.test(text) || bytes(text) > MAX_META) {
         throw new RangeError(`A tab's meta is an object of at most ${MAX_META} bytes of JSON.`);
       }
       meta = text;
