@@ -30,12 +30,17 @@ MEASURED_TRIPS = 5
 MAX_META_BYTES = 1_024
 
 
+# A key of `ClientEntry.rejected`. No action has this id, so releases that know nothing
+# of runs never look it up.
+RUNS = 0
+
+
 class ClientEntry(NamedTuple):
     """A client's latest ids in a record, so that no action takes effect twice.
 
     `last` is the highest id that a commit of this record carried. `rejected` maps ids
-    below it that were refused to their codes, and `client_entries.RUNS` to what else is
-    known of the ids below.
+    below it that were refused to their codes, and `RUNS` to what else is known of the
+    ids below; see `client_entries`.
     """
 
     last: int

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from pytest_django import Settings
 
-from sessionstores.backends import client_entries
+from sessionstores.backends import client_limits
 from sessionstores.backends.base import Backend, run
 from sessionstores.backends.client_entries import OUTCOME_UNKNOWN, has_run
 from sessionstores.backends.types import (
@@ -418,7 +418,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         record = backend.open(OWN, {"agenda": b"1:{}"}).record
         with monkeypatch.context() as unbounded:
             for name in ("SHARED_BYTES", "RECORD_BYTES"):
-                unbounded.setattr(client_entries, name, 10_000_000)
+                unbounded.setattr(client_limits, name, 10_000_000)
             for number in range(0, 9_000, 3_000):
                 attempts = [
                     Attempt(f"eve/{each:060}", 2, {1: "rejected"})

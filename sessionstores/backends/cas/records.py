@@ -12,7 +12,7 @@ from ... import conf
 from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
-from ..client_entries import reduced
+from ..client_limits import reduced
 from ..errors import (
     MAX_ATTEMPTS,
     contended,
