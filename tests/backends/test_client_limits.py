@@ -20,6 +20,7 @@ from sessionstores.backends.client_limits import (
 from sessionstores.backends.memcached import MAX_VALUE
 from sessionstores.backends.types import CLIENT_MEMORY, Attempt, ClientEntry
 from sessionstores.conf import Conf
+from sessionstores.keys import generate_participant
 
 from .test_client_entries import NOW, Clients, after, encoded, told
 
@@ -88,6 +89,28 @@ def test_one_person_who_makes_up_clients_costs_nobody_else_an_entry() -> None:
     assert told(clients, "eve/1" + "z" * 50, 1) == OUTCOME_UNKNOWN
     assert not has_run(clients, Attempt("eve/new", 1, {}))
     assert told(clients, "p7/new", 1) is False
+
+
+@given(data=st.data())
+def test_of_eight_tabs_in_use_no_open_action_is_in_doubt(data: st.DataObject) -> None:
+    # Every other action is one of the other document, some are refused, and the last
+    # twenty of each tab may be unanswered.
+    person = generate_participant()
+    tabs = [f"{person}/{tab:016x}" for tab in range(8)]
+    fates: dict[str, list[object]] = {name: [] for name in tabs}
+    clients: Clients = {}
+    for name in data.draw(st.lists(st.sampled_from(tabs), max_size=150)):
+        mine = fates[name]
+        mine += ["rejected", True]
+        codes = {}
+        if len(mine) % 20 == 0:
+            mine[-2] = codes[len(mine) - 1] = "not_so"
+        floor = max(0, len(mine) - 20)
+        attempt = Attempt(name, len(mine), codes, floor=floor)
+        clients = after(clients, attempt)
+    for name, mine in fates.items():
+        for id in range(max(1, len(mine) - 19), len(mine) + 1):
+            assert told(clients, name, id) == mine[id - 1]
 
 
 def test_eight_tabs_of_everybody_fit_into_a_memcached_item_beside_the_states() -> None:

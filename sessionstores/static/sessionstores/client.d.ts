@@ -206,7 +206,7 @@ export function connect<Stores extends StoresOf<Stores> = AnyStores>(
  * "conflict" …), or one of the client's own:
  *
  * - `outcome_unknown`: sent, but not answered within five minutes, or the server's cache gave it
- *   no answer; it may have taken effect
+ *   no answer, or the server no longer knows; it may have taken effect
  * - `expired`: could not be sent for five minutes; it took no effect
  * - `session_ended`: the session was over before the answer; if it was sent, it may have taken
  *   effect
