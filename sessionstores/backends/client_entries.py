@@ -6,7 +6,7 @@ neither, nothing is said but that. So what is forgotten is never acknowledged.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class Merge(NamedTuple):
     of space, and marks of what is dropped; `dropped` names those that are.
     """
 
-    clients: dict[str, ClientEntry]
+    clients: Mapping[str, ClientEntry]
     written: dict[str, ClientEntry]
     shortened: dict[str, ClientEntry]
     dropped: tuple[str, ...]
@@ -115,20 +115,25 @@ def advanced(
 
 
 def merge(
-    clients: Mapping[str, ClientEntry], attempts: Iterable[Attempt], now: float
+    clients: Mapping[str, ClientEntry], attempts: Sequence[Attempt], now: float
 ) -> Merge:
     """Return what a commit of `attempts`, which count in their order, makes at `now`.
 
     Entries past `CLIENT_MEMORY` stay.
     """
+    if not attempts:
+        return Merge(clients, {}, {}, ())
     return _merge(dict(clients), attempts, now)
 
 
 def merged(
-    clients: Mapping[str, ClientEntry], attempts: Iterable[Attempt], now: float
+    clients: Mapping[str, ClientEntry], attempts: Sequence[Attempt], now: float
 ) -> dict[str, ClientEntry]:
     """Return the entries after a commit at `now`, without those past their time."""
-    return _merge(unexpired(clients, now), attempts, now).clients
+    kept = unexpired(clients, now)
+    if attempts:
+        _merge(kept, attempts, now)
+    return kept
 
 
 def unexpired(clients: Mapping[str, ClientEntry], now: float) -> dict[str, ClientEntry]:
@@ -138,7 +143,7 @@ def unexpired(clients: Mapping[str, ClientEntry], now: float) -> dict[str, Clien
 
 
 def _merge(
-    kept: dict[str, ClientEntry], attempts: Iterable[Attempt], now: float
+    kept: dict[str, ClientEntry], attempts: Sequence[Attempt], now: float
 ) -> Merge:
     """Merge attempts into `kept`, in place."""
     written: dict[str, ClientEntry] = {}
