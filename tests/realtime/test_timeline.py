@@ -18,7 +18,7 @@ from django.test import override_settings
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.backends.types import MAX_EVENTS
+from sessionstores.backends.types import MAX_EVENTS, Record
 from sessionstores.event_bus import Attendance, Change, Message, Note, Removal
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
@@ -401,11 +401,18 @@ def test_two_writers_at_once_are_told_of_as_a_conflict() -> None:
     board = stores.get(Board, CODE, "alice")
     overtaken = False
 
+    def overtake() -> None:
+        # As another process would.
+        backend = get_backend(blocking=True)
+        record = run(backend.read(board.key))
+        assert isinstance(record, Record)
+        run(backend.commit(record, record.rev.next(), dict(record.states)))
+
     def slow_note(state: Board) -> None:
         nonlocal overtaken
         if not overtaken:
             overtaken = True
-            board.dispatch(Board.note, "overtaken")
+            overtake()
         state.notes = "slow"
 
     board.dispatch(slow_note)

@@ -1,0 +1,381 @@
+"""Group commit: run calls on a record one after the other, and commit them at once.
+
+Written once, in coroutines that take a backend of either flavour. A group is often of
+one call; `record_queue` says when there are more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import ChainMap
+from collections.abc import Collection, Mapping
+from types import CoroutineType
+from typing import Any
+
+import msgspec
+
+from .. import conf, event_bus, signals
+from ..backends import client_entries
+from ..backends.base import Backend
+from ..backends.types import Attempt, ClientEntry, Record, Stale, Unchanged
+from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
+from ..monitoring import alerts
+from ..monitoring.counters import counters
+from ..state import codec
+from ..state.declaration import State
+from ..state.revisions import Rev
+from .calls import Call, Outcome, answer, asynchronous, fail
+from .injection import NOTHING, InjectedStates, fill_in, read_injected
+from .record_queue import LoopQueues
+from .records import (
+    after_failed_commit,
+    announce,
+    check_size,
+    open_record,
+    update_states,
+)
+from .retry import CommitRetry
+from .turns import Turn, current_turn
+
+logger = logging.getLogger("sessionstores.store")
+
+# Seconds for which a group's calls run; those that are left make the next group.
+RUN_SECONDS = 0.010
+
+
+class Run:
+    """One run of calls on a record, one after the other, which commits nothing.
+
+    Each call finds states and client entries as the one before left them.
+    """
+
+    __slots__ = (
+        "attempts",
+        "changed",
+        "clients",
+        "corrupt",
+        "edit",
+        "numbered",
+        "record",
+        "size",
+        "states",
+        "written",
+    )
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        # The calls that have changed something, and of each state its new form.
+        self.changed: list[Call] = []
+        self.written: dict[str, bytes] = {}
+        # All states as they are now, and their size.
+        self.states: Mapping[str, bytes] = record.states
+        self.size = 0
+        self.attempts: list[Attempt] = []
+        # How many of these stand in `clients`, over those of the record.
+        self.numbered = 0
+        known: Any = record.clients
+        self.clients: ChainMap[str, ClientEntry] = ChainMap({}, known)
+        # See `event_bus.Change`.
+        self.edit: tuple[Any, State] | None = None
+        # The class of a stored state that cannot be decoded: the run is void.
+        self.corrupt: type[State] | None = None
+
+    def run(
+        self, backend: Backend, calls: list[Call], injected: InjectedStates, turn: Turn
+    ) -> list[Call]:
+        """Run calls for `RUN_SECONDS`; return those that are left."""
+        until = time.monotonic() + RUN_SECONDS
+        turn.running = True
+        try:
+            for place, call in enumerate(calls):
+                if place and time.monotonic() > until:
+                    return calls[place:]
+                counters.tries += 1
+                call.outcome = call.error = call.result = None
+                call.changed = call.repeated = False
+                try:
+                    self._run(backend, call, injected, turn)
+                except BaseException as error:  # noqa: BLE001 - its caller raises it
+                    call.error = error
+                if self.corrupt is not None:
+                    break
+            return []
+        finally:
+            turn.running = False
+
+    def _run(
+        self, backend: Backend, call: Call, injected: InjectedStates, turn: Turn
+    ) -> None:
+        attempt = call.attempt
+        if attempt is not None and self._has_run(attempt, backend.clock()):
+            call.repeated = True
+            return
+        name = call.cls.__sessionstores__.name
+        stored = self.states.get(name)
+        state, before = self._call(call, stored, injected, turn)
+        encoded, after = codec.dump(state)
+        if encoded == stored:
+            return
+        states = {**self.states, name: encoded}
+        size = sum(map(len, states.values()))
+        if size > (limit := conf.get().max_state_bytes):
+            check_size(states, limit)
+        self.states, self.size = states, size
+        if not self.changed:
+            self.edit = None if before is None else (before, after)
+        elif self.edit is not None:
+            self.edit = (self.edit[0], after) if name in self.written else None
+        # The state of the last action comes first; see `event_bus.Change`.
+        self.written.pop(name, None)
+        self.written = {name: encoded, **self.written}
+        call.changed = True
+        self.changed.append(call)
+        if attempt is not None:
+            self.attempts.append(attempt)
+
+    def _call(
+        self, call: Call, stored: bytes | None, injected: InjectedStates, turn: Turn
+    ) -> tuple[State, Any]:
+        """Call it on a decoded state; return that, and its plain form before."""
+        kwargs = call.kwargs
+        if call.injected:
+            key, states = self.record.key, self.states
+            kwargs = fill_in(call.injected, kwargs, injected, states, key, call.actor)
+        try:
+            state, before = codec.load(call.cls, stored)
+        except StateCorrupt as error:
+            if not error.newer:
+                self.corrupt = call.cls
+            raise
+        if call.context is None:
+            call.result = call.function(state, *call.args, **kwargs)
+        else:
+            call.result = call.context.run(_enter_and_call, turn, call, state, kwargs)
+        if type(call.result) is CoroutineType:
+            raise asynchronous(call)
+        return state, before
+
+    def _has_run(self, attempt: Attempt, now: float) -> bool:
+        """See `client_entries.has_run`; attempts of this run count, too."""
+        if not self.attempts:
+            return client_entries.has_run(self.record.clients, attempt, now)
+        for new in self.attempts[self.numbered :]:
+            entry = client_entries.advanced(self.clients, new, now)
+            self.clients[new.client] = entry
+        self.numbered = len(self.attempts)
+        return client_entries.has_run(self.clients, attempt, now)
+
+
+def _enter_and_call(turn: Turn, call: Call, state: State, kwargs: Any) -> Any:
+    current_turn.set(turn)
+    return call.function(state, *call.args, **kwargs)
+
+
+async def commit_group(
+    backend: Backend, calls: list[Call], turn: Turn, recalled: Record | None
+) -> None:
+    """Run calls one after the other and commit at once what they change.
+
+    Leaves in each its outcome or its error; those that are not run in time go back to
+    the queue, and out of `calls`. What may have been committed does not run again. The
+    record may be `recalled`, and out of date.
+    """
+    group = _Group(backend, calls, turn)
+    try:
+        record = recalled or await group.open()
+        newer = await group.attempt(record, is_recalled=recalled is not None)
+        while newer is not None:
+            newer = await group.attempt(newer)
+    except BaseException as error:
+        fail(group.pending, error)
+        if not isinstance(error, Exception):
+            raise
+
+
+class _Group:
+    """Calls that run together until they are committed, or need not be."""
+
+    __slots__ = ("backend", "calls", "pending", "retry", "started", "turn")
+
+    def __init__(self, backend: Backend, calls: list[Call], turn: Turn) -> None:
+        self.backend = backend
+        self.calls = calls
+        self.turn = turn
+        # Those that have no outcome yet.
+        self.pending = [*calls]
+        self.started = time.monotonic()
+        self.retry: CommitRetry | None = None
+
+    async def attempt(
+        self, record: Record, *, is_recalled: bool = False
+    ) -> Record | None:
+        """Run and commit the calls; return the record on which to try again, if any.
+
+        `is_recalled`: the record may be out of date.
+        """
+        injected = NOTHING
+        if kinds := self._injected_kinds():
+            known = record
+            record, injected = await read_injected(self.backend, record, kinds)
+            is_recalled = is_recalled and record is known
+        run = Run(record)
+        left = run.run(self.backend, self.pending, injected, self.turn)
+        if run.corrupt is not None:
+            return (await update_states(self.backend, record, (run.corrupt,)))[0]
+        if left:
+            self._put_back(left)
+        if not run.changed:
+            newer = await self._confirm(record) if is_recalled else None
+            if newer is None:
+                _conclude(self.pending, record.rev, record.rev)
+            return newer
+        # From here on, a call that has changed something runs again only if its commit
+        # is known not to be in.
+        rev = record.rev.next()
+        try:
+            committed = await self._write(run, rev)
+        except (StoreUnavailable, StateCorrupt) as error:
+            fail(run.changed, error)
+            self.pending = [call for call in self.pending if not call.changed]
+            return await self.open() if self.pending else None
+        if isinstance(committed, event_bus.Change):
+            await self._publish(run, committed, rev)
+            return None
+        self.retry = self.retry or CommitRetry(self.backend, record.key, self.started)
+        # What was read before a pause is likely to be out of date.
+        newest = None if await self.retry.wait() else committed.record
+        return newest or await self.open()
+
+    async def open(self) -> Record:
+        """Read the record, or create it."""
+        return await open_record(self.backend, self.turn.key, (self.pending[0].cls,))
+
+    def _injected_kinds(self) -> Collection[type[State]]:
+        """Return the classes of the states that calls are given, in order."""
+        if not any(call.injected for call in self.pending):
+            return ()
+        return {
+            kind: None
+            for call in self.pending
+            for name, kind in call.injected.items()
+            if name not in call.kwargs and issubclass(kind, State)
+        }
+
+    def _put_back(self, left: list[Call]) -> None:
+        del self.pending[-len(left) :]
+        self.turn.put_back(left)
+        gone = {*left}
+        self.calls[:] = [call for call in self.calls if call not in gone]
+
+    async def _confirm(self, recalled: Record) -> Record | None:
+        """Return the record if calls without a change must run again on it.
+
+        They must if it has changed since it was recalled, unless all are past that.
+        """
+        final = (StoreUnavailable, KeyboardInterrupt, SystemExit)
+        if all(isinstance(call.error, final) for call in self.pending):
+            return None
+        try:
+            found = await self.backend.read(recalled.key, known=recalled.rev)
+        except StateCorrupt:
+            # Opening it sets the data aside.
+            found = None
+        if isinstance(found, Unchanged):
+            return None
+        return found or await self.open()
+
+    async def _write(
+        self, run: Run, rev: Rev, *, repeated: bool = False
+    ) -> event_bus.Change | Stale:
+        """Commit a run; raise `OutcomeUnknown` if that may be in."""
+        base, states, last = run.record, run.written, run.changed[-1]
+        before = {name: base.states[name] for name in states if name in base.states}
+        doubt = {"repeated": True} if repeated else {}
+        try:
+            committed = await self.backend.commit(
+                base, rev, states, run.attempts, **doubt
+            )
+        except (StoreUnavailable, StateCorrupt) as error:
+            return await after_failed_commit(self.backend, base, error)
+        except asyncio.CancelledError:
+            if last.future is None:
+                self._outlive_caller(run, rev)
+            raise
+        if isinstance(committed, Stale):
+            return committed
+        # Others may have committed on top before a lost reply was recovered: the change
+        # leads to our own rev only.
+        return event_bus.Change(
+            base.key,
+            str(base.rev),
+            str(rev),
+            before,
+            states,
+            committed.followers,
+            last.source if len(run.changed) == 1 else None,
+            edit=run.edit,
+            action=getattr(last.function, "__qualname__", ""),
+            count=len(run.changed),
+        )
+
+    def _outlive_caller(self, run: Run, rev: Rev) -> None:
+        """Have a task finish the commit of a caller that is cancelled.
+
+        It may be on its way, or in: then it changes nothing to repeat it.
+        """
+        turn = self.turn
+        self.turn = msgspec.structs.replace(turn)
+        turn.held = False
+        self.backend.memory.of(LoopQueues).start(self._finish(run, rev))
+
+    async def _finish(self, run: Run, rev: Rev) -> None:
+        """Commit and publish a run whose caller has gone."""
+        current_turn.set(self.turn)
+        try:
+            committed = await self._write(run, rev, repeated=True)
+            if isinstance(committed, event_bus.Change):
+                await self._publish(run, committed, rev)
+        except SessionStoresError as error:
+            logger.warning("%s: its caller has gone: %s", self.turn.key, error)
+        finally:
+            self.turn.release()
+
+    async def _publish(self, run: Run, change: event_bus.Change, rev: Rev) -> None:
+        """Answer the calls of a run that is committed, then tell the others."""
+        shown = change if len(run.changed) == 1 else None
+        _conclude(self.pending, run.record.rev, rev, shown)
+        if len(self.pending) > 1:
+            for call in self.pending:
+                answer(call)
+        quiet = not signals.store_changed.receivers
+        if quiet:
+            # Woken now, callers go on before the tasks that tell the others.
+            for call in self.pending:
+                if call.future is not None:
+                    call.settle()
+        event_bus.bus.publish(change)
+        near = alerts.NEAR_LIMIT * conf.get().max_state_bytes
+        if quiet and run.size < near and run.size <= alerts.BUDGET_PER_PARTICIPANT:
+            return
+        # Receivers may be slow, and may dispatch themselves.
+        self.turn.release()
+        senders = tuple({call.cls: None for call in run.changed})
+        telling = announce(self.backend, change, run.size, senders)
+        if quiet or self.backend.blocking:
+            await telling
+        else:
+            queues = self.backend.memory.of(LoopQueues)
+            await asyncio.shield(queues.start(telling))
+
+
+def _conclude(
+    calls: list[Call], base: Rev, rev: Rev, change: event_bus.Change | None = None
+) -> None:
+    """Give their outcome to the calls that raised nothing."""
+    for call in calls:
+        if call.changed:
+            call.outcome = Outcome(base, rev, change, call.result)
+        elif call.error is None:
+            call.outcome = Outcome(rev, rev, None, call.result, call.repeated)
