@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import ChainMap
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import CoroutineType
 from typing import Any
 
@@ -45,42 +45,26 @@ logger = logging.getLogger("sessionstores.store")
 RUN_SECONDS = 0.010
 
 
-class Run:
+class Run(msgspec.Struct, eq=False):
     """One run of calls on a record, one after the other, which commits nothing.
 
-    Each call finds states and client entries as the one before left them.
+    Each call finds states and client entries as the one before left them. `changed` are
+    the calls that have changed something, `written` the new forms of these states, and
+    `size` is that of all `states`. `edit` is as in `event_bus.Change`. With `corrupt`, a
+    class whose stored state cannot be decoded, the run is void.
     """
 
-    __slots__ = (
-        "attempts",
-        "changed",
-        "clients",
-        "corrupt",
-        "edit",
-        "numbered",
-        "record",
-        "size",
-        "states",
-        "written",
-    )
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        # The calls that have changed something, and of each state its new form.
-        self.changed: list[Call] = []
-        self.written: dict[str, bytes] = {}
-        # All states as they are now, and their size.
-        self.states: Mapping[str, bytes] = record.states
-        self.size = 0
-        self.attempts: list[Attempt] = []
-        # How many of these stand in `clients`, over those of the record.
-        self.numbered = 0
-        known: Any = record.clients
-        self.clients: ChainMap[str, ClientEntry] = ChainMap({}, known)
-        # See `event_bus.Change`.
-        self.edit: tuple[Any, State] | None = None
-        # The class of a stored state that cannot be decoded: the run is void.
-        self.corrupt: type[State] | None = None
+    record: Record
+    states: Mapping[str, bytes]
+    changed: list[Call] = []
+    written: dict[str, bytes] = {}
+    size: int = 0
+    attempts: list[Attempt] = []
+    # How many of these stand in `clients`, over those of the record.
+    numbered: int = 0
+    clients: ChainMap[str, ClientEntry] | None = None
+    edit: tuple[Any, State] | None = None
+    corrupt: type[State] | None = None
 
     def run(
         self, backend: Backend, calls: list[Call], injected: InjectedStates, turn: Turn
@@ -159,13 +143,14 @@ class Run:
 
     def _has_run(self, attempt: Attempt, now: float) -> bool:
         """See `client_entries.has_run`; attempts of this run count, too."""
-        if not self.attempts:
-            return client_entries.has_run(self.record.clients, attempt, now)
-        for new in self.attempts[self.numbered :]:
-            entry = client_entries.advanced(self.clients, new, now)
-            self.clients[new.client] = entry
-        self.numbered = len(self.attempts)
-        return client_entries.has_run(self.clients, attempt, now)
+        clients: Any = self.record.clients
+        if self.attempts:
+            both = self.clients or ChainMap({}, clients)
+            for new in self.attempts[self.numbered :]:
+                both[new.client] = client_entries.advanced(both, new, now)
+            self.numbered = len(self.attempts)
+            clients = self.clients = both
+        return client_entries.has_run(clients, attempt, now)
 
 
 def _enter_and_call(turn: Turn, call: Call, state: State, kwargs: Any) -> Any:
@@ -182,7 +167,7 @@ async def commit_group(
     the queue, and out of `calls`. What may have been committed does not run again. The
     record may be `recalled`, and out of date.
     """
-    group = _Group(backend, calls, turn)
+    group = _Group(backend, turn, calls, [*calls], time.monotonic())
     try:
         record = recalled or await group.open()
         newer = await group.attempt(record, is_recalled=recalled is not None)
@@ -194,19 +179,18 @@ async def commit_group(
             raise
 
 
-class _Group:
-    """Calls that run together until they are committed, or need not be."""
+class _Group(msgspec.Struct, eq=False):
+    """Calls that run together until they are committed, or need not be.
 
-    __slots__ = ("backend", "calls", "pending", "retry", "started", "turn")
+    `pending` are those that have no outcome yet.
+    """
 
-    def __init__(self, backend: Backend, calls: list[Call], turn: Turn) -> None:
-        self.backend = backend
-        self.calls = calls
-        self.turn = turn
-        # Those that have no outcome yet.
-        self.pending = [*calls]
-        self.started = time.monotonic()
-        self.retry: CommitRetry | None = None
+    backend: Backend
+    turn: Turn
+    calls: list[Call]
+    pending: list[Call]
+    started: float
+    retry: CommitRetry | None = None
 
     async def attempt(
         self, record: Record, *, is_recalled: bool = False
@@ -220,7 +204,7 @@ class _Group:
             known = record
             record, injected = await read_injected(self.backend, record, kinds)
             is_recalled = is_recalled and record is known
-        run = Run(record)
+        run = Run(record, record.states)
         left = run.run(self.backend, self.pending, injected, self.turn)
         if run.corrupt is not None:
             return (await update_states(self.backend, record, (run.corrupt,)))[0]
@@ -252,13 +236,12 @@ class _Group:
         """Read the record, or create it."""
         return await open_record(self.backend, self.turn.key, (self.pending[0].cls,))
 
-    def _injected_kinds(self) -> Collection[type[State]]:
+    def _injected_kinds(self) -> dict[type[State], None]:
         """Return the classes of the states that calls are given, in order."""
-        if not any(call.injected for call in self.pending):
-            return ()
         return {
             kind: None
             for call in self.pending
+            if call.injected
             for name, kind in call.injected.items()
             if name not in call.kwargs and issubclass(kind, State)
         }

@@ -127,15 +127,22 @@ class ThreadTurns:
     def _renew(self) -> None:
         self._lock = threading.Lock()
         # By record whose turn is taken: who waits for it, each at a lock of its own.
-        self._queues: dict[StoreKey, deque[threading.Lock]] = {}
+        self._queues: dict[StoreKey, deque[threading.Lock] | None] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has a turn."""
+        return not self._queues
 
     def take(self, key: StoreKey) -> None:
         """Wait for the turn on a record; raise `Conflict` after `WAIT_SECONDS`."""
         with self._lock:
-            queue = self._queues.get(key)
-            if queue is None:
-                self._queues[key] = deque()
+            if key not in self._queues:
+                self._queues[key] = None
                 return
+            queue = self._queues[key]
+            if queue is None:
+                queue = self._queues[key] = deque()
             mine = threading.Lock()
             mine.acquire()
             queue.append(mine)
@@ -163,5 +170,6 @@ class ThreadTurns:
             queue = self._queues.get(key)
             if queue:
                 queue.popleft().release()
-            elif queue is not None:
-                del self._queues[key]
+            else:
+                # After a fork, the child has forgotten who has it.
+                self._queues.pop(key, None)
