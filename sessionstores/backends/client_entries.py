@@ -6,17 +6,14 @@ Pure: what a commit makes of them, and what they say of an attempt.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from ..exceptions import ActionRejected
 from .types import CLIENT_MEMORY, Attempt, ClientEntry
 
 
-def has_run(clients: Mapping[str, ClientEntry], attempt: Attempt, now: float) -> bool:
-    """Return whether an attempt has taken effect; raise `ActionRejected` if refused.
-
-    `now` is in seconds by the backend's clock.
-    """
+def has_run(clients: Mapping[str, ClientEntry], attempt: Attempt) -> bool:
+    """Return whether an attempt has taken effect; raise `ActionRejected` if refused."""
     entry = clients.get(attempt.client)
     if entry is None or attempt.id > entry.last:
         return False
@@ -47,10 +44,12 @@ def advanced(
 
 
 def written(
-    clients: Mapping[str, ClientEntry], attempts: Iterable[Attempt], now: float = 0.0
+    clients: Mapping[str, ClientEntry], attempts: Sequence[Attempt], now: float = 0.0
 ) -> dict[str, ClientEntry]:
     """Return the entries that a commit of `attempts` writes; they count in order."""
     changed: dict[str, ClientEntry] = {}
+    if not attempts:
+        return changed
     both = ChainMap(changed, clients)  # type: ignore[arg-type]
     for attempt in attempts:
         changed[attempt.client] = advanced(both, attempt, now)
@@ -58,7 +57,7 @@ def written(
 
 
 def merged(
-    clients: Mapping[str, ClientEntry], attempts: Iterable[Attempt], now: float
+    clients: Mapping[str, ClientEntry], attempts: Sequence[Attempt], now: float
 ) -> dict[str, ClientEntry]:
     """Return a record's client entries after a commit of `attempts` at `now`.
 
@@ -66,4 +65,4 @@ def merged(
     """
     since = now - CLIENT_MEMORY
     kept = {id: entry for id, entry in clients.items() if entry.at > since}
-    return kept | written(kept, attempts, now)
+    return kept | written(kept, attempts, now) if attempts else kept

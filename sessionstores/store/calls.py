@@ -36,7 +36,8 @@ class Outcome(NamedTuple):
 class Call(Waiting):
     """A function with its arguments, and on whose behalf it runs; see `transact`.
 
-    What it led to stands in `outcome`, or in `error`.
+    What it led to stands in `outcome`, or in `error`; `before` and `after` are the
+    state's plain form, if that was free, and the instance it left (see `codec`).
     """
 
     cls: type[State]
@@ -50,6 +51,8 @@ class Call(Waiting):
     answer: Callable[[Outcome], None] | None
     outcome: Outcome | None = None
     result: Any = None
+    before: Any = None
+    after: State | None = None
     changed: bool = False
     repeated: bool = False
 

@@ -48,22 +48,18 @@ RUN_SECONDS = 0.010
 class Run(msgspec.Struct, eq=False):
     """One run of calls on a record, one after the other, which commits nothing.
 
-    Each call finds states and client entries as the one before left them. `changed` are
-    the calls that have changed something, `written` the new forms of these states, and
-    `size` is that of all `states`. `edit` is as in `event_bus.Change`. With `corrupt`, a
-    class whose stored state cannot be decoded, the run is void.
+    Each call finds `states` and client entries as the one before left them. `changed`
+    are the calls that have changed something, `size` is that of all states in bytes.
+    With `corrupt`, a class whose stored state cannot be decoded, the run is void.
     """
 
     record: Record
     states: Mapping[str, bytes]
     changed: list[Call] = []
-    written: dict[str, bytes] = {}
     size: int = 0
-    attempts: list[Attempt] = []
-    # How many of these stand in `clients`, over those of the record.
-    numbered: int = 0
+    # The client entries, with those that the first so many of `changed` make.
     clients: ChainMap[str, ClientEntry] | None = None
-    edit: tuple[Any, State] | None = None
+    numbered: int = 0
     corrupt: type[State] | None = None
 
     def run(
@@ -72,85 +68,74 @@ class Run(msgspec.Struct, eq=False):
         """Run calls for `RUN_SECONDS`; return those that are left."""
         until = time.monotonic() + RUN_SECONDS
         turn.running = True
-        try:
-            for place, call in enumerate(calls):
-                if place and time.monotonic() > until:
-                    return calls[place:]
-                counters.tries += 1
-                call.outcome = call.error = call.result = None
-                call.changed = call.repeated = False
-                try:
-                    self._run(backend, call, injected, turn)
-                except BaseException as error:  # noqa: BLE001 - its caller raises it
-                    call.error = error
-                if self.corrupt is not None:
+        for place, call in enumerate(calls):
+            if place and time.monotonic() > until:
+                turn.running = False
+                return calls[place:]
+            counters.tries += 1
+            call.outcome = call.error = None
+            call.changed = call.repeated = False
+            try:
+                self._run(backend, call, injected, turn)
+            except BaseException as error:  # noqa: BLE001 - its caller raises it
+                call.error = error
+                if self._is_corrupt(call):
                     break
-            return []
-        finally:
-            turn.running = False
+        turn.running = False
+        return []
+
+    def _is_corrupt(self, call: Call) -> bool:
+        """Note and return whether what a call failed on is the stored state."""
+        error = call.error
+        if not isinstance(error, StateCorrupt) or error.newer:
+            return False
+        try:
+            codec.load(call.cls, self.states.get(call.cls.__sessionstores__.name))
+        except StateCorrupt:
+            self.corrupt = call.cls
+        return self.corrupt is not None
 
     def _run(
         self, backend: Backend, call: Call, injected: InjectedStates, turn: Turn
     ) -> None:
-        attempt = call.attempt
-        if attempt is not None and self._has_run(attempt, backend.clock()):
-            call.repeated = True
+        attempt, kwargs = call.attempt, call.kwargs
+        if attempt is not None and self._has_run(attempt, backend):
+            call.result, call.repeated = None, True
             return
-        name = call.cls.__sessionstores__.name
-        stored = self.states.get(name)
-        state, before = self._call(call, stored, injected, turn)
-        encoded, after = codec.dump(state)
-        if encoded == stored:
-            return
-        states = {**self.states, name: encoded}
-        size = sum(map(len, states.values()))
-        if size > (limit := conf.get().max_state_bytes):
-            check_size(states, limit)
-        self.states, self.size = states, size
-        if not self.changed:
-            self.edit = None if before is None else (before, after)
-        elif self.edit is not None:
-            self.edit = (self.edit[0], after) if name in self.written else None
-        # The state of the last action comes first; see `event_bus.Change`.
-        self.written.pop(name, None)
-        self.written = {name: encoded, **self.written}
-        call.changed = True
-        self.changed.append(call)
-        if attempt is not None:
-            self.attempts.append(attempt)
-
-    def _call(
-        self, call: Call, stored: bytes | None, injected: InjectedStates, turn: Turn
-    ) -> tuple[State, Any]:
-        """Call it on a decoded state; return that, and its plain form before."""
-        kwargs = call.kwargs
         if call.injected:
             key, states = self.record.key, self.states
             kwargs = fill_in(call.injected, kwargs, injected, states, key, call.actor)
-        try:
-            state, before = codec.load(call.cls, stored)
-        except StateCorrupt as error:
-            if not error.newer:
-                self.corrupt = call.cls
-            raise
+        name = call.cls.__sessionstores__.name
+        stored = self.states.get(name)
+        state, call.before = codec.load(call.cls, stored)
         if call.context is None:
             call.result = call.function(state, *call.args, **kwargs)
         else:
             call.result = call.context.run(_enter_and_call, turn, call, state, kwargs)
         if type(call.result) is CoroutineType:
             raise asynchronous(call)
-        return state, before
+        encoded, call.after = codec.dump(state)
+        if encoded != stored:
+            states = {**self.states, name: encoded}
+            size, limit = sum(map(len, states.values())), conf.get().max_state_bytes
+            if size > limit:
+                check_size(states, limit)
+            self.states, self.size = states, size
+            call.changed = True
+            self.changed.append(call)
 
-    def _has_run(self, attempt: Attempt, now: float) -> bool:
+    def _has_run(self, attempt: Attempt, backend: Backend) -> bool:
         """See `client_entries.has_run`; attempts of this run count, too."""
         clients: Any = self.record.clients
-        if self.attempts:
+        if self.changed:
             both = self.clients or ChainMap({}, clients)
-            for new in self.attempts[self.numbered :]:
-                both[new.client] = client_entries.advanced(both, new, now)
-            self.numbered = len(self.attempts)
+            for call in self.changed[self.numbered :]:
+                if (new := call.attempt) is not None:
+                    entry = client_entries.advanced(both, new, backend.clock())
+                    both[new.client] = entry
+            self.numbered = len(self.changed)
             clients = self.clients = both
-        return client_entries.has_run(clients, attempt, now)
+        return client_entries.has_run(clients, attempt)
 
 
 def _enter_and_call(turn: Turn, call: Call, state: State, kwargs: Any) -> Any:
@@ -165,11 +150,12 @@ async def commit_group(
 
     Leaves in each its outcome or its error; those that are not run in time go back to
     the queue, and out of `calls`. What may have been committed does not run again. The
-    record may be `recalled`, and out of date.
+    record may be `recalled`, and out of date. The turn is released.
     """
+    token = current_turn.set(turn)
     group = _Group(backend, turn, calls, [*calls], time.monotonic())
     try:
-        record = recalled or await group.open()
+        record = recalled or await open_record(backend, turn.key, (calls[0].cls,))
         newer = await group.attempt(record, is_recalled=recalled is not None)
         while newer is not None:
             newer = await group.attempt(newer)
@@ -177,6 +163,11 @@ async def commit_group(
         fail(group.pending, error)
         if not isinstance(error, Exception):
             raise
+    finally:
+        current_turn.reset(token)
+        if turn.held and turn.giver is not None:
+            turn.held = False
+            turn.giver.give(turn.key)
 
 
 class _Group(msgspec.Struct, eq=False):
@@ -200,7 +191,8 @@ class _Group(msgspec.Struct, eq=False):
         `is_recalled`: the record may be out of date.
         """
         injected = NOTHING
-        if kinds := self._injected_kinds():
+        alone = len(self.pending) == 1 and not self.pending[0].injected
+        if not alone and (kinds := self._injected_kinds()):
             known = record
             record, injected = await read_injected(self.backend, record, kinds)
             is_recalled = is_recalled and record is known
@@ -273,13 +265,26 @@ class _Group(msgspec.Struct, eq=False):
         self, run: Run, rev: Rev, *, repeated: bool = False
     ) -> event_bus.Change | Stale:
         """Commit a run; raise `OutcomeUnknown` if that may be in."""
-        base, states, last = run.record, run.written, run.changed[-1]
-        before = {name: base.states[name] for name in states if name in base.states}
+        base, changed = run.record, run.changed
+        first, last = changed[0], changed[-1]
+        # The state of the last action comes first; see `event_bus.Change`.
+        states: dict[str, bytes] = {}
+        before: dict[str, bytes] = {}
+        attempts: list[Attempt] = []
+        for call in reversed(changed):
+            name = call.cls.__sessionstores__.name
+            if name not in states:
+                states[name] = run.states[name]
+                if name in base.states:
+                    before[name] = base.states[name]
+            if call.attempt is not None:
+                attempts.insert(0, call.attempt)
+        edit = None
+        if len(states) == 1 and first.before is not None and last.after is not None:
+            edit = first.before, last.after
         doubt = {"repeated": True} if repeated else {}
         try:
-            committed = await self.backend.commit(
-                base, rev, states, run.attempts, **doubt
-            )
+            committed = await self.backend.commit(base, rev, states, attempts, **doubt)
         except (StoreUnavailable, StateCorrupt) as error:
             return await after_failed_commit(self.backend, base, error)
         except asyncio.CancelledError:
@@ -297,10 +302,10 @@ class _Group(msgspec.Struct, eq=False):
             before,
             states,
             committed.followers,
-            last.source if len(run.changed) == 1 else None,
-            edit=run.edit,
+            last.source if first is last else None,
+            edit=edit,
             action=getattr(last.function, "__qualname__", ""),
-            count=len(run.changed),
+            count=len(changed),
         )
 
     def _outlive_caller(self, run: Run, rev: Rev) -> None:

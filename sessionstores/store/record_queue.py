@@ -110,8 +110,11 @@ class RecordQueue:
         # Who runs calls without a task until this turn of the loop is over.
         self._caller: object = None
 
-    def claim(self) -> Turn | None:
-        """Take the turn for a call of the running task; None if it must wait."""
+    def claim(self, outer: Turn | None) -> Turn | None:
+        """Take the turn for a call of the running task; None if it must wait.
+
+        `outer` is the turn that the task is in.
+        """
         if self._taken or self._waiting:
             return None
         if self._backend.in_memory:
@@ -121,7 +124,8 @@ class RecordQueue:
                 self.loop.call_soon(self._end_turn_of_loop)
             elif self._caller is not task:
                 return None
-        return self._take()
+        self._taken = True
+        return Turn(self.key, self, outer, self._waiting)
 
     def _take(self) -> Turn:
         self._taken = True

@@ -19,7 +19,7 @@ from ..monitoring.counters import counters
 from ..state.declaration import Action, State
 from .calls import Call, Outcome
 from .group_commit import commit_group
-from .record_queue import LoopQueues
+from .record_queue import LoopQueues, RecordQueue
 from .turns import ThreadTurns, Turn, current_turn, is_inside
 
 S = TypeVar("S", bound=State)
@@ -96,7 +96,11 @@ async def transact(
     started = time.monotonic()
     counters.dispatches += 1
     try:
-        await _submit(backend, key, call)
+        turn = _claim(backend, key)
+        if isinstance(turn, Turn):
+            await commit_group(backend, [call], turn, backend.recall(key))
+        else:
+            await turn.wait(call, commit_group)
         if call.error is not None:
             raise call.error
     except ActionRejected:
@@ -115,33 +119,19 @@ async def transact(
     return call.outcome
 
 
-async def _submit(backend: Backend, key: StoreKey, call: Call) -> None:
-    """Have a call run and committed in its turn; what it led to is left in it.
+def _claim(backend: Backend, key: StoreKey) -> Turn | RecordQueue:
+    """Return the turn on a record, or the queue to wait in for a group to be part of.
 
-    A caller that is cancelled takes back a call that still waits, and nothing else.
+    Raises RuntimeError inside an action of the record.
     """
-    outer = current_turn.get()
-    memory = backend.memory
+    outer, items = current_turn.get(), backend.memory.items
     if outer is not None and is_inside(key, "A dispatch"):
         # It must not wait: who holds the turn may wait for it.
-        turn = Turn(key, None, outer)
-    elif backend.blocking:
-        turns = memory.items.get(ThreadTurns) or memory.of(ThreadTurns)
+        return Turn(key, None, outer)
+    if backend.blocking:
+        turns = items.get(ThreadTurns) or backend.memory.of(ThreadTurns)
         turns.take(key)
-        turn = Turn(key, turns, outer)
-    else:
-        queues = memory.items.get(LoopQueues) or memory.of(LoopQueues)
-        queue = queues.find(backend, key)
-        claimed = queue.claim()
-        if claimed is None:
-            await queue.wait(call, commit_group)
-            return
-        turn = claimed
-    token = current_turn.set(turn)
-    try:
-        await commit_group(backend, [call], turn, backend.recall(key))
-    finally:
-        current_turn.reset(token)
-        if turn.held and turn.giver is not None:
-            turn.held = False
-            turn.giver.give(key)
+        return Turn(key, turns, outer)
+    queues = items.get(LoopQueues) or backend.memory.of(LoopQueues)
+    queue: RecordQueue = queues.find(backend, key)
+    return queue.claim(outer) or queue
