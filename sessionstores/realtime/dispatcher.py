@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,7 +24,8 @@ from ..exceptions import (
 from ..participants.participant import Participant
 from ..participants.tokens import Claims
 from ..state.declaration import Action, State, get_action, get_state
-from ..store.transactions import Outcome, perform
+from ..store.calls import Outcome
+from ..store.transactions import perform
 from . import protocol
 from .answers import Answers, Place
 from .connection import Connection, public_error
@@ -90,21 +92,44 @@ class Dispatcher:
             name: str | None
             name, text = self._refuse(frame, error)
         else:
-            name, base = document.name, str(outcome.base)
-            if document.advance(base, outcome.rev):
-                connection.outbox.refresh(name)
-            result = None if outcome.repeated else b"null"
-            if outcome.result is not None:
-                result = _encode(frame, outcome.result)
-            change = outcome.change
-            if outcome.base == outcome.rev and not outcome.repeated:
-                self._answers.unchanged(self._place(document, frame), frame.id)
-            ops = b"[]" if change is None else change.operations
-            text = protocol.ack(frame.id, name, base, str(outcome.rev), ops, result)
+            name, text = document.name, ""
+            if not outcome.answered:
+                text = self._acknowledge(frame, document, outcome)
         finally:
             connection.busy = False
-        if connection.closing is None:
+        if connection.closing is not None:
+            return
+        if text:
             await connection.outbox.reply(text, name)
+        else:
+            await connection.outbox.flush()
+
+    def _post(
+        self, frame: protocol.ActionFrame, document: Document, outcome: Outcome
+    ) -> None:
+        """Acknowledge an action of a group, ahead of the group's patch."""
+        text = self._acknowledge(frame, document, outcome)
+        if self._connection.closing is None:
+            self._connection.outbox.post(text)
+
+    def _acknowledge(
+        self, frame: protocol.ActionFrame, document: Document, outcome: Outcome
+    ) -> str:
+        """Return the ack of an action that was not refused."""
+        result = None if outcome.repeated else b"null"
+        if outcome.result is not None:
+            result = _encode(frame, outcome.result)
+        name, rev, change = document.name, str(outcome.rev), outcome.change
+        if change is None and outcome.base != outcome.rev:
+            # The patch that carries it, with others, follows for all tabs.
+            return protocol.ack(frame.id, name, None, rev, None, result)
+        base = str(outcome.base)
+        if base == rev and not outcome.repeated:
+            self._answers.unchanged(self._place(document, frame), frame.id)
+        if document.advance(base, outcome.rev):
+            self._connection.outbox.refresh(name)
+        ops = b"[]" if change is None else change.operations
+        return protocol.ack(frame.id, name, base, rev, ops, result)
 
     def confirm(self) -> None:
         """Handle a pong: the tab has received what was sent before its ping."""
@@ -133,6 +158,7 @@ class Dispatcher:
             actor=self._actor,
             attempt=self._attempt(document, frame),
             source=connection.id,
+            answer=partial(self._post, frame, document),
         )
         return document, outcome
 
