@@ -17,7 +17,7 @@ from playwright._impl._driver import compute_driver_executable
 from sessionstores import Participant
 from sessionstores.backends import get_backend
 from sessionstores.keys import StoreKey
-from sessionstores.realtime.protocol import MAX_FRAME_BYTES
+from sessionstores.state.json_rules import MAX_DEPTH
 from tests.servers import Valkey
 
 from .counts import count
@@ -35,7 +35,10 @@ NODE = compute_driver_executable()[0]
 RATE = (80.0, 40.0)
 BUNCH = 260
 
-Action = tuple[str, str, dict[str, str]]
+# More levels than a frame may have.
+DEEP = json.loads("[" * 2 * MAX_DEPTH + "]" * 2 * MAX_DEPTH)
+
+Action = tuple[str, str, dict[str, Any]]
 
 
 class Page:
@@ -114,14 +117,12 @@ def bunch_of(rng: random.Random, start: int, refused: float) -> list[Action]:
     state, method = rng.choice([("log", "write"), ("wall", "shout")])
     bunch: list[Action] = []
     for number in range(start, start + BUNCH):
-        action, line = method, f"{number}"
+        action = "decline" if rng.random() < refused else method
+        arguments: dict[str, Any] = {"line": f"{number}"}
         if number - start in (7, 77):
-            # Too large in bytes, though not in characters. Few enough that the
-            # connection stays.
-            line += "é" * (MAX_FRAME_BYTES * 3 // 4)
-        elif rng.random() < refused:
-            action = "decline"
-        bunch.append((state, action, {"line": line}))
+            # The server cannot read this one. So few leave the connection open.
+            arguments["line too"] = DEEP
+        bunch.append((state, action, arguments))
     return bunch
 
 
@@ -192,5 +193,5 @@ async def test_as_many_promises_are_resolved_as_actions_are_applied(
         "rejected",
         "limit_reached",
         "declined",
-        "too_large",
+        "too_deep",
     }
