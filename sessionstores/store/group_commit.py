@@ -267,18 +267,7 @@ class _Group(msgspec.Struct, eq=False):
         """Commit a run; raise `OutcomeUnknown` if that may be in."""
         base, changed = run.record, run.changed
         first, last = changed[0], changed[-1]
-        # The state of the last action comes first; see `event_bus.Change`.
-        states: dict[str, bytes] = {}
-        before: dict[str, bytes] = {}
-        attempts: list[Attempt] = []
-        for call in reversed(changed):
-            name = call.cls.__sessionstores__.name
-            if name not in states:
-                states[name] = run.states[name]
-                if name in base.states:
-                    before[name] = base.states[name]
-            if call.attempt is not None:
-                attempts.insert(0, call.attempt)
+        states, before, attempts = _written(run)
         edit = None
         if len(states) == 1 and first.before is not None and last.after is not None:
             edit = first.before, last.after
@@ -332,20 +321,19 @@ class _Group(msgspec.Struct, eq=False):
 
     async def _publish(self, run: Run, change: event_bus.Change, rev: Rev) -> None:
         """Answer the calls of a run that is committed, then tell the others."""
-        shown = change if len(run.changed) == 1 else None
-        _conclude(self.pending, run.record.rev, rev, shown)
-        if len(self.pending) > 1:
-            for call in self.pending:
-                answer(call)
-        quiet = not signals.store_changed.receivers
+        calls, quiet = self.pending, not signals.store_changed.receivers
+        if len(calls) == 1:
+            calls[0].outcome = Outcome(run.record.rev, rev, change, calls[0].result)
+        else:
+            self._answer(run, change, rev)
         if quiet:
             # Woken now, callers go on before the tasks that tell the others.
-            for call in self.pending:
+            for call in calls:
                 if call.future is not None:
                     call.settle()
         event_bus.bus.publish(change)
-        near = alerts.NEAR_LIMIT * conf.get().max_state_bytes
-        if quiet and run.size < near and run.size <= alerts.BUDGET_PER_PARTICIPANT:
+        limit = alerts.NEAR_LIMIT * conf.get().max_state_bytes
+        if quiet and run.size < limit and run.size <= alerts.BUDGET_PER_PARTICIPANT:
             return
         # Receivers may be slow, and may dispatch themselves.
         self.turn.release()
@@ -356,6 +344,32 @@ class _Group(msgspec.Struct, eq=False):
         else:
             queues = self.backend.memory.of(LoopQueues)
             await asyncio.shield(queues.start(telling))
+
+    def _answer(self, run: Run, change: event_bus.Change, rev: Rev) -> None:
+        shown = change if len(run.changed) == 1 else None
+        _conclude(self.pending, run.record.rev, rev, shown)
+        for call in self.pending:
+            answer(call)
+
+
+def _written(
+    run: Run,
+) -> tuple[dict[str, bytes], dict[str, bytes], list[Attempt]]:
+    """Return the new and the old forms of what a run changed, and its attempts."""
+    base = run.record.states
+    states: dict[str, bytes] = {}
+    before: dict[str, bytes] = {}
+    attempts: list[Attempt] = []
+    # The state of the last action comes first; see `event_bus.Change`.
+    for call in reversed(run.changed):
+        name = call.cls.__sessionstores__.name
+        states[name] = run.states[name]
+        if name in base:
+            before[name] = base[name]
+        if call.attempt is not None:
+            attempts.append(call.attempt)
+    attempts.reverse()
+    return states, before, attempts
 
 
 def _conclude(
