@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 from .. import event_bus
@@ -61,11 +62,14 @@ def name_of(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", function))
 
 
-def asynchronous(call: Call) -> TypeError:
-    call.result.close()
-    return TypeError(
-        f"{name_of(call.function)} is asynchronous, but an action runs in one go, and "
-        "may run again. Await what it needs first, and dispatch a plain function."
+def refuse_coroutine(function: Callable[..., Any], result: object) -> None:
+    """Raise TypeError if a call of an asynchronous function gave a coroutine."""
+    if type(result) is not CoroutineType:
+        return
+    result.close()
+    raise TypeError(
+        f"{name_of(function)} is asynchronous, but an action runs in one go, and may "
+        "run again. Await what it needs first, and dispatch a plain function."
     )
 
 

@@ -6,12 +6,10 @@ one call; `record_queue` says when there are more.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import ChainMap
 from collections.abc import Mapping
-from types import CoroutineType
 from typing import Any
 
 import msgspec
@@ -19,22 +17,22 @@ import msgspec
 from .. import conf, event_bus, signals
 from ..backends import client_entries
 from ..backends.base import Backend
-from ..backends.types import Attempt, ClientEntry, Record, Stale, Unchanged
-from ..exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
-from ..monitoring import alerts
+from ..backends.types import Attempt, ClientEntry, Record, Stale
+from ..exceptions import StateCorrupt, StoreUnavailable
 from ..monitoring.counters import counters
 from ..state import codec
 from ..state.declaration import State
 from ..state.revisions import Rev
-from .calls import Call, Outcome, answer, asynchronous, fail
-from .injection import NOTHING, InjectedStates, fill_in, read_injected
-from .record_queue import LoopQueues
+from .calls import Call, Outcome, answer, fail, refuse_coroutine
+from .injection import NOTHING, InjectedStates, fill_in, read_injected, states_among
 from .records import (
-    after_failed_commit,
     announce,
     check_size,
+    is_final,
     open_record,
+    read_if_changed,
     update_states,
+    write,
 )
 from .retry import CommitRetry
 from .turns import Turn, current_turn
@@ -112,8 +110,7 @@ class Run(msgspec.Struct, eq=False):
             call.result = call.function(state, *call.args, **kwargs)
         else:
             call.result = call.context.run(_enter_and_call, turn, call, state, kwargs)
-        if type(call.result) is CoroutineType:
-            raise asynchronous(call)
+        refuse_coroutine(call.function, call.result)
         encoded, call.after = codec.dump(state)
         if encoded != stored:
             states = {**self.states, name: encoded}
@@ -150,24 +147,17 @@ async def commit_group(
 
     Leaves in each its outcome or its error; those that are not run in time go back to
     the queue, and out of `calls`. What may have been committed does not run again. The
-    record may be `recalled`, and out of date. The turn is released.
+    record may be `recalled`, and out of date.
     """
-    token = current_turn.set(turn)
     group = _Group(backend, turn, calls, [*calls], time.monotonic())
     try:
-        record = recalled or await open_record(backend, turn.key, (calls[0].cls,))
-        newer = await group.attempt(record, is_recalled=recalled is not None)
+        newer = await group.attempt(
+            recalled or await group.open(), is_recalled=recalled is not None
+        )
         while newer is not None:
             newer = await group.attempt(newer)
-    except BaseException as error:
+    except Exception as error:  # noqa: BLE001 - their callers raise it
         fail(group.pending, error)
-        if not isinstance(error, Exception):
-            raise
-    finally:
-        current_turn.reset(token)
-        if turn.held and turn.giver is not None:
-            turn.held = False
-            turn.giver.give(turn.key)
 
 
 class _Group(msgspec.Struct, eq=False):
@@ -191,8 +181,7 @@ class _Group(msgspec.Struct, eq=False):
         `is_recalled`: the record may be out of date.
         """
         injected = NOTHING
-        alone = len(self.pending) == 1 and not self.pending[0].injected
-        if not alone and (kinds := self._injected_kinds()):
+        if kinds := self._injected_kinds():
             known = record
             record, injected = await read_injected(self.backend, record, kinds)
             is_recalled = is_recalled and record is known
@@ -203,7 +192,10 @@ class _Group(msgspec.Struct, eq=False):
         if left:
             self._put_back(left)
         if not run.changed:
-            newer = await self._confirm(record) if is_recalled else None
+            errors = [call.error for call in self.pending]
+            newer = None
+            if is_recalled and not all(map(is_final, errors)):
+                newer = await read_if_changed(self.backend, record, self._first)
             if newer is None:
                 _conclude(self.pending, record.rev, record.rev)
             return newer
@@ -226,16 +218,18 @@ class _Group(msgspec.Struct, eq=False):
 
     async def open(self) -> Record:
         """Read the record, or create it."""
-        return await open_record(self.backend, self.turn.key, (self.pending[0].cls,))
+        return await open_record(self.backend, self.turn.key, (self._first,))
+
+    @property
+    def _first(self) -> type[State]:
+        return self.pending[0].cls
 
     def _injected_kinds(self) -> dict[type[State], None]:
         """Return the classes of the states that calls are given, in order."""
         return {
             kind: None
             for call in self.pending
-            if call.injected
-            for name, kind in call.injected.items()
-            if name not in call.kwargs and issubclass(kind, State)
+            for kind in states_among(call.injected, call.kwargs)
         }
 
     def _put_back(self, left: list[Call]) -> None:
@@ -244,132 +238,43 @@ class _Group(msgspec.Struct, eq=False):
         gone = {*left}
         self.calls[:] = [call for call in self.calls if call not in gone]
 
-    async def _confirm(self, recalled: Record) -> Record | None:
-        """Return the record if calls without a change must run again on it.
-
-        They must if it has changed since it was recalled, unless all are past that.
-        """
-        final = (StoreUnavailable, KeyboardInterrupt, SystemExit)
-        if all(isinstance(call.error, final) for call in self.pending):
-            return None
-        try:
-            found = await self.backend.read(recalled.key, known=recalled.rev)
-        except StateCorrupt:
-            # Opening it sets the data aside.
-            found = None
-        if isinstance(found, Unchanged):
-            return None
-        return found or await self.open()
-
-    async def _write(
-        self, run: Run, rev: Rev, *, repeated: bool = False
-    ) -> event_bus.Change | Stale:
+    async def _write(self, run: Run, rev: Rev) -> event_bus.Change | Stale:
         """Commit a run; raise `OutcomeUnknown` if that may be in."""
-        base, changed = run.record, run.changed
+        changed = run.changed
         first, last = changed[0], changed[-1]
-        states, before, attempts = _written(run)
+        # The state of the last action comes first; see `event_bus.Change`.
+        names = [call.cls.__sessionstores__.name for call in reversed(changed)]
+        states = {name: run.states[name] for name in names}
         edit = None
         if len(states) == 1 and first.before is not None and last.after is not None:
             edit = first.before, last.after
-        doubt = {"repeated": True} if repeated else {}
-        try:
-            committed = await self.backend.commit(base, rev, states, attempts, **doubt)
-        except (StoreUnavailable, StateCorrupt) as error:
-            return await after_failed_commit(self.backend, base, error)
-        except asyncio.CancelledError:
-            if last.future is None:
-                self._outlive_caller(run, rev)
-            raise
-        if isinstance(committed, Stale):
-            return committed
-        # Others may have committed on top before a lost reply was recovered: the change
-        # leads to our own rev only.
-        return event_bus.Change(
-            base.key,
-            str(base.rev),
-            str(rev),
-            before,
+        return await write(
+            self.backend,
+            run.record,
+            rev,
             states,
-            committed.followers,
-            last.source if first is last else None,
+            [call.attempt for call in changed if call.attempt is not None],
+            source=last.source if first is last else None,
             edit=edit,
             action=getattr(last.function, "__qualname__", ""),
             count=len(changed),
         )
 
-    def _outlive_caller(self, run: Run, rev: Rev) -> None:
-        """Have a task finish the commit of a caller that is cancelled.
-
-        It may be on its way, or in: then it changes nothing to repeat it.
-        """
-        turn = self.turn
-        self.turn = msgspec.structs.replace(turn)
-        turn.held = False
-        self.backend.memory.of(LoopQueues).start(self._finish(run, rev))
-
-    async def _finish(self, run: Run, rev: Rev) -> None:
-        """Commit and publish a run whose caller has gone."""
-        current_turn.set(self.turn)
-        try:
-            committed = await self._write(run, rev, repeated=True)
-            if isinstance(committed, event_bus.Change):
-                await self._publish(run, committed, rev)
-        except SessionStoresError as error:
-            logger.warning("%s: its caller has gone: %s", self.turn.key, error)
-        finally:
-            self.turn.release()
-
     async def _publish(self, run: Run, change: event_bus.Change, rev: Rev) -> None:
         """Answer the calls of a run that is committed, then tell the others."""
-        calls, quiet = self.pending, not signals.store_changed.receivers
-        if len(calls) == 1:
-            calls[0].outcome = Outcome(run.record.rev, rev, change, calls[0].result)
-        else:
-            self._answer(run, change, rev)
-        if quiet:
-            # Woken now, callers go on before the tasks that tell the others.
-            for call in calls:
-                if call.future is not None:
-                    call.settle()
-        event_bus.bus.publish(change)
-        limit = alerts.NEAR_LIMIT * conf.get().max_state_bytes
-        if quiet and run.size < limit and run.size <= alerts.BUDGET_PER_PARTICIPANT:
-            return
-        # Receivers may be slow, and may dispatch themselves.
-        self.turn.release()
-        senders = tuple({call.cls: None for call in run.changed})
-        telling = announce(self.backend, change, run.size, senders)
-        if quiet or self.backend.blocking:
-            await telling
-        else:
-            queues = self.backend.memory.of(LoopQueues)
-            await asyncio.shield(queues.start(telling))
-
-    def _answer(self, run: Run, change: event_bus.Change, rev: Rev) -> None:
         shown = change if len(run.changed) == 1 else None
         _conclude(self.pending, run.record.rev, rev, shown)
         for call in self.pending:
             answer(call)
-
-
-def _written(
-    run: Run,
-) -> tuple[dict[str, bytes], dict[str, bytes], list[Attempt]]:
-    """Return the new and the old forms of what a run changed, and its attempts."""
-    base = run.record.states
-    states: dict[str, bytes] = {}
-    before: dict[str, bytes] = {}
-    attempts: list[Attempt] = []
-    # The state of the last action comes first; see `event_bus.Change`.
-    for call in reversed(run.changed):
-        name = call.cls.__sessionstores__.name
-        states[name] = run.states[name]
-        if name in base:
-            before[name] = base[name]
-        if call.attempt is not None:
-            attempts.append(call.attempt)
-    attempts.reverse()
-    return states, before, attempts
+        senders = tuple({call.cls: None for call in run.changed})
+        if not signals.store_changed.receivers:
+            # Woken now, callers go on before the tasks that tell the others.
+            for call in self.pending:
+                call.settle()
+        event_bus.bus.publish(change)
+        # Receivers may be slow, and may dispatch themselves.
+        self.turn.release()
+        await announce(self.backend, change, run.size, senders)
 
 
 def _conclude(

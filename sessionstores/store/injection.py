@@ -72,6 +72,17 @@ async def read_injected(
     return record, found
 
 
+def states_among(
+    kinds: Mapping[str, type[Any]], arguments: Mapping[str, Any]
+) -> list[type[State]]:
+    """Return the classes of the states that the server fills in."""
+    return [
+        kind
+        for name, kind in kinds.items()
+        if name not in arguments and issubclass(kind, State)
+    ]
+
+
 def fill_in(
     kinds: Mapping[str, type[Any]],
     arguments: Mapping[str, Any],

@@ -8,11 +8,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .. import conf, event_bus, signals
 from ..backends.base import Backend
-from ..backends.types import Committed, Record, Removed, Stale
+from ..backends.types import (
+    Attempt,
+    Committed,
+    Record,
+    Removed,
+    Stale,
+    Unchanged,
+)
 from ..exceptions import (
     OutcomeUnknown,
     StateCorrupt,
@@ -178,6 +185,47 @@ async def commit(
     return Applied(change, answer.record)
 
 
+async def write(
+    backend: Backend,
+    base: Record,
+    rev: Rev,
+    states: Mapping[str, bytes],
+    attempts: Sequence[Attempt],
+    *,
+    source: str | None,
+    edit: tuple[Any, State] | None,
+    action: str,
+    count: int = 1,
+    repeated: bool = False,
+) -> event_bus.Change | Stale:
+    """Commit what actions have changed; the caller has checked sizes, and publishes.
+
+    Raises `OutcomeUnknown` if the commit may be in; `repeated` as in `Backend.commit`.
+    """
+    before = {name: base.states[name] for name in states if name in base.states}
+    doubt = {"repeated": True} if repeated else {}
+    try:
+        answer = await backend.commit(base, rev, states, attempts, **doubt)
+    except (StoreUnavailable, StateCorrupt) as error:
+        return await _after_failed_commit(backend, base, error)
+    if not isinstance(answer, Committed):
+        return answer
+    # Others may have committed on top before a lost reply was recovered: the change
+    # leads to our own rev only.
+    return event_bus.Change(
+        base.key,
+        str(base.rev),
+        str(rev),
+        before,
+        states,
+        answer.followers,
+        source,
+        edit=edit,
+        action=action,
+        count=count,
+    )
+
+
 async def announce(
     backend: Backend,
     change: event_bus.Change,
@@ -207,7 +255,26 @@ async def announce(
         )
 
 
-async def after_failed_commit(
+def is_final(error: BaseException | None) -> bool:
+    """Return whether a call that raised `error` need not run again on newer data."""
+    return isinstance(error, StoreUnavailable | KeyboardInterrupt | SystemExit)
+
+
+async def read_if_changed(
+    backend: Backend, recalled: Record, cls: type[State]
+) -> Record | None:
+    """Return the record if it has changed since it was recalled, else None."""
+    try:
+        answer = await backend.read(recalled.key, known=recalled.rev)
+    except StateCorrupt:
+        # Opening it sets the data aside.
+        answer = None
+    if isinstance(answer, Unchanged):
+        return None
+    return answer or await open_record(backend, recalled.key, (cls,))
+
+
+async def _after_failed_commit(
     backend: Backend, record: Record, error: StoreUnavailable | StateCorrupt
 ) -> Stale:
     """Return `Stale` if a commit that raised is known not to be in; raise otherwise."""

@@ -77,6 +77,12 @@ class Turn(msgspec.Struct, eq=False):
             if self.giver is not None:
                 self.giver.give(self.key)
 
+    def passed_on(self) -> Turn:
+        """Return the turn for another task to hold, which this one then does not."""
+        other = msgspec.structs.replace(self)
+        self.held = False
+        return other
+
     def put_back(self, calls: list[C]) -> None:
         """Return calls to the front of the queue, for the next group."""
         if self.waiting is not None:

@@ -99,6 +99,12 @@ def kind(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take its time: a test that bounds it does so itself."""
+    monkeypatch.setattr(group_commit, "RUN_SECONDS", PATIENCE)
+
+
+@pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """Check that no queue and no turn outlives its test."""
     yield
