@@ -26,13 +26,14 @@ from ..state.revisions import Rev
 from .calls import Call, Outcome, answer, fail, refuse_coroutine
 from .injection import NOTHING, InjectedStates, fill_in, read_injected, states_among
 from .records import (
+    after_failed_commit,
     announce,
+    change_by,
     check_size,
     is_final,
     open_record,
     read_if_changed,
     update_states,
-    write,
 )
 from .retry import CommitRetry
 from .turns import Turn, current_turn
@@ -53,7 +54,7 @@ class Run(msgspec.Struct, eq=False):
 
     record: Record
     states: Mapping[str, bytes]
-    changed: list[Call] = []
+    changed: list[Call] = msgspec.field(default_factory=list[Call])
     size: int = 0
     # The client entries, with those that the first so many of `changed` make.
     clients: ChainMap[str, ClientEntry] | None = None
@@ -248,15 +249,21 @@ class _Group(msgspec.Struct, eq=False):
         edit = None
         if len(states) == 1 and first.before is not None and last.after is not None:
             edit = first.before, last.after
-        return await write(
-            self.backend,
+        attempts = [call.attempt for call in changed if call.attempt is not None]
+        try:
+            committed = await self.backend.commit(run.record, rev, states, attempts)
+        except (StoreUnavailable, StateCorrupt) as error:
+            return await after_failed_commit(self.backend, run.record, error)
+        if isinstance(committed, Stale):
+            return committed
+        return change_by(
             run.record,
             rev,
             states,
-            [call.attempt for call in changed if call.attempt is not None],
+            committed,
             source=last.source if first is last else None,
+            function=last.function,
             edit=edit,
-            action=getattr(last.function, "__qualname__", ""),
             count=len(changed),
         )
 

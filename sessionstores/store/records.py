@@ -6,14 +6,13 @@ Written once, in coroutines that take a backend of either flavour.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from .. import conf, event_bus, signals
 from ..backends.base import Backend
 from ..backends.types import (
-    Attempt,
     Committed,
     Record,
     Removed,
@@ -185,43 +184,32 @@ async def commit(
     return Applied(change, answer.record)
 
 
-async def write(
-    backend: Backend,
+def change_by(
     base: Record,
     rev: Rev,
     states: Mapping[str, bytes],
-    attempts: Sequence[Attempt],
+    committed: Committed,
     *,
     source: str | None,
-    edit: tuple[Any, State] | None,
-    action: str,
+    function: Callable[..., Any],
+    edit: tuple[Any, State] | None = None,
     count: int = 1,
-    repeated: bool = False,
-) -> event_bus.Change | Stale:
-    """Commit what actions have changed; the caller has checked sizes, and publishes.
+) -> event_bus.Change:
+    """Return the change that actions have made, the last of them `function`.
 
-    Raises `OutcomeUnknown` if the commit may be in; `repeated` as in `Backend.commit`.
+    Others may have committed on top before a lost reply was recovered: it leads to our
+    own rev only.
     """
-    before = {name: base.states[name] for name in states if name in base.states}
-    doubt = {"repeated": True} if repeated else {}
-    try:
-        answer = await backend.commit(base, rev, states, attempts, **doubt)
-    except (StoreUnavailable, StateCorrupt) as error:
-        return await _after_failed_commit(backend, base, error)
-    if not isinstance(answer, Committed):
-        return answer
-    # Others may have committed on top before a lost reply was recovered: the change
-    # leads to our own rev only.
     return event_bus.Change(
         base.key,
         str(base.rev),
         str(rev),
-        before,
+        {name: base.states[name] for name in states if name in base.states},
         states,
-        answer.followers,
+        committed.followers,
         source,
         edit=edit,
-        action=action,
+        action=getattr(function, "__qualname__", ""),
         count=count,
     )
 
@@ -274,7 +262,7 @@ async def read_if_changed(
     return answer or await open_record(backend, recalled.key, (cls,))
 
 
-async def _after_failed_commit(
+async def after_failed_commit(
     backend: Backend, record: Record, error: StoreUnavailable | StateCorrupt
 ) -> Stale:
     """Return `Stale` if a commit that raised is known not to be in; raise otherwise."""

@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from types import CoroutineType
 from typing import Any, TypeVar
 
 from .. import conf, event_bus, signals
 from ..backends import client_entries
 from ..backends.base import Backend
-from ..backends.types import Attempt, Record, Stale
-from ..exceptions import ActionRejected, SessionStoresError, StateCorrupt
+from ..backends.types import Attempt, Committed, Record, Stale
+from ..exceptions import (
+    ActionRejected,
+    SessionStoresError,
+    StateCorrupt,
+    StoreUnavailable,
+)
 from ..keys import StoreKey
 from ..monitoring import alerts
 from ..monitoring.counters import counters
@@ -29,13 +33,14 @@ from .group_commit import commit_group
 from .injection import fill_in, read_injected, states_among
 from .record_queue import LoopQueues, RecordQueue
 from .records import (
+    after_failed_commit,
     announce,
+    change_by,
     check_size,
     is_final,
     open_record,
     read_if_changed,
     update_states,
-    write,
 )
 from .retry import CommitRetry
 from .turns import ThreadTurns, Turn, current_turn, is_inside
@@ -120,7 +125,8 @@ async def transact(
         if isinstance(turn, Turn):
             token = current_turn.set(turn)
             try:
-                return await _run_until_committed(backend, call, turn)
+                recalled = backend.recall(key)
+                return await _run_until_committed(backend, call, turn, recalled)
             finally:
                 current_turn.reset(token)
                 if turn.held and turn.giver is not None:
@@ -163,7 +169,9 @@ def _claim(backend: Backend, key: StoreKey) -> Turn | RecordQueue:
     return queue.claim(outer) or queue
 
 
-async def _run_until_committed(backend: Backend, call: Call, turn: Turn) -> Outcome:
+async def _run_until_committed(
+    backend: Backend, call: Call, turn: Turn, recalled: Record | None
+) -> Outcome:
     """Run a call in a turn of its own, and commit what it changes.
 
     As `commit_group` does it, but in fewer steps: most calls are alone.
@@ -171,7 +179,6 @@ async def _run_until_committed(backend: Backend, call: Call, turn: Turn) -> Outc
     started = time.monotonic()
     cls, key = call.cls, turn.key
     name = cls.__sessionstores__.name
-    recalled = backend.recall(key)
     record = recalled or await open_record(backend, key, (cls,))
     retry: CommitRetry | None = None
     while True:
@@ -230,56 +237,67 @@ async def _commit_change(
     edit: tuple[Any, State] | None,
 ) -> event_bus.Change | Stale:
     """Commit what a call has changed, and tell of it."""
-    name = call.cls.__sessionstores__.name
-    states = {**record.states, name: encoded}
+    name, stored = call.cls.__sessionstores__.name, record.states
+    states = {**stored, name: encoded}
     size, limit = sum(map(len, states.values())), conf.get().max_state_bytes
     if size > limit:
         check_size(states, limit)
-    writing = partial(
-        write,
-        backend,
-        record,
-        rev,
-        {name: encoded},
-        () if call.attempt is None else (call.attempt,),
-        source=call.source,
+    changed = {name: encoded}
+    attempts = () if call.attempt is None else (call.attempt,)
+    try:
+        committed = await backend.commit(record, rev, changed, attempts)
+    except (StoreUnavailable, StateCorrupt) as error:
+        return await after_failed_commit(backend, record, error)
+    except asyncio.CancelledError:
+        # It may be on its way, or in: then it changes nothing to repeat it.
+        finishing = _finish(backend, call, turn.passed_on(), record, rev, changed, size)
+        backend.memory.of(LoopQueues).start(finishing)
+        raise
+    if isinstance(committed, Stale):
+        return committed
+    # As by `change_by`, without the call.
+    change = event_bus.Change(
+        record.key,
+        str(record.rev),
+        str(rev),
+        {} if name not in stored else {name: stored[name]},
+        changed,
+        committed.followers,
+        call.source,
         edit=edit,
         action=getattr(call.function, "__qualname__", ""),
     )
-    try:
-        change = await writing()
-    except asyncio.CancelledError:
-        # It may be on its way, or in: then it changes nothing to repeat it.
-        outliving = turn.passed_on()
-        finishing = _finish(backend, outliving, call.cls, size, writing)
-        backend.memory.of(LoopQueues).start(finishing)
-        raise
-    if isinstance(change, event_bus.Change):
-        event_bus.bus.publish(change)
-        if (
-            signals.store_changed.receivers
-            or size > alerts.BUDGET_PER_PARTICIPANT
-            or size >= alerts.NEAR_LIMIT * limit
-        ):
-            await _announce(backend, turn, call.cls, size, change)
+    event_bus.bus.publish(change)
+    if (
+        signals.store_changed.receivers
+        or size > alerts.BUDGET_PER_PARTICIPANT
+        or size >= alerts.NEAR_LIMIT * limit
+    ):
+        await _announce(backend, turn, call.cls, size, change)
     return change
 
 
 async def _finish(
     backend: Backend,
+    call: Call,
     turn: Turn,
-    cls: type[State],
+    record: Record,
+    rev: Rev,
+    changed: Mapping[str, bytes],
     size: int,
-    writing: Callable[..., Coroutine[Any, Any, event_bus.Change | Stale]],
 ) -> None:
-    """Finish the commit of a caller that is cancelled."""
+    """Repeat the commit of a caller that is cancelled, and tell of it."""
     current_turn.set(turn)
+    attempts = () if call.attempt is None else (call.attempt,)
     try:
-        change = await writing(repeated=True)
-        if isinstance(change, event_bus.Change):
+        committed = await backend.commit(record, rev, changed, attempts, repeated=True)
+        if isinstance(committed, Committed):
+            change = change_by(
+                record, rev, changed, committed, source=None, function=call.function
+            )
             event_bus.bus.publish(change)
             turn.release()
-            await announce(backend, change, size, (cls,))
+            await announce(backend, change, size, (call.cls,))
     except SessionStoresError as error:
         logger.warning("%s: a caller has gone, its commit failed: %s", turn.key, error)
     finally:

@@ -18,7 +18,7 @@ from django.test import override_settings
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.backends.types import MAX_EVENTS, Record
+from sessionstores.backends.types import MAX_EVENTS
 from sessionstores.event_bus import Attendance, Change, Message, Note, Removal
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
@@ -29,6 +29,7 @@ from sessionstores.realtime.hub import hubs
 from sessionstores.realtime.publisher import publisher
 from sessionstores.realtime.timeline import Timeline, timeline, write_timeline
 from tests.caches import SHARED, cache_on
+from tests.rivals import overtake
 from tests.sockets import CODE, PATIENCE, Socket, until
 from tests.workshop.states import Board
 
@@ -401,18 +402,11 @@ def test_two_writers_at_once_are_told_of_as_a_conflict() -> None:
     board = stores.get(Board, CODE, "alice")
     overtaken = False
 
-    def overtake() -> None:
-        # As another process would.
-        backend = get_backend(blocking=True)
-        record = run(backend.read(board.key))
-        assert isinstance(record, Record)
-        run(backend.commit(record, record.rev.next(), dict(record.states)))
-
     def slow_note(state: Board) -> None:
         nonlocal overtaken
         if not overtaken:
             overtaken = True
-            overtake()
+            overtake(board, lambda board: board.note("overtaken"))
         state.notes = "slow"
 
     board.dispatch(slow_note)

@@ -269,7 +269,8 @@ class RedisBackend(Backend):
                 kept.pop(name, None)
             else:
                 kept[name] = data
-        clients = merged(base.clients, attempts, now)
+        known = base.clients
+        clients = merged(known, attempts, now) if known or attempts else {}
         history = base.history.extend(rev)
         record = Record(key, history, kept, clients, base.created, seen)
         self._recent.put(record)
