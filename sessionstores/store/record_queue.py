@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any
 
 from ..backends.base import Backend
@@ -58,9 +58,11 @@ class LoopQueues:
         """Forget a queue in which nobody waits."""
         self._queues.pop((queue.loop, queue.key), None)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(
+        self, work: Coroutine[Any, Any, None], context: Context | None = None
+    ) -> asyncio.Task[None]:
         """Run a coroutine as a task, which no caller can cancel."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -158,8 +160,7 @@ class RecordQueue:
             try:
                 await self.wait(entry)
             except asyncio.CancelledError:
-                future = entry.future
-                if future is not None and future.done() and not future.cancelled():
+                if entry.is_settled and entry.error is None:
                     # It was given in this moment.
                     self.give(self.key)
                 raise
@@ -183,7 +184,9 @@ class RecordQueue:
                 self._waiting.popleft()
                 first.settle()
             else:
-                self._queues.start(self._commit_group())
+                # In no caller's context, which may end before: with a request, the
+                # thread that its synchronous code runs in.
+                self._queues.start(self._commit_group(), Context())
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -191,8 +194,6 @@ class RecordQueue:
         self._queues.drop(self)
 
     async def _commit_group(self) -> None:
-        # Begun in the context of one of the callers, whose turn it is not.
-        current_turn.set(None)
         turn = self._take()
         current_turn.set(turn)
         calls = self._next_group()

@@ -30,6 +30,7 @@ from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State, states_in
 from ..state.revisions import Rev
+from .record_queue import holding
 from .removals import announce_lost
 from .retry import CommitRetry
 
@@ -91,6 +92,17 @@ async def update_states(
     place in a new incarnation. Raises `StateCorrupt` for data of a newer version.
     """
     classes = tuple(classes)
+    decoded, changed, _ = _decode_states(record, classes)
+    if not changed:
+        return record, decoded
+    # Else the groups that others form would come first again and again.
+    async with holding(backend, record.key):
+        return await _commit_current(backend, record, classes)
+
+
+async def _commit_current(
+    backend: Backend, record: Record, classes: tuple[type[State], ...]
+) -> tuple[Record, dict[str, State]]:
     retry: CommitRetry | None = None
     while True:
         decoded, changed, corrupt = _decode_states(record, classes)

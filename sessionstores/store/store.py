@@ -178,9 +178,12 @@ class Store(Generic[S]):
         If another commits first, it runs again on the newer state, so it must have no
         side effects. Parameters that the server fills in may be given explicitly. Its
         own errors pass through, and nothing changes. Raises `Conflict` after many
-        tries and two seconds, `StateTooLarge`, and `StateCorrupt` if it leaves the
-        state in a shape that its declaration does not allow. `OutcomeUnknown`, a
-        `StoreUnavailable`, says that the change may be in.
+        tries and two seconds, or after ten seconds of waiting for others in this
+        process; `StateTooLarge`; `StateCorrupt` if it leaves the state in a shape that
+        its declaration does not allow; RuntimeError inside an action of the same
+        record. `OutcomeUnknown`, a `StoreUnavailable`, says that the change may be in.
+        Inside `atomic()` it stays if the block is rolled back: give it to
+        `transaction.on_commit` if it depends on the block.
         """
         injected = _injected(self.cls, action)
         backend = get_backend(blocking=True)

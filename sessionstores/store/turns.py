@@ -34,6 +34,12 @@ class Waiting(msgspec.Struct, eq=False, kw_only=True):
     future: asyncio.Future[None] | None = None
     deadline: float = 0.0
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the caller may go on, and has not been cancelled before."""
+        future = self.future
+        return future is not None and future.done() and not future.cancelled()
+
     def settle(self) -> None:
         """Let the caller go on, who then looks at `error` first."""
         if self.future is not None and not self.future.done():

@@ -618,6 +618,25 @@ async def test_a_delete_and_a_replacement_are_not_starved(kind: str, wall: Any) 
     assert await wall.asnapshot() == (Wall(lines=["edited"]), rev)
 
 
+@pytest.mark.parametrize("hops", range(6))
+async def test_a_delete_that_is_cancelled_leaves_its_turn_to_the_next(
+    kind: str, wall: Any, hops: int
+) -> None:
+    await wall.asnapshot()
+    tasks = [
+        asyncio.create_task(wall.adispatch(add("a"))),
+        asyncio.create_task(wall.adelete()),
+        asyncio.create_task(wall.adispatch(add("b"))),
+    ]
+    for _ in range(hops):
+        await asyncio.sleep(0)
+    tasks[1].cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    await gone()
+    assert isinstance(answers[2], int)
+    assert (await wall.asnapshot()).state.lines[-1] == "b"
+
+
 def test_threads_take_turns_in_the_order_of_their_arrival(
     wall: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
