@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from typing import Any
 
+import msgspec
+
 from ..backends.base import Backend
 from ..backends.types import Record
 from ..keys import StoreKey
@@ -38,25 +40,26 @@ class _Hold(Waiting):
     """Waits for a turn of its own, not to be part of a group."""
 
 
+Place = tuple[asyncio.AbstractEventLoop, StoreKey]
+
+
 class LoopQueues:
     """The queues of records in this process's event loops, while there are any."""
 
     def __init__(self) -> None:
-        self._queues: dict[tuple[asyncio.AbstractEventLoop, StoreKey], RecordQueue] = {}
+        self.by_place: dict[
+            tuple[asyncio.AbstractEventLoop, StoreKey], RecordQueue
+        ] = {}
         # A loop holds its tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, backend: Backend, key: StoreKey) -> RecordQueue:
         """Return the queue of a record in the running loop, a new one if need be."""
         place = asyncio.get_running_loop(), key
-        queue = self._queues.get(place)
+        queue = self.by_place.get(place)
         if queue is None:
-            queue = self._queues[place] = RecordQueue(self, backend, *place)
+            queue = self.by_place[place] = RecordQueue(self, backend, *place)
         return queue
-
-    def drop(self, queue: RecordQueue) -> None:
-        """Forget a queue in which nobody waits."""
-        self._queues.pop((queue.loop, queue.key), None)
 
     def start(
         self, work: Coroutine[Any, Any, None], context: Context | None = None
@@ -70,10 +73,10 @@ class LoopQueues:
     @property
     def is_empty(self) -> bool:
         """Whether nobody has a turn, and nothing is started that goes on."""
-        return not (self._queues or self._tasks)
+        return not (self.by_place or self._tasks)
 
 
-class RecordQueue:
+class RecordQueue(msgspec.Struct, eq=False):
     """Calls to one record from one event loop, which run and commit in groups.
 
     Who finds nobody before them needs no task: they run and commit at once. Those who
@@ -82,80 +85,62 @@ class RecordQueue:
     first and what the same caller does next.
     """
 
-    __slots__ = (
-        "_backend",
-        "_caller",
-        "_queues",
-        "_run",
-        "_taken",
-        "_timer",
-        "_waiting",
-        "key",
-        "loop",
-    )
-
-    def __init__(
-        self,
-        queues: LoopQueues,
-        backend: Backend,
-        loop: asyncio.AbstractEventLoop,
-        key: StoreKey,
-    ) -> None:
-        self._queues = queues
-        self._backend = backend
-        self.loop = loop
-        self.key = key
-        self._run: Runner | None = None
-        self._waiting: deque[Waiting] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._taken = False
-        # Who runs calls without a task until this turn of the loop is over.
-        self._caller: object = None
+    queues: LoopQueues
+    backend: Backend
+    loop: asyncio.AbstractEventLoop
+    key: StoreKey
+    # Runs the groups; known when a call waits.
+    run: Runner | None = None
+    waiting: deque[Waiting] = msgspec.field(default_factory=deque[Waiting])
+    timer: asyncio.TimerHandle | None = None
+    taken: bool = False
+    # Who runs calls without a task until this turn of the loop is over.
+    caller: object = None
 
     def claim(self, outer: Turn | None) -> Turn | None:
         """Take the turn for a call of the running task; None if it must wait.
 
         `outer` is the turn that the task is in.
         """
-        if self._taken or self._waiting:
+        if self.taken or self.waiting:
             return None
-        if self._backend.in_memory:
+        if self.backend.in_memory:
             task = asyncio.current_task()
-            if self._caller is None:
-                self._caller = task or self
+            if self.caller is None:
+                self.caller = task or self
                 self.loop.call_soon(self._end_turn_of_loop)
-            elif self._caller is not task:
+            elif self.caller is not task:
                 return None
-        self._taken = True
-        return Turn(self.key, self, outer, self._waiting)
+        self.taken = True
+        return Turn(self.key, self, outer, self.waiting)
 
     def _take(self) -> Turn:
-        self._taken = True
-        return Turn(self.key, self, current_turn.get(), self._waiting)
+        self.taken = True
+        return Turn(self.key, self, current_turn.get(), self.waiting)
 
     def _end_turn_of_loop(self) -> None:
-        self._caller = None
-        if not self._taken:
+        self.caller = None
+        if not self.taken:
             self._proceed()
 
     async def wait(self, entry: Waiting, run: Runner | None = None) -> None:
         """Wait until an entry is settled, a call after `run`; raise its error."""
-        self._run = run or self._run
+        self.run = run or self.run
         entry.context = copy_context()
         entry.future = self.loop.create_future()
         entry.deadline = self.loop.time() + WAIT_SECONDS
-        self._waiting.append(entry)
-        if not self._taken and self._caller is None:
+        self.waiting.append(entry)
+        if not self.taken and self.caller is None:
             self._proceed()
-        elif self._timer is None:
-            self._timer = self.loop.call_at(entry.deadline, self._expire)
+        elif self.timer is None:
+            self.timer = self.loop.call_at(entry.deadline, self._expire)
         await entry.future
         if entry.error is not None:
             raise entry.error
 
     async def hold(self) -> Turn:
         """Wait for the turn, and take it."""
-        if self._taken or self._waiting or self._caller is not None:
+        if self.taken or self.waiting or self.caller is not None:
             entry = _Hold()
             try:
                 await self.wait(entry)
@@ -168,42 +153,45 @@ class RecordQueue:
 
     def give(self, key: StoreKey) -> None:
         """See `ThreadTurns.give`."""
-        self._taken = False
-        if self._caller is None:
-            self._proceed()
+        self.taken = False
+        if self.waiting or self.timer is not None or self.caller is not None:
+            if self.caller is None:
+                self._proceed()
+        else:
+            self.queues.by_place.pop((self.loop, key), None)
 
     def _proceed(self) -> None:
         """Give the turn to who waits first; if nobody does, the queue goes."""
-        while self._waiting:
-            first = self._waiting[0]
+        while self.waiting:
+            first = self.waiting[0]
             if first.future is not None and first.future.done():
-                self._waiting.popleft()
+                self.waiting.popleft()
                 continue
-            self._taken = True
+            self.taken = True
             if isinstance(first, _Hold):
-                self._waiting.popleft()
+                self.waiting.popleft()
                 first.settle()
             else:
                 # In no caller's context, which may end before: with a request, the
                 # thread that its synchronous code runs in.
-                self._queues.start(self._commit_group(), Context())
+                self.queues.start(self._commit_group(), Context())
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._queues.drop(self)
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.queues.by_place.pop((self.loop, self.key), None)
 
     async def _commit_group(self) -> None:
         turn = self._take()
         current_turn.set(turn)
         calls = self._next_group()
         try:
-            if calls and self._run is not None:
-                recalled = self._backend.recall(self.key)
-                await self._run(self._backend, calls, turn, recalled)
+            if calls and self.run is not None:
+                recalled = self.backend.recall(self.key)
+                await self.run(self.backend, calls, turn, recalled)
         except asyncio.CancelledError:
             # Nobody but the end of the loop cancels it.
-            for entry in (*calls, *self._waiting):
+            for entry in (*calls, *self.waiting):
                 entry.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - each caller raises it
@@ -216,7 +204,7 @@ class RecordQueue:
 
     def _next_group(self) -> list[Waiting]:
         calls: list[Waiting] = []
-        waiting = self._waiting
+        waiting = self.waiting
         while waiting and len(calls) < MAX_CALLS and not isinstance(waiting[0], _Hold):
             entry = waiting.popleft()
             if entry.future is None or not entry.future.done():
@@ -224,15 +212,15 @@ class RecordQueue:
         return calls
 
     def _expire(self) -> None:
-        self._timer = None
+        self.timer = None
         now = self.loop.time()
         # The first has waited longest.
-        while self._waiting and self._waiting[0].deadline <= now:
-            entry = self._waiting.popleft()
+        while self.waiting and self.waiting[0].deadline <= now:
+            entry = self.waiting.popleft()
             entry.error = waited_too_long(self.key)
             entry.settle()
-        if self._waiting:
-            self._timer = self.loop.call_at(self._waiting[0].deadline, self._expire)
+        if self.waiting:
+            self.timer = self.loop.call_at(self.waiting[0].deadline, self._expire)
 
 
 @asynccontextmanager
