@@ -6,7 +6,7 @@ Pure: what a commit makes of them, and what they say of an attempt.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from ..exceptions import ActionRejected
 from .types import CLIENT_MEMORY, Attempt, ClientEntry
@@ -44,12 +44,10 @@ def advanced(
 
 
 def written(
-    clients: Mapping[str, ClientEntry], attempts: Sequence[Attempt], now: float = 0.0
+    clients: Mapping[str, ClientEntry], attempts: Iterable[Attempt], now: float = 0.0
 ) -> dict[str, ClientEntry]:
     """Return the entries that a commit of `attempts` writes; they count in order."""
     changed: dict[str, ClientEntry] = {}
-    if not attempts:
-        return changed
     both = ChainMap(changed, clients)  # type: ignore[arg-type]
     for attempt in attempts:
         changed[attempt.client] = advanced(both, attempt, now)
@@ -57,7 +55,7 @@ def written(
 
 
 def merged(
-    clients: Mapping[str, ClientEntry], attempts: Sequence[Attempt], now: float
+    clients: Mapping[str, ClientEntry], attempts: Iterable[Attempt], now: float
 ) -> dict[str, ClientEntry]:
     """Return a record's client entries after a commit of `attempts` at `now`.
 
@@ -65,4 +63,4 @@ def merged(
     """
     since = now - CLIENT_MEMORY
     kept = {id: entry for id, entry in clients.items() if entry.at > since}
-    return kept | written(kept, attempts, now) if attempts else kept
+    return kept | written(kept, attempts, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -195,7 +195,7 @@ def successor(
     base: Record,
     history: History,
     changes: Mapping[str, bytes | None],
-    attempts: Sequence[Attempt],
+    attempts: Iterable[Attempt],
     now: float,
 ) -> StoredRecord:
     """Return what a commit of `changes` to `base` at `now` stores."""

@@ -269,8 +269,7 @@ class RedisBackend(Backend):
                 kept.pop(name, None)
             else:
                 kept[name] = data
-        known = base.clients
-        clients = merged(known, attempts, now) if known or attempts else {}
+        clients = merged(base.clients, attempts, now)
         history = base.history.extend(rev)
         record = Record(key, history, kept, clients, base.created, seen)
         self._recent.put(record)

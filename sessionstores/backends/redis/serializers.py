@@ -136,8 +136,7 @@ def pack_commit(
     timeout = conf.get().idle_timeout
     order = pack_rev(base.rev) + pack_rev(rev) + _ORDER.pack(timeout, size)
     clients: list[Any] = []
-    entries = written(base.clients, attempts) if attempts else {}
-    for client, entry in entries.items():
+    for client, entry in written(base.clients, attempts).items():
         # The script puts the time before it.
         clients += client, TIME.pack(entry.last) + _encode(entry.rejected)
     keys = record_key(key), followers_key(key.session)
