@@ -326,12 +326,8 @@ async def _prepare(
     `ActionRejected` if that was rejected.
     """
     attempt = call.attempt
-    if attempt is not None:
-        known = record.clients.get(attempt.client)
-        # Most are newer than anything known of their client.
-        is_old = known is not None and attempt.id <= known.last
-        if is_old and client_entries.has_run(record.clients, attempt):
-            return record, None
+    if attempt is not None and client_entries.has_run(record.clients, attempt):
+        return record, None
     if not call.injected:
         return record, call.kwargs
     kinds = states_among(call.injected, call.kwargs)
