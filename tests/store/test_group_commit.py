@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connections
 from django.utils import translation
 from hypothesis import HealthCheck, given
@@ -518,6 +519,8 @@ def test_a_dispatch_to_the_record_inside_its_own_action_is_refused(wall: Any) ->
 
     with pytest.raises(RuntimeError, match="inside one of its own actions"):
         wall.dispatch(nested)
+    with pytest.raises(RuntimeError, match="inside one of its own actions"):
+        wall.dispatch(lambda state: async_to_sync(wall.adispatch)(add("inner")))
     with pytest.raises(RuntimeError, match="delete"):
         wall.dispatch(lambda state: wall.delete())
     assert wall.state.lines == []
