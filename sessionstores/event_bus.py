@@ -41,7 +41,9 @@ class Change:
     `reset` deleted a state or replaced a corrupt one: no patch leads there. `edit`
     spares decoding both forms if a single state changed: what `codec.load` returned of
     it before, unless that was None, and the instance that `codec.dump` returned, which
-    must not be changed. `action` is the qualified name of what was run, if it has one.
+    must not be changed. `action` is the qualified name of what was run last, if it has
+    one, and changed the first state in `after`; `count` is how many actions the commit
+    carries.
     """
 
     key: StoreKey
@@ -54,6 +56,7 @@ class Change:
     reset: bool = False
     edit: tuple[Any, State] | None = None
     action: str = ""
+    count: int = 1
     _operations: bytes | None = field(default=None, init=False, repr=False)
 
     @property

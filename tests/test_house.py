@@ -69,6 +69,7 @@ PROCESS_WIDE = {
     "state.actions:_injectable": "types, registered once when they are defined",
     "state.codec:_plan": "what a class looks like",
     "state.declaration:registry": "classes, registered once when they are declared",
+    "store.turns:current_turn": "of each context by itself, and over with its block",
 }
 
 

@@ -133,17 +133,18 @@ class Backend(ABC):
         base: types.Record,
         rev: Rev,
         states: Mapping[str, bytes | None],
-        attempt: types.Attempt | None = None,
+        attempts: Sequence[types.Attempt] = (),
         *,
         repeated: bool = False,
     ) -> types.Committed | types.Stale:
         """Put `states` over those of `base` if its rev is still the newest.
 
         States that are not named stay; None removes one. A `rev` of another incarnation
-        starts the history anew. With `attempt`, the client's entry is written in the
-        same step and entries past `CLIENT_MEMORY` are dropped. Touches the record. A
-        commit never creates one: without a record the answer is `Stale(None)`. The
-        caller checks sizes. A failure after the commit is in is not raised.
+        starts the history anew. The client entries of `attempts`, which count in their
+        order, are written in the same step; entries past `CLIENT_MEMORY` are dropped,
+        and what takes up more than `client_limits` allow. Touches the record. A commit
+        never creates one: without a record the answer is `Stale(None)`. The caller
+        checks sizes. A failure after the commit is in is not raised.
 
         The caller draws `rev`, so that a retry after a missing reply finds its own
         commit in the ring. The backend makes one such retry, unless the reply took

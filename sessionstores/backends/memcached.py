@@ -71,6 +71,7 @@ class MemcachedStore(KeyValueStore):
 
     shared: ClassVar[bool] = True
     in_memory: ClassVar[bool] = False
+    max_bytes: ClassVar[int | None] = MAX_VALUE
 
     def __init__(
         self,

@@ -13,12 +13,14 @@ M = TypeVar("M")
 class ProcessMemory:
     """One object of each type, made on first use; both flavours of a backend share it.
 
+    `items` holds them by type.
+
     The layers above keep here what they would otherwise keep in a module: it lives as
     long as the backend, and is never used for another one.
     """
 
     def __init__(self) -> None:
-        self._items: dict[type, Any] = {}
+        self.items: dict[type, Any] = {}
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
             # Another thread may hold it at the fork.
@@ -27,12 +29,12 @@ class ProcessMemory:
 
     def of(self, kind: type[M]) -> M:
         """Return the object of a type that takes no arguments."""
-        item = self._items.get(kind)
+        item = self.items.get(kind)
         if item is None:
             with self._lock:
-                item = self._items.get(kind)
+                item = self.items.get(kind)
                 if item is None:
-                    item = self._items[kind] = kind()
+                    item = self.items[kind] = kind()
         found: M = item
         return found
 
@@ -41,6 +43,6 @@ class ProcessMemory:
 
     def close(self) -> None:
         """Close the objects that can be closed, such as threads."""
-        for item in list(self._items.values()):
+        for item in list(self.items.values()):
             if close := getattr(item, "close", None):
                 close()

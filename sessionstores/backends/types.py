@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -30,16 +30,27 @@ MEASURED_TRIPS = 5
 MAX_META_BYTES = 1_024
 
 
+# A key of `ClientEntry.rejected`. No action has this id, so releases that know nothing
+# of runs never look it up.
+RUNS = 0
+
+
 class ClientEntry(NamedTuple):
     """A client's latest ids in a record, so that no action takes effect twice.
 
-    `last` is the highest id that a commit of this record carried; `rejected` maps the
-    ids refused between that commit and the one before to their codes.
+    `last` is the highest id that a commit of this record carried. `rejected` maps ids
+    below it that were refused to their codes, and `RUNS` to what else is known of the
+    ids below; see `client_entries`.
     """
 
     last: int
     rejected: Mapping[int, str]
-    at: float
+    at: int | float
+
+    @property
+    def refused(self) -> dict[int, str]:
+        """The codes of the ids that were refused, as far as they are kept."""
+        return {id: code for id, code in self.rejected.items() if id}
 
 
 class Quarantined(NamedTuple):
@@ -61,11 +72,20 @@ class Quarantined(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A client's action: client, id, and the codes of the ids refused before it."""
+    """A client's action: client and id, and what is known of the ids before it.
+
+    Since they were answered, no commit may have carried them: `rejected` are the codes
+    of those refused, `unchanged` those that ran and changed nothing. Of ids up to
+    `floor`, the client has its answer, or they are forgotten. `resent`: it was sent
+    before, so that it may have run.
+    """
 
     client: str
     id: int
     rejected: Mapping[int, str]
+    unchanged: Collection[int] = ()
+    floor: int = 0
+    resent: bool = False
 
 
 class Record(msgspec.Struct, frozen=True, eq=False):
@@ -258,16 +278,3 @@ class Finding(NamedTuple):
 
 
 NOBODY: frozenset[str] = frozenset()
-
-
-def merged(
-    clients: Mapping[str, ClientEntry], attempt: Attempt | None, now: float
-) -> dict[str, ClientEntry]:
-    """Return a record's client entries after a commit at `now`."""
-    since = now - CLIENT_MEMORY
-    kept = {id: entry for id, entry in clients.items() if entry.at > since}
-    if attempt is not None:
-        known = kept.get(attempt.client)
-        last = max(attempt.id, known.last) if known else attempt.id
-        kept[attempt.client] = ClientEntry(last, dict(attempt.rejected), now)
-    return kept

@@ -176,8 +176,13 @@ class Connection:
         """Return the newest rev sent to the tab, of each document by name."""
         return {name: document.rev for name, document in self.names.items()}
 
-    def change(self, change: Change | RemoteChange) -> None:
-        """Queue a commit's patch; it waits while a snapshot of the document is read."""
+    def change(
+        self, change: Change | RemoteChange, frames: dict[str, str] | None = None
+    ) -> None:
+        """Queue a commit's patch; it waits while a snapshot of the document is read.
+
+        `frames` holds the patch frames that were made for other tabs, by document.
+        """
         document = self.documents[change.key]
         if document.missed is not None:
             document.missed.append(change)
@@ -191,9 +196,15 @@ class Connection:
         operations = None if change.reset else change.operations
         if operations is None:
             self.refresh(document)
-        else:
-            document.reach(change.base, rev)
-            self.outbox.patch(document.name, change.base, change.rev, operations)
+            return
+        document.reach(change.base, rev)
+        name, text = document.name, ""
+        if frames is not None:
+            text = frames.get(name, "")
+            if not text:
+                text = protocol.patch(name, change.base, change.rev, operations)
+                frames[name] = text
+        self.outbox.patch(name, change.base, change.rev, operations, text)
 
     def refresh(self, document: Document) -> None:
         """Queue a snapshot with all states."""

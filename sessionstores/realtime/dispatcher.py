@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from .. import conf
-from ..backends.types import Attempt
+from ..backends.client_entries import OUTCOME_UNKNOWN, has_run
+from ..backends.types import Attempt, Record
 from ..exceptions import (
     ActionRejected,
     InvalidArguments,
@@ -19,18 +21,17 @@ from ..exceptions import (
 )
 from ..participants.participant import Participant
 from ..participants.tokens import Claims
-from ..state.declaration import get_action, get_state
+from ..state.declaration import Action, State, get_action, get_state
 from ..state.json_rules import encode_portable
-from ..store.transactions import Outcome, perform
+from ..store.calls import Outcome
+from ..store.transactions import perform
 from . import protocol
+from .answers import Answers, Place
 from .connection import Connection, public_error
 from .document import Document
 from .token_bucket import TokenBucket
 
 logger = logging.getLogger("sessionstores.delivery")
-
-# Refusals remembered of each client and document; a tab has fewer open actions.
-MAX_REFUSALS = 128
 
 
 class Dispatcher:
@@ -38,12 +39,11 @@ class Dispatcher:
 
     __slots__ = (
         "_actor",
+        "_answers",
         "_bucket",
         "_claims",
         "_connection",
         "_documents",
-        "_pinged",
-        "_refused",
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -54,11 +54,7 @@ class Dispatcher:
         self._claims: Claims | None = None
         rate = conf.get().rate_limit
         self._bucket = TokenBucket(*rate) if rate else None
-        # Refused actions that the tab may send again, by numbering client and document:
-        # every commit carries them, so that they are refused again.
-        self._refused: dict[tuple[str, Document], dict[int, str]] = {}
-        # Those of them that were answered before the ping that is open.
-        self._pinged: list[tuple[tuple[str, Document], int]] = []
+        self._answers = Answers()
 
     async def run(self, frame: protocol.ActionFrame) -> None:
         """Run an action and answer it; whatever it raises becomes the answer."""
@@ -70,67 +66,114 @@ class Dispatcher:
             name: str | None
             name, text = self._refuse(frame, error)
         else:
-            name, base = document.name, str(outcome.base)
-            if document.advance(base, outcome.rev):
-                connection.outbox.refresh(name)
-            result = None if outcome.repeated else b"null"
-            if outcome.result is not None:
-                result = _encode(frame, outcome.result)
-            change = outcome.change
-            ops = b"[]" if change is None else change.operations
-            text = protocol.ack(frame.id, name, base, str(outcome.rev), ops, result)
+            name, text = document.name, ""
+            if not outcome.answered:
+                text = self._acknowledge(frame, document, outcome)
         finally:
             connection.busy = False
-        if connection.closing is None:
+        if connection.closing is not None:
+            return
+        if text:
             await connection.outbox.reply(text, name)
+        else:
+            await connection.outbox.flush()
+
+    def _post(
+        self, frame: protocol.ActionFrame, document: Document, outcome: Outcome
+    ) -> None:
+        """Acknowledge an action of a group, ahead of the group's patch."""
+        text = self._acknowledge(frame, document, outcome)
+        if self._connection.closing is None:
+            self._connection.outbox.post(text)
+
+    def _acknowledge(
+        self, frame: protocol.ActionFrame, document: Document, outcome: Outcome
+    ) -> str:
+        """Return the ack of an action that was not refused."""
+        result = None if outcome.repeated else b"null"
+        if outcome.result is not None:
+            result = _encode(frame, outcome.result)
+        name, rev, change = document.name, str(outcome.rev), outcome.change
+        if change is None and outcome.base != outcome.rev:
+            # The patch that carries it, with others, follows for all tabs.
+            return protocol.ack(frame.id, name, None, rev, None, result)
+        base = str(outcome.base)
+        if base == rev and not outcome.repeated:
+            self._answers.unchanged(self._place(document, frame), frame.id)
+        if document.advance(base, outcome.rev):
+            self._connection.outbox.refresh(name)
+        ops = b"[]" if change is None else change.operations
+        return protocol.ack(frame.id, name, base, rev, ops, result)
 
     def confirm(self) -> None:
-        """Handle a pong: the tab has received what was refused before its ping."""
-        if not self._refused:
-            return
-        for place, id in self._pinged:
-            self._refused.get(place, {}).pop(id, None)
-        self._refused = {place: ids for place, ids in self._refused.items() if ids}
-        # Only if no ping is open now will the next pong be for a later one.
-        calm = self._connection.outbox.asked is None
-        self._pinged = [
-            (place, id) for place, ids in self._refused.items() for id in ids if calm
-        ]
+        """Handle a pong: the tab has received what was sent before its ping."""
+        self._answers.confirm(is_calm=self._connection.outbox.asked is None)
 
     async def _run(self, frame: protocol.ActionFrame) -> tuple[Document, Outcome]:
         """Run an action; return its document and what it led to."""
         connection = self._connection
-        bucket = self._bucket
-        emptied = None if bucket is None or bucket.take() else bucket
-        cls = get_state(frame.state)
-        # Before anything is refused: refusals are remembered by document, and one that
-        # is not remembered would count as done once a later action commits.
-        document = self._documents[cls.__sessionstores__.scope]
-        if emptied is not None:
-            await self._slow_down(emptied, frame)
-        action = get_action(cls, frame.action)
+        try:
+            document, cls, action, arguments = await self._prepare(frame)
+        except SessionStoresError:
+            # What another process ran need not be known here, or allowed any more.
+            if frame.client is not None and (found := await self._recall(frame)):
+                return found
+            raise
         claims = connection.claims
         if claims is not self._claims:
             self._claims = claims
             self._actor = Participant(claims.session, claims.participant, claims.role)
-        if action.roles and claims.role not in action.roles:
-            raise ActionRejected(
-                f"{action.name} is not for the role {claims.role!r}.", code="forbidden"
-            )
-        client = document.numbering + (frame.client or connection.client)
         outcome = await perform(
             connection.backend,
             document.key,
             cls,
             action,
-            action.decode(bytes(frame.args)),
+            arguments,
             actor=self._actor,
-            attempt=Attempt(
-                client, frame.id, self._refused.get((client, document), {})
-            ),
+            attempt=self._attempt(document, frame),
             source=connection.id,
+            answer=partial(self._post, frame, document),
         )
         return document, outcome
+
+    async def _prepare(
+        self, frame: protocol.ActionFrame
+    ) -> tuple[Document, type[State], Action, dict[str, Any]]:
+        """Return what a frame asks for, if its sender may have that now."""
+        bucket = self._bucket
+        if bucket is not None and not bucket.take():
+            await self._slow_down(bucket, frame)
+        cls = get_state(frame.state)
+        action = get_action(cls, frame.action)
+        role = self._connection.claims.role
+        if action.roles and role not in action.roles:
+            raise ActionRejected(
+                f"{action.name} is not for the role {role!r}.", code="forbidden"
+            )
+        document = self._documents[cls.__sessionstores__.scope]
+        return document, cls, action, action.decode(bytes(frame.args))
+
+    async def _recall(
+        self, frame: protocol.ActionFrame
+    ) -> tuple[Document, Outcome] | None:
+        """Return what an action led to when it was first sent; None: it did not run.
+
+        Raises `ActionRejected` if that is not known.
+        """
+        unknown: ActionRejected | None = None
+        for document in self._documents_of(frame):
+            record = await self._connection.backend.read(document.key, touch=False)
+            if not isinstance(record, Record):
+                continue
+            try:
+                if has_run(record.clients, self._attempt(document, frame)):
+                    return document, Outcome(record.rev, record.rev, repeated=True)
+            except ActionRejected as refusal:
+                if refusal.code == OUTCOME_UNKNOWN:
+                    unknown = refusal
+        if unknown is not None:
+            raise unknown
+        return None
 
     async def _slow_down(
         self, bucket: TokenBucket, frame: protocol.ActionFrame
@@ -155,33 +198,42 @@ class Dispatcher:
             logger.error(
                 "%s: action %s failed", self._connection.key, where, exc_info=error
             )
-        document = self._document_of(frame)
-        if document is not None:
-            client = document.numbering + (frame.client or self._connection.client)
-            refused = self._refused.setdefault((client, document), {})
+        documents = self._documents_of(frame)
+        for document in documents if code != OUTCOME_UNKNOWN else ():
             # The next commit carries it, unless the record shows that the action took
             # effect.
-            refused[frame.id] = code
-            if len(refused) > MAX_REFUSALS:
-                del refused[next(iter(refused))]
+            self._answers.refused(self._place(document, frame), frame.id, code)
         if isinstance(error, OutcomeUnknown) or (
             # It may have taken effect when it was first sent.
             isinstance(error, StoreUnavailable) and frame.client is not None
         ):
-            code = "outcome_unknown"
+            code = OUTCOME_UNKNOWN
             message = (
                 "The server's cache gave no answer: "
                 "the action may or may not have taken effect."
             )
-        name = None if document is None else document.name
+        name = documents[0].name if len(documents) == 1 else None
         return name, protocol.reject(frame.id, code, message)
 
-    def _document_of(self, frame: protocol.ActionFrame) -> Document | None:
-        """Return the document that an action changes; None: the state is unknown."""
+    def _attempt(self, document: Document, frame: protocol.ActionFrame) -> Attempt:
+        return self._answers.attempt(
+            self._place(document, frame),
+            frame.id,
+            own=frame.client in (None, self._connection.client),
+            resent=frame.client is not None,
+        )
+
+    def _place(self, document: Document, frame: protocol.ActionFrame) -> Place:
+        client = frame.client or self._connection.client
+        return document.numbering + client, document.name
+
+    def _documents_of(self, frame: protocol.ActionFrame) -> list[Document]:
+        """Return the document that an action changes; both if its state is unknown."""
         try:
-            return self._documents[get_state(frame.state).__sessionstores__.scope]
+            scope = get_state(frame.state).__sessionstores__.scope
         except UnknownState:
-            return None
+            return list(self._documents.values())
+        return [self._documents[scope]]
 
 
 def _encode(frame: protocol.ActionFrame, result: Any) -> bytes:

@@ -199,9 +199,10 @@ class Hub:
         elif isinstance(event, event_bus.Attendance):
             self._roster.look(event.key.session)
         else:
+            frames: dict[str, str] = {}
             for connection in tuple(self.following.get(event.key, ())):
                 if connection.id != event.source:
-                    connection.change(event)
+                    connection.change(event, frames)
 
     def _tabs_of(self, key: StoreKey) -> list[Connection]:
         """Return the tabs of a participant, or of the whole session."""

@@ -23,10 +23,12 @@ MAX_BYTES = 1_048_576
 
 
 class _Patch:
-    __slots__ = ("base", "doc", "parts", "rev", "size")
+    __slots__ = ("base", "doc", "parts", "rev", "size", "text")
 
-    def __init__(self, doc: str, base: str, rev: str, ops: bytes) -> None:
+    def __init__(self, doc: str, base: str, rev: str, ops: bytes, text: str) -> None:
         self.doc = doc
+        # Its frame, as long as no other has joined it; "" if that is not made yet.
+        self.text = text
         self.base = base
         self.rev = rev
         self.parts = [ops]
@@ -47,7 +49,9 @@ class _Patch:
 
     def frame(self) -> str:
         if len(self.parts) == 1:
-            return protocol.patch(self.doc, self.base, self.rev, self.parts[0])
+            return self.text or protocol.patch(
+                self.doc, self.base, self.rev, self.parts[0]
+            )
         inner = (part[1:-1] for part in self.parts)
         ops = b"[" + b",".join(part for part in inner if part) + b"]"
         return protocol.patch(self.doc, self.base, self.rev, ops)
@@ -155,6 +159,10 @@ class Outbox:
         if doc is not None and isinstance(self._documents.get(doc), _Patch):
             del self._documents[doc]
         self.post(text)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Return when all texts that were queued have been written."""
         while self._texts and not self._stopped:
             self._flushed = asyncio.get_running_loop().create_future()
             await self._flushed
@@ -171,11 +179,11 @@ class Outbox:
         self._waiting += len(text)
         self._start()
 
-    def patch(self, doc: str, base: str, rev: str, ops: bytes) -> None:
-        """Queue a patch, or join it to one that waits."""
+    def patch(self, doc: str, base: str, rev: str, ops: bytes, text: str = "") -> None:
+        """Queue a patch, or join it to one that waits; `text` is its frame, if made."""
         pending = self._documents.get(doc)
         if pending is None:
-            self._put(_Patch(doc, base, rev, ops))
+            self._put(_Patch(doc, base, rev, ops, text))
         elif isinstance(pending, _Patch) and not pending.join(base, rev, ops):
             self.refresh(doc)
 

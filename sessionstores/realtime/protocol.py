@@ -314,14 +314,22 @@ def patch(doc: str, base: str, rev: str, ops: bytes) -> str:
 
 
 def ack(
-    id: int, doc: str, base: str, rev: str, ops: bytes, result: bytes | None
+    id: int,
+    doc: str,
+    base: str | None,
+    rev: str,
+    ops: bytes | None,
+    result: bytes | None,
 ) -> str:
-    """An action took effect; `result` is JSON, None if an earlier attempt did."""
+    """An action took effect; `result` is JSON, None if an earlier attempt did.
+
+    Without `base` and `ops`, a patch to `rev` follows that carries it with others.
+    """
+    change = "" if base is None else f',"base":"{base}"'
+    if ops is not None:
+        change += f',"ops":{ops.decode()}'
     shown = "" if result is None else f',"result":{result.decode()}'
-    return (
-        f'{{"type":"ack","id":{id},"doc":"{doc}","base":"{base}","rev":"{rev}",'
-        f'"ops":{ops.decode()}{shown}}}'
-    )
+    return f'{{"type":"ack","id":{id},"doc":"{doc}","rev":"{rev}"{change}{shown}}}'
 
 
 def reject(id: int, code: str, message: str) -> str:

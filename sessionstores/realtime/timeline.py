@@ -90,7 +90,7 @@ class Timeline:
             # The path of every commit: 0.15 µs, without the lock.
             entry = self._changes.get(event.key)
             if entry is not None and entry.action is event.action:
-                entry.count += 1
+                entry.count += event.count
                 entry.at = time.monotonic()
                 return
         since = self._note(event)
@@ -106,8 +106,8 @@ class Timeline:
         action = ""
         count = 1
         if isinstance(event, Change):
-            kind, action = "changed", event.action
-            # With an action there is one state; else the first says enough.
+            kind, action, count = "changed", event.action, event.count
+            # It is the one of the action; without one, the first says enough.
             text = next(iter(event.after), "")
         elif isinstance(event, Note):
             kind, text, count = event.kind, event.text[:MAX_TEXT], event.count

@@ -6,18 +6,31 @@ Written once, in coroutines that take a backend of either flavour.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from .. import conf, event_bus, signals
 from ..backends.base import Backend
-from ..backends.types import Attempt, Committed, Record, Removed, Stale
-from ..exceptions import StateCorrupt, StateTooLarge
+from ..backends.types import (
+    Committed,
+    Record,
+    Removed,
+    Stale,
+    Unchanged,
+)
+from ..exceptions import (
+    OutcomeUnknown,
+    StateCorrupt,
+    StateTooLarge,
+    StoreUnavailable,
+)
 from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State, states_in
 from ..state.revisions import Rev
+from .record_queue import holding
 from .removals import announce_lost
 from .retry import CommitRetry
 
@@ -79,6 +92,17 @@ async def update_states(
     place in a new incarnation. Raises `StateCorrupt` for data of a newer version.
     """
     classes = tuple(classes)
+    decoded, changed, _ = _decode_states(record, classes)
+    if not changed:
+        return record, decoded
+    # Else the groups that others form would come first again and again.
+    async with holding(backend, record.key):
+        return await _commit_current(backend, record, classes)
+
+
+async def _commit_current(
+    backend: Backend, record: Record, classes: tuple[type[State], ...]
+) -> tuple[Record, dict[str, State]]:
     retry: CommitRetry | None = None
     while True:
         decoded, changed, corrupt = _decode_states(record, classes)
@@ -97,8 +121,8 @@ async def update_states(
                 )
             return answer.record, decoded
         retry = retry or CommitRetry(backend, record.key)
-        await retry.wait()
-        record = answer.record or await open_record(backend, record.key, classes)
+        newest = None if await retry.wait() else answer.record
+        record = newest or await open_record(backend, record.key, classes)
 
 
 def _decode_states(
@@ -149,20 +173,15 @@ async def commit(
     states: Mapping[str, bytes | None],
     *,
     sender: type[State],
-    attempt: Attempt | None = None,
-    source: str | None = None,
     reset: bool = False,
-    edit: tuple[Any, State] | None = None,
-    action: str = "",
 ) -> Applied | Stale:
     """Commit and publish the change; `Stale` if another commit came first.
 
     Raises `StateTooLarge` past `MAX_STATE_BYTES`.
     """
-    limit = conf.get().max_state_bytes
-    size = check_size({**base.states, **states}, limit)
+    size = check_size({**base.states, **states}, conf.get().max_state_bytes)
     before = {name: base.states[name] for name in states if name in base.states}
-    answer = await backend.commit(base, rev, states, attempt)
+    answer = await backend.commit(base, rev, states)
     if not isinstance(answer, Committed):
         return answer
     change = event_bus.Change(
@@ -172,24 +191,119 @@ async def commit(
         before,
         states,
         answer.followers,
-        source,
-        reset,
-        edit,
-        action,
+        reset=reset,
     )
     event_bus.bus.publish(change)
+    await announce(backend, change, size, (sender,))
+    return Applied(change, answer.record)
+
+
+def change_by(
+    base: Record,
+    rev: Rev,
+    states: Mapping[str, bytes],
+    committed: Committed,
+    *,
+    source: str | None,
+    function: Callable[..., Any],
+    edit: tuple[Any, State] | None = None,
+    count: int = 1,
+) -> event_bus.Change:
+    """Return the change that actions have made, the last of them `function`.
+
+    Others may have committed on top before a lost reply was recovered: it leads to our
+    own rev only.
+    """
+    return event_bus.Change(
+        base.key,
+        str(base.rev),
+        str(rev),
+        {name: base.states[name] for name in states if name in base.states},
+        states,
+        committed.followers,
+        source,
+        edit=edit,
+        action=getattr(function, "__qualname__", ""),
+        count=count,
+    )
+
+
+async def announce(
+    backend: Backend,
+    change: event_bus.Change,
+    size: int,
+    senders: Sequence[type[State]],
+) -> None:
+    """Send `store_changed`, once for each of the classes that a commit changed.
+
+    Warns of a record that it has made large; `size` is in bytes.
+    """
+    limit = conf.get().max_state_bytes
     if size > alerts.BUDGET_PER_PARTICIPANT or size >= alerts.NEAR_LIMIT * limit:
-        await alerts.warn_if_large(backend, base.key, size, limit)
-    if signals.store_changed.receivers:
+        await alerts.warn_if_large(backend, change.key, size, limit)
+    if not signals.store_changed.receivers:
+        return
+    for sender in senders:
+        states = tuple(change.after)
+        if len(senders) > 1:
+            states = (sender.__sessionstores__.name,)
         await signals.emit(
             signals.store_changed,
             blocking=backend.blocking,
             sender=sender,
-            key=base.key,
+            key=change.key,
             rev=change.rev,
-            states=tuple(states),
+            states=states,
         )
-    return Applied(change, answer.record)
+
+
+def is_final(error: BaseException | None) -> bool:
+    """Return whether a call that raised `error` need not run again on newer data."""
+    return isinstance(error, StoreUnavailable | KeyboardInterrupt | SystemExit)
+
+
+async def read_if_changed(
+    backend: Backend, recalled: Record, cls: type[State]
+) -> Record | None:
+    """Return the record if it has changed since it was recalled, else None."""
+    try:
+        answer = await backend.read(recalled.key, known=recalled.rev)
+    except StateCorrupt:
+        # Opening it sets the data aside.
+        answer = None
+    if isinstance(answer, Unchanged):
+        return None
+    return answer or await open_record(backend, recalled.key, (cls,))
+
+
+async def after_failed_commit(
+    backend: Backend, record: Record, error: StoreUnavailable | StateCorrupt
+) -> Stale:
+    """Return `Stale` if a commit that raised is known not to be in; raise otherwise."""
+    if isinstance(error, StoreUnavailable):
+        if error.refused:
+            raise error
+        raise OutcomeUnknown(str(error)) from error
+    try:
+        is_intact = await _is_intact(backend, record)
+    except StoreUnavailable as again:
+        # Refused or not, it says nothing of the commit.
+        raise OutcomeUnknown(str(again)) from error
+    if is_intact:
+        # What is corrupt lies beside the record, and the commit may be in.
+        raise error
+    return Stale(None)
+
+
+async def _is_intact(backend: Backend, record: Record) -> bool:
+    """Return whether the record can be read and is of the same incarnation."""
+    with suppress(StateCorrupt):
+        found = await backend.read(record.key, touch=False)
+        return (
+            isinstance(found, Record)
+            and found.rev.incarnation == record.rev.incarnation
+        )
+    return False
 
 
 def check_size(states: Mapping[str, bytes | None], limit: int) -> int:

@@ -33,8 +33,12 @@ class CommitRetry:
         self.failed = 0
         self.started = time.monotonic() if started is None else started
 
-    async def wait(self) -> None:
-        """Wait before the next try; raise `Conflict` if none is left."""
+    async def wait(self) -> bool:
+        """Wait before the next try; raise `Conflict` if none is left.
+
+        Returns whether that took time: what was read before is out of date then, if
+        others go on committing.
+        """
         self.failed += 1
         counters.conflicts += 1
         event_bus.bus.publish(event_bus.Note(self.key, "conflict"))
@@ -44,5 +48,7 @@ class CommitRetry:
                 f"{self.key}: others committed first {self.failed} times in "
                 f"{spent:.1f} s. Nothing was changed; dispatch again."
             )
-        if delay := BACKOFF.delay(self.failed - 1):
+        delay = BACKOFF.delay(self.failed - 1)
+        if delay:
             await self.backend.pause(delay)
+        return delay > 0

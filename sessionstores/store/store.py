@@ -20,6 +20,7 @@ from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State
+from .record_queue import holding
 from .records import Applied, commit, open_record, update_states
 from .retry import CommitRetry
 from .transactions import transact
@@ -65,18 +66,19 @@ async def _replace(
         )
     name = cls.__sessionstores__.name
     codec.encode(state)  # refused without reading anything
-    record = await open_record(backend, key, (cls,))
-    if str(record.rev) == base:
-        stored = record.states.get(name)
-        encoded = codec.encode(state, stored)
-        if stored == encoded:
-            return base
-        answer = await commit(
-            backend, record, record.rev.next(), {name: encoded}, sender=cls
-        )
-        if isinstance(answer, Applied):
-            return answer.change.rev
-        record = answer.record or record
+    async with holding(backend, key, "replace()"):
+        record = await open_record(backend, key, (cls,))
+        if str(record.rev) == base:
+            stored = record.states.get(name)
+            encoded = codec.encode(state, stored)
+            if stored == encoded:
+                return base
+            answer = await commit(
+                backend, record, record.rev.next(), {name: encoded}, sender=cls
+            )
+            if isinstance(answer, Applied):
+                return answer.change.rev
+            record = answer.record or record
     raise Conflict(
         f"{key} is at {record.rev}, no longer at {base}. Nothing was changed; take a "
         "new snapshot and try again."
@@ -85,6 +87,11 @@ async def _replace(
 
 @alerts.warn_if_slow("delete")
 async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
+    async with holding(backend, key, "delete()"):
+        return await _delete_in_turn(backend, key, cls)
+
+
+async def _delete_in_turn(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
     name = cls.__sessionstores__.name
     retry = CommitRetry(backend, key)
     record = await backend.read(key)
@@ -99,15 +106,19 @@ async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
         )
         if isinstance(answer, Applied):
             return True
-        await retry.wait()
-        record = answer.record
+        waited = await retry.wait()
+        record = await backend.read(key) if waited else answer.record
     return False
 
 
-def _injected(
-    cls: type[State], function: Callable[..., Any]
-) -> Mapping[str, type[Any]]:
+def _injected(cls: type[State], function: object) -> Mapping[str, type[Any]]:
     """Return the parameters that the server fills in, if `function` is an action."""
+    if not callable(function):
+        wanted = f"{cls.__name__}.{function}" if isinstance(function, str) else "one"
+        raise TypeError(
+            f"dispatch() takes a function, not {function!r}: pass {wanted}, an action "
+            "or any other callable."
+        )
     name = getattr(function, "__name__", "")
     action = cls.__sessionstores__.actions.get(name)
     return action.injected if action and action.function is function else {}
@@ -169,9 +180,12 @@ class Store(Generic[S]):
         If another commits first, it runs again on the newer state, so it must have no
         side effects. Parameters that the server fills in may be given explicitly. Its
         own errors pass through, and nothing changes. Raises `Conflict` after many
-        tries and two seconds, `StateTooLarge`, and `StateCorrupt` if it leaves the
-        state in a shape that its declaration does not allow. `OutcomeUnknown`, a
-        `StoreUnavailable`, says that the change may be in; any other that it is not.
+        tries and two seconds, or after ten seconds of waiting for others in this
+        process; `StateTooLarge`; `StateCorrupt` if it leaves the state in a shape that
+        its declaration does not allow; RuntimeError inside an action of the same
+        record. `OutcomeUnknown`, a `StoreUnavailable`, says that the change may be in;
+        any other that it is not. Inside `atomic()` it stays if the block is rolled
+        back: give it to `transaction.on_commit` if it depends on the block.
         """
         injected = _injected(self.cls, action)
         backend = get_backend(blocking=True)

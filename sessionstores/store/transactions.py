@@ -5,20 +5,20 @@ Written once, in coroutines that take a backend of either flavour.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar, cast
+from types import CoroutineType
+from typing import Any, TypeVar
 
-import msgspec
-
-from .. import conf, event_bus
+from .. import conf, event_bus, signals
+from ..backends import client_entries
 from ..backends.base import Backend
-from ..backends.types import Attempt, Record, Stale, Unchanged
+from ..backends.types import Attempt, Committed, Record, Stale
 from ..exceptions import (
     ActionRejected,
-    InvalidArguments,
-    OutcomeUnknown,
+    SessionStoresError,
     StateCorrupt,
     StoreUnavailable,
 )
@@ -28,36 +28,26 @@ from ..monitoring.counters import counters
 from ..state import codec
 from ..state.declaration import Action, State
 from ..state.revisions import Rev
-from .records import Applied, commit, open_record, update_states
+from .calls import Call, Outcome, refuse_coroutine
+from .group_commit import commit_group
+from .injection import fill_in, read_injected, states_among
+from .record_queue import LoopQueues, RecordQueue
+from .records import (
+    after_failed_commit,
+    announce,
+    change_by,
+    check_size,
+    is_final,
+    open_record,
+    read_if_changed,
+    update_states,
+)
 from .retry import CommitRetry
+from .turns import ThreadTurns, Turn, current_turn, is_inside
+
+logger = logging.getLogger("sessionstores.store")
 
 S = TypeVar("S", bound=State)
-
-
-class Outcome(NamedTuple):
-    """The result of an action; `rev` equals `base` if it changed nothing.
-
-    `repeated`: the client's attempt took effect before, so it did not run again.
-    """
-
-    base: Rev
-    rev: Rev
-    change: event_bus.Change | None = None
-    result: Any = None
-    repeated: bool = False
-
-
-class Invocation(msgspec.Struct, frozen=True, gc=False):
-    """A function with its arguments, and on whose behalf it runs; see `transact`."""
-
-    cls: type[State]
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    injected: Mapping[str, type[Any]]
-    actor: Any
-    attempt: Attempt | None
-    source: str | None
 
 
 async def perform(
@@ -70,6 +60,7 @@ async def perform(
     actor: Any,
     attempt: Attempt | None = None,
     source: str | None = None,
+    answer: Callable[[Outcome], None] | None = None,
 ) -> Outcome:
     """Run a client's action and commit its change, at most once per attempt.
 
@@ -88,6 +79,7 @@ async def perform(
         actor=actor,
         attempt=attempt,
         source=source,
+        answer=answer,
     )
 
 
@@ -103,20 +95,46 @@ async def transact(
     actor: Any = None,
     attempt: Attempt | None = None,
     source: str | None = None,
+    answer: Callable[[Outcome], None] | None = None,
 ) -> Outcome:
     """Run `function` on a copy of the state until it can be committed, or need not be.
 
     `injected` names the parameters that the server fills in where `kwargs` does not.
     Begins with the record that this process saw last, if it has one: a commit compares
     anyway, and any other answer is given only once that record is known to be current.
-    Raises the errors of `function`, `Conflict`, `StateTooLarge`, `StateCorrupt`, and
+    `answer` is called with the outcome before others hear of the change, if other calls
+    are committed with this one. Raises the errors of `function`, `Conflict`,
+    `StateTooLarge`, `StateCorrupt`, RuntimeError inside an action of the record, and
     `StoreUnavailable`, which is `OutcomeUnknown` if the commit may be in.
     """
-    call = Invocation(cls, function, args, kwargs, injected, actor, attempt, source)
+    call = Call(
+        cls=cls,
+        function=function,
+        args=args,
+        kwargs=kwargs,
+        injected=injected,
+        actor=actor,
+        attempt=attempt,
+        source=source,
+        answer=answer,
+    )
     started = time.monotonic()
     counters.dispatches += 1
     try:
-        return await _run_until_committed(started, backend, key, call)
+        turn = _claim(backend, key)
+        if isinstance(turn, Turn):
+            token = current_turn.set(turn)
+            try:
+                recalled = backend.recall(key)
+                return await _run_until_committed(backend, call, turn, recalled)
+            finally:
+                current_turn.reset(token)
+                if turn.held and turn.giver is not None:
+                    turn.held = False
+                    turn.giver.give(key)
+        await turn.wait(call, commit_group)
+        if call.error is not None:
+            raise call.error
     except ActionRejected:
         counters.rejected += 1
         raise
@@ -129,39 +147,68 @@ async def transact(
         if spent * 1000 > conf.get().slow_operation_ms:
             operation = f"dispatch of {getattr(function, '__qualname__', function)}"
             await alerts.warn_slow(backend, operation, key, spent)
+    assert call.outcome is not None  # noqa: S101 - for the type checker
+    return call.outcome
+
+
+def _claim(backend: Backend, key: StoreKey) -> Turn | RecordQueue:
+    """Return the turn on a record, or the queue to wait in for a group to be part of.
+
+    Raises RuntimeError inside an action of the record.
+    """
+    outer, items = current_turn.get(), backend.memory.items
+    if outer is not None and is_inside(key, "A dispatch"):
+        # It must not wait: who holds the turn may wait for it.
+        return Turn(key, None, outer)
+    if backend.blocking:
+        turns = items.get(ThreadTurns) or backend.memory.of(ThreadTurns)
+        turns.take(key)
+        return Turn(key, turns, outer)
+    queues = items.get(LoopQueues) or backend.memory.of(LoopQueues)
+    queue: RecordQueue = queues.find(backend, key)
+    return queue.claim(outer) or queue
 
 
 async def _run_until_committed(
-    started: float, backend: Backend, key: StoreKey, call: Invocation
+    backend: Backend, call: Call, turn: Turn, recalled: Record | None
 ) -> Outcome:
-    cls = call.cls
+    """Run a call in a turn of its own, and commit what it changes.
+
+    As `commit_group` does it, but in fewer steps: most calls are alone.
+    """
+    started = time.monotonic()
+    cls, key = call.cls, turn.key
     name = cls.__sessionstores__.name
-    recalled = backend.recall(key)
     record = recalled or await open_record(backend, key, (cls,))
     retry: CommitRetry | None = None
     while True:
         counters.tries += 1
-        stored = record.states.get(name)
         # None: the attempt has taken effect before, so it does not run.
         kwargs: Mapping[str, Any] | None = call.kwargs
         result = None
         try:
             if call.attempt is not None or call.injected:
-                kwargs = await _prepare(backend, record, call)
-            if kwargs is None:
-                encoded = stored
-            else:
+                known = record
+                record, kwargs = await _prepare(backend, record, call)
+                recalled = recalled if record is known else None
+            stored = encoded = record.states.get(name)
+            if kwargs is not None:
                 state, before = codec.load(cls, stored)
+                turn.running = True
                 result = call.function(state, *call.args, **kwargs)
+                turn.running = False
+                if type(result) is CoroutineType:
+                    refuse_coroutine(call.function, result)
                 encoded, after = codec.dump(state, before)
         except Exception as error:
+            turn.running = False
             recovered = await _recover(backend, record, recalled, cls, error)
             if recovered is None:
                 raise
             record, recalled = recovered, None
             continue
         if encoded is None or encoded == stored:
-            newer = recalled and await _read_if_changed(backend, recalled, cls)
+            newer = recalled and await read_if_changed(backend, recalled, cls)
             if newer is None:
                 rev = record.rev
                 return Outcome(rev, rev, result=result, repeated=kwargs is None)
@@ -169,30 +216,130 @@ async def _run_until_committed(
             continue
         # From here on, it runs again only if its commit is known not to be in.
         rev = record.rev.next()
-        try:
-            answer = await commit(
-                backend,
-                record,
-                rev,
-                {name: encoded},
-                sender=cls,
-                attempt=call.attempt
-                if call.attempt is None or not call.attempt.rejected
-                else _still_refused(record, call.attempt),
-                source=call.source,
-                edit=None if before is None else (before, after),
-                action=getattr(call.function, "__qualname__", ""),
-            )
-        except (StoreUnavailable, StateCorrupt) as error:
-            answer = await _failed_commit(backend, record, error)
-        if isinstance(answer, Applied):
-            # Others may have committed on top before a lost reply was recovered: the
-            # operations lead to our own rev only.
-            return Outcome(record.rev, rev, answer.change, result)
+        edit = None if before is None else (before, after)
+        change = await _commit_change(backend, call, turn, record, rev, encoded, edit)
+        if isinstance(change, event_bus.Change):
+            return Outcome(record.rev, rev, change, result)
         retry = retry or CommitRetry(backend, key, started)
-        await retry.wait()
-        record = answer.record or await open_record(backend, key, (cls,))
+        # What was read before a pause is likely to be out of date.
+        newest = None if await retry.wait() else change.record
+        record = newest or await open_record(backend, key, (cls,))
         recalled = None
+
+
+async def _commit_change(
+    backend: Backend,
+    call: Call,
+    turn: Turn,
+    record: Record,
+    rev: Rev,
+    encoded: bytes,
+    edit: tuple[Any, State] | None,
+) -> event_bus.Change | Stale:
+    """Commit what a call has changed, and tell of it."""
+    name, stored = call.cls.__sessionstores__.name, record.states
+    states = {**stored, name: encoded}
+    size, limit = sum(map(len, states.values())), conf.get().max_state_bytes
+    if size > limit:
+        check_size(states, limit)
+    changed = {name: encoded}
+    attempts = () if call.attempt is None else (call.attempt,)
+    try:
+        committed = await backend.commit(record, rev, changed, attempts)
+    except (StoreUnavailable, StateCorrupt) as error:
+        return await after_failed_commit(backend, record, error)
+    except asyncio.CancelledError:
+        # It may be on its way, or in: then it changes nothing to repeat it.
+        finishing = _finish(backend, call, turn.passed_on(), record, rev, changed, size)
+        backend.memory.of(LoopQueues).start(finishing)
+        raise
+    if isinstance(committed, Stale):
+        return committed
+    # As by `change_by`, without the call.
+    change = event_bus.Change(
+        record.key,
+        str(record.rev),
+        str(rev),
+        {} if name not in stored else {name: stored[name]},
+        changed,
+        committed.followers,
+        call.source,
+        edit=edit,
+        action=getattr(call.function, "__qualname__", ""),
+    )
+    event_bus.bus.publish(change)
+    if (
+        signals.store_changed.receivers
+        or size > alerts.BUDGET_PER_PARTICIPANT
+        or size >= alerts.NEAR_LIMIT * limit
+    ):
+        await _announce(backend, turn, call.cls, size, change)
+    return change
+
+
+async def _finish(
+    backend: Backend,
+    call: Call,
+    turn: Turn,
+    record: Record,
+    rev: Rev,
+    changed: Mapping[str, bytes],
+    size: int,
+) -> None:
+    """Repeat the commit of a caller that is cancelled, and tell of it."""
+    current_turn.set(turn)
+    attempts = () if call.attempt is None else (call.attempt,)
+    try:
+        committed = await backend.commit(record, rev, changed, attempts, repeated=True)
+        if isinstance(committed, Committed):
+            change = change_by(
+                record, rev, changed, committed, source=None, function=call.function
+            )
+            event_bus.bus.publish(change)
+            turn.release()
+            await announce(backend, change, size, (call.cls,))
+    except SessionStoresError as error:
+        logger.warning("%s: a caller has gone, its commit failed: %s", turn.key, error)
+    finally:
+        turn.release()
+
+
+async def _announce(
+    backend: Backend, turn: Turn, cls: type[State], size: int, change: event_bus.Change
+) -> None:
+    # Receivers may be slow, and may dispatch themselves.
+    turn.release()
+    telling = announce(backend, change, size, (cls,))
+    if backend.blocking:
+        await telling
+    else:
+        # Its caller may be cancelled meanwhile.
+        await asyncio.shield(backend.memory.of(LoopQueues).start(telling))
+
+
+async def _prepare(
+    backend: Backend, record: Record, call: Call
+) -> tuple[Record, Mapping[str, Any] | None]:
+    """Return the record, and a call's arguments with those that the server fills in.
+
+    None for these if the record has seen its attempt: it must not run again. Raises
+    `ActionRejected` if that was rejected.
+    """
+    attempt = call.attempt
+    if attempt is not None:
+        known = record.clients.get(attempt.client)
+        # Most are newer than anything known of their client.
+        is_old = attempt.resent if known is None else attempt.id <= known.last
+        if is_old and client_entries.has_run(record.clients, attempt):
+            return record, None
+    if not call.injected:
+        return record, call.kwargs
+    kinds = states_among(call.injected, call.kwargs)
+    record, states = await read_injected(backend, record, kinds)
+    filled_in = fill_in(
+        call.injected, call.kwargs, states, record.states, record.key, call.actor
+    )
+    return record, filled_in
 
 
 async def _recover(
@@ -207,129 +354,11 @@ async def _recover(
     It does if the state could not be decoded, on a fresh one; and if the record was
     recalled, and turns out to be outdated.
     """
-    if isinstance(error, StoreUnavailable):
+    if is_final(error):
         return None
     if isinstance(error, StateCorrupt) and not error.newer:
         try:
             codec.load(cls, record.states.get(cls.__sessionstores__.name))
         except StateCorrupt:
             return (await update_states(backend, record, (cls,)))[0]
-    return recalled and await _read_if_changed(backend, recalled, cls)
-
-
-async def _read_if_changed(
-    backend: Backend, recalled: Record, cls: type[State]
-) -> Record | None:
-    """Return the record if it has changed since it was recalled, else None."""
-    try:
-        answer = await backend.read(recalled.key, known=recalled.rev)
-    except StateCorrupt:
-        # Opening it sets the data aside.
-        answer = None
-    if isinstance(answer, Unchanged):
-        return None
-    return answer or await open_record(backend, recalled.key, (cls,))
-
-
-async def _prepare(
-    backend: Backend, record: Record, call: Invocation
-) -> Mapping[str, Any] | None:
-    """Return a call's keyword arguments, injected ones included.
-
-    None if the record has seen its attempt: it must not run again. Raises
-    `ActionRejected` if that was rejected.
-    """
-    attempt = call.attempt
-    if attempt is not None and _has_run(record, attempt):
-        return None
-    values: dict[str, Any] = {}
-    for name, kind in call.injected.items():
-        if name in call.kwargs:
-            continue
-        if issubclass(kind, State):
-            values[name] = await _read_other_state(backend, record, kind)
-        elif call.actor is not None:
-            values[name] = call.actor
-        elif not record.key.is_session:
-            values[name] = kind(*record.key)
-        else:
-            raise InvalidArguments(
-                f"{name}: name the participant who acts: dispatch(..., "
-                f"{name}=participant). A session's state does not imply one."
-            )
-    return {**values, **call.kwargs}
-
-
-def _has_run(record: Record, attempt: Attempt) -> bool:
-    """Return whether an attempt has taken effect; raise `ActionRejected` if refused."""
-    entry = record.clients.get(attempt.client)
-    if entry is None or attempt.id > entry.last:
-        return False
-    code = entry.rejected.get(attempt.id)
-    if code is not None:
-        raise ActionRejected(
-            f"Action {attempt.id} was rejected when it was first sent.", code=code
-        )
-    return True
-
-
-async def _read_other_state(backend: Backend, record: Record, cls: type[S]) -> S:
-    """Return a snapshot of another state, of the same session and participant."""
-    declaration = cls.__sessionstores__
-    if declaration.scope == "session" and not record.key.is_session:
-        key = StoreKey.of_session(record.key.session)
-        record = await open_record(backend, key, (cls,))
-    elif declaration.scope == "participant" and record.key.is_session:
-        raise InvalidArguments(
-            f"A session's action cannot be given {cls.__name__}: each participant has "
-            "their own."
-        )
-    _, states = await update_states(backend, record, (cls,))
-    return cast("S", states[declaration.name])
-
-
-def _still_refused(record: Record, attempt: Attempt) -> Attempt:
-    """Return an attempt without the refusals before it that did take effect.
-
-    A commit without an answer was reported as a failure and may yet be in: this
-    record, on which the next commit builds, is authoritative.
-    """
-    entry = record.clients.get(attempt.client)
-    if entry is None:
-        return attempt
-    refused = {
-        id: code
-        for id, code in attempt.rejected.items()
-        if id > entry.last or id in entry.rejected
-    }
-    return attempt._replace(rejected=refused)
-
-
-async def _failed_commit(
-    backend: Backend, record: Record, error: StoreUnavailable | StateCorrupt
-) -> Stale:
-    """Return `Stale` if a commit that raised is known not to be in; raise otherwise."""
-    if isinstance(error, StoreUnavailable):
-        if error.refused:
-            raise error
-        raise OutcomeUnknown(str(error)) from error
-    try:
-        is_intact = await _is_intact(backend, record)
-    except StoreUnavailable as again:
-        # Refused or not, it says nothing of the commit.
-        raise OutcomeUnknown(str(again)) from error
-    if is_intact:
-        # What is corrupt lies beside the record, and the commit may be in.
-        raise error
-    return Stale(None)
-
-
-async def _is_intact(backend: Backend, record: Record) -> bool:
-    """Return whether the record can be read and is of the same incarnation."""
-    with suppress(StateCorrupt):
-        found = await backend.read(record.key, touch=False)
-        return (
-            isinstance(found, Record)
-            and found.rev.incarnation == record.rev.incarnation
-        )
-    return False
+    return recalled and await read_if_changed(backend, recalled, cls)

@@ -24,6 +24,7 @@ from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import Backend, run
 from sessionstores.backends.cas.backend import CasBackend
 from sessionstores.backends.cas.key_value import Versioned
+from sessionstores.backends.client_entries import has_run
 from sessionstores.backends.memcached import (
     MAX_VALUE,
     MemcachedBackend,
@@ -31,8 +32,8 @@ from sessionstores.backends.memcached import (
     expiry,
 )
 from sessionstores.backends.memcached_pool import MAX_IDLE, MemcachedServer, ReplyLine
-from sessionstores.backends.types import Committed, Record, Stale
-from sessionstores.exceptions import StateTooLarge, StoreUnavailable
+from sessionstores.backends.types import Attempt, Committed, Record, Stale
+from sessionstores.exceptions import ActionRejected, StateTooLarge, StoreUnavailable
 from sessionstores.keys import StoreKey
 from tests.contract.contract import (
     ALICE,
@@ -217,6 +218,31 @@ def test_a_value_no_item_can_hold_is_refused_and_changes_nothing(
     with pytest.raises(StateTooLarge, match=str(MAX_VALUE)):
         run(blocking.commit(record, record.rev.next(), large))
     assert run(blocking.read(ALICE)).states == BOARD
+
+
+def test_what_clients_take_up_never_makes_a_record_too_large(
+    blocking: MemcachedBackend,
+) -> None:
+    own = StoreKey.of_session(CODE)
+    record = run(blocking.open(own, BOARD)).record
+    attempts = [
+        Attempt(f"{person:064}/{tab:016}", 1, {}, resent=True)
+        for person in range(1_000)
+        for tab in range(6)
+    ]
+    # They fit beside a small state, and not beside a large one.
+    for states in (MORE, {"board": b"x" * 900_000}):
+        answer = run(blocking.commit(record, record.rev.next(), states, attempts))
+        assert isinstance(answer, Committed)
+        record, attempts = answer.record, attempts[:1]
+    stored = run(blocking.read(own))
+    assert isinstance(stored, Record)
+    assert (stored.states, stored.clients) == (record.states, record.clients)
+    assert 1_000 < len(stored.clients) < 3_000
+    assert has_run(stored.clients, attempts[0])
+    # Of those that are gone, it is unknown.
+    with pytest.raises(ActionRejected, match="no longer known"):
+        has_run(stored.clients, Attempt(f"{1:064}/{1:016}", 1, {}, resent=True))
 
 
 def test_a_server_of_smaller_items_refuses_and_keeps_what_stood_there(

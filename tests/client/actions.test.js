@@ -390,6 +390,34 @@ test("an action too large for a frame is refused here, and the next one is sent"
   assert.deepEqual(ids(), [2]);
 });
 
+test("what fits into a frame still does when it is sent again", async () => {
+  const room = { limits: { rate: null, frame: 1000 } };
+  page.connect();
+  page.welcome(room);
+  // In bytes: that is what the server counts.
+  for (const text of ["é".repeat(600), "x".repeat(920)]) {
+    assert.equal((await failure(board().dispatch("note", { text }))).code, "too_large");
+  }
+  board().dispatch("note", { text: "x".repeat(870) });
+  assert.deepEqual(ids(), [3]);
+  page.socket.breaks();
+  page.tick(1000);
+  page.welcome(room);
+  const [again] = page.socket.of("action");
+  assert.equal(again.id, 3);
+  assert.ok(JSON.stringify(again).length < 1000);
+});
+
+test("an action that was sent and no longer fits is of unknown outcome", async () => {
+  page.connect();
+  page.welcome();
+  const sent = failure(board().dispatch("note", { text: "x".repeat(2000) }));
+  page.socket.breaks();
+  page.tick(1000);
+  page.welcome({ limits: { rate: null, frame: 1000 } });
+  assert.equal((await sent).code, "outcome_unknown");
+});
+
 test("an error refuses the action that it names, and no other", async () => {
   page.live();
   const first = board().dispatch("move", { n: 1 });

@@ -101,6 +101,16 @@ export const ack = (id, from, to = from + 1, more = {}) => ({
   ...more,
 });
 
+// Of an action that was committed with those of others: the patch to `to` follows for all tabs.
+export const groupAck = (id, to, more = {}) => ({
+  type: "ack",
+  id,
+  doc: "me",
+  rev: rev(to),
+  result: null,
+  ...more,
+});
+
 // One test's page. Nothing here is kept between tests.
 export class Page {
   constructor() {

@@ -6,12 +6,15 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
 from pytest_django import Settings
 
+from sessionstores.backends import client_limits
 from sessionstores.backends.base import Backend, run
+from sessionstores.backends.client_entries import OUTCOME_UNKNOWN, has_run
 from sessionstores.backends.types import (
     CLIENT_MEMORY,
     Attempt,
@@ -21,6 +24,7 @@ from sessionstores.backends.types import (
     Unchanged,
 )
 from sessionstores.exceptions import (
+    ActionRejected,
     LimitReached,
     SessionEnded,
     SessionLocked,
@@ -332,14 +336,14 @@ class BackendContract(ConnectionsContract, OverviewContract):
     ) -> None:
         record = backend.open(ALICE, BOARD).record
         attempt = Attempt("tab", 7, {5: "not_in_deck", 6: "rejected"})
-        backend.commit(record, record.rev.next(), MORE, attempt)
+        backend.commit(record, record.rev.next(), MORE, [attempt])
         entry = backend.read_record(ALICE).clients["tab"]
         assert entry.last == 7
-        assert dict(entry.rejected) == {5: "not_in_deck", 6: "rejected"}
+        assert entry.refused == {5: "not_in_deck", 6: "rejected"}
         assert entry.at == clock.time
         record = backend.commit_next(backend.read_record(ALICE), BOARD)
         attempt = Attempt("other", 1, {})
-        backend.commit(record, record.rev.next(), MORE, attempt)
+        backend.commit(record, record.rev.next(), MORE, [attempt])
         clients = backend.read_record(ALICE).clients
         assert {client: entry.last for client, entry in clients.items()} == {
             "tab": 7,
@@ -347,15 +351,100 @@ class BackendContract(ConnectionsContract, OverviewContract):
         }
         record = backend.read_record(ALICE)
         attempt = Attempt("tab", 8, {})
-        answer = backend.commit(record, record.rev.next(), BOARD, attempt)
+        answer = backend.commit(record, record.rev.next(), BOARD, [attempt])
         assert answer.record.clients["tab"].last == 8
-        assert dict(answer.record.clients["tab"].rejected) == {}
+        # Another connection of the tab may be asked for them yet.
+        assert answer.record.clients["tab"].refused == entry.refused
+        attempt = Attempt("tab", 9, {}, floor=5)
+        record = backend.commit(
+            answer.record, answer.record.rev.next(), MORE, [attempt]
+        ).record
+        assert record.clients["tab"].refused == {6: "rejected"}
+
+    def test_one_commit_carries_the_attempts_of_several_clients(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        record = backend.open(ALICE, {"board": b"1:{}", "old": b"1:{}"}).record
+        attempts = [Attempt(f"tab{n}", n, {}) for n in range(1, 258)]
+        # One of them has two in this commit, and they count in their order.
+        attempts += [
+            Attempt("tab4", 6, {5: "rejected"}),
+            Attempt("tab4", 9, {5: "rejected", 8: "conflict"}),
+        ]
+        changes = {"board": b"1:{}2", "new": b"1:{}", "old": None}
+        answer = backend.commit(record, record.rev.next(), changes, attempts)
+        stored = backend.read_record(ALICE)
+        for clients in (answer.record.clients, stored.clients):
+            assert {client: entry.last for client, entry in clients.items()} == {
+                f"tab{n}": 9 if n == 4 else n for n in range(1, 258)
+            }
+            assert clients["tab4"].rejected[8] == "conflict"
+            assert {entry.at for entry in clients.values()} == {clock.time}
+        assert stored.states == {"board": b"1:{}2", "new": b"1:{}"}
+
+    def test_a_commit_that_came_second_carries_no_attempts(
+        self, backend: Driven
+    ) -> None:
+        record = backend.open(ALICE, BOARD).record
+        backend.commit_next(record, MORE)
+        attempts = [Attempt("one", 1, {}), Attempt("two", 1, {})]
+        answer = backend.commit(record, record.rev.next(), BOARD, attempts)
+        assert isinstance(answer, Stale)
+        assert backend.read_record(ALICE).clients == {}
+
+    def test_clients_that_somebody_makes_up_cost_nobody_else_an_entry(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        record = backend.open(OWN, {"agenda": b"1:{}"}).record
+        honest = {f"p{person}/tab{tab}" for person in range(5) for tab in range(8)}
+        attempts = [Attempt(name, 3, {2: "rejected"}) for name in honest]
+        record = backend.commit(record, record.rev.next(), {}, attempts).record
+        known = {name: record.clients[name] for name in honest}
+        for number in range(0, 300, 20):
+            clock.advance(1)
+            attempts = [
+                Attempt(f"eve/{each:030}", 1, {}) for each in range(number, number + 20)
+            ]
+            record = backend.commit(record, record.rev.next(), {}, attempts).record
+        stored = backend.read_record(OWN).clients
+        assert known.items() <= stored.items()
+        assert stored == record.clients
+        assert len(stored) < 70
+        # The latest can be told, and what is dropped is not taken for new.
+        for made_up, outcome in ((299, True), (0, OUTCOME_UNKNOWN)):
+            attempt = Attempt(f"eve/{made_up:030}", 1, {}, resent=True)
+            try:
+                found: Any = has_run(stored, attempt)
+            except ActionRejected as refusal:
+                found = refusal.code
+            assert found == outcome
+
+    def test_entries_of_a_release_without_bounds_are_trimmed_by_the_next_commit(
+        self, backend: Driven, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = backend.open(OWN, {"agenda": b"1:{}"}).record
+        with monkeypatch.context() as unbounded:
+            for name in ("SHARED_BYTES", "RECORD_BYTES"):
+                unbounded.setattr(client_limits, name, 10_000_000)
+            for number in range(0, 9_000, 3_000):
+                attempts = [
+                    Attempt(f"eve/{each:060}", 2, {1: "rejected"})
+                    for each in range(number, number + 3_000)
+                ]
+                record = backend.commit(record, record.rev.next(), {}, attempts).record
+        assert len(backend.read_record(OWN).clients) == 9_000
+        attempts = [Attempt("bob/tab", 1, {})]
+        answer = backend.commit(record, record.rev.next(), {}, attempts)
+        stored = backend.read_record(OWN).clients
+        assert stored == answer.record.clients
+        assert "bob/tab" in stored
+        assert len(stored) < 30
 
     def test_ids_only_count_up(self, backend: Driven) -> None:
         record = backend.open(ALICE, BOARD).record
         for id in (7, 3):
             attempt = Attempt("tab", id, {})
-            record = backend.commit(record, record.rev.next(), MORE, attempt).record
+            record = backend.commit(record, record.rev.next(), MORE, [attempt]).record
         assert record.clients["tab"].last == 7
 
     def test_clients_are_forgotten_after_their_time(
@@ -363,7 +452,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
     ) -> None:
         record = backend.open(ALICE, BOARD).record
         attempt = Attempt("tab", 7, {})
-        record = backend.commit(record, record.rev.next(), MORE, attempt).record
+        record = backend.commit(record, record.rev.next(), MORE, [attempt]).record
         # In use all the while, or else the record itself would be gone.
         for _ in range(2):
             clock.advance(CLIENT_MEMORY / 2 - 1)
@@ -375,7 +464,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
 
     def test_clients_outlive_touches(self, backend: Driven, clock: Clock) -> None:
         record = backend.open(ALICE, BOARD).record
-        backend.commit(record, record.rev.next(), MORE, Attempt("tab", 7, {}))
+        backend.commit(record, record.rev.next(), MORE, [Attempt("tab", 7, {})])
         clock.advance(100)
         backend.touch(ALICE)
         assert backend.read_record(ALICE).clients["tab"].last == 7
@@ -555,7 +644,7 @@ class BackendContract(ConnectionsContract, OverviewContract):
         record = backend.read_record(OWN)
         attempt = Attempt("tab", 3, {})
         agenda = {"agenda": b"1:{}"}
-        record = backend.commit(record, record.rev.next(), agenda, attempt).record
+        record = backend.commit(record, record.rev.next(), agenda, [attempt]).record
         removed = backend.delete(OWN)
         assert (removed.key, removed.states) == (OWN, agenda)
         blank = backend.read_record(OWN)

@@ -24,6 +24,10 @@ class Proxy:
         self.cuts = 0
         self._left = {"replies": 0, "requests": 0}
         self._swallowing = False
+        # Set unless what goes that way is held.
+        self._open = {"replies": asyncio.Event(), "requests": asyncio.Event()}
+        for gate in self._open.values():
+            gate.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -55,6 +59,19 @@ class Proxy:
         """
         self._left = {"replies": replies, "requests": requests}
 
+    def hold(self, *, replies: bool = False, requests: bool = False) -> None:
+        """Keep back what goes that way; what is no longer held arrives at once."""
+
+        def set_gates() -> None:
+            for kind, held in (("replies", replies), ("requests", requests)):
+                (self._open[kind].clear if held else self._open[kind].set)()
+
+        self._loop.call_soon_threadsafe(set_gates)
+
+    def abort(self) -> None:
+        """Break all connections; what is held is lost."""
+        asyncio.run_coroutine_threadsafe(self._abort(), self._loop).result()
+
     @contextlib.contextmanager
     def swallowing(self) -> Iterator[None]:
         """Take everything and pass nothing on; connections seem to be well.
@@ -66,7 +83,7 @@ class Proxy:
             yield
         finally:
             self._swallowing = False
-            asyncio.run_coroutine_threadsafe(self._abort(), self._loop).result()
+            self.abort()
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -95,6 +112,7 @@ class Proxy:
     ) -> None:
         try:
             while data := await source.read(65_536):
+                await self._open[kind].wait()
                 if self._swallowing:
                     continue
                 if self._left[kind]:
@@ -118,6 +136,8 @@ class Proxy:
 
     async def _close(self) -> None:
         self._server.close()
+        for gate in self._open.values():
+            gate.set()
         await self._abort()
         # Each ends on its own, now that its connections are gone.
         others = asyncio.all_tasks() - {asyncio.current_task()}

@@ -17,7 +17,7 @@ from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
 from sessionstores.participants.tokens import Claims, make_token
-from sessionstores.realtime import connection, consumers, dispatcher
+from sessionstores.realtime import answers, connection, consumers, dispatcher
 from sessionstores.realtime.consumers import StoreConsumer
 from sessionstores.realtime.hub import current_hub, hubs
 from sessionstores.realtime.protocol import Close
@@ -847,7 +847,7 @@ async def test_refusals_that_the_tab_has_seen_are_forgotten(tab: Opener) -> None
     async def remembered(id: int) -> list[int]:
         await alice.act(id, "board.note", text=str(id))
         record = await get_backend(blocking=False).read(ALICE)
-        return list(record.clients["c1"].rejected)  # type: ignore[union-attr]
+        return list(record.clients["c1"].refused)  # type: ignore[union-attr]
 
     await alice.act(1, "board.move", card="joker", pile="keep")
     assert await remembered(2) == [1]
@@ -864,13 +864,13 @@ async def test_the_refusals_that_a_commit_carries_are_bounded(
     tab: Opener, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.SESSIONSTORES = {"RATE_LIMIT": None}
-    monkeypatch.setattr(dispatcher, "MAX_REFUSALS", 3)
+    monkeypatch.setattr(answers, "MAX_ANSWERS", 3)
     alice = await tab(client="c1")
     for id in range(1, 6):
         await alice.act(id, "board.move", card="joker", pile="keep")
     await alice.act(6, "board.note", text="x")
     record = await get_backend(blocking=False).read(ALICE)
-    assert list(record.clients["c1"].rejected) == [3, 4, 5]  # type: ignore[union-attr]
+    assert list(record.clients["c1"].refused) == [3, 4, 5]  # type: ignore[union-attr]
 
 
 # Sync, token, bye

@@ -29,6 +29,7 @@ from sessionstores.realtime.hub import hubs
 from sessionstores.realtime.publisher import publisher
 from sessionstores.realtime.timeline import Timeline, timeline, write_timeline
 from tests.caches import SHARED, cache_on
+from tests.rivals import overtake
 from tests.sockets import CODE, PATIENCE, Socket, until
 from tests.workshop.states import Board
 
@@ -405,7 +406,7 @@ def test_two_writers_at_once_are_told_of_as_a_conflict() -> None:
         nonlocal overtaken
         if not overtaken:
             overtaken = True
-            board.dispatch(Board.note, "overtaken")
+            overtake(board, lambda board: board.note("overtaken"))
         state.notes = "slow"
 
     board.dispatch(slow_note)

@@ -104,12 +104,12 @@ class CasBackend(Backend):
         base: Record,
         rev: Rev,
         states: Mapping[str, bytes | None],
-        attempt: Attempt | None = None,
+        attempts: Sequence[Attempt] = (),
         *,
         repeated: bool = False,
     ) -> Answer[Committed | Stale]:
         """See `Backend.commit`."""
-        return self._records.commit(base, rev, states, attempt, repeated=repeated)
+        return self._records.commit(base, rev, states, attempts, repeated=repeated)
 
     def touch(self, key: StoreKey) -> Answer[bool]:
         """See `Backend.touch`."""

@@ -41,6 +41,8 @@ class KeyValueStore(ABC):
     # As in `Backend`.
     shared: ClassVar[bool]
     in_memory: ClassVar[bool]
+    # Of the largest value that it takes; None: without limit.
+    max_bytes: ClassVar[int | None] = None
 
     def __init__(self, *, blocking: bool, clock: Callable[[], float]) -> None:
         self.blocking = blocking

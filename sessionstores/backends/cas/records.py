@@ -12,6 +12,7 @@ from ... import conf
 from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
+from ..client_limits import reduced
 from ..errors import (
     MAX_ATTEMPTS,
     contended,
@@ -39,6 +40,7 @@ from .keys import quarantine_key, record_key
 from .serializers import (
     RecordDecoder,
     SessionDetails,
+    StoredRecord,
     decode,
     decode_head,
     encode,
@@ -136,7 +138,7 @@ class Records:
         base: Record,
         rev: Rev,
         states: Mapping[str, bytes | None],
-        attempt: Attempt | None = None,
+        attempts: Sequence[Attempt] = (),
         *,
         repeated: bool = False,
     ) -> Committed | Stale:
@@ -151,10 +153,10 @@ class Records:
         for tried in range(MAX_ATTEMPTS):
             now = self._values.now()
             history = record.history.extend(rev)
-            stored = successor(record, history, states, attempt, now)
+            stored = successor(record, history, states, attempts, now)
             if is_touch := _is_touch_due(record.seen, now):
                 stored.seen = now
-            value, lifetime = encode(stored), record_lifetime(stored, now)
+            value, lifetime = self._encode(stored), record_lifetime(stored, now)
             token = None
             try:
                 token = await self._values.put(
@@ -194,6 +196,14 @@ class Records:
                 raise still_unknown(lost, error) from error
             error.refused = True
             raise
+
+    def _encode(self, stored: StoredRecord) -> bytes:
+        """Encode a record; what its clients take up never makes it too large."""
+        value, limit = encode(stored), self._values.store.max_bytes
+        if limit is not None and len(value) > limit:
+            stored.clients = reduced(stored.clients, len(value) - limit)
+            value = encode(stored)
+        return value
 
     async def _committed(self, record: Record, *, is_touch: bool) -> Committed:
         try:

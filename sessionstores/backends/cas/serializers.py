@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -11,7 +11,8 @@ import msgspec
 from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ...state.revisions import History, Rev
-from ..types import Attempt, ClientEntry, Lease, Record, merged
+from ..client_entries import merged
+from ..types import Attempt, ClientEntry, Lease, Record
 from .key_value import Versioned
 
 _CODE = re.compile(rb"[A-Z0-9]{6}")
@@ -194,7 +195,7 @@ def successor(
     base: Record,
     history: History,
     changes: Mapping[str, bytes | None],
-    attempt: Attempt | None,
+    attempts: Sequence[Attempt],
     now: float,
 ) -> StoredRecord:
     """Return what a commit of `changes` to `base` at `now` stores."""
@@ -214,7 +215,7 @@ def successor(
         sum(map(len, states.values())),
         base.token.about,
         states,
-        merged(base.clients, attempt, now),
+        merged(base.clients, attempts, now),
     )
 
 

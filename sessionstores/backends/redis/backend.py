@@ -20,6 +20,7 @@ from ...exceptions import SessionStoresError
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..base import Backend
+from ..client_entries import merge
 from ..errors import (
     MAX_ATTEMPTS,
     check_participants,
@@ -39,7 +40,6 @@ from ..types import (
     Stale,
     Unchanged,
     Value,
-    merged,
 )
 from .leases import RedisLeases
 from .location import location_for
@@ -234,15 +234,16 @@ class RedisBackend(Backend):
         base: Record,
         rev: Rev,
         states: Mapping[str, bytes | None],
-        attempt: Attempt | None = None,
+        attempts: Sequence[Attempt] = (),
         *,
         repeated: bool = False,
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
-        keys, arguments = pack_commit(base, rev, states, attempt)
+        merging = merge(base.clients, attempts, self.clock())
+        keys, arguments = pack_commit(base, rev, states, merging)
         reply, lost = await self._scripts.call_twice("commit", keys, arguments)
-        lines: Sequence[bytes | None] = (None, None)
+        lines: Sequence[bytes | None] = None, None
         if isinstance(reply, list):
             verdict, *rest = reply
             if verdict != b"ok":
@@ -256,8 +257,8 @@ class RedisBackend(Backend):
                 kept.pop(name, None)
             else:
                 kept[name] = data
-        clients = merged(base.clients, attempt, now)
         history = base.history.extend(rev)
+        clients = merging.stored(now)
         record = Record(key, history, kept, clients, base.created, seen)
         self._recent.put(record)
         if is_due:

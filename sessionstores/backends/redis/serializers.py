@@ -13,10 +13,10 @@ from ... import conf
 from ...exceptions import StateCorrupt
 from ...keys import StoreKey, cache_key, shared_key
 from ...state.revisions import History, Rev
+from ..client_entries import Merge
 from ..types import (
     ACTIVITY_MINUTES,
     NOBODY,
-    Attempt,
     ClientEntry,
     Lease,
     Record,
@@ -115,7 +115,10 @@ def unpack_rev(packed: bytes) -> Rev:
 
 
 def pack_commit(
-    base: Record, rev: Rev, states: Mapping[str, bytes | None], attempt: Attempt | None
+    base: Record,
+    rev: Rev,
+    states: Mapping[str, bytes | None],
+    merge: Merge,
 ) -> tuple[tuple[str, str], tuple[Any, ...]]:
     """Return the keys and arguments of `commit.lua`."""
     key = base.key
@@ -125,20 +128,27 @@ def pack_commit(
     for name, data in states.items():
         size -= len(base.states.get(name, b""))
         if data is None:
-            removed.append(name)
+            removed.append(f"s:{name}")
         else:
             size += len(data)
-            changed += name, data
+            changed += f"s:{name}", data
     timeout = conf.get().idle_timeout
     order = pack_rev(base.rev) + pack_rev(rev) + _ORDER.pack(timeout, size)
-    client: tuple[Any, Any] = (b"", b"")
-    if attempt is not None:
-        known = base.clients.get(attempt.client)
-        last = max(attempt.id, known.last) if known else attempt.id
+    clients: list[Any] = []
+    for client, entry in merge.written.items():
         # The script puts the time before it.
-        client = attempt.client, TIME.pack(last) + _encode(attempt.rejected)
+        clients += client, _packed(entry)
+    for client, entry in merge.shortened.items():
+        changed += f"c:{client}", TIME.pack(entry.at) + _packed(entry)
+    removed += [f"c:{client}" for client in merge.dropped]
     keys = record_key(key), followers_key(key.session)
-    return keys, (order, key.participant, *client, len(changed), *changed, *removed)
+    counts = len(clients), len(changed)
+    return keys, (order, key.participant, *counts, *clients, *changed, *removed)
+
+
+def _packed(entry: ClientEntry) -> bytes:
+    """Return a client's entry without its time."""
+    return TIME.pack(entry.last) + _encode(entry.rejected)
 
 
 def unpack_head(packed: bytes) -> PackedHead:

@@ -87,7 +87,7 @@ export type Presence = Readonly<Record<string, readonly Meta[]>>;
 /** What listeners of `session.on` receive. */
 export interface SessionEvents {
   status: Status;
-  /** The number of unanswered actions, reported once per turn of the event loop. */
+  /** The number of pending actions, reported once per turn of the event loop. */
   pending: number;
   /**
    * The server has lost or deleted state that this tab had shown; `states` is what replaces it.
@@ -119,7 +119,7 @@ export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
   readonly participant: string;
   readonly role: string;
   readonly status: Status;
-  /** The number of actions that the server has not answered yet. */
+  /** The number of actions that are not answered yet, or whose effect is not here yet. */
   readonly pending: number;
 
   /**
@@ -205,11 +205,11 @@ export function connect<Stores extends StoresOf<Stores> = AnyStores>(
 ): Session<Stores>;
 
 /**
- * Why an action was refused. `code` is the server's ("rejected", "invalid_arguments",
- * "conflict" …), or one of the client's own:
+ * Why an action was refused. `code` is the server's ("rejected", "invalid_arguments" …;
+ * "conflict" only after the client has sent it again a few times), or one of the client's own:
  *
  * - `outcome_unknown`: sent, but not answered within five minutes, or the server's cache gave it
- *   no answer; it may have taken effect
+ *   no answer, or the server no longer knows; it may have taken effect
  * - `expired`: could not be sent for five minutes; it took no effect
  * - `session_ended`: the session was over before the answer; if it was sent, it may have taken
  *   effect

@@ -16,6 +16,8 @@ const MAX_META = 1024; // bytes of JSON
 const MAX_DEPTH = 31; // levels of a meta; its frame is one more
 const META_PAUSE = 100; // ms between two metas; of those set meanwhile, the last is sent
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
+const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
+const MAX_CONFLICTS = 5; // how often an action is sent again because others came first
 
 export class PatchError extends Error {
   name = "PatchError";
@@ -29,6 +31,8 @@ export class DispatchError extends Error {
     this.code = code;
   }
 }
+
+const bytes = (text) => new TextEncoder().encode(text).length;
 
 const isContainer = (value) => typeof value === "object" && value !== null;
 
@@ -213,6 +217,7 @@ function openDocument({ rev, states } = {}, requestSync, changed) {
     }
     movedAt = Date.now();
     settle();
+    release(); // first, so that no listener finds an action pending whose effect it sees
     if (states !== before) changed(before, states);
   }
 
@@ -402,12 +407,15 @@ export function connect(source, options = {}) {
     return documents.get(name);
   }
 
+  const unanswered = () => outbox.filter((entry) => !entry.acked);
+
   // Called after each change of the outbox. Writing once in a turn is enough, since no page is
   // unloaded in the middle of one; and listeners that dispatch cannot disturb a loop over it.
   function save() {
     clearTimeout(expiryTimer);
-    if (outbox.length) {
-      const oldest = Math.min(...outbox.map((entry) => entry.at));
+    const open = unanswered();
+    if (open.length) {
+      const oldest = Math.min(...open.map((entry) => entry.at));
       expiryTimer = setTimeout(expire, oldest + RESEND_WITHIN - Date.now());
     }
     if (saving) return;
@@ -416,7 +424,8 @@ export function connect(source, options = {}) {
       saving = false;
       if (reported !== outbox.length) emit("pending", (reported = outbox.length));
       try {
-        if (outbox.length) storage?.setItem(storageKey, JSON.stringify(outbox));
+        const open = unanswered();
+        if (open.length) storage?.setItem(storageKey, JSON.stringify(open));
         else storage?.removeItem(storageKey);
       } catch {
         // A full storage costs the resend after a reload, nothing else.
@@ -448,16 +457,43 @@ export function connect(source, options = {}) {
     entry.reject?.(new DispatchError(code, message));
   }
 
+  // It keeps its place until its effect is here: a patch that it shares with others follows.
+  function acknowledge(entry, doc, frame) {
+    entry.acked = true;
+    onWire.delete(entry);
+    save();
+    doc.when(frame.rev, () => {
+      take(entry);
+      entry.resolve?.(frame.result);
+    });
+  }
+
+  // A conflict did not run, and goes out again as a new action. Ids count up in the order of
+  // sending: it follows what was sent already, and what was not is numbered anew.
+  function sendAgain(entry) {
+    entry.conflicts = (entry.conflicts ?? 0) + 1;
+    const longest = Math.min(BACKOFF_CAP, BACKOFF_BASE * 2 ** entry.conflicts);
+    entry.notBefore = Date.now() + Math.random() * longest;
+    entry.sent = false;
+    entry.client = client;
+    onWire.delete(entry);
+    outbox.splice(outbox.indexOf(entry), 1);
+    const place = outbox.findLastIndex((each) => each.sent || each.client !== client) + 1;
+    outbox.splice(place, 0, entry);
+    for (const each of outbox.slice(place)) each.id = ++lastId;
+    flush();
+  }
+
   // Later than this, the server may have forgotten its answer and would run the action again.
   function expire() {
     const now = Date.now();
-    for (const entry of outbox.filter(({ at }) => now - at >= RESEND_WITHIN)) {
+    for (const entry of unanswered().filter(({ at }) => now - at >= RESEND_WITHIN)) {
       const [code, what] = entry.sent
         ? ["outcome_unknown", "was sent but not answered"]
         : ["expired", "could not be sent"];
       refuse(entry, code, `"${entry.action}" ${what} within five minutes.`);
     }
-    if (outbox.length) save(); // timers may fire a little early
+    if (unanswered().length) save(); // timers may fire a little early
   }
 
   // Half of the server's burst is left for frames that the network delays and delivers at once.
@@ -479,13 +515,22 @@ export function connect(source, options = {}) {
   function flush() {
     if (status !== "live") return;
     clearTimeout(paceTimer);
+    const now = Date.now();
     for (const entry of [...outbox]) {
-      if (onWire.has(entry)) continue;
+      if (onWire.has(entry) || entry.acked) continue;
+      const wait = entry.notBefore - now;
+      if (wait > 0 && wait <= BACKOFF_CAP) {
+        paceTimer = setTimeout(flush, wait);
+        break;
+      }
       const { id, state, action, args } = entry;
       const origin = entry.sent || entry.client !== client ? { client: entry.client } : {};
       const frame = JSON.stringify({ type: "action", id, ...origin, state, action, args });
-      if (frame.length >= maxFrame) {
-        refuse(entry, "too_large", `"${action}" takes more than the ${maxFrame} bytes of a frame.`);
+      // Sent again, it names its client, and has to fit then, too.
+      const size = bytes(frame) + (origin.client ? 0 : entry.client.length + ROOM_FOR_CLIENT);
+      if (size >= maxFrame) {
+        const code = entry.sent ? "outcome_unknown" : "too_large";
+        refuse(entry, code, `"${action}" takes more than the ${maxFrame} bytes of a frame.`);
         continue;
       }
       if (!mayAct()) break;
@@ -538,7 +583,7 @@ export function connect(source, options = {}) {
 
   function receive(frame) {
     const doc = frame.doc && documentOf(frame.doc);
-    const entry = "id" in frame && outbox.find(({ id }) => id === frame.id);
+    const entry = "id" in frame && outbox.find(({ id, acked }) => id === frame.id && !acked);
     switch (frame.type) {
       case "welcome":
         return welcome(frame);
@@ -551,13 +596,14 @@ export function connect(source, options = {}) {
       case "patch":
         return doc.patch(frame);
       case "ack":
-        if (entry) take(entry);
+        if (entry) acknowledge(entry, doc, frame);
         // The answer to a repeated action says where the document is, not how it got there.
         doc.patch("result" in frame || frame.ops?.length ? frame : { rev: frame.rev });
-        if (entry?.resolve) doc.when(frame.rev, () => entry.resolve(frame.result));
         return;
       case "reject":
-        if (entry) refuse(entry, frame.code, frame.message);
+        if (!entry) return;
+        if (frame.code === "conflict" && (entry.conflicts ?? 0) < MAX_CONFLICTS) sendAgain(entry);
+        else refuse(entry, frame.code, frame.message);
         return;
       case "ping":
         transmit({ type: "pong", visible: !isHidden() });
@@ -685,8 +731,8 @@ export function connect(source, options = {}) {
     drop();
     pageEvents.abort();
     setStatus("ended");
+    for (const doc of documents.values()) doc.close(); // resolves what is acknowledged
     for (const entry of [...outbox]) refuse(entry, "session_ended", message);
-    for (const doc of documents.values()) doc.close();
     emit("end", { reason, message });
   }
 
@@ -758,7 +804,7 @@ export function connect(source, options = {}) {
     },
     setMeta(data) {
       const text = JSON.stringify(data);
-      if (!/^{/.test(text) || new TextEncoder().encode(text).length > MAX_META) {
+      if (!/^{/.test(text) || bytes(text) > MAX_META) {
         throw new RangeError(`A tab's meta is an object of at most ${MAX_META} bytes of JSON.`);
       }
       if (!isPortable(JSON.parse(text))) {

@@ -68,7 +68,7 @@ def test_a_commit_is_in_exactly_once_though_its_reply_was_lost(
     base = run(plain.open(ALICE, BOARD)).record
     rev = base.rev.next()
     lose_reply(stepwise, applied=applied, then=interfere(plain, others))
-    answer = run(stepwise.commit(base, rev, MORE, Attempt("tab", 1, {})))
+    answer = run(stepwise.commit(base, rev, MORE, [Attempt("tab", 1, {})]))
     stored = record(plain)
     if applied or others == 0:
         assert isinstance(answer, Committed)

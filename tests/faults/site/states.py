@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sessionstores import State, action, field
+from sessionstores import ActionRejected, State, action, field
 
 
 class Log(State):
@@ -13,6 +13,11 @@ class Log(State):
         """Add a line."""
         self.lines.append(line)
 
+    @action
+    def decline(self, line: str) -> None:
+        """Add none."""
+        raise ActionRejected("Not this one.", code="declined")
+
 
 class Wall(State, scope="session"):
     lines: list[str] = field(default_factory=list[str])
@@ -21,3 +26,8 @@ class Wall(State, scope="session"):
     def shout(self, line: str) -> None:
         """Add a line for all to see."""
         self.lines.append(line)
+
+    @action
+    def decline(self, line: str) -> None:
+        """Add none."""
+        raise ActionRejected("Not this one.", code="declined")

@@ -2,9 +2,9 @@
 -- since every dispatch runs it: touch.lua sees to index, session and old clients, when
 -- that is due.
 -- KEYS: the record; the followers of its session's records.
--- ARGV: base rev, new rev, timeout and new size, packed; id; client ('': none); its
--- entry without the time; the number of arguments that follow in pairs; pairs of a
--- state's name and stored form; names of states to remove.
+-- ARGV: base rev, new rev, timeout and new size, packed; id; the numbers of arguments
+-- in the two lists of pairs that follow: a client and its entry without the time, a
+-- field and its content; then the fields to remove.
 -- Returns the time, the last use and whether a touch is due, packed, if nobody follows;
 -- else {'ok', that, lines of followers}. Not committed: {'absent'}, {'corrupt'} or
 -- {place, time, record, lines of followers}, where place is 'in' if the new rev is in
@@ -50,26 +50,28 @@ end
 head = string.sub(rev, 1, 12) .. string.sub(head, 13, 20)
   .. struct.pack('<dd', seen, size) .. ring
 
-local last = 5 + tonumber(ARGV[5])
-local fields = {'h', head}
-for at = 6, last, 2 do
-  fields[#fields + 1] = 's:' .. ARGV[at]
-  fields[#fields + 1] = ARGV[at + 1]
+local clients = 4 + tonumber(ARGV[3])
+local last = clients + tonumber(ARGV[4])
+local fields, stamp = {'h', head}, struct.pack('<d', time)
+for at = 5, clients, 2 do
+  fields[#fields + 1] = 'c:' .. ARGV[at]
+  fields[#fields + 1] = stamp .. ARGV[at + 1]
 end
-if ARGV[3] ~= '' then
-  fields[#fields + 1] = 'c:' .. ARGV[3]
-  fields[#fields + 1] = struct.pack('<d', time) .. ARGV[4]
-end
+for at = clients + 1, last do fields[#fields + 1] = ARGV[at] end
 -- First, so that a server that is out of memory refuses before anything has changed.
-call('HSET', key, unpack(fields))
+-- No more at once than a call may have arguments.
+for at = 1, #fields, 1000 do
+  call('HSET', key, unpack(fields, at, math.min(at + 999, #fields)))
+end
 -- What is refused from here on, an ACL alone can refuse.
 local function go_on(...)
   local reply = redis.pcall(...)
   return type(reply) == 'table' and reply.err
 end
 local refusal
-for at = last + 1, #ARGV do
-  refusal = refusal or go_on('HDEL', key, 's:' .. ARGV[at])
+for at = last + 1, #ARGV, 1000 do
+  refusal = refusal
+    or go_on('HDEL', key, unpack(ARGV, at, math.min(at + 999, #ARGV)))
 end
 local seconds = 2 * timeout
 if id == '*' then
