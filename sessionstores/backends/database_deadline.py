@@ -93,8 +93,7 @@ def opening_in_time(connection: BaseDatabaseWrapper) -> Iterator[None]:
     it in another thread.
     """
     if connection.vendor == "sqlite":
-        with _short_waits(connection):
-            yield
+        yield
         return
     deadline = time.monotonic() + DEADLINE
 
@@ -143,11 +142,13 @@ def _opened(connection: Any, params: Mapping[str, Any], seconds: float) -> Any:
 
 
 @contextmanager
-def _short_waits(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Let SQLite wait for locks no longer than `LOCK_SECONDS`; a site may wait long."""
+def short_waits(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Let SQLite wait for locks no longer than `LOCK_SECONDS`; a site may wait long.
+
+    The connection must be open.
+    """
+    raw: Any = connection.connection
     with connection.wrap_database_errors:
-        connection.ensure_connection()
-        raw: Any = connection.connection
         before = raw.execute("PRAGMA busy_timeout").fetchone()[0]
         if before > LOCK_SECONDS * 1000:
             raw.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")

@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Generic, TypeVar
 
 from django.db import Error, OperationalError, ProgrammingError, connections
@@ -23,6 +23,7 @@ from .database_deadline import (
     DEADLINE,
     LOCK_SECONDS,
     opening_in_time,
+    short_waits,
     watchdog,
 )
 
@@ -211,10 +212,14 @@ def perform_here(
         if not connection.in_atomic_block:
             connection.close_if_health_check_failed()
         refuse_transaction(connection)
+        if connection.vendor == "sqlite":
+            stack.enter_context(short_waits(connection))
         prepare(connection)
 
     call = DatabaseCall(refuse_first, work)
-    with watchdog.watching(call, seconds), opening_in_time(connection):
+    with ExitStack() as stack:
+        stack.enter_context(watchdog.watching(call, seconds))
+        stack.enter_context(opening_in_time(connection))
         return call.run(connection)
 
 

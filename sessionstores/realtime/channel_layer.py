@@ -196,9 +196,7 @@ class Channel:
     def _log_failure(self, failures: int, error: Exception) -> None:
         """Count and log a failure to read; the first may be an idle connection's."""
         if failures == 1:
-            text = "Reading the channel layer was interrupted: %r"
-            limiter = log_limiter(get_backend(blocking=False))
-            limiter.log(logger, logging.INFO, text, error)
+            logger.info("Reading the channel layer was interrupted: %r", error)
             return
         counters.failed += 1
         _warn("The channel layer failed; it is tried again until it works: %r", error)
