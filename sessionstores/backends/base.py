@@ -12,38 +12,19 @@ the epoch by the backend's clock; sizes are bytes.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..keys import StoreKey
 from ..state.revisions import Rev
 from . import types
 from .clock import ServerClock
+from .flavours import pause, run
 from .process_memory import ProcessMemory
 
-T = TypeVar("T")
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Drive a coroutine over a blocking backend to its result."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    coroutine.close()
-    raise RuntimeError("A blocking backend's method suspended.")
-
-
-async def pause(seconds: float, *, blocking: bool) -> None:
-    """Wait, in the way that fits the flavour; 0 lets an event loop go on."""
-    if not blocking:
-        await asyncio.sleep(seconds)
-    elif seconds > 0:
-        time.sleep(seconds)  # noqa: ASYNC251 - that is what blocking means
+__all__ = ["Backend", "pause", "run"]
 
 
 class Backend(ABC):
@@ -106,7 +87,9 @@ class Backend(ABC):
         return None
 
     @abstractmethod
-    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> types.Opened:
+    async def open(
+        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+    ) -> types.Opened:
         """Return the record at `key`, created with `states` if it does not exist.
 
         An existing record is touched. A new one creates its session if need be, and
@@ -114,7 +97,8 @@ class Backend(ABC):
         session's own record exists as long as the session.
 
         Raises `SessionEnded` under a tombstone, `SessionLocked` for a newcomer to a
-        locked session, and `LimitReached` past `MAX_SESSIONS` or `MAX_PARTICIPANTS`.
+        locked session who is not `admitted` all the same, and `LimitReached` past
+        `MAX_SESSIONS` or `MAX_PARTICIPANTS`.
         """
 
     @abstractmethod
@@ -136,14 +120,19 @@ class Backend(ABC):
         attempt: types.Attempt | None = None,
         *,
         repeated: bool = False,
+        is_change: bool = True,
     ) -> types.Committed | types.Stale:
         """Put `states` over those of `base` if its rev is still the newest.
 
         States that are not named stay; None removes one. A `rev` of another incarnation
         starts the history anew. With `attempt`, the client's entry is written in the
-        same step and entries past `CLIENT_MEMORY` are dropped. Touches the record. A
-        commit never creates one: without a record the answer is `Stale(None)`. The
-        caller checks sizes. A failure after the commit is in is not raised.
+        same step and entries past `CLIENT_MEMORY` are dropped. Touches the record, and
+        always writes its last use. A commit never creates one: without a record the
+        answer is `Stale(None)`. The caller checks sizes. A failure after the commit is
+        in is not raised.
+
+        `is_change` is False if nobody has changed anything: the commit fills in or
+        migrates what was stored. A kept session does not keep a participant for that.
 
         The caller draws `rev`, so that a retry after a missing reply finds its own
         commit in the ring. The backend makes one such retry, unless the reply took
@@ -153,10 +142,12 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def touch(self, key: StoreKey) -> bool:
+    async def touch(self, key: StoreKey, *, acted: bool = False) -> bool:
         """Mark participant and session as used now; False if the record is absent.
 
         The time is written only if the stored one is a tenth of `IDLE_TIMEOUT` old.
+        `acted`: the participant has changed something elsewhere, such as the session's
+        state, and is to be kept for it as for a commit of their own.
         """
 
     @abstractmethod
@@ -179,8 +170,14 @@ class Backend(ABC):
     # Sessions
 
     @abstractmethod
-    async def create_session(self, code: str, *, label: str, keep: float) -> bool:
-        """Claim `code` for `keep` s; False if it is in use. Raises `LimitReached`."""
+    async def create_session(
+        self, code: str, *, label: str, keep: float, keep_participants: bool = True
+    ) -> bool:
+        """Claim `code` for `keep` s; False if it is in use. Raises `LimitReached`.
+
+        Until then nothing of the session expires or is evicted, and with
+        `keep_participants` no participant who has changed something.
+        """
 
     @abstractmethod
     async def session(self, code: str) -> types.SessionInfo | None:
@@ -199,7 +196,8 @@ class Backend(ABC):
         """Change what is given, without a new rev; None: the session does not exist.
 
         `extend` lengthens `keep` to end that many seconds from now at least, and never
-        shortens it, whatever other callers do.
+        shortens it, whatever other callers do. A new end of the keep is then written
+        into the records of all participants, which is not part of the same step.
         """
 
     @abstractmethod
@@ -248,14 +246,23 @@ class Backend(ABC):
 
     @abstractmethod
     async def evict_idle(
-        self, code: str, *, idle_for: float, limit: int, participant: str | None = None
+        self,
+        code: str,
+        *,
+        idle_for: float,
+        limit: int,
+        participant: str | None = None,
+        with_states: bool = True,
     ) -> list[types.Removed]:
         """Remove up to `limit` participants not seen for `idle_for` seconds.
 
-        Each is rechecked and removed in one step, so none is removed that was touched
-        meanwhile or holds a lease; the whole may take several steps. Index entries
-        without a record are removed too, reported with states None; with an infinite
-        `idle_for`, only these. With `participant`, only that one is removed.
+        Between 0 and a tenth of `IDLE_TIMEOUT` it counts as that, to which last uses
+        are known. Each is rechecked and removed in one step, so none is removed that
+        was touched meanwhile, holds a lease, or is kept: the session's keep has not
+        ended, and they have changed something. The whole may take several steps. Index
+        entries without a record are removed too, reported with states None; with an
+        infinite `idle_for`, only these. With `participant`, only that one is removed.
+        Without `with_states`, final states are left out, and cost nothing.
         """
 
     @abstractmethod

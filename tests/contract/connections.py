@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pytest_django import Settings
 
 from sessionstores.backends.base import Backend, run
-from sessionstores.backends.types import EVERYONE, Lease
+from sessionstores.backends.types import EVERYONE, Lease, removed_with
 from sessionstores.keys import StoreKey
 from tests.backends.driven import (
     ALICE,
@@ -238,7 +238,7 @@ class ConnectionsContract(BackendTests):
         assert backend.evict_idle(CODE, idle_for=0, limit=10) == []
         clock.advance(1)
         assert backend.evict_idle(CODE, idle_for=0, limit=10) == [
-            (ALICE, BOARD, frozenset())
+            removed_with(ALICE, BOARD)
         ]
 
     def test_of_many_threads_one_reports_the_join_and_one_the_leave(

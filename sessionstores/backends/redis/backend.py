@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from hashlib import sha1
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, TypeVar
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
@@ -126,7 +126,9 @@ class RedisBackend(Backend):
         """See `Backend.recall`."""
         return self._recent.get(key)
 
-    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
+    async def open(
+        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+    ) -> Opened:
         """See `Backend.open`."""
         session, id = key
         given = conf.get()
@@ -142,6 +144,7 @@ class RedisBackend(Backend):
                 given.max_participants,
                 int(may_create),
                 pack_rev(session_rev),
+                int(admitted),
                 *(part for pair in states.items() for part in pair),
             )
             if reply == b"unfounded":
@@ -201,14 +204,16 @@ class RedisBackend(Backend):
         return record
 
     async def _mark_used(
-        self, key: StoreKey, *, if_due: bool = True
+        self, key: StoreKey, how: Literal["due", "acted", "always"] = "due"
     ) -> PackedHead | None:
-        """Mark the record as used; return its head, None if there is none."""
+        """Mark the record as used; return its head, None if there is none.
+
+        `how`: "due", if that is due; "acted", also if this is the first thing that the
+        participant has changed; or "always".
+        """
         session, id = key
         timeout = conf.get().idle_timeout
-        reply, *rest = await self._scripts.run(
-            "touch", session, id, timeout, int(if_due)
-        )
+        reply, *rest = await self._scripts.run("touch", session, id, timeout, how)
         if reply == b"absent":
             self._recent.drop(key)
             return None
@@ -242,10 +247,11 @@ class RedisBackend(Backend):
         attempt: Attempt | None = None,
         *,
         repeated: bool = False,
+        is_change: bool = True,
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
-        keys, arguments = pack_commit(base, rev, states, attempt)
+        keys, arguments = pack_commit(base, rev, states, attempt, is_change=is_change)
         started = time.monotonic()
         lost: StoreUnavailable | None = None
         try:
@@ -276,7 +282,7 @@ class RedisBackend(Backend):
         if is_due:
             # The commit is in, whatever fails now.
             try:
-                await self._mark_used(key, if_due=False)
+                await self._mark_used(key, "always")
             except SessionStoresError as error:
                 logger.info("%s was not marked as used: %s", key, error)
         return Committed(record, unpack_followers(key, reply, lines))
@@ -308,9 +314,9 @@ class RedisBackend(Backend):
             raise outcome_unknown(rev, record) from cause
         return Stale(record)
 
-    async def touch(self, key: StoreKey) -> bool:
+    async def touch(self, key: StoreKey, *, acted: bool = False) -> bool:
         """See `Backend.touch`."""
-        return await self._mark_used(key) is not None
+        return await self._mark_used(key, "acted" if acted else "due") is not None
 
     async def delete(self, key: StoreKey) -> Removed | None:
         """See `Backend.delete`."""

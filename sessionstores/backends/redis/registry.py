@@ -66,7 +66,7 @@ class RedisRegistry:
         """Repair what a script found: 1: the entry is due; 2: so is the session."""
         if what == 2:
             rev, timeout = pack_rev(Rev.first()), conf.get().idle_timeout
-            await self._scripts.run("found", session, rev, timeout, "", 0)
+            await self._scripts.run("found", session, rev, timeout, "", 0, 1)
         if what:
             await self.settle(session)
 
@@ -77,9 +77,10 @@ class RedisRegistry:
         # What was removed is to be reported, whatever fails now.
         with suppress(StoreUnavailable):
             await self._scripts.send("ZADD", registry_key(), "XX", score, session)
-            # A newcomer settles it, unless that was before this was written.
+            # A newcomer settles it, unless that was before this was written. Those who
+            # are kept have negative scores.
             if score.startswith(b"-") and await self._scripts.send(
-                "ZCARD", index_key(session)
+                "ZCOUNT", index_key(session), 0, "+inf"
             ):
                 await self.look_again(session)
 

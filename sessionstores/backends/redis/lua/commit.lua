@@ -2,18 +2,19 @@
 -- since every dispatch runs it: touch.lua sees to index, session and old clients, when
 -- that is due.
 -- KEYS: the record; the followers of its session's records.
--- ARGV: base rev, new rev, timeout and new size, packed; id; client ('': none); its
--- entry without the time; the number of arguments that follow in pairs; pairs of a
--- state's name and stored form; names of states to remove.
+-- ARGV: base rev, new rev, timeout, new size and whether it is a change, packed; id;
+-- client ('': none); its entry without the time; the number of arguments that follow in
+-- pairs; pairs of a state's name and stored form; names of states to remove.
 -- Returns the time, the last use and whether a touch is due, packed, if nobody follows;
 -- else {'ok', that, lines of followers}. Not committed: {'absent'}, {'corrupt'} or
 -- {place, time, record, lines of followers}, where place is 'in' if the new rev is in
 -- the history already, 'unknown' if the history is too short to tell, else 'foreign'.
 local call = redis.call
 local key, order, id = KEYS[1], ARGV[1], ARGV[2]
-local head = redis.pcall('HGET', key, 'h')
+local known = redis.pcall('HMGET', key, 'h', 'r', 'k', 'u')
+local head = known[1]
 if type(head) ~= 'string' or #head < 40 or #head % 4 ~= 0 then
-  if not head and call('EXISTS', key) == 0 then return {'absent'} end
+  if not known.err and not head and call('EXISTS', key) == 0 then return {'absent'} end
   return {'corrupt'}
 end
 local clock = call('TIME')
@@ -36,19 +37,31 @@ if string.sub(head, 1, 12) .. string.sub(head, -4) ~= base then
     call('HMGET', KEYS[2], id, '+')}
 end
 
-local timeout, size = struct.unpack('<dd', order, 33)
-local seen, due = struct.unpack('<d', head, 21), 0
+local timeout, size, is_change = struct.unpack('<ddB', order, 33)
+local renewed, due = tonumber(known[2]), 0
+local since = renewed or (struct.unpack('<d', head, 21))
 -- A clock may have gone back, after a failover.
-if math.abs(time - seen) >= timeout / 10 then seen, due = time, 1 end
+if math.abs(time - since) >= timeout / 10 then renewed, since, due = nil, time, 1 end
+-- Whether the participant has ever changed something; as in prelude.lua.
+local pristine, counter = tonumber(known[4]) or 1, (struct.unpack('<d', rev, 5))
+local has_changed = is_change == 1 or (struct.unpack('<d', head, 5)) > pristine
 local ring = string.sub(rev, 13)
 if string.sub(rev, 1, 4) == string.sub(head, 1, 4) then
   ring = string.sub(string.sub(head, 37) .. ring, -128)
 end
 head = string.sub(rev, 1, 12) .. string.sub(head, 13, 20)
-  .. struct.pack('<dd', seen, size) .. ring
+  .. struct.pack('<dd', time, size) .. ring
 
 local last = 5 + tonumber(ARGV[5])
 local fields = {'h', head}
+if not renewed then
+  fields[#fields + 1] = 'r'
+  fields[#fields + 1] = string.format('%.17g', since)
+end
+if id ~= '*' and (not has_changed or pristine >= counter) then
+  fields[#fields + 1] = 'u'
+  fields[#fields + 1] = has_changed and 0 or counter
+end
 for at = 6, last, 2 do
   fields[#fields + 1] = 's:' .. ARGV[at]
   fields[#fields + 1] = ARGV[at + 1]
@@ -60,15 +73,16 @@ end
 -- First, so that a server that is out of memory refuses before anything has changed.
 call('HSET', key, unpack(fields))
 for at = last + 1, #ARGV do call('HDEL', key, 's:' .. ARGV[at]) end
-local seconds = 2 * timeout
+local seconds, keep = 2 * timeout, tonumber(known[3]) or 0
 if id == '*' then
-  local keep = tonumber(call('HGET', key, 'k')) or 0
   seconds = math.max(2.2 * timeout, struct.unpack('<d', head, 13) + keep - time)
+elseif has_changed then
+  seconds = math.max(seconds, keep - time)
 end
 -- As in prelude.lua. Nothing may fail now that the commit is in.
 call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
 -- One string if nobody follows, as most often: each part of a reply takes time.
-local times = struct.pack('<ddB', time, seen, due)
+local times = struct.pack('<ddB', time, time, due)
 local lines = redis.pcall('HMGET', KEYS[2], id, '+')
 if lines[1] or lines[2] then return {'ok', times, lines} end
 return times

@@ -1,7 +1,7 @@
 -- Remove the session if it has no participant, is idle and is past its keep.
 -- ARGV: seconds from which idle. Returns {'gone', ''}, {'absent', ''}, or {'stays',
 -- score for the registry (see registry.py), '' if unknown}.
-if call('ZCARD', base .. 'i:') > 0 then return {'stays', oldest_use()} end
+if call('ZCARD', base .. 'i:') > 0 then return {'stays', next_look(tonumber(ARGV[1]))} end
 local key = base .. 's:'
 local head, corrupt = head_of(key)
 if corrupt then return {'stays', ''} end
