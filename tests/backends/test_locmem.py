@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import os
 import tracemalloc
 
@@ -17,6 +19,8 @@ from tests.contract.contract import ALICE, BOARD, BackendContract, Clock
 
 
 class TestLocMem(BackendContract):
+    HISTORIES: ClassVar[int] = 40
+
     def make_backend(self, *, blocking: bool, clock: Clock) -> LocMemBackend:
         return LocMemBackend("contract", blocking=blocking, clock=clock)
 

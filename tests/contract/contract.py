@@ -48,6 +48,7 @@ from tests.backends.driven import (
     lease,
 )
 from tests.contract.connections import ConnectionsContract
+from tests.contract.keeping import KeepingContract
 from tests.contract.overview import OverviewContract
 
 # Where the backends keep how long they wait for a server.
@@ -57,7 +58,7 @@ DEADLINES = [
 ]
 
 
-class BackendContract(ConnectionsContract, OverviewContract):
+class BackendContract(ConnectionsContract, KeepingContract, OverviewContract):
     """The whole of it."""
 
     @pytest.fixture(autouse=True)

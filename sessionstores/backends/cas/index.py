@@ -159,7 +159,7 @@ class Index:
 
     def _lifetime(self, kept: float) -> float:
         """Return the seconds after which a session's entries expire unless renewed."""
-        return max(2.2 * conf.get().idle_timeout, kept - self._values.now())
+        return 2.2 * conf.get().idle_timeout + max(kept - self._values.now(), 0)
 
     async def register(self, session: str) -> None:
         """Enter a session."""
@@ -225,15 +225,16 @@ def record_lifetime(head: StoredHead, now: float) -> float:
     """Return the seconds after which a record expires unless it is used again.
 
     A session's time of use is written at most two tenths of the timeout before that of
-    its participants, and it must not expire before them.
+    its participants, and it must not expire before them. At the end of a keep, a sweep
+    still finds what is idle then.
     """
     timeout = conf.get().idle_timeout
     about = head.about
     if about is None:
         return 2 * timeout
     if about.pristine is not None:
-        return max(2 * timeout, kept_until(head) - now)
-    return max(2.2 * timeout, head.created + about.keep - now)
+        return 2 * timeout + max(kept_until(head) - now, 0)
+    return 2.2 * timeout + max(head.created + about.keep - now, 0)
 
 
 def participants_kept_until(session: str, own: Versioned | None) -> float:

@@ -112,6 +112,7 @@ class Records:
                     key, stored, context, admitted=admitted
                 )
                 if opened:
+                    await self._touch_session(key, context.session)
                     return opened._replace(lost=lost)
             await self._values.back_off(attempt)
         raise contended(key)
@@ -249,8 +250,13 @@ class Records:
             await self._index.renew(session, kept, context.members)
         else:
             await self._keeping.adopt(key, context)
+            await self._touch_session(key, context.session)
+
+    async def _touch_session(self, key: StoreKey, own: Versioned | None) -> None:
+        """Mark the session of the participant at `key` as used, if that is due."""
+        if not key.is_session:
             with suppress(StateCorrupt):
-                await self._touched(StoreKey.of_session(session), context.session)
+                await self._touched(StoreKey.of_session(key.session), own)
 
     async def set_aside(
         self, key: StoreKey, name: str | None, data: bytes | None

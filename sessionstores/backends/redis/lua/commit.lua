@@ -75,9 +75,10 @@ call('HSET', key, unpack(fields))
 for at = last + 1, #ARGV do call('HDEL', key, 's:' .. ARGV[at]) end
 local seconds, keep = 2 * timeout, tonumber(known[3]) or 0
 if id == '*' then
-  seconds = math.max(2.2 * timeout, struct.unpack('<d', head, 13) + keep - time)
+  local kept = struct.unpack('<d', head, 13) + keep
+  seconds = 2.2 * timeout + math.max(kept - time, 0)
 elseif has_changed then
-  seconds = math.max(seconds, keep - time)
+  seconds = seconds + math.max(keep - time, 0)
 end
 -- As in prelude.lua. Nothing may fail now that the commit is in.
 call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))

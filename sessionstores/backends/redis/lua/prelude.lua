@@ -98,11 +98,12 @@ local function kept_until()
 end
 
 -- A session's last use is written up to two tenths of the timeout before that of its
--- participants, and it must not expire before them.
+-- participants, and it must not expire before them. At the end of a keep, a sweep still
+-- finds what is idle then.
 local function expire_session(head, time, timeout)
   local created = struct.unpack('<d', head, 13)
   local kept = created + (tonumber(call('HGET', base .. 's:', 'k')) or 0) - time
-  local seconds = math.max(2.2 * timeout, kept)
+  local seconds = 2.2 * timeout + math.max(kept, 0)
   expire(base .. 's:', seconds)
   expire(base .. 'e:', seconds)
 end
@@ -117,13 +118,13 @@ local function expire_record(id, head, time, timeout, kept)
   end
   local seconds = 2 * timeout
   if has_changed(head, own[2]) then
-    seconds = math.max(seconds, math.max(kept, tonumber(own[1]) or 0) - time)
+    seconds = seconds + math.max(kept - time, (tonumber(own[1]) or 0) - time, 0)
   end
   expire(key, seconds)
 end
 
 local function expire_index(time, timeout, kept)
-  expire(base .. 'i:', math.max(2.2 * timeout, kept - time))
+  expire(base .. 'i:', 2.2 * timeout + math.max(kept - time, 0))
 end
 
 local function enter(id, seen, time, timeout, kept)
