@@ -99,6 +99,8 @@ class Dispatcher:
             name, base = document.name, str(outcome.base)
             if document.advance(base, outcome.rev):
                 connection.outbox.refresh(name)
+            if document.key.is_session and outcome.change is not None:
+                connection.acted = True
             result = None if outcome.repeated else b"null"
             if outcome.result is not None:
                 result = _encode(frame, outcome.result)

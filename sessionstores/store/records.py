@@ -88,7 +88,13 @@ async def update_states(
             await backend.set_aside(record.key, name, record.states[name])
         rev = record.rev.reincarnated() if corrupt else record.rev.next()
         answer = await commit(
-            backend, record, rev, changed, sender=classes[0], reset=bool(corrupt)
+            backend,
+            record,
+            rev,
+            changed,
+            sender=classes[0],
+            reset=bool(corrupt),
+            is_change=False,
         )
         if isinstance(answer, Applied):
             for name, reason in corrupt.items():
@@ -152,15 +158,16 @@ async def commit(
     reset: bool = False,
     edit: tuple[Any, State] | None = None,
     action: str = "",
+    is_change: bool = True,
 ) -> Applied | Stale:
     """Commit and publish the change; `Stale` if another commit came first.
 
-    Raises `StateTooLarge` past `MAX_STATE_BYTES`.
+    `is_change` as for `Backend.commit`. Raises `StateTooLarge` past `MAX_STATE_BYTES`.
     """
     limit = conf.get().max_state_bytes
     size = check_size({**base.states, **states}, limit)
     before = {name: base.states[name] for name in states if name in base.states}
-    answer = await backend.commit(base, rev, states, attempt)
+    answer = await backend.commit(base, rev, states, attempt, is_change=is_change)
     if not isinstance(answer, Committed):
         return answer
     change = event_bus.Change(

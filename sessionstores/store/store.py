@@ -8,6 +8,7 @@ into another nor leak.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from django.utils.asyncio import async_unsafe
@@ -15,7 +16,7 @@ from django.utils.asyncio import async_unsafe
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Record
-from ..exceptions import Conflict
+from ..exceptions import Conflict, SessionStoresError
 from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
@@ -102,6 +103,27 @@ async def _delete(backend: Backend, key: StoreKey, cls: type[State]) -> bool:
     return False
 
 
+async def _dispatch(
+    backend: Backend,
+    key: StoreKey,
+    cls: type[State],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    injected = _injected(cls, function)
+    outcome = await transact(
+        backend, key, cls, function, args, kwargs, injected=injected
+    )
+    if outcome.change is not None and key.is_session:
+        for name, kind in injected.items():
+            if name in kwargs and not issubclass(kind, State):
+                # Who votes is in use, and has changed something.
+                with suppress(SessionStoresError):
+                    await backend.touch(kwargs[name].key, acted=True)
+    return outcome.result
+
+
 def _injected(
     cls: type[State], function: Callable[..., Any]
 ) -> Mapping[str, type[Any]]:
@@ -171,14 +193,8 @@ class Store(Generic[S]):
         state in a shape that its declaration does not allow. `OutcomeUnknown`, a
         `StoreUnavailable`, says that the change may be in.
         """
-        injected = _injected(self.cls, action)
         backend = get_backend(blocking=True)
-        outcome = run(
-            transact(
-                backend, self.key, self.cls, action, args, kwargs, injected=injected
-            )
-        )
-        result: R = outcome.result
+        result: R = run(_dispatch(backend, self.key, self.cls, action, args, kwargs))
         return result
 
     async def adispatch(
@@ -189,12 +205,8 @@ class Store(Generic[S]):
         **kwargs: P.kwargs,
     ) -> R:
         """See `dispatch`."""
-        injected = _injected(self.cls, action)
         backend = get_backend(blocking=False)
-        outcome = await transact(
-            backend, self.key, self.cls, action, args, kwargs, injected=injected
-        )
-        result: R = outcome.result
+        result: R = await _dispatch(backend, self.key, self.cls, action, args, kwargs)
         return result
 
     @async_unsafe("Inside an event loop: await areplace() instead.")

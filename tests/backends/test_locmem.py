@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import os
 import tracemalloc
+from typing import ClassVar
 
 import pytest
 from django.core.cache import caches

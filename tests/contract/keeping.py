@@ -298,9 +298,7 @@ class KeepingContract(BackendTests):
         backend.open(CAROL, BOARD)
         clock.advance(TIMEOUT + 1)
         self.lose_record(CAROL, clock)
-        removed = backend.evict_idle(
-            CODE, idle_for=TIMEOUT, limit=9, with_states=False
-        )
+        removed = backend.evict_idle(CODE, idle_for=TIMEOUT, limit=9, with_states=False)
         found = {final.key.participant: final[1:] for final in removed}
         nobody: frozenset[str] = frozenset()
         size = len(MORE["board"])

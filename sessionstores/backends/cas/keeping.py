@@ -9,7 +9,7 @@ from ...keys import StoreKey
 from ..errors import MAX_ATTEMPTS, contended
 from .index import Index, RecordContext, participants_kept_until, record_lifetime
 from .key_value import Values, Versioned
-from .keys import record_key
+from .keys import record_key, session_key
 from .serializers import StoredRecord, decode, encode, participant_details
 
 
@@ -20,17 +20,28 @@ class ParticipantKeeping:
         self._values = values
         self._index = index
 
-    async def extend(self, session: str, kept: float) -> None:
-        """Keep the participants of a session, whose own record says so already.
-
-        Their entries first: whoever comes later reads the session's record.
-        """
-        ids = await self._index.extend(session, kept)
-        names = {record_key(key): key for key in (StoreKey(session, id) for id in ids)}
-        found = await self._values.get(*names)
-        for name, key in names.items():
-            if name in found:
-                await self._write(key, found[name], kept)
+    async def follow(self, session: str, kept: float) -> None:
+        """Keep the participants of a session until then, as its own record says."""
+        for attempt in range(MAX_ATTEMPTS):
+            # Entries first: whoever comes later reads the session's record.
+            ids = await self._index.extend(session, kept)
+            names = {
+                record_key(key): key for key in (StoreKey(session, i) for i in ids)
+            }
+            own = session_key(session)
+            found = await self._values.get(*names)
+            for name, key in names.items():
+                if name in found:
+                    await self._write(key, found[name], kept)
+            found = await self._values.get(own)
+            latest = participants_kept_until(session, found.get(own))
+            if latest == kept or own not in found:
+                return
+            # Another caller has changed it meanwhile: of two, the last to write
+            # participants has seen what both wrote.
+            kept = latest
+            await self._values.back_off(attempt)
+        raise contended(StoreKey.of_session(session))
 
     async def adopt(self, key: StoreKey, context: RecordContext) -> None:
         """Correct a participant's record that has missed a change of the keep."""

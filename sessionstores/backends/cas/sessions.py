@@ -115,7 +115,7 @@ class Sessions:
                 is not None
             ):
                 if about.keep_participants and kept != about.keep:
-                    await self._keeping.extend(code, stored.created + kept)
+                    await self._keeping.follow(code, stored.created + kept)
                 return _info(key, stored, found.get(notes, ABSENT).value)
             await self._values.back_off(attempt)
         raise contended(key)
