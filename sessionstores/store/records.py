@@ -18,6 +18,7 @@ from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State, states_in
 from ..state.revisions import Rev
+from .admissions import is_admitted
 from .removals import announce_lost
 from .retry import CommitRetry
 
@@ -56,7 +57,8 @@ async def open_record(
         return record
     states = codec.encode_defaults(classes)
     check_size(states, conf.get().max_state_bytes)
-    opened = await backend.open(key, states)
+    admitted = is_admitted(backend, key)
+    opened = await backend.open(key, states, admitted=admitted)
     if opened.created:
         event_bus.bus.publish(event_bus.Creation(key))
     if opened.lost or (opened.created and lost):
