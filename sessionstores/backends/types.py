@@ -139,9 +139,10 @@ class Lease(NamedTuple):
     actions; `follows` holds participant ids of the same session, `keys.SESSION` for
     the session's record, or `EVERYONE`. `meta` is a JSON object that the tab shows to
     others, of at most `MAX_META_BYTES`, or b"". `since` is when it was first leased;
-    `leaving`: closed without a goodbye, within its grace. The backend fills in both,
-    and ignores them on writing. `acted`: through it the participant has changed
-    something beside their own record; see `Backend.touch`. Only for writing.
+    `leaving`: closed without a goodbye, within its grace. `deadline` is when it expires
+    unless it is renewed. The backend fills in these, and ignores them on writing.
+    `acted`, for writing only: through it the participant has changed something beside
+    their own record; see `Backend.touch`.
     """
 
     connection: str
@@ -153,6 +154,7 @@ class Lease(NamedTuple):
     since: float = 0.0
     leaving: bool = False
     acted: bool = False
+    deadline: float = 0.0
 
 
 class Standing(NamedTuple):

@@ -208,6 +208,20 @@ async def test_a_disconnection_of_a_session_closes_the_tabs_of_all(
     assert back.welcome["participant"] == "alice"
 
 
+async def test_who_another_process_held_is_gone_with_the_lease_not_with_the_beat(
+    tab: Opener, settings: Any, received: list[tuple[str, str]]
+) -> None:
+    # No beat comes in time.
+    settings.SESSIONSTORES = {"HEARTBEAT": 600, "PRESENCE_LEASE": 1}
+    far = Lease("far", BOB, "far", "c", frozenset({SESSION}))
+    await get_backend(blocking=False).lease([far])
+    settings.SESSIONSTORES = {"HEARTBEAT": 600}
+    alice = await tab("alice")
+    await shows(alice, alice=1, bob=1)
+    await until(lambda: alice.look() == {"alice": [{}]}, "the ghost to go")
+    assert received == [("joined", "alice"), ("left", "bob")]
+
+
 async def test_a_newcomer_who_is_refused_is_announced_to_nobody(
     tab: Opener, settings: Any, received: list[tuple[str, str]]
 ) -> None:

@@ -105,6 +105,7 @@ class LeaseEntry(NamedTuple):
             self.meta,
             self.since,
             self.leaving,
+            deadline=self.deadline,
         )
 
 

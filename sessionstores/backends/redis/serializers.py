@@ -217,8 +217,10 @@ def pack_lease(lease: Lease) -> tuple[Any, ...]:
     return id, lease.connection, details, process, *flags, *follows
 
 
-def unpack_lease(session: str, name: bytes, details: bytes, leaving: int) -> Lease:
-    """Return a connection's lease from its name, details and whether it is leaving."""
+def unpack_lease(
+    session: str, name: bytes, details: bytes, leaving: int, deadline: bytes
+) -> Lease:
+    """Return a connection's lease from the parts that a script replies."""
     id, _, connection = name.decode().partition("/")
     (since,) = TIME.unpack_from(details)
     process, client, follows, meta = _details(details[TIME.size :])
@@ -231,6 +233,7 @@ def unpack_lease(session: str, name: bytes, details: bytes, leaving: int) -> Lea
         meta,
         since,
         bool(leaving),
+        deadline=float(deadline),
     )
 
 
