@@ -19,9 +19,10 @@ from .index import (
     record_lifetime,
 )
 from .key_value import ABSENT, Values, Versioned
-from .keys import members_key, notes_key, record_key, session_key
+from .keys import members_key, notes_key, record_key, record_keys, session_key
 from .serializers import (
     Details,
+    StoredHead,
     decode,
     decode_head,
     encode,
@@ -49,18 +50,24 @@ class Idleness(NamedTuple):
     kept: float
     with_states: bool = True
 
-    def holds(self, key: StoreKey, found: Versioned | None) -> bool:
-        """Return whether a record is idle or missing; a corrupt one is not."""
-        if found is None:
-            return True
+    def head_of(self, key: StoreKey, found: Versioned) -> StoredHead | None:
+        """Return a record's head if it is idle, else None; a corrupt one is not."""
         try:
             head = decode_head(key, found.value)
         except StateCorrupt:
-            return False
+            return None
         if head.seen > self.since:
-            return False
+            return None
         kept = max(self.kept, kept_until(head))
-        return not (self.now < kept and has_changed(head))
+        return None if self.now < kept and has_changed(head) else head
+
+
+class Due(NamedTuple):
+    """A participant to be removed, as they were read; without a record: lost."""
+
+    name: str
+    found: Versioned | None
+    head: StoredHead | None = None
 
 
 class RecordRemoval:
@@ -85,63 +92,81 @@ class RecordRemoval:
     async def remove(
         self, session: str, ids: Sequence[str], idleness: Idleness | None = None
     ) -> list[Removed]:
-        """Remove participants; with `idleness`, those of whom it holds.
+        """Remove participants; with `idleness`, those who are idle by it."""
+        due = await self.read(session, ids, idleness)
+        return await self.remove_due(session, due, idleness)
+
+    async def read(
+        self, session: str, ids: Sequence[str], idleness: Idleness | None = None
+    ) -> dict[StoreKey, Due]:
+        """Return participants to be removed; with `idleness`, those who are idle."""
+        names = record_keys(session, ids)
+        found = await self._values.get(*names.values())
+        if absent := [name for name in names.values() if name not in found]:
+            await self._values.let_others_finish(RECHECK_AFTER)
+            found |= await self._values.get(*absent)
+        due = {}
+        for key, name in names.items():
+            record = found.get(name)
+            head = idleness.head_of(key, record) if idleness and record else None
+            if head is not None or idleness is None or record is None:
+                due[key] = Due(name, record, head)
+        return due
+
+    async def remove_due(
+        self,
+        session: str,
+        due: Mapping[StoreKey, Due],
+        idleness: Idleness | None = None,
+    ) -> list[Removed]:
+        """Remove participants whom `read` has returned, unless they are in use now.
 
         They leave the index first: an entry without a record is then never one whose
         removal is under way, and its remover is the one to report it as lost.
         """
-        names = {StoreKey(session, id): record_key(StoreKey(session, id)) for id in ids}
-        own = session_key(session)
-        found = await self._values.get(own, *names.values())
-        kept = participants_kept_until(session, found.get(own))
-        if absent := [name for name in names.values() if name not in found]:
-            await self._values.let_others_finish(RECHECK_AFTER)
-            found |= await self._values.get(*absent)
-        due = [
-            key
-            for key, name in names.items()
-            if idleness is None or idleness.holds(key, found.get(name))
-        ]
         if not due:
             return []
+        own = session_key(session)
+        kept = participants_kept_until(session, (await self._values.get(own)).get(own))
         removed = {}
         try:
             ids = [key.participant for key in due]
-            left = await self._index.leave(session, ids, kept=kept)
-            for key in due:
-                if final := await self.take(key, found.get(names[key]), idleness):
+            left = set(await self._index.leave(session, ids, kept=kept))
+            for key, each in due.items():
+                if each.found is None:
+                    if key.participant in left:
+                        removed[key] = Removed(key, None, NOBODY)
+                elif final := await self._take(key, each, idleness):
                     removed[key] = final
-                elif names[key] not in found and key.participant in left:
-                    removed[key] = Removed(key, None, NOBODY)
-            for key in await self._settle_all(due, kept):
+            for key in await self._settle_all(session, due, kept):
                 # Absent before, so it has been created anew.
-                if names[key] not in found:
+                if due[key].found is None:
                     removed.pop(key, None)
         except StoreUnavailable:
             # If nothing else failed, the records that remain can be found again.
             with suppress(StoreUnavailable):
-                await self._settle_all(due, kept)
+                await self._settle_all(session, due, kept)
             # A removed record has to be reported, whatever fails now.
             if not removed:
                 raise
         return await self._with_followers(removed.values())
 
     async def _settle_all(
-        self, keys: Sequence[StoreKey], kept: float
+        self, session: str, due: Mapping[StoreKey, Due], kept: float
     ) -> list[StoreKey]:
         """Make the index agree with the records; return the keys that have one."""
-        names = {key: record_key(key) for key in keys}
-        session = keys[0].session
         members, own = members_key(session), session_key(session)
-        found = await self._values.get(members, own, *names.values())
+        found = await self._values.get(
+            members, own, *[each.name for each in due.values()]
+        )
         index = found.get(members, ABSENT).value
         if kept < (now_kept := participants_kept_until(session, found.get(own))):
             # It was extended before the participants left, which undid that here.
             await self._index.extend(session, now_kept)
-        for key, name in names.items():
-            if (name in found) != has_line(index, key.participant):
+        for key, each in due.items():
+            if (each.name in found) != has_line(index, key.participant):
                 await self._index.settle(key)
-        return [key for key, name in names.items() if name in found]
+        return [key for key, each in due.items() if each.name in found]
 
     async def take(
         self, key: StoreKey, found: Versioned | None, idleness: Idleness | None = None
@@ -150,15 +175,22 @@ class RecordRemoval:
 
         Neither index nor followers are looked at.
         """
-        name = record_key(key)
+        return await self._take(key, Due(record_key(key), found), idleness)
+
+    async def _take(
+        self, key: StoreKey, due: Due, idleness: Idleness | None
+    ) -> Removed | None:
+        name, found, head = due
         while found is not None:
-            if idleness is not None and not idleness.holds(key, found):
-                return None
+            if idleness is not None and head is None:
+                head = idleness.head_of(key, found)
+                if head is None:
+                    return None
             if await self._values.drop(name, found.token):
-                if idleness is None or idleness.with_states:
+                if idleness is None or head is None or idleness.with_states:
                     return _final(key, found.value)
-                return Removed(key, {}, NOBODY, decode_head(key, found.value).size)
-            found = (await self._values.get(name)).get(name)
+                return Removed(key, {}, NOBODY, head.size)
+            found, head = (await self._values.get(name)).get(name), None
         return None
 
     async def _with_followers(self, removed: Iterable[Removed]) -> list[Removed]:
@@ -167,7 +199,12 @@ class RecordRemoval:
         with suppress(StoreUnavailable):
             keys = [final.key for final in removed]
             followers = await self._followers.followers_of(keys)
-            return [final._replace(followers=followers[final.key]) for final in removed]
+            return [
+                final._replace(followers=theirs)
+                if (theirs := followers[final.key])
+                else final
+                for final in removed
+            ]
         return removed
 
     async def _clear_states(self, key: StoreKey) -> Removed | None:

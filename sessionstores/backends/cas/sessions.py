@@ -180,19 +180,14 @@ class Sessions:
         members, kept = await self._members_of(code)
         now = self._values.now()
         idleness = Idleness(now - seconds_idle(idle_for), now, kept, with_states)
-        names = {
-            key: record_key(key)
-            for key in (StoreKey(code, id) for id in members)
-            if participant in (None, key.participant)
-        }
-        found = await self._values.get(*names.values())
-        due = [
-            key for key, name in names.items() if idleness.holds(key, found.get(name))
-        ]
+        ids = [id for id in members if participant in (None, id)]
+        due = await self._removal.read(code, ids, idleness)
         connections = await self._leases.live(due)
-        alone = [key.participant for key in due if not connections[key]]
-        # Records are read again after the leases: either shows who comes in between.
-        return await self._removal.remove(code, alone[:limit], idleness)
+        # Each record is compared with what was read before the leases: either shows
+        # who comes in between.
+        alone = [key for key in due if not connections[key]][:limit]
+        alone_due = {key: due[key] for key in alone}
+        return await self._removal.remove_due(code, alone_due, idleness)
 
     async def _members_of(self, code: str) -> tuple[list[str], float]:
         """Return a session's participants, and until when it keeps them."""
