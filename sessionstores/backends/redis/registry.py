@@ -62,6 +62,24 @@ class RedisRegistry:
                 removed = bool(await self._scripts.send("ZREM", registry, session))
         raise contended(session)
 
+    async def forget(self, session: str) -> bool:
+        """Remove the entry of a session that has gone; True if this call removed it.
+
+        Whoever has created the session meanwhile gets the entry back.
+        """
+        commands = [
+            ("ZREM", registry_key(), session),
+            ("EXISTS", session_key(session)),
+        ]
+        if self._scripts.location.cluster:
+            # Of two nodes, the second might answer first.
+            removed, exists = [await self._scripts.send(*each) for each in commands]
+        else:
+            removed, exists = await self._scripts.send_all(commands)
+        if exists:
+            await self.settle(session)
+        return bool(removed) and not exists
+
     async def repair(self, session: str, what: int) -> None:
         """Repair what a script found: 1: the entry is due; 2: so is the session."""
         if what == 2:

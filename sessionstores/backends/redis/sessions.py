@@ -230,7 +230,7 @@ class RedisSessions:
             return False
         self._recent.drop(StoreKey.of_session(code))
         # Another sweeper may come in between: both compete for the entry.
-        return await self._registry.settle(code)
+        return await self._registry.forget(code)
 
     async def orphans(self) -> list[StoreKey] | None:
         """See `Backend.orphans`."""

@@ -7,6 +7,9 @@
 local time, idle_for = now(), tonumber(ARGV[1])
 local since, limit, with_states = time - idle_for, tonumber(ARGV[2]), ARGV[4] == '1'
 local kept = kept_until()
+-- If the session's record is lost, what theirs say of its keep holds; if it is there and
+-- keeps nobody, theirs need not say more than when they were seen.
+local may_be_kept = kept > time or call('EXISTS', base .. 's:') == 0
 local removed, connected = {''}
 local attended = call('EXISTS', base .. 'o:') == 1
 local followed = call('EXISTS', base .. 'f:') == 1
@@ -25,16 +28,18 @@ end
 local function due_record(id)
   if is_connected(id) then return nil end
   local key = base .. 'p:' .. id
-  local own = redis.pcall('HMGET', key, 'h', 'k', 'u')
-  if own.err then return nil end
-  local head = own[1]
+  local head = redis.pcall('HGET', key, 'h')
   if not head and call('EXISTS', key) == 0 then return false end
-  if not head or not is_head(head) or since == -math.huge then return nil end
-  local _, seen, size = struct.unpack('<ddd', head, 13)
+  if type(head) ~= 'string' or not is_head(head) then return nil end
+  if since == -math.huge then return nil end
+  local seen, size = struct.unpack('<dd', head, 21)
   -- A commit writes the last use into the record only.
   if seen > since then return nil, seen end
-  local ends = math.max(kept, tonumber(own[2]) or 0)
-  if ends > time and has_changed(head, own[3]) then return nil, -ends end
+  if may_be_kept then
+    local own = call('HMGET', key, 'k', 'u')
+    local ends = math.max(kept, tonumber(own[1]) or 0)
+    if ends > time and has_changed(head, own[2]) then return nil, -ends end
+  end
   return with_states and call('HGETALL', key) or size
 end
 -- Remove those of these who are due; return how many, and how many got another score,

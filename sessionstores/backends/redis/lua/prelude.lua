@@ -251,9 +251,11 @@ end
 -- The session's score in the registry (see registry.py), if all that is idle for so
 -- many seconds is removed; '' if it has no participants.
 local function next_look(idle_for)
-  local index = base .. 'i:'
-  local used = call('ZRANGEBYSCORE', index, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  local kept = call('ZREVRANGEBYSCORE', index, '(0', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local function first(command, from, to)
+    return call(command, base .. 'i:', from, to, 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  end
+  local used = first('ZRANGEBYSCORE', 0, '+inf')
+  local kept = first('ZREVRANGEBYSCORE', '(0', '-inf')
   if not (used and kept) then return used or kept or '' end
   -- The registry has one score: a keep that ends first is waited for by looking again.
   return -tonumber(kept) > tonumber(used) + idle_for and used or '0'

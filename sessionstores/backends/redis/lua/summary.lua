@@ -30,7 +30,8 @@ for _, id in ipairs(ids) do
     end
     if live[id] then
       used = nil
-    elseif kept > time and has_changed(front, call('HGET', base .. 'p:' .. id, 'u')) then
+    elseif kept > time
+      and has_changed(front, call('HGET', base .. 'p:' .. id, 'u')) then
       used, waits = nil, true
     end
     if used and (not oldest or used < oldest) then oldest = used end
