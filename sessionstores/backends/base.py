@@ -127,12 +127,11 @@ class Backend(ABC):
         States that are not named stay; None removes one. A `rev` of another incarnation
         starts the history anew. With `attempt`, the client's entry is written in the
         same step and entries past `CLIENT_MEMORY` are dropped. Touches the record, and
-        always writes its last use. A commit never creates one: without a record the
-        answer is `Stale(None)`. The caller checks sizes. A failure after the commit is
-        in is not raised.
+        writes its last use exactly. A commit never creates one: without a record the
+        answer is `Stale(None)`. The caller checks sizes. A failure after it is not raised.
 
-        `is_change` is False if nobody has changed anything: the commit fills in or
-        migrates what was stored. A kept session does not keep a participant for that.
+        `is_change` is False if the commit only fills in or migrates what was stored: a
+        kept session keeps no participant for that.
 
         The caller draws `rev`, so that a retry after a missing reply finds its own
         commit in the ring. The backend makes one such retry, unless the reply took
@@ -146,8 +145,8 @@ class Backend(ABC):
         """Mark participant and session as used now; False if the record is absent.
 
         The time is written only if the stored one is a tenth of `IDLE_TIMEOUT` old.
-        `acted`: the participant has changed something elsewhere, such as the session's
-        state, and is to be kept for it as for a commit of their own.
+        `acted`: the participant has changed the session's state, and is to be kept for
+        it as for a commit of their own.
         """
 
     @abstractmethod
@@ -175,8 +174,7 @@ class Backend(ABC):
     ) -> bool:
         """Claim `code` for `keep` s; False if it is in use. Raises `LimitReached`.
 
-        Until then nothing of the session expires or is evicted, and with
-        `keep_participants` no participant who has changed something.
+        Until then it is not evicted; nor, with `keep_participants`, who changed something.
         """
 
     @abstractmethod
@@ -196,8 +194,8 @@ class Backend(ABC):
         """Change what is given, without a new rev; None: the session does not exist.
 
         `extend` lengthens `keep` to end that many seconds from now at least, and never
-        shortens it, whatever other callers do. A new end of the keep is then written
-        into the records of all participants, which is not part of the same step.
+        shortens it, whatever other callers do. Afterwards, in other steps, a new end of
+        the keep is written into the records of all participants.
         """
 
     @abstractmethod
@@ -256,13 +254,12 @@ class Backend(ABC):
     ) -> list[types.Removed]:
         """Remove up to `limit` participants not seen for `idle_for` seconds.
 
-        Between 0 and a tenth of `IDLE_TIMEOUT` it counts as that, to which last uses
-        are known. Each is rechecked and removed in one step, so none is removed that
-        was touched meanwhile, holds a lease, or is kept: the session's keep has not
-        ended, and they have changed something. The whole may take several steps. Index
-        entries without a record are removed too, reported with states None; with an
-        infinite `idle_for`, only these. With `participant`, only that one is removed.
-        Without `with_states`, final states are left out, and cost nothing.
+        Between 0 and a tenth of `IDLE_TIMEOUT` it counts as a tenth. Each is rechecked
+        and removed in one step, so none is removed that was touched meanwhile, holds a
+        lease, or has changed something in a session whose keep has not ended; the whole
+        may take several steps. Index entries without a record are removed too, reported
+        with states None; with an infinite `idle_for`, only these. With `participant`,
+        only that one is removed. Without `with_states`, final states are left out.
         """
 
     @abstractmethod

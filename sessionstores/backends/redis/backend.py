@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import update_wrapper
+from collections.abc import Mapping, Sequence
 from hashlib import sha1
-from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
@@ -45,6 +44,7 @@ from ..types import (
     Value,
     merged,
 )
+from .delegation import delegated
 from .leases import RedisLeases
 from .location import location_for
 from .registry import RedisRegistry
@@ -70,22 +70,6 @@ from .sessions import RedisSessions
 logger = logging.getLogger("sessionstores.backends")
 
 _encode = msgspec.msgpack.Encoder().encode
-
-S = TypeVar("S")
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _delegate(
-    part: str, method: Callable[Concatenate[S, P], R]
-) -> Callable[Concatenate[Any, P], R]:
-    """Return a method of the backend that calls that of one of its parts."""
-
-    def delegated(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(getattr(self, part), *args, **kwargs)
-
-    update_wrapper(delegated, method)
-    return delegated
 
 
 class RedisBackend(Backend):
@@ -355,45 +339,45 @@ class RedisBackend(Backend):
 
     # Sessions
 
-    create_session = _delegate("_sessions", RedisSessions.create_session)
-    session = _delegate("_sessions", RedisSessions.session)
-    update_session = _delegate("_sessions", RedisSessions.update_session)
-    note = _delegate("_sessions", RedisSessions.note)
-    end_session = _delegate("_sessions", RedisSessions.end_session)
-    delete_session = _delegate("_sessions", RedisSessions.delete_session)
-    participants = _delegate("_sessions", RedisSessions.participants)
-    evict_idle = _delegate("_sessions", RedisSessions.evict_idle)
-    evict_empty_session = _delegate("_sessions", RedisSessions.evict_empty_session)
-    orphans = _delegate("_sessions", RedisSessions.orphans)
-    reindex = _delegate("_sessions", RedisSessions.reindex)
-    summaries = _delegate("_sessions", RedisSessions.summaries)
+    create_session = delegated("_sessions", RedisSessions.create_session)
+    session = delegated("_sessions", RedisSessions.session)
+    update_session = delegated("_sessions", RedisSessions.update_session)
+    note = delegated("_sessions", RedisSessions.note)
+    end_session = delegated("_sessions", RedisSessions.end_session)
+    delete_session = delegated("_sessions", RedisSessions.delete_session)
+    participants = delegated("_sessions", RedisSessions.participants)
+    evict_idle = delegated("_sessions", RedisSessions.evict_idle)
+    evict_empty_session = delegated("_sessions", RedisSessions.evict_empty_session)
+    orphans = delegated("_sessions", RedisSessions.orphans)
+    reindex = delegated("_sessions", RedisSessions.reindex)
+    summaries = delegated("_sessions", RedisSessions.summaries)
 
     # Registry
 
-    sessions = _delegate("_registry", RedisRegistry.sessions)
-    session_count = _delegate("_registry", RedisRegistry.session_count)
-    participant_count = _delegate("_registry", RedisRegistry.participant_count)
-    due_sessions = _delegate("_registry", RedisRegistry.due_sessions)
+    sessions = delegated("_registry", RedisRegistry.sessions)
+    session_count = delegated("_registry", RedisRegistry.session_count)
+    participant_count = delegated("_registry", RedisRegistry.participant_count)
+    due_sessions = delegated("_registry", RedisRegistry.due_sessions)
 
     # Tokens and connections
 
-    revoke = _delegate("_leases", RedisLeases.revoke)
-    standings = _delegate("_leases", RedisLeases.standings)
-    lease = _delegate("_leases", RedisLeases.lease)
-    release = _delegate("_leases", RedisLeases.release)
-    reap = _delegate("_leases", RedisLeases.reap)
-    connections = _delegate("_leases", RedisLeases.connections)
-    connections_of = _delegate("_leases", RedisLeases.connections_of)
-    followers = _delegate("_leases", RedisLeases.followers)
+    revoke = delegated("_leases", RedisLeases.revoke)
+    standings = delegated("_leases", RedisLeases.standings)
+    lease = delegated("_leases", RedisLeases.lease)
+    release = delegated("_leases", RedisLeases.release)
+    reap = delegated("_leases", RedisLeases.reap)
+    connections = delegated("_leases", RedisLeases.connections)
+    connections_of = delegated("_leases", RedisLeases.connections_of)
+    followers = delegated("_leases", RedisLeases.followers)
 
     # Server and shared values
 
-    now = _delegate("_server", RedisServer.now)
-    values = _delegate("_server", RedisServer.values)
-    swap_value = _delegate("_server", RedisServer.swap_value)
-    server = _delegate("_server", RedisServer.server)
-    run_name = _delegate("_server", RedisServer.run_name)
-    examine = _delegate("_server", RedisServer.examine)
+    now = delegated("_server", RedisServer.now)
+    values = delegated("_server", RedisServer.values)
+    swap_value = delegated("_server", RedisServer.swap_value)
+    server = delegated("_server", RedisServer.server)
+    run_name = delegated("_server", RedisServer.run_name)
+    examine = delegated("_server", RedisServer.examine)
 
     async def value(self, name: str) -> Value:
         """See `Backend.value`."""
