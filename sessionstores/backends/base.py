@@ -128,7 +128,7 @@ class Backend(ABC):
         starts the history anew. With `attempt`, the client's entry is written in the
         same step and entries past `CLIENT_MEMORY` are dropped. Touches the record, and
         writes its last use exactly. A commit never creates one: without a record the
-        answer is `Stale(None)`. The caller checks sizes. A failure after it is not raised.
+        answer is `Stale(None)`. The caller checks sizes. No failure after it is raised.
 
         `is_change` is False if the commit only fills in or migrates what was stored: a
         kept session keeps no participant for that.
@@ -174,7 +174,7 @@ class Backend(ABC):
     ) -> bool:
         """Claim `code` for `keep` s; False if it is in use. Raises `LimitReached`.
 
-        Until then it is not evicted; nor, with `keep_participants`, who changed something.
+        With `keep_participants`, it keeps who changes something as long.
         """
 
     @abstractmethod
