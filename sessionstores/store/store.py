@@ -116,11 +116,12 @@ async def _dispatch(
         backend, key, cls, function, args, kwargs, injected=injected
     )
     if outcome.change is not None and key.is_session:
-        for name, kind in injected.items():
-            if name in kwargs and not issubclass(kind, State):
+        for name in injected:
+            actor = getattr(kwargs.get(name), "key", None)
+            if isinstance(actor, StoreKey):
                 # Who votes is in use, and has changed something.
                 with suppress(SessionStoresError):
-                    await backend.touch(kwargs[name].key, acted=True)
+                    await backend.touch(actor, acted=True)
     return outcome.result
 
 
