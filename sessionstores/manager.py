@@ -85,19 +85,35 @@ class StoreManager:
         return store
 
     @async_unsafe("Inside an event loop: await acreate_session() instead.")
-    def create_session(self, *, label: str = "", keep: float = 0) -> str:
+    def create_session(
+        self, *, label: str = "", keep: float = 0, keep_participants: bool = True
+    ) -> str:
         """Claim a random code and return it.
 
-        The session stays at least `keep` seconds, used or not. Raises ValueError for a
+        The session stays at least `keep` seconds, used or not, and so does everyone in
+        it who has changed something, unless `keep_participants` is False. Who only
+        looked in is removed after `IDLE_TIMEOUT` all the same. Raises ValueError for a
         `keep` out of range, `InvalidArguments` for a label that is not text as browsers
         read it, and `LimitReached` past `MAX_SESSIONS`.
         """
-        return run(lifecycle.create(get_backend(blocking=True), label=label, keep=keep))
+        return run(
+            lifecycle.create(
+                get_backend(blocking=True),
+                label=label,
+                keep=keep,
+                keep_participants=keep_participants,
+            )
+        )
 
-    async def acreate_session(self, *, label: str = "", keep: float = 0) -> str:
+    async def acreate_session(
+        self, *, label: str = "", keep: float = 0, keep_participants: bool = True
+    ) -> str:
         """See `create_session`."""
         return await lifecycle.create(
-            get_backend(blocking=False), label=label, keep=keep
+            get_backend(blocking=False),
+            label=label,
+            keep=keep,
+            keep_participants=keep_participants,
         )
 
     @async_unsafe("Inside an event loop: await acleanup_participant() instead.")
@@ -190,7 +206,8 @@ class StoreManager:
     def extend(self, session: str, seconds: float) -> bool:
         """Keep a session for at least `seconds` from now, used or not.
 
-        False if its keep ends later anyway. Raises ValueError and `UnknownSession`.
+        It keeps whom `create_session` says. False if its keep ends later anyway.
+        Raises ValueError and `UnknownSession`.
         """
         code = check_code(session)
         return run(lifecycle.extend(get_backend(blocking=True), code, seconds))
@@ -254,7 +271,8 @@ class StoreManager:
         """Remove idle participants and empty sessions, once; return the counts.
 
         Participants are idle without a connection, after `idle_for` seconds
-        (`IDLE_TIMEOUT`). Sessions without participants are removed when idle as long
+        (`IDLE_TIMEOUT`; from 0 to a tenth of that counts as a tenth), if the session
+        does not keep them. Sessions without participants are removed when idle as long
         and past their keep. If a cache has lost records or index entries, the rest is
         repaired; `orphans`: whether to look for records without an index entry, which
         is slow; None: if no process has within `IDLE_TIMEOUT`.

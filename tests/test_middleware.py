@@ -12,12 +12,15 @@ from django.template import engines
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
 
+from sessionstores.backends import get_backend
 from sessionstores.backends.locmem import LocMemStore
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
 from sessionstores.participants.decorators import participant_required
 from sessionstores.participants.joining import ajoin, join
 from sessionstores.participants.participant import Participant
+from sessionstores.store.admissions import Admissions
+from tests.workshop.states import Board
 
 pytestmark = [
     pytest.mark.urls(__name__),
@@ -77,7 +80,23 @@ def private(request: ParticipantRequest, code: str) -> HttpResponse:
     return current(request)
 
 
+def page(request: ParticipantRequest, code: str) -> HttpResponse:
+    assert request.participant is not None
+    stores.get(Board, *request.participant.key).dispatch(Board.move, "ace", "keep")
+    return JsonResponse(request.participant.config()["docs"]["me"]["states"])
+
+
+async def apage(request: ParticipantRequest, code: str) -> HttpResponse:
+    participant = await request.aparticipant()
+    assert participant is not None
+    board = stores.get(Board, *participant.key)
+    await board.adispatch(Board.move, "ace", "keep")
+    return JsonResponse((await participant.aconfig())["docs"]["me"]["states"])
+
+
 urlpatterns = [
+    path("<code>/page/", page),
+    path("<code>/apage/", apage),
     path("<code>/join/", joined),
     path("<code>/ajoin/", ajoined),
     path("<code>/", current),
@@ -126,6 +145,18 @@ def test_view_finds_who_joined_by_its_code(client: Client, code: str) -> None:
     assert client.get(f"/{code}/a/").json() == alice
     assert Client().get(f"/{code}/").json() is None
     assert client.get("/").json() is None
+
+
+@pytest.mark.parametrize("name", ["page", "apage"])
+def test_view_of_a_locked_session_serves_who_was_removed_in_a_break(
+    client: Client, code: str, name: str
+) -> None:
+    alice, _ = client.get(f"/{code}/join/").json()
+    stores.lock(code)
+    stores.cleanup_participant(code, alice)
+    get_backend(blocking=True).memory.of(Admissions)._keys.clear()
+    states = client.get(f"/{code}/{name}/").json()
+    assert states["board"]["piles"] == {"keep": ["ace"]}
 
 
 async def test_async_view_finds_who_joined_by_its_code(

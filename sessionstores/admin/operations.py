@@ -131,8 +131,9 @@ _SESSIONS = (
         ),
         _(
             "The session, its code and its own state are kept for this long from now, "
-            "even if it is empty. Idle participants are still removed. No time is "
-            "shortened."
+            "even if it is empty, and with them everyone who has changed something, "
+            "unless the session was created otherwise. Who only looked in is still "
+            "removed when idle. No time is shortened."
         ),
         ngettext_lazy(
             "Extended %(count)s session.", "Extended %(count)s sessions.", "count"

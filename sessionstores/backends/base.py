@@ -12,38 +12,19 @@ the epoch by the backend's clock; sizes are bytes.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..keys import StoreKey
 from ..state.revisions import Rev
 from . import types
 from .clock import ServerClock
+from .flavours import pause, run
 from .process_memory import ProcessMemory
 
-T = TypeVar("T")
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Drive a coroutine over a blocking backend to its result."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    coroutine.close()
-    raise RuntimeError("A blocking backend's method suspended.")
-
-
-async def pause(seconds: float, *, blocking: bool) -> None:
-    """Wait, in the way that fits the flavour; 0 lets an event loop go on."""
-    if not blocking:
-        await asyncio.sleep(seconds)
-    elif seconds > 0:
-        time.sleep(seconds)  # noqa: ASYNC251 - that is what blocking means
+__all__ = ["Backend", "pause", "run"]
 
 
 class Backend(ABC):
@@ -106,7 +87,9 @@ class Backend(ABC):
         return None
 
     @abstractmethod
-    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> types.Opened:
+    async def open(
+        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+    ) -> types.Opened:
         """Return the record at `key`, created with `states` if it does not exist.
 
         An existing record is touched. A new one creates its session if need be, and
@@ -114,7 +97,8 @@ class Backend(ABC):
         session's own record exists as long as the session.
 
         Raises `SessionEnded` under a tombstone, `SessionLocked` for a newcomer to a
-        locked session, and `LimitReached` past `MAX_SESSIONS` or `MAX_PARTICIPANTS`.
+        locked session who is not `admitted` all the same, and `LimitReached` past
+        `MAX_SESSIONS` or `MAX_PARTICIPANTS`.
         """
 
     @abstractmethod
@@ -136,15 +120,18 @@ class Backend(ABC):
         attempts: Sequence[types.Attempt] = (),
         *,
         repeated: bool = False,
+        is_change: bool = True,
     ) -> types.Committed | types.Stale:
         """Put `states` over those of `base` if its rev is still the newest.
 
         States that are not named stay; None removes one. A `rev` of another incarnation
         starts the history anew. The client entries of `attempts`, which count in their
         order, are written in the same step; entries past `CLIENT_MEMORY` are dropped,
-        and what takes up more than `client_limits` allow. Touches the record. A commit
-        never creates one: without a record the answer is `Stale(None)`. The caller
-        checks sizes. A failure after the commit is in is not raised.
+        and what takes up more than `client_limits` allow. Touches the record, and
+        writes its last use exactly. A commit never creates one: without a record the
+        answer is `Stale(None)`. The caller checks sizes. No failure after it is raised.
+        With `is_change` False it only fills in or migrates what was stored, for which a
+        kept session keeps no participant.
 
         The caller draws `rev`, so that a retry after a missing reply finds its own
         commit in the ring. The backend makes one such retry, unless the reply took
@@ -155,10 +142,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def touch(self, key: StoreKey) -> bool:
+    async def touch(self, key: StoreKey, *, acted: bool = False) -> bool:
         """Mark participant and session as used now; False if the record is absent.
 
         The time is written only if the stored one is a tenth of `IDLE_TIMEOUT` old.
+        `acted`: they changed the session's state, which counts like a commit of theirs.
         """
 
     @abstractmethod
@@ -185,8 +173,13 @@ class Backend(ABC):
     # Sessions
 
     @abstractmethod
-    async def create_session(self, code: str, *, label: str, keep: float) -> bool:
-        """Claim `code` for `keep` s; False if it is in use. Raises `LimitReached`."""
+    async def create_session(
+        self, code: str, *, label: str, keep: float, keep_participants: bool = True
+    ) -> bool:
+        """Claim `code` for `keep` s; False if it is in use. Raises `LimitReached`.
+
+        With `keep_participants`, it keeps who changes something as long.
+        """
 
     @abstractmethod
     async def session(self, code: str) -> types.SessionInfo | None:
@@ -205,7 +198,8 @@ class Backend(ABC):
         """Change what is given, without a new rev; None: the session does not exist.
 
         `extend` lengthens `keep` to end that many seconds from now at least, and never
-        shortens it, whatever other callers do.
+        shortens it, whatever other callers do. Afterwards, in other steps, a new end of
+        the keep is written into the records of all participants.
         """
 
     @abstractmethod
@@ -254,14 +248,22 @@ class Backend(ABC):
 
     @abstractmethod
     async def evict_idle(
-        self, code: str, *, idle_for: float, limit: int, participant: str | None = None
+        self,
+        code: str,
+        *,
+        idle_for: float,
+        limit: int,
+        participant: str | None = None,
+        with_states: bool = True,
     ) -> list[types.Removed]:
         """Remove up to `limit` participants not seen for `idle_for` seconds.
 
-        Each is rechecked and removed in one step, so none is removed that was touched
-        meanwhile or holds a lease; the whole may take several steps. Index entries
-        without a record are removed too, reported with states None; with an infinite
-        `idle_for`, only these. With `participant`, only that one is removed.
+        Between 0 and a tenth of `IDLE_TIMEOUT` it counts as a tenth. Each is rechecked
+        and removed in one step, so none is removed that was touched meanwhile, holds a
+        lease, or has changed something in a session whose keep has not ended; the whole
+        may take several steps. Index entries without a record are removed too, reported
+        with states None; with an infinite `idle_for`, only these. With `participant`,
+        only that one is removed. Without `with_states`, final states are left out.
         """
 
     @abstractmethod
@@ -341,18 +343,14 @@ class Backend(ABC):
 
     @abstractmethod
     async def reap(self, codes: Sequence[str]) -> list[StoreKey]:
-        """Remove the expired connections of these sessions.
+        """Remove these sessions' expired connections; return who has left with them.
 
-        Returns the participants who have left with them; each is returned to one caller
-        only.
+        Each participant is returned to one caller only.
         """
 
     @abstractmethod
     async def connections(self, key: StoreKey) -> list[types.Lease]:
-        """Return a participant's connections, or with `"*"` all of the session.
-
-        Leaving ones are among them, expired ones are not.
-        """
+        """Return the unexpired connections of a participant; of the session for `"*"`."""
 
     @abstractmethod
     async def connections_of(

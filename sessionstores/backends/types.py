@@ -150,11 +150,24 @@ class Stale(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """A record that a call removed, with its final states; None if it was missing."""
+    """A record that a call removed, with its final states; None if it was missing.
+
+    `size` is the bytes of the states, also where the caller did not ask for these.
+    """
 
     key: StoreKey
     states: Mapping[str, bytes] | None
     followers: frozenset[str]
+    size: int = 0
+
+
+def removed_with(
+    key: StoreKey,
+    states: Mapping[str, bytes],
+    followers: frozenset[str] = frozenset(),
+) -> Removed:
+    """Return a removed record with its final states."""
+    return Removed(key, states, followers, sum(map(len, states.values())))
 
 
 class Lease(NamedTuple):
@@ -164,8 +177,10 @@ class Lease(NamedTuple):
     actions; `follows` holds participant ids of the same session, `keys.SESSION` for
     the session's record, or `EVERYONE`. `meta` is a JSON object that the tab shows to
     others, of at most `MAX_META_BYTES`, or b"". `since` is when it was first leased;
-    `leaving`: closed without a goodbye, within its grace. The backend fills in both,
-    and ignores them on writing.
+    `leaving`: closed without a goodbye, within its grace. `deadline` is when it expires
+    unless it is renewed. The backend fills in these, and ignores them on writing.
+    `acted`, for writing only: through it the participant has changed something beside
+    their own record; see `Backend.touch`.
     """
 
     connection: str
@@ -176,6 +191,8 @@ class Lease(NamedTuple):
     meta: bytes = b""
     since: float = 0.0
     leaving: bool = False
+    acted: bool = False
+    deadline: float = 0.0
 
 
 class Standing(NamedTuple):
@@ -186,7 +203,10 @@ class Standing(NamedTuple):
 
 
 class SessionInfo(NamedTuple):
-    """A session's record, without its states. `keep` is in seconds from `created`."""
+    """A session's record, without its states. `keep` is in seconds from `created`.
+
+    `keep_participants`: whether it keeps its participants as long.
+    """
 
     code: str
     label: str
@@ -196,12 +216,14 @@ class SessionInfo(NamedTuple):
     seen: float
     bytes: int
     events: tuple[Mapping[str, Any], ...]
+    keep_participants: bool = True
 
 
 class ParticipantInfo(NamedTuple):
     """A participant's record, without its states.
 
-    `connections` leaves out those that are leaving.
+    `connections` leaves out those that are leaving. `kept_until`: when their session
+    stops keeping them, 0 if it does not: they have changed nothing yet.
     """
 
     id: str
@@ -210,6 +232,7 @@ class ParticipantInfo(NamedTuple):
     seen: float
     bytes: int
     connections: int
+    kept_until: float = 0.0
 
 
 class SessionSummary(NamedTuple):
@@ -221,7 +244,8 @@ class SessionSummary(NamedTuple):
     missing. Of a session whose record is missing or corrupt, `created`, `keep` and
     `label` are empty. `online` counts participants with a connection; leaving ones
     count neither there nor in `connections`. `oldest` is the earliest last use among
-    participants without a connection; `seen` if there are none. `largest` is the id and
+    participants who are neither connected nor kept; if there are none, `seen`, or the
+    time of the summary if some are kept. `largest` is the id and
     the bytes of the largest record ("*": the session's own). `activity` holds the
     number of changes in each of the last `ACTIVITY_MINUTES`, the oldest first and the
     current, unfinished one last.

@@ -11,6 +11,7 @@ from ..backends.base import Backend, run
 from ..exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
 from ..keys import check_code, check_participant
 from ..state.declaration import states_in
+from ..store.admissions import admit
 from ..store.records import open_record
 from . import tokens
 from .participant import DEFAULT_ROLE, Participant
@@ -46,8 +47,9 @@ def join(
     let the server set it from the proxy's header (uvicorn: `--proxy-headers`), else
     all visitors share one.
 
-    Raises `InvalidKey` before any cache access, `SessionLocked` for a newcomer, and
-    `LimitReached` past `MAX_PARTICIPANTS` or `MAX_SESSIONS`.
+    Raises `InvalidKey` before any cache access, `SessionLocked` for a newcomer (nobody
+    is one whose id this browser keeps, or who has a valid link, with a record or
+    without), and `LimitReached` past `MAX_PARTICIPANTS` or `MAX_SESSIONS`.
     """
     backend = get_backend(blocking=True)
     return run(
@@ -105,14 +107,21 @@ async def _join(
         same = given if given and given.participant == participant else None
         role = same.role if same else DEFAULT_ROLE
     joined = Participant(code, participant, role)
-    try:
-        await open_record(backend, joined.key, states_in("participant"))
-    except SessionEnded:
-        raise _unknown(code) from None
+    await _open(backend, joined, known)
     if link is None:
         await _keep(backend, visitor, valid, joined)
     request.participant = joined  # type: ignore[attr-defined]
     return joined
+
+
+async def _open(backend: Backend, joined: Participant, known: Claims | None) -> None:
+    """Open the record, of a locked session only for whom this browser is `known`."""
+    if known is not None and known.key == joined.key:
+        admit(backend, joined.key)
+    try:
+        await open_record(backend, joined.key, states_in("participant"))
+    except SessionEnded:
+        raise _unknown(joined.session) from None
 
 
 async def _keep(
@@ -186,6 +195,7 @@ async def _resolve(
         claims = await visitor.kept(code)
     if claims is None or not await _is_valid(backend, claims):
         return None
+    admit(backend, claims.key)
     return Participant(claims.session, claims.participant, claims.role)
 
 

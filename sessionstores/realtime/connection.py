@@ -70,6 +70,7 @@ class Connection:
         "_reader",
         "_synced",
         "_view",
+        "acted",
         "backend",
         "busy",
         "claims",
@@ -78,6 +79,7 @@ class Connection:
         "documents",
         "farewell",
         "grace",
+        "has_said_so",
         "id",
         "joined",
         "key",
@@ -104,6 +106,9 @@ class Connection:
         self.meta = b""
         # Whether its participant has joined by it, and that is not announced yet.
         self.joined = False
+        # Whether through it the session's state was changed, for which its participant
+        # is to be kept; and whether the backend has been told so, with a lease.
+        self.acted = self.has_said_so = False
         # Whether it replaces one that was lost just now, as after a reload.
         self.resumed = False
         # The present run of the cache server, as the hub knows it.
@@ -139,7 +144,8 @@ class Connection:
         """Return the lease on all that the tab follows, or on `keys` of it."""
         followed = self.documents if keys is None else keys
         follows = frozenset(key.participant for key in followed)
-        return Lease(self.id, self.key, process, self.client, follows, self.meta)
+        lease = Lease(self.id, self.key, process, self.client, follows, self.meta)
+        return lease._replace(acted=True) if self.acted else lease
 
     def show(self, data: Mapping[str, Any]) -> bool:
         """Set what the tab shows of itself; return whether that has changed.

@@ -27,6 +27,7 @@ from ..exceptions import (
     StoreUnavailable,
 )
 from ..participants.tokens import check_claims, check_standing, read_token
+from ..store.admissions import admit
 from . import protocol
 from .connection import SYNC, Connection, public_error
 from .dispatcher import Dispatcher
@@ -191,6 +192,7 @@ class StoreConsumer(AsyncConsumer):
         backend = get_backend(blocking=False)
         claims = read_token(hello.token, max_age=settings.token_max_age)
         await check_standing(backend, claims, max_age=settings.token_max_age)
+        admit(backend, claims.key)
         connection = Connection(backend, claims, hello, self._send)
         try:
             connection.show(hello.meta)

@@ -67,6 +67,8 @@ class Dispatcher:
             name, text = self._refuse(frame, error)
         else:
             name, text = document.name, ""
+            if document.key.is_session and outcome.base != outcome.rev:
+                connection.acted = True
             if not outcome.answered:
                 text = self._acknowledge(frame, document, outcome)
         finally:

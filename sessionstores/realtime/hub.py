@@ -18,7 +18,7 @@ import msgspec
 
 from .. import conf, event_bus
 from ..backends import get_backend
-from ..exceptions import StoreUnavailable
+from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.log_limiter import log_limiter
 from ..sessions import presence
@@ -135,6 +135,9 @@ class Hub:
         released = {key for key in connection.documents if key not in self.following}
         lease = connection.lease(self.process, released)
         try:
+            if connection.acted and not connection.has_said_so:
+                with suppress(StateCorrupt):
+                    await backend.touch(connection.key, acted=True)
             last = await backend.release(lease, grace=connection.grace)
         except StoreUnavailable as error:
             text = "%s: its lease is left to expire: %s"
@@ -159,12 +162,15 @@ class Hub:
     async def _lease(self, connections: Collection[Connection]) -> None:
         """Lease connections, and announce the participants who have joined by it."""
         backend = get_backend(blocking=False)
-        leases = [connection.lease(self.process) for connection in connections]
+        leased = list(connections)
+        leases = [connection.lease(self.process) for connection in leased]
         joined = await backend.lease(leases)
+        for connection, lease in zip(leased, leases, strict=True):
+            connection.has_said_so |= lease.acted
         await presence.joined(backend, joined)
         for code in {key.session for key in joined}:
             await self._roster.announce(code)
-        for connection in connections:
+        for connection in leased:
             # It may have been released before it was leased.
             if connection.id not in self.connections:
                 await self._release(connection)

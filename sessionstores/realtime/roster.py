@@ -180,18 +180,21 @@ class Roster:
         else:
             await presence.notify(get_backend(blocking=False), code)
 
-    def reap_later(self, code: str) -> None:
-        """Reap a session when `LEAVE_GRACE` is over; the hub may have stopped by then.
+    def reap_later(self, code: str, seconds: float | None = None) -> None:
+        """Reap a session so much later, by default when `LEAVE_GRACE` is over.
 
-        In a task that is being cancelled it does nothing: mostly the loop ends, which
-        would break off a new task. A sweep or another process reaps then.
+        The hub may have stopped by then. In a task that is being cancelled it does
+        nothing: mostly the loop ends, which would break off a new task. A sweep or
+        another process reaps then.
         """
         loop = asyncio.get_running_loop()
         current = asyncio.current_task()
         if current is not None and current.cancelling():
             return
         # In steps, so that tabs which close together do not have one each.
-        step = int((loop.time() + conf.get().leave_grace) / LOOK_SECONDS) + 1
+        if seconds is None:
+            seconds = conf.get().leave_grace
+        step = int((loop.time() + seconds) / LOOK_SECONDS) + 1
         if (code, step) not in self._due:
             self._due.add((code, step))
             # A task, not a timer: one that fires while the loop is being closed would
@@ -223,6 +226,7 @@ class Roster:
         for room, number in zip(rooms, looks, strict=True):
             if room.code in found:
                 room.show(number, found[room.code])
+                self._expect(room, found[room.code])
             await asyncio.sleep(0)
 
     async def close(self) -> None:
@@ -231,6 +235,22 @@ class Roster:
             room.close()
         self._rooms.clear()
         await end(list(self._looking))
+
+    def _expect(self, room: _Room, leases: Sequence[Lease]) -> None:
+        """Reap a session when a lease of another process expires before the next beat.
+
+        A process that lives renews it by then: nobody sees the tabs of one that was
+        killed for longer than their leases.
+        """
+        deadlines = [
+            lease.deadline
+            for lease in leases
+            if lease.process != self.process and not lease.leaving
+        ]
+        if deadlines:
+            seconds = min(deadlines) - get_backend(blocking=False).clock()
+            if seconds < conf.get().heartbeat:
+                self.reap_later(room.code, max(seconds, 0.0))
 
     @property
     def _besides(self) -> frozenset[str]:
@@ -263,7 +283,9 @@ class Roster:
                 await presence.notify(backend, room.code, besides=self._besides)
             look = room.look()
             found = await backend.connections_of([room.code])
-            room.show(look, found.get(room.code, ()))
+            leases = found.get(room.code, ())
+            room.show(look, leases)
+            self._expect(room, leases)
         except StoreUnavailable as error:
             text = "%s: presence is read at the next heartbeat: %s"
             log_limiter(backend).log(logger, logging.INFO, text, room.code, error)
@@ -281,8 +303,9 @@ class Roster:
         self._due.discard((code, step))
 
         async def reap(codes: Sequence[str]) -> None:
-            if await self._reap_now(codes):
-                self.look(code)
+            # Another process may have reaped it, whose hint is lost.
+            await self._reap_now(codes)
+            self.look(code)
 
         try:
             await self._reaps.each(reap, [code], str)

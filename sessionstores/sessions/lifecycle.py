@@ -32,7 +32,9 @@ CODE_TRIES = 100
 LONGEST_KEEP = 3_155_760_000
 
 
-async def create(backend: Backend, *, label: str, keep: float) -> str:
+async def create(
+    backend: Backend, *, label: str, keep: float, keep_participants: bool
+) -> str:
     """Claim a random code and return it.
 
     Raises ValueError unless `keep` is 0 to `LONGEST_KEEP`, `InvalidArguments` for a
@@ -42,7 +44,9 @@ async def create(backend: Backend, *, label: str, keep: float) -> str:
     _check_label(label)
     for _ in range(CODE_TRIES):
         code = generate_code()
-        if await backend.create_session(code, label=label, keep=keep):
+        if await backend.create_session(
+            code, label=label, keep=keep, keep_participants=keep_participants
+        ):
             event_bus.bus.publish(event_bus.Creation(StoreKey.of_session(code)))
             return code
     raise LimitReached(f"{CODE_TRIES} random codes in a row were taken.")
@@ -150,7 +154,9 @@ async def reset(backend: Backend, key: StoreKey) -> bool:
             return False
         states = {**dict.fromkeys(record.states), **fresh}
         rev = record.rev.reincarnated()
-        answer = await commit(backend, record, rev, states, sender=State, reset=True)
+        answer = await commit(
+            backend, record, rev, states, sender=State, reset=True, is_change=False
+        )
         if isinstance(answer, Applied):
             event_bus.bus.publish(event_bus.Note(key, "reset"))
             return True

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
-from .. import conf, event_bus
+from .. import conf, event_bus, signals
 from ..backends.base import Backend
+from ..backends.idleness import seconds_idle
 from ..backends.types import Removed
 from ..exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ..keys import StoreKey, check_code, check_stored
@@ -99,7 +100,8 @@ async def sweep(
     """Sweep all sessions once, or one, or one participant; return the counts.
 
     Removes participants not seen for `idle_for` seconds (`IDLE_TIMEOUT`) who have no
-    connection, then sessions without participants that are idle and past their keep.
+    connection and are not kept by their session, then sessions without participants
+    that are idle and past their keep.
     `orphans`: whether to compare the index with all records too, which is slow; None:
     if no process has within `IDLE_TIMEOUT`; "only": do nothing else.
 
@@ -232,7 +234,12 @@ class _Pass:
         try:
             while True:
                 removed = await self.backend.evict_idle(
-                    code, idle_for=idle_for, limit=limit, participant=self.participant
+                    code,
+                    idle_for=idle_for,
+                    limit=limit,
+                    participant=self.participant,
+                    # Final states are for receivers only.
+                    with_states=bool(signals.participant_removed.receivers),
                 )
                 count += len(removed)
                 await self._announce(removed)
@@ -248,7 +255,7 @@ class _Pass:
     async def _announce(self, removed: Sequence[Removed]) -> None:
         lost = [each for each in removed if each.states is None]
         idle = [each for each in removed if each.states is not None]
-        self._count("participants", [(each.key, size_of(each)) for each in idle])
+        self._count("participants", [(each.key, each.size) for each in idle])
         self._count("lost", [(each.key, 0) for each in lost])
         await announce_removed(self.backend, idle, "idle")
         try:
@@ -281,10 +288,10 @@ class _Pass:
         if own is None:
             return
         now = await self.backend.now()
-        since = now - self.idle_for
+        since = now - seconds_idle(self.idle_for)
         stays = self.participant is not None
         for info in await self.backend.participants(code):
-            if info.seen > since or info.connections:
+            if info.seen > since or info.connections or info.kept_until > now:
                 stays = True
             elif self.participant in (None, info.id):
                 self._count(
@@ -379,8 +386,3 @@ class _Pass:
 def log_failure(code: str, error: StateCorrupt) -> None:
     """Log that a session cannot be swept, and why."""
     logger.error("%s cannot be swept: %s", code, error)
-
-
-def size_of(final: Removed) -> int:
-    """Return the bytes of a record's final states."""
-    return sum(map(len, (final.states or {}).values()))

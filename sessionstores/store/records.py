@@ -30,6 +30,7 @@ from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State, states_in
 from ..state.revisions import Rev
+from .admissions import is_admitted
 from .record_queue import holding
 from .removals import announce_lost
 from .retry import CommitRetry
@@ -69,7 +70,8 @@ async def open_record(
         return record
     states = codec.encode_defaults(classes)
     check_size(states, conf.get().max_state_bytes)
-    opened = await backend.open(key, states)
+    admitted = is_admitted(backend, key)
+    opened = await backend.open(key, states, admitted=admitted)
     if opened.created:
         event_bus.bus.publish(event_bus.Creation(key))
     if opened.lost or (opened.created and lost):
@@ -112,7 +114,13 @@ async def _commit_current(
             await backend.set_aside(record.key, name, record.states[name])
         rev = record.rev.reincarnated() if corrupt else record.rev.next()
         answer = await commit(
-            backend, record, rev, changed, sender=classes[0], reset=bool(corrupt)
+            backend,
+            record,
+            rev,
+            changed,
+            sender=classes[0],
+            reset=bool(corrupt),
+            is_change=False,
         )
         if isinstance(answer, Applied):
             for name, reason in corrupt.items():
@@ -174,14 +182,15 @@ async def commit(
     *,
     sender: type[State],
     reset: bool = False,
+    is_change: bool = True,
 ) -> Applied | Stale:
     """Commit and publish the change; `Stale` if another commit came first.
 
-    Raises `StateTooLarge` past `MAX_STATE_BYTES`.
+    `is_change` as for `Backend.commit`. Raises `StateTooLarge` past `MAX_STATE_BYTES`.
     """
     size = check_size({**base.states, **states}, conf.get().max_state_bytes)
     before = {name: base.states[name] for name in states if name in base.states}
-    answer = await backend.commit(base, rev, states)
+    answer = await backend.commit(base, rev, states, is_change=is_change)
     if not isinstance(answer, Committed):
         return answer
     change = event_bus.Change(

@@ -8,6 +8,7 @@ into another nor leak.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from django.utils.asyncio import async_unsafe
@@ -15,7 +16,7 @@ from django.utils.asyncio import async_unsafe
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Record
-from ..exceptions import Conflict
+from ..exceptions import Conflict, SessionStoresError
 from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
@@ -111,6 +112,28 @@ async def _delete_in_turn(backend: Backend, key: StoreKey, cls: type[State]) -> 
     return False
 
 
+async def _dispatch(
+    backend: Backend,
+    key: StoreKey,
+    cls: type[State],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    injected = _injected(cls, function)
+    outcome = await transact(
+        backend, key, cls, function, args, kwargs, injected=injected
+    )
+    if key.is_session and outcome.base != outcome.rev:
+        for name in injected:
+            actor = getattr(kwargs.get(name), "key", None)
+            if isinstance(actor, StoreKey):
+                # Who votes is in use, and has changed something.
+                with suppress(SessionStoresError):
+                    await backend.touch(actor, acted=True)
+    return outcome.result
+
+
 def _injected(cls: type[State], function: object) -> Mapping[str, type[Any]]:
     """Return the parameters that the server fills in, if `function` is an action."""
     if not callable(function):
@@ -187,14 +210,8 @@ class Store(Generic[S]):
         any other that it is not. Inside `atomic()` it stays if the block is rolled
         back: give it to `transaction.on_commit` if it depends on the block.
         """
-        injected = _injected(self.cls, action)
         backend = get_backend(blocking=True)
-        outcome = run(
-            transact(
-                backend, self.key, self.cls, action, args, kwargs, injected=injected
-            )
-        )
-        result: R = outcome.result
+        result: R = run(_dispatch(backend, self.key, self.cls, action, args, kwargs))
         return result
 
     async def adispatch(
@@ -205,12 +222,8 @@ class Store(Generic[S]):
         **kwargs: P.kwargs,
     ) -> R:
         """See `dispatch`."""
-        injected = _injected(self.cls, action)
         backend = get_backend(blocking=False)
-        outcome = await transact(
-            backend, self.key, self.cls, action, args, kwargs, injected=injected
-        )
-        result: R = outcome.result
+        result: R = await _dispatch(backend, self.key, self.cls, action, args, kwargs)
         return result
 
     @async_unsafe("Inside an event loop: await areplace() instead.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from typing import ClassVar
 
 import pytest
 from django.core.cache import caches
@@ -17,6 +18,8 @@ from tests.contract.contract import ALICE, BOARD, BackendContract, Clock
 
 
 class TestLocMem(BackendContract):
+    HISTORIES: ClassVar[int] = 40
+
     def make_backend(self, *, blocking: bool, clock: Clock) -> LocMemBackend:
         return LocMemBackend("contract", blocking=blocking, clock=clock)
 

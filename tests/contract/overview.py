@@ -13,6 +13,7 @@ from sessionstores.backends.types import (
     ACTIVITY_MINUTES,
     MAX_EVENTS,
     Record,
+    Removed,
     SessionSummary,
 )
 from sessionstores.exceptions import LimitReached, StateCorrupt
@@ -334,10 +335,10 @@ class OverviewContract(BackendTests):
         self.lose_record(CAROL, clock)
         forever = float("inf")
         assert backend.evict_idle(CODE, idle_for=forever, limit=1) == [
-            (ALICE, None, frozenset())
+            Removed(ALICE, None, frozenset())
         ]
         assert backend.evict_idle(CODE, idle_for=forever, limit=10) == [
-            (CAROL, None, frozenset())
+            Removed(CAROL, None, frozenset())
         ]
         assert backend.evict_idle(CODE, idle_for=forever, limit=10) == []
         assert [info.id for info in backend.participants(CODE)] == ["bob"]

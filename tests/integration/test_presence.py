@@ -12,7 +12,7 @@ import pytest
 from sessionstores import event_bus, signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.types import MAX_META_BYTES, Lease
-from sessionstores.exceptions import StoreUnavailable
+from sessionstores.exceptions import SessionLocked, StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
@@ -208,22 +208,53 @@ async def test_a_disconnection_of_a_session_closes_the_tabs_of_all(
     assert back.welcome["participant"] == "alice"
 
 
-async def test_a_newcomer_who_is_refused_is_announced_to_nobody(
-    tab: Opener, received: list[tuple[str, str]]
+async def test_who_another_process_held_is_gone_with_the_lease_not_with_the_beat(
+    tab: Opener, settings: Any, received: list[tuple[str, str]]
 ) -> None:
+    # No beat comes in time.
+    settings.SESSIONSTORES = {"HEARTBEAT": 600, "PRESENCE_LEASE": 1}
+    far = Lease("far", BOB, "far", "c", frozenset({SESSION}))
+    await get_backend(blocking=False).lease([far])
+    settings.SESSIONSTORES = {"HEARTBEAT": 600}
+    alice = await tab("alice")
+    await shows(alice, alice=1, bob=1)
+    await until(lambda: alice.look() == {"alice": [{}]}, "the ghost to go")
+    assert received == [("joined", "alice"), ("left", "bob")]
+
+
+async def test_a_newcomer_who_is_refused_is_announced_to_nobody(
+    tab: Opener, settings: Any, received: list[tuple[str, str]]
+) -> None:
+    settings.SESSIONSTORES = {"MAX_PARTICIPANTS": 1}
     bob = await tab("bob")
-    await get_backend(blocking=False).update_session(CODE, locked=True)
     socket = Socket()
     await socket.open()
     await socket.say(type="hello", token=token("eve"), client="c", have={})
-    await socket.expect("error", code="session_locked")
-    assert await socket.closed() == Close.FORBIDDEN
+    await socket.expect("error", code="limit_reached")
+    assert await socket.closed() == Close.LIMIT
     await current_hub().heartbeat.pulse()
     await bob.expect("ping")
     await until(lambda: received)
     assert received == [("joined", "bob")]
     assert set(bob.look()) == {"bob"}
     assert set(await stores.apresence(CODE)) == {"bob"}
+
+
+async def test_a_valid_token_opens_a_locked_session_with_a_record_or_without(
+    tab: Opener, received: list[tuple[str, str]]
+) -> None:
+    await tab("bob")
+    await stores.alock(CODE)
+    alice = await tab("alice")
+    assert alice.welcome["participant"] == "alice"
+    await alice.drop()
+    await stores.acleanup_participant(CODE, "alice")
+    back = await tab("alice")
+    answer = await back.act(1, "board.note", text="here")
+    assert answer["type"] == "ack", answer
+    assert await stores.aparticipants(CODE) == ["alice", "bob"]
+    with pytest.raises(SessionLocked):
+        await get_backend(blocking=False).open(StoreKey(CODE, "eve"), {})
 
 
 async def test_a_join_is_told_though_the_tab_that_made_it_is_gone_too_soon(

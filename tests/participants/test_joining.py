@@ -26,6 +26,7 @@ from sessionstores.manager import stores
 from sessionstores.participants.joining import ajoin, aresolve, join, resolve
 from sessionstores.participants.participant import Participant
 from sessionstores.participants.tokens import read_token
+from sessionstores.store.admissions import Admissions
 from tests.participants.browsers import (
     BOTH_JOINS,
     Browser,
@@ -228,6 +229,52 @@ def test_locked_session_takes_no_newcomers_but_those_who_are_in(
         newcomer.join(code)
     assert newcomer.cookie is None
     assert stores.participants(code) == [joined.id]
+
+
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+@pytest.mark.parametrize("way", ["kept", "expired", "revoked", "link", "other id"])
+def test_locked_session_takes_back_who_has_lost_the_record(
+    joining: Join, way: str, code: str, browser: Browser
+) -> None:
+    joined = browser.join(code, joining=joining)
+    link = joined.link("/")
+    stores.lock(code)
+    stores.cleanup_participant(code, joined.id)
+    # Whatever was verified here before, as in a process that has just started.
+    get_backend(blocking=True).memory.of(Admissions)._keys.clear()
+    if way == "link":
+        assert Browser().join(code, joining=joining, url=link) == joined
+        return
+    if way == "revoked":
+        stores.revoke(code, joined.id)
+    if way == "other id":
+        with pytest.raises(SessionLocked):
+            browser.join(code, joining=joining, participant="mallory")
+    age = 1e-9 if way == "expired" else 43_200
+    with override_settings(SESSIONSTORES={"TOKEN_MAX_AGE": age}):
+        assert browser.join(code, joining=joining).id == joined.id
+    assert stores.participants(code) == [joined.id]
+
+
+@pytest.mark.parametrize("by_link", [True, False])
+def test_who_is_resolved_may_use_a_locked_session_without_a_record(
+    by_link: bool, code: str, browser: Browser
+) -> None:
+    joined = browser.join(code)
+    url = joined.link("/") if by_link else "/"
+    stores.lock(code)
+    for use in (
+        lambda who: who.config()["docs"]["me"],
+        lambda who: stores.get(Board, *who.key).state.deck,
+        lambda who: stores.get(Board, *who.key).dispatch(Board.move, "ace", "keep"),
+    ):
+        stores.cleanup_participant(code, joined.id)
+        get_backend(blocking=True).memory.of(Admissions)._keys.clear()
+        with pytest.raises(SessionLocked):
+            use(joined)
+        (Browser() if by_link else browser).resolve(code, url)
+        use(joined)
+        assert stores.participants(code) == [joined.id]
 
 
 def test_full_session_takes_no_more(code: str) -> None:

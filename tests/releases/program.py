@@ -51,6 +51,11 @@ def write(code: str, participant: str, line: str) -> None:
     stores.get(Log, code, participant).dispatch(Log.write, line)
 
 
+def visit(code: str, participant: str) -> None:
+    """Look in, and change nothing."""
+    stores.get(Log, code, participant).snapshot()
+
+
 def write_many(code: str, participant: str, by: str, times: int) -> None:
     """Add lines one after the other, each as often as it takes."""
     for number in range(times):
@@ -160,6 +165,7 @@ PROGRAM: dict[str, Callable[..., Any]] = {
         where,
         create_table,
         write,
+        visit,
         write_many,
         look,
         create,

@@ -289,6 +289,26 @@ def test_each_release_sweeps_what_the_other_left_idle(
         assert one.ask("sweep", cache, code=code) == 0
 
 
+@pytest.mark.parametrize("founder", ["old", "new"])
+def test_who_wrote_with_either_release_is_kept_by_the_sweeps_of_this_one(
+    releases: tuple[Release, Release], cache: str, founder: str
+) -> None:
+    old, new = (each.program for each in releases)
+    code = (old if founder == "old" else new).ask("create", cache, label="", keep=600)
+    for release, who in ((old, "alice"), (new, "bob"), (old, "carol")):
+        release.ask("visit", cache, code=code, participant=who)
+    old.ask("write", cache, code=code, participant="alice", line="a")
+    old.ask("write", cache, code=code, participant="bob", line="b")
+    for release in (new, old):
+        release.ask("write", cache, code=code, participant="alice", line="a")
+    assert new.ask("sweep", cache, code=code) == 1
+    for who, lines in (("alice", ["a", "a", "a"]), ("bob", ["b"])):
+        _, found = old.ask("look", cache, code=code, participant=who)
+        assert found == lines
+    assert new.ask("look", cache, code=code, participant="carol") is None
+    assert new.ask("sweep", cache, code=code) == 0
+
+
 # Tabs
 
 

@@ -373,7 +373,7 @@ def test_a_writer_that_never_wins_gets_a_conflict(
     backend = get_backend(blocking=True)
     tries = 0
 
-    async def lose(base: Record, *args: Any) -> Stale:
+    async def lose(base: Record, *args: Any, **named: Any) -> Stale:
         nonlocal tries
         tries += 1
         return Stale(base)

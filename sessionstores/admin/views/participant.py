@@ -96,13 +96,15 @@ def content(page: AdminPage, key: StoreKey) -> dict[str, Any]:
     except StateCorrupt as error:
         return {"corrupt": str(error), **common}
     leases = [] if key.is_session else leases
+    kept = {info.id: info.kept_until for info in infos}.get(key.participant, 0.0)
     return {
         **common,
         "record": record,
         "operations": menu("participants")
         if page.rights.manage and not key.is_session
         else (),
-        "person": _person(record, leases),
+        "person": _person(record, leases, kept),
+        "kept": kept > record.seen + conf.get().idle_timeout,
         "states": [
             _card(page, record, name, stored)
             for name, stored in sorted(record.states.items())
@@ -131,7 +133,7 @@ def _cache_key_text(key: StoreKey) -> str:
     return cache_key(conf.get().key_prefix, key.session, kind, name)
 
 
-def _person(record: Record, leases: list[Lease]) -> ParticipantRow:
+def _person(record: Record, leases: list[Lease], kept: float) -> ParticipantRow:
     attendee = attendees(leases).get(record.key.participant)
     open_ = sum(not lease.leaving for lease in leases)
     info = ParticipantInfo(
@@ -141,8 +143,9 @@ def _person(record: Record, leases: list[Lease]) -> ParticipantRow:
         record.seen,
         record.bytes,
         open_,
+        kept,
     )
-    until = 0 if open_ else record.seen + conf.get().idle_timeout
+    until = 0 if open_ else max(record.seen + conf.get().idle_timeout, kept)
     return ParticipantRow(info, attendee, "", "", None, until)
 
 

@@ -243,7 +243,9 @@ def _people(
             _published(attendee, "name"),
             _published(attendee, "step"),
             last.get(info.id),
-            0 if attendee and not attendee.leaving else info.seen + idle_timeout,
+            0
+            if attendee and not attendee.leaving
+            else max(info.seen + idle_timeout, info.kept_until),
         )
         for info in participants
     ]

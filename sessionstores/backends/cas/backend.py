@@ -31,6 +31,7 @@ from ..types import (
 from .creation import RecordCreation
 from .followers import Followers
 from .index import Index
+from .keeping import ParticipantKeeping
 from .key_value import KeyValueStore, Values
 from .keys import value_key
 from .leases import Leases
@@ -62,10 +63,15 @@ class CasBackend(Backend):
         self._followers = Followers(values)
         self._leases = Leases(values)
         self._revocations = Revocations(values)
-        creation = RecordCreation(values, index)
-        self._records = Records(values, index, creation, self._followers, self._decoder)
+        keeping = ParticipantKeeping(values, index)
+        creation = RecordCreation(values, index, keeping)
+        self._records = Records(
+            values, index, creation, keeping, self._followers, self._decoder
+        )
         self._removal = RecordRemoval(values, index, self._followers)
-        self._sessions = Sessions(values, index, creation, self._removal, self._leases)
+        self._sessions = Sessions(
+            values, index, creation, self._removal, self._leases, keeping
+        )
         self._summaries = SummaryReader(values, index)
         self._orphans = Orphans(values, index, self._removal)
 
@@ -85,9 +91,11 @@ class CasBackend(Backend):
 
     # Records
 
-    def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Answer[Opened]:
+    def open(
+        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+    ) -> Answer[Opened]:
         """See `Backend.open`."""
-        return self._records.open(key, states)
+        return self._records.open(key, states, admitted=admitted)
 
     def read(
         self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
@@ -107,13 +115,16 @@ class CasBackend(Backend):
         attempts: Sequence[Attempt] = (),
         *,
         repeated: bool = False,
+        is_change: bool = True,
     ) -> Answer[Committed | Stale]:
         """See `Backend.commit`."""
-        return self._records.commit(base, rev, states, attempts, repeated=repeated)
+        return self._records.commit(
+            base, rev, states, attempts, repeated=repeated, is_change=is_change
+        )
 
-    def touch(self, key: StoreKey) -> Answer[bool]:
+    def touch(self, key: StoreKey, *, acted: bool = False) -> Answer[bool]:
         """See `Backend.touch`."""
-        return self._records.touch(key)
+        return self._records.touch(key, acted=acted)
 
     def delete(self, key: StoreKey) -> Answer[Removed | None]:
         """See `Backend.delete`."""
@@ -131,9 +142,13 @@ class CasBackend(Backend):
 
     # Sessions
 
-    def create_session(self, code: str, *, label: str, keep: float) -> Answer[bool]:
+    def create_session(
+        self, code: str, *, label: str, keep: float, keep_participants: bool = True
+    ) -> Answer[bool]:
         """See `Backend.create_session`."""
-        return self._sessions.create(code, label=label, keep=keep)
+        return self._sessions.create(
+            code, label=label, keep=keep, keep_participants=keep_participants
+        )
 
     def session(self, code: str) -> Answer[SessionInfo | None]:
         """See `Backend.session`."""
@@ -184,11 +199,21 @@ class CasBackend(Backend):
         return self._index.participant_count(code)
 
     def evict_idle(
-        self, code: str, *, idle_for: float, limit: int, participant: str | None = None
+        self,
+        code: str,
+        *,
+        idle_for: float,
+        limit: int,
+        participant: str | None = None,
+        with_states: bool = True,
     ) -> Answer[list[Removed]]:
         """See `Backend.evict_idle`."""
         return self._sessions.evict_idle(
-            code, idle_for=idle_for, limit=limit, participant=participant
+            code,
+            idle_for=idle_for,
+            limit=limit,
+            participant=participant,
+            with_states=with_states,
         )
 
     def evict_empty_session(self, code: str, *, idle_for: float) -> Answer[bool]:
@@ -231,9 +256,10 @@ class CasBackend(Backend):
         joined = await self._leases.enter(leases)
         await self._followers.follow(leases)
         # Last, so that an eviction sees either the lease or a record just touched.
+        acted = {lease.key for lease in leases if lease.acted}
         for key in dict.fromkeys(lease.key for lease in leases):
             with suppress(StateCorrupt):
-                await self._records.touch(key)
+                await self._records.touch(key, acted=key in acted)
         await self._leases.confirm(joined)
         return joined
 

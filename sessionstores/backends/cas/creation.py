@@ -17,11 +17,12 @@ from ..errors import (
     too_many_sessions,
 )
 from ..types import Opened
-from .index import Index, RecordContext, record_lifetime
+from .index import Index, RecordContext, participants_kept_until, record_lifetime
+from .keeping import ParticipantKeeping, keep_participant
 from .key_value import Values, Versioned
 from .keys import record_key, session_key
 from .serializers import (
-    SessionDetails,
+    Details,
     StoredRecord,
     count_lines,
     decode_head,
@@ -35,28 +36,39 @@ from .serializers import (
 class RecordCreation:
     """Creates records and their sessions, within the limits of the settings."""
 
-    def __init__(self, values: Values, index: Index) -> None:
+    def __init__(
+        self, values: Values, index: Index, keeping: ParticipantKeeping
+    ) -> None:
         self._values = values
         self._index = index
+        self._keeping = keeping
 
     async def create(
-        self, key: StoreKey, stored: StoredRecord, context: RecordContext
+        self,
+        key: StoreKey,
+        stored: StoredRecord,
+        context: RecordContext,
+        *,
+        admitted: bool = False,
     ) -> Opened | None:
         """Create the record, and its session if need be; None: another came first.
 
-        `context` is as it was read before. Raises `SessionEnded`, `SessionLocked` and
-        `LimitReached`.
+        `context` is as it was read before. Raises `SessionEnded`, `LimitReached` and,
+        unless the participant is `admitted`, `SessionLocked`.
         """
         session, id = key
         if not (key.is_session or has_line(context.members.value, id)):
-            _check_newcomer(key, context)
+            _check_newcomer(key, context, admitted=admitted)
+        kept = participants_kept_until(session, context.session)
+        if not key.is_session:
+            keep_participant(stored, kept)
         session_rev = None
         token: object = None
         try:
             if context.session is None:
                 own = stored
                 if not key.is_session:
-                    own = fresh(Rev.first(), {}, stored.created, SessionDetails())
+                    own = fresh(Rev.first(), {}, stored.created, Details())
                 session_rev = own.rev
                 token = await self._create_session(session, own, context)
                 if token is None:
@@ -67,9 +79,12 @@ class RecordCreation:
                 token = await self._put_new(record_key(key), stored)
                 if token is None:
                     return None
-                await self._index.enter(session, id, conf.get().max_participants)
-            if (await self._index.settle(key)).ended:
+                limit = conf.get().max_participants
+                await self._index.enter(session, id, limit, kept=kept)
+            settled = await self._index.settle(key)
+            if settled.ended:
                 raise ended(session)
+            await self._keeping.adopt(key, settled)
         except BaseException:
             await self._undo(key, stored.rev, session_rev)
             raise
@@ -126,9 +141,13 @@ class RecordCreation:
                 await self._values.drop(record_key(key), found.token)
 
 
-def _check_newcomer(key: StoreKey, context: RecordContext) -> None:
+def _check_newcomer(key: StoreKey, context: RecordContext, *, admitted: bool) -> None:
     """Raise `SessionLocked` or `LimitReached` if the session admits no newcomers."""
-    if context.session and _is_locked(key.session, context.session.value):
+    if (
+        context.session
+        and not admitted
+        and _is_locked(key.session, context.session.value)
+    ):
         raise locked(key)
     limit = conf.get().max_participants
     check_participants(key.session, count_lines(context.members.value), limit)

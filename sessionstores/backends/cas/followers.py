@@ -68,6 +68,8 @@ class Followers:
         names = {key: followed_keys(key) for key in keys}
         wanted = {name for several in names.values() for name in several}
         found = await self._values.get(*wanted)
+        if not found:
+            return dict.fromkeys(names, NOBODY)
         now = self._values.now()
         processes = {
             name: frozenset(decode_followers(versioned.value, now))

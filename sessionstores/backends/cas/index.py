@@ -8,9 +8,11 @@ of two that interleave, at least one sees the other's write, so no lock is neede
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from ... import conf
+from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..errors import MAX_ATTEMPTS, check_participants, contended
@@ -24,14 +26,16 @@ from .keys import (
     tombstone_key,
 )
 from .serializers import (
-    SessionDetails,
+    Details,
     StoredHead,
     codes_in,
     count_lines,
+    decode_head,
     encode,
     fresh,
     has_line,
     ids_in,
+    kept_until,
     with_line,
     without_lines,
 )
@@ -104,42 +108,58 @@ class Index:
 
     # Writing
 
-    async def enter(self, session: str, id: str, limit: int | None = None) -> None:
-        """Enter a participant; raise `LimitReached` for a newcomer past `limit`."""
+    async def enter(
+        self, session: str, id: str, limit: int | None = None, *, kept: float = 0.0
+    ) -> None:
+        """Enter a participant; raise `LimitReached` for a newcomer past `limit`.
+
+        `kept`, here and below: until when the session keeps its participants.
+        """
 
         def add(members: bytes) -> bytes:
             if limit is not None and not has_line(members, id):
                 check_participants(session, count_lines(members), limit)
             return with_line(members, id)
 
-        await self._values.update(members_key(session), add, members_lifetime())
+        await self._values.update(members_key(session), add, self._lifetime(kept))
 
-    async def leave(self, session: str, ids: Sequence[str]) -> list[str]:
+    async def leave(
+        self, session: str, ids: Sequence[str], *, kept: float = 0.0
+    ) -> list[str]:
         """Remove participants; return those that this call removed."""
 
         def remove(members: bytes) -> bytes:
             return without_lines(members, ids)
 
         name = members_key(session)
-        before = await self._values.update(name, remove, members_lifetime())
+        before = await self._values.update(name, remove, self._lifetime(kept))
         return [id for id in ids if has_line(before, id)]
 
     async def drop_entry(self, key: StoreKey, context: RecordContext) -> bool:
         """Remove the entry of a missing record; of several callers one succeeds."""
-        index = context.members
+        index, own = context.members, (key.session, context.session)
         name = members_key(key.session)
         kept = without_lines(index.value, [key.participant])
         if not kept:
             return await self._values.drop(name, index.token)
-        lifetime = members_lifetime()
+        lifetime = self._lifetime(participants_kept_until(*own))
         return await self._values.put(name, index.token, kept, lifetime) is not None
 
-    async def renew(self, session: str, members: Versioned) -> None:
+    async def renew(self, session: str, kept: float, members: Versioned) -> None:
         """Have the entries of a session in use expire later."""
         if members.value:
             # Another writer who comes first has renewed them.
-            name, lifetime = members_key(session), members_lifetime()
+            name, lifetime = members_key(session), self._lifetime(kept)
             await self._values.put(name, members.token, members.value, lifetime)
+
+    async def extend(self, session: str, kept: float) -> list[str]:
+        """Have the entries of a session expire later; return the participants."""
+        name, lifetime = members_key(session), self._lifetime(kept)
+        return ids_in(await self._values.update(name, bytes, lifetime))
+
+    def _lifetime(self, kept: float) -> float:
+        """Return the seconds after which a session's entries expire unless renewed."""
+        return 2.2 * conf.get().idle_timeout + max(kept - self._values.now(), 0)
 
     async def register(self, session: str) -> None:
         """Enter a session."""
@@ -178,16 +198,17 @@ class Index:
         """Repair the first disagreement; False if there is none."""
         session, id = key
         members, bucket = context.members.value, context.bucket.value
+        kept_until = participants_kept_until(session, context.session)
         exists = context.record is not None
         if not key.is_session and exists != has_line(members, id):
             if exists:
-                await self.enter(session, id)
+                await self.enter(session, id, kept=kept_until)
             else:
-                await self.leave(session, [id])
+                await self.leave(session, [id], kept=kept_until)
             return True
         if context.session is None and not context.ended and ids_in(members):
             now = self._values.now()
-            stored = fresh(Rev.first(), {}, now, SessionDetails())
+            stored = fresh(Rev.first(), {}, now, Details())
             value, lifetime = recovered or encode(stored), record_lifetime(stored, now)
             await self._values.put(session_key(session), None, value, lifetime)
             return True
@@ -204,14 +225,27 @@ def record_lifetime(head: StoredHead, now: float) -> float:
     """Return the seconds after which a record expires unless it is used again.
 
     A session's time of use is written at most two tenths of the timeout before that of
-    its participants, and it must not expire before them.
+    its participants, and it must not expire before them. At the end of a keep, a sweep
+    still finds what is idle then.
     """
     timeout = conf.get().idle_timeout
-    if head.about is None:
+    about = head.about
+    if about is None:
         return 2 * timeout
-    return max(2.2 * timeout, head.created + head.about.keep - now)
+    if about.pristine is not None:
+        return 2 * timeout + max(kept_until(head) - now, 0)
+    return 2.2 * timeout + max(head.created + about.keep - now, 0)
 
 
-def members_lifetime() -> float:
-    """Return the seconds after which a session's entries expire unless renewed."""
-    return 2.2 * conf.get().idle_timeout
+def participants_kept_until(session: str, own: Versioned | None) -> float:
+    """Return until when a session keeps its participants; 0: it does not.
+
+    `own` is the session's record. If that is corrupt, what theirs say holds.
+    """
+    with suppress(StateCorrupt):
+        if own is not None:
+            head = decode_head(StoreKey.of_session(session), own.value)
+            about = head.about
+            if about is not None and about.keep > 0 and about.keep_participants:
+                return head.created + about.keep
+    return 0.0

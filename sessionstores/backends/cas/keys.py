@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from zlib import crc32
 
@@ -25,6 +26,15 @@ def record_key(key: StoreKey) -> str:
     return _of_session(session, "p", id)
 
 
+def record_keys(session: str, ids: Iterable[str]) -> dict[StoreKey, str]:
+    """Keys of the records of a session's participants, whose ids are known to be ids.
+
+    Of the index, for example: checking each again would take twice as long.
+    """
+    prefix = _of_session(session, "p")
+    return {StoreKey._make((session, id)): prefix + id for id in ids}
+
+
 def session_key(session: str) -> str:
     """Key of a session's own record."""
     return _of_session(session, "s")
@@ -43,6 +53,12 @@ def tombstone_key(session: str) -> str:
 def revocations_key(session: str) -> str:
     """Key of the times of a session's revocations."""
     return _of_session(session, "r")
+
+
+def leases_keys(keys: Iterable[StoreKey]) -> dict[StoreKey, str]:
+    """Keys of the leases of participants."""
+    prefix = conf.get().key_prefix
+    return {key: cache_key(prefix, key.session, "c", key.participant) for key in keys}
 
 
 def leases_key(key: StoreKey) -> str:
@@ -96,5 +112,7 @@ def followed_keys(key: StoreKey) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def _followed_keys(prefix: str, key: StoreKey) -> tuple[str, ...]:
     session, id = key
-    names = (id,) if id == SESSION else (id, EVERYONE)
-    return tuple(cache_key(prefix, session, "f", name) for name in names)
+    own = cache_key(prefix, session, "f", id)
+    if id == SESSION:
+        return (own,)
+    return own, cache_key(prefix, session, "f", EVERYONE)

@@ -16,7 +16,7 @@ from ...exceptions import StoreUnavailable
 from ...keys import StoreKey
 from ..types import Lease
 from .key_value import ABSENT, Values
-from .keys import attendance_key, leases_key
+from .keys import attendance_key, leases_key, leases_keys
 from .serializers import (
     LeaseEntry,
     decode_connections,
@@ -215,10 +215,10 @@ class Leases:
     async def _entries_of(
         self, keys: Collection[StoreKey]
     ) -> dict[StoreKey, list[LeaseEntry]]:
-        names = {key: leases_key(key) for key in keys}
+        names = leases_keys(keys)
         found = await self._values.get(*names.values())
         return {
-            key: decode_connections(found.get(name, ABSENT).value)
+            key: decode_connections(found[name].value) if name in found else []
             for key, name in names.items()
         }
 

@@ -34,19 +34,28 @@ from ..types import (
 )
 from .creation import RecordCreation
 from .followers import Followers
-from .index import RECHECK_AFTER, Index, record_lifetime
+from .index import (
+    RECHECK_AFTER,
+    Index,
+    participants_kept_until,
+    record_lifetime,
+)
+from .keeping import ParticipantKeeping
 from .key_value import Values, Versioned
 from .keys import quarantine_key, record_key
 from .serializers import (
+    Details,
     RecordDecoder,
-    SessionDetails,
     StoredRecord,
     decode,
     decode_head,
     encode,
     fresh,
+    has_changed,
     has_line,
+    participant_details,
     record_of,
+    renewed_at,
     successor,
 )
 
@@ -65,17 +74,21 @@ class Records:
         values: Values,
         index: Index,
         creation: RecordCreation,
+        keeping: ParticipantKeeping,
         followers: Followers,
         decoder: RecordDecoder,
     ) -> None:
         self._values = values
         self._index = index
         self._creation = creation
+        self._keeping = keeping
         self._followers = followers
         self._decode = decoder.decode
         self._decoded = decoder.decoded
 
-    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
+    async def open(
+        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+    ) -> Opened:
         """See `Backend.open`."""
         has_looked_again = lost = False
         for attempt in range(MAX_ATTEMPTS):
@@ -97,9 +110,13 @@ class Records:
                 continue
             else:
                 lost = lost or is_listed
-                about = SessionDetails() if key.is_session else None
+                about = Details() if key.is_session else None
                 stored = fresh(Rev.first(), states, self._values.now(), about)
-                if opened := await self._creation.create(key, stored, context):
+                opened = await self._creation.create(
+                    key, stored, context, admitted=admitted
+                )
+                if opened:
+                    await self._touch_session(key, context.session)
                     return opened._replace(lost=lost)
             await self._values.back_off(attempt)
         raise contended(key)
@@ -113,7 +130,7 @@ class Records:
         if found is None:
             return None
         record = self._decode(key, found)
-        if touch and _is_touch_due(record.seen, self._values.now()):
+        if touch and _is_touch_due(record.token.renewed, self._values.now()):
             touched = await self._touched(key, found)
             if touched is None:
                 return None
@@ -141,6 +158,7 @@ class Records:
         attempts: Sequence[Attempt] = (),
         *,
         repeated: bool = False,
+        is_change: bool = True,
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
@@ -153,9 +171,11 @@ class Records:
         for tried in range(MAX_ATTEMPTS):
             now = self._values.now()
             history = record.history.extend(rev)
-            stored = successor(record, history, states, attempts, now)
-            if is_touch := _is_touch_due(record.seen, now):
-                stored.seen = now
+            stored = successor(
+                record, history, states, attempts, now, is_change=is_change
+            )
+            if is_touch := _is_touch_due(record.token.renewed, now):
+                stored.renewed = now
             value, lifetime = self._encode(stored), record_lifetime(stored, now)
             token = None
             try:
@@ -214,26 +234,31 @@ class Records:
             # The commit is in, whatever fails now; followers see it at the next beat.
             return Committed(record, NOBODY)
 
-    async def touch(self, key: StoreKey) -> bool:
+    async def touch(self, key: StoreKey, *, acted: bool = False) -> bool:
         """See `Backend.touch`."""
         name = record_key(key)
         found = (await self._values.get(name)).get(name)
         if found is None:
             return False
-        seen = decode_head(key, found.value).seen
-        if not _is_touch_due(seen, self._values.now()):
+        head = decode_head(key, found.value)
+        acted = acted and not has_changed(head)
+        if not (acted or _is_touch_due(head.seen, self._values.now())):
             return True
-        return await self._touched(key, found) is not None
+        return await self._touched(key, found, acted=acted) is not None
 
-    async def _touched(self, key: StoreKey, found: Versioned | None) -> Record | None:
+    async def _touched(
+        self, key: StoreKey, found: Versioned | None, *, acted: bool = False
+    ) -> Record | None:
         """Return the record, its time of use written if due; None if it is removed."""
         name = record_key(key)
         while found is not None:
             stored = decode(key, found.value)
             now = self._values.now()
-            if not _is_touch_due(stored.seen, now):
+            if acted:
+                stored.about = participant_details(stored.about, pristine=0)
+            elif not _is_touch_due(renewed_at(stored), now):
                 return record_of(key, stored, found.token)
-            stored.seen = now
+            stored.seen = stored.renewed = now
             value, lifetime = encode(stored), record_lifetime(stored, now)
             token = await self._values.put(name, found.token, value, lifetime)
             if token is not None:
@@ -244,12 +269,20 @@ class Records:
 
     async def _renew_session(self, key: StoreKey) -> None:
         """Keep the session and its index alive: the record at `key` is in use."""
+        session = key.session
         context = await self._index.settle(key)
         if key.is_session:
-            await self._index.renew(key.session, context.members)
+            kept = participants_kept_until(session, context.session)
+            await self._index.renew(session, kept, context.members)
         else:
+            await self._keeping.adopt(key, context)
+            await self._touch_session(key, context.session)
+
+    async def _touch_session(self, key: StoreKey, own: Versioned | None) -> None:
+        """Mark the session of the participant at `key` as used, if that is due."""
+        if not key.is_session:
             with suppress(StateCorrupt):
-                await self._touched(StoreKey.of_session(key.session), context.session)
+                await self._touched(StoreKey.of_session(key.session), own)
 
     async def set_aside(
         self, key: StoreKey, name: str | None, data: bytes | None
@@ -301,7 +334,7 @@ def _loss(
 
 
 def _is_touch_due(seen: float, now: float) -> bool:
-    """Return whether to write the time of use: it is a tenth of the timeout old.
+    """Return whether a use is to renew session and index: a tenth of the timeout ago.
 
     Or as far in the future: clocks are set back, and other processes' are ahead.
     """

@@ -4,29 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..errors import MAX_ATTEMPTS, contended
-from ..types import NOBODY, Removed
+from ..types import NOBODY, Removed, removed_with
 from .followers import Followers
-from .index import RECHECK_AFTER, Index, record_lifetime
+from .index import (
+    RECHECK_AFTER,
+    Index,
+    participants_kept_until,
+    record_lifetime,
+)
 from .key_value import ABSENT, Values, Versioned
-from .keys import members_key, notes_key, record_key
+from .keys import members_key, notes_key, record_key, record_keys, session_key
 from .serializers import (
-    SessionDetails,
+    Details,
+    StoredHead,
     decode,
     decode_head,
     encode,
     fresh,
+    has_changed,
     has_line,
     ids_in,
+    kept_until,
 )
 
 # Participants of a session under removal who leave the index at once. A crash after
 # they left it and before their records are removed hides these from a second attempt.
 BATCH = 8
+
+
+class Idleness(NamedTuple):
+    """The rule by which participants are idle: last seen at `since`, and not kept.
+
+    `kept`: until when their session keeps them. What their own records say counts too:
+    it may have been extended since. `with_states`: whether to return final states.
+    """
+
+    since: float
+    now: float
+    kept: float
+    with_states: bool = True
+
+    def head_of(self, key: StoreKey, found: Versioned) -> StoredHead | None:
+        """Return a record's head if it is idle, else None; a corrupt one is not."""
+        try:
+            head = decode_head(key, found.value)
+        except StateCorrupt:
+            return None
+        if head.seen > self.since:
+            return None
+        kept = max(self.kept, kept_until(head))
+        return None if self.now < kept and has_changed(head) else head
+
+
+class Due(NamedTuple):
+    """A participant to be removed, as they were read; without a record: lost."""
+
+    name: str
+    found: Versioned | None
+    head: StoredHead | None = None
 
 
 class RecordRemoval:
@@ -49,74 +90,107 @@ class RecordRemoval:
         return removed[0] if removed else None
 
     async def remove(
-        self, session: str, ids: Sequence[str], *, idle_since: float | None = None
+        self, session: str, ids: Sequence[str], idleness: Idleness | None = None
     ) -> list[Removed]:
-        """Remove participants; with `idle_since`, those not seen from then on.
+        """Remove participants; with `idleness`, those who are idle by it."""
+        due = await self.read(session, ids, idleness)
+        return await self.remove_due(session, due, idleness)
 
-        They leave the index first: an entry without a record is then never one whose
-        removal is under way, and its remover is the one to report it as lost.
-        """
-        names = {
-            StoreKey.stored(session, id): record_key(StoreKey.stored(session, id))
-            for id in ids
-        }
+    async def read(
+        self, session: str, ids: Sequence[str], idleness: Idleness | None = None
+    ) -> dict[StoreKey, Due]:
+        """Return participants to be removed; with `idleness`, those who are idle."""
+        names = record_keys(session, ids)
         found = await self._values.get(*names.values())
         if absent := [name for name in names.values() if name not in found]:
             await self._values.let_others_finish(RECHECK_AFTER)
             found |= await self._values.get(*absent)
-        due = [
-            key
-            for key, name in names.items()
-            if idle_since is None or is_idle(key, found.get(name), idle_since)
-        ]
+        due = {}
+        for key, name in names.items():
+            record = found.get(name)
+            head = idleness.head_of(key, record) if idleness and record else None
+            if head is not None or idleness is None or record is None:
+                due[key] = Due(name, record, head)
+        return due
+
+    async def remove_due(
+        self,
+        session: str,
+        due: Mapping[StoreKey, Due],
+        idleness: Idleness | None = None,
+    ) -> list[Removed]:
+        """Remove participants whom `read` has returned, unless they are in use now.
+
+        They leave the index first: an entry without a record is then never one whose
+        removal is under way, and its remover is the one to report it as lost.
+        """
         if not due:
             return []
+        own = session_key(session)
+        kept = participants_kept_until(session, (await self._values.get(own)).get(own))
         removed = {}
         try:
-            left = await self._index.leave(session, [key.participant for key in due])
-            for key in due:
-                if final := await self.take(key, found.get(names[key]), idle_since):
+            ids = [key.participant for key in due]
+            left = set(await self._index.leave(session, ids, kept=kept))
+            for key, each in due.items():
+                if each.found is None:
+                    if key.participant in left:
+                        removed[key] = Removed(key, None, NOBODY)
+                elif final := await self._take(key, each, idleness):
                     removed[key] = final
-                elif names[key] not in found and key.participant in left:
-                    removed[key] = Removed(key, None, NOBODY)
-            for key in await self._settle_all(due):
+            for key in await self._settle_all(session, due, kept):
                 # Absent before, so it has been created anew.
-                if names[key] not in found:
+                if due[key].found is None:
                     removed.pop(key, None)
         except StoreUnavailable:
             # If nothing else failed, the records that remain can be found again.
             with suppress(StoreUnavailable):
-                await self._settle_all(due)
+                await self._settle_all(session, due, kept)
             # A removed record has to be reported, whatever fails now.
             if not removed:
                 raise
         return await self._with_followers(removed.values())
 
-    async def _settle_all(self, keys: Sequence[StoreKey]) -> list[StoreKey]:
+    async def _settle_all(
+        self, session: str, due: Mapping[StoreKey, Due], kept: float
+    ) -> list[StoreKey]:
         """Make the index agree with the records; return the keys that have one."""
-        names = {key: record_key(key) for key in keys}
-        members = members_key(keys[0].session)
-        found = await self._values.get(members, *names.values())
+        members, own = members_key(session), session_key(session)
+        found = await self._values.get(
+            members, own, *[each.name for each in due.values()]
+        )
         index = found.get(members, ABSENT).value
-        for key, name in names.items():
-            if (name in found) != has_line(index, key.participant):
+        if kept < (now_kept := participants_kept_until(session, found.get(own))):
+            # It was extended before the participants left, which undid that here.
+            await self._index.extend(session, now_kept)
+        for key, each in due.items():
+            if (each.name in found) != has_line(index, key.participant):
                 await self._index.settle(key)
-        return [key for key, name in names.items() if name in found]
+        return [key for key, each in due.items() if each.name in found]
 
     async def take(
-        self, key: StoreKey, found: Versioned | None, idle_since: float | None = None
+        self, key: StoreKey, found: Versioned | None, idleness: Idleness | None = None
     ) -> Removed | None:
         """Remove one record; None: it is not idle, or another caller removed it.
 
         Neither index nor followers are looked at.
         """
-        name = record_key(key)
+        return await self._take(key, Due(record_key(key), found), idleness)
+
+    async def _take(
+        self, key: StoreKey, due: Due, idleness: Idleness | None
+    ) -> Removed | None:
+        name, found, head = due
         while found is not None:
-            if idle_since is not None and not is_idle(key, found, idle_since):
-                return None
+            if idleness is not None and head is None:
+                head = idleness.head_of(key, found)
+                if head is None:
+                    return None
             if await self._values.drop(name, found.token):
-                return Removed(key, _final_states(key, found.value), NOBODY)
-            found = (await self._values.get(name)).get(name)
+                if idleness is None or head is None or idleness.with_states:
+                    return _final(key, found.value)
+                return Removed(key, {}, NOBODY, head.size)
+            found, head = (await self._values.get(name)).get(name), None
         return None
 
     async def _with_followers(self, removed: Iterable[Removed]) -> list[Removed]:
@@ -125,7 +199,12 @@ class RecordRemoval:
         with suppress(StoreUnavailable):
             keys = [final.key for final in removed]
             followers = await self._followers.followers_of(keys)
-            return [final._replace(followers=followers[final.key]) for final in removed]
+            return [
+                final._replace(followers=theirs)
+                if (theirs := followers[final.key])
+                else final
+                for final in removed
+            ]
         return removed
 
     async def _clear_states(self, key: StoreKey) -> Removed | None:
@@ -136,7 +215,7 @@ class RecordRemoval:
             if found is None:
                 return None
             now = self._values.now()
-            blank = fresh(Rev.first(), {}, now, SessionDetails())
+            blank = fresh(Rev.first(), {}, now, Details())
             states: Mapping[str, bytes] | None = None
             with suppress(StateCorrupt):
                 stored = decode(key, found.value)
@@ -148,7 +227,7 @@ class RecordRemoval:
                 blank.seen, blank.clients = stored.seen, stored.clients
             value, lifetime = encode(blank), record_lifetime(blank, now)
             if await self._values.put(name, found.token, value, lifetime) is not None:
-                final = Removed(key, states, NOBODY)
+                final = removed_with(key, states or {})._replace(states=states)
                 return (await self._with_followers([final]))[0]
             await self._values.back_off(attempt)
         raise contended(key)
@@ -177,20 +256,9 @@ class RecordRemoval:
         return removed
 
 
-def is_idle(key: StoreKey, found: Versioned | None, since: float) -> bool:
-    """Return whether a record is missing, or was last seen at `since` or before.
-
-    A corrupt one is not idle.
-    """
+def _final(key: StoreKey, value: bytes) -> Removed:
+    """Return a record under removal, its states None if it is corrupt."""
     try:
-        return found is None or decode_head(key, found.value).seen <= since
+        return removed_with(key, decode(key, value).states)
     except StateCorrupt:
-        return False
-
-
-def _final_states(key: StoreKey, value: bytes) -> Mapping[str, bytes] | None:
-    """Return the states of a record under removal; None if it is corrupt."""
-    try:
-        return decode(key, value).states
-    except StateCorrupt:
-        return None
+        return Removed(key, None, NOBODY)

@@ -19,12 +19,19 @@ _CODE = re.compile(rb"[A-Z0-9]{6}")
 _ID = re.compile(rb"[a-zA-Z0-9_-]{1,64}")
 
 
-class SessionDetails(msgspec.Struct, array_like=True):
-    """The part of a record that only a session's own has."""
+class Details(msgspec.Struct, array_like=True):
+    """The part of a record that is neither states nor clients.
+
+    `keep` is in seconds from the record's creation: how long the session is kept, or
+    the participant with it. `pristine` is a participant's, None in a session's: the
+    latest counter up to which nobody has changed anything. The rest is a session's.
+    """
 
     label: str = ""
     keep: float = 0.0
     locked: bool = False
+    keep_participants: bool = True
+    pristine: int | None = None
 
 
 class StoredHead(msgspec.Struct, array_like=True):
@@ -36,7 +43,7 @@ class StoredHead(msgspec.Struct, array_like=True):
     created: float
     seen: float
     size: int
-    about: SessionDetails | None
+    about: Details | None
 
     @property
     def rev(self) -> Rev:
@@ -49,13 +56,17 @@ class StoredRecord(StoredHead, array_like=True):
 
     states: dict[str, bytes]
     clients: dict[str, ClientEntry]
+    # When a use last renewed the session and the index; `seen` if an older process
+    # wrote the record. Each commit writes `seen`.
+    renewed: float | None = None
 
 
 class RecordToken(msgspec.Struct, frozen=True):
     """`Record.token`: the store's token, and the part that a `Record` does not show."""
 
     token: Any
-    about: SessionDetails | None
+    about: Details | None
+    renewed: float
 
 
 class LeaseEntry(NamedTuple):
@@ -95,6 +106,7 @@ class LeaseEntry(NamedTuple):
             self.meta,
             self.since,
             self.leaving,
+            deadline=self.deadline,
         )
 
 
@@ -139,7 +151,7 @@ def _corrupt(key: StoreKey, reason: object) -> StateCorrupt:
 
 
 def fresh(
-    rev: Rev, states: Mapping[str, bytes], now: float, about: SessionDetails | None
+    rev: Rev, states: Mapping[str, bytes], now: float, about: Details | None
 ) -> StoredRecord:
     """Return the stored form of a new record, created at `now`."""
     return StoredRecord(
@@ -152,6 +164,7 @@ def fresh(
         about,
         dict(states),
         {},
+        now,
     )
 
 
@@ -166,7 +179,7 @@ def record_of(
         stored.clients,
         stored.created,
         stored.seen,
-        RecordToken(token, stored.about),
+        RecordToken(token, stored.about, renewed_at(stored)),
     )
 
 
@@ -191,12 +204,61 @@ class RecordDecoder:
         """Forget the records that are kept."""
 
 
+def renewed_at(stored: StoredRecord) -> float:
+    """Return when a use of the record last renewed its session and the index."""
+    return stored.seen if stored.renewed is None else stored.renewed
+
+
+def _pristine(about: Details | None) -> int:
+    """Return the counter up to which a participant has changed nothing."""
+    # Of a record that says nothing, each commit counts as a change.
+    return 1 if about is None or about.pristine is None else about.pristine
+
+
+def has_changed(head: StoredHead) -> bool:
+    """Return whether a participant has ever changed something."""
+    return head.counter > _pristine(head.about)
+
+
+def kept_until(head: StoredHead) -> float:
+    """Return until when a participant is kept by their own record; 0: they are not."""
+    about = head.about
+    if about is None or about.keep <= 0 or not has_changed(head):
+        return 0.0
+    return head.created + about.keep
+
+
+def participant_details(
+    about: Details | None, *, keep: float | None = None, pristine: int | None = None
+) -> Details | None:
+    """Return a participant's details with what is given; None if they say nothing."""
+    if keep is None:
+        keep = about.keep if about else 0.0
+    if pristine is None:
+        pristine = _pristine(about)
+    if keep <= 0 and pristine == 1:
+        return None
+    return Details(keep=max(keep, 0.0), pristine=pristine)
+
+
+def _details_after(base: Record, rev: Rev, *, is_change: bool) -> Details | None:
+    """Return the details of a record after a commit of `rev` to `base`."""
+    about: Details | None = base.token.about
+    pristine = _pristine(about)
+    if base.key.is_session or (is_change and rev.counter > pristine):
+        return about
+    has_changed = is_change or base.rev.counter > pristine
+    return participant_details(about, pristine=0 if has_changed else rev.counter)
+
+
 def successor(
     base: Record,
     history: History,
     changes: Mapping[str, bytes | None],
     attempts: Sequence[Attempt],
     now: float,
+    *,
+    is_change: bool = True,
 ) -> StoredRecord:
     """Return what a commit of `changes` to `base` at `now` stores."""
     rev, ring = history
@@ -211,11 +273,12 @@ def successor(
         rev.counter,
         ring,
         base.created,
-        base.seen,
+        now,
         sum(map(len, states.values())),
-        base.token.about,
+        _details_after(base, rev, is_change=is_change),
         states,
         merged(base.clients, attempts, now),
+        base.token.renewed,
     )
 
 

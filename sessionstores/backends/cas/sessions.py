@@ -11,22 +11,26 @@ from ...exceptions import SessionEnded, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..errors import MAX_ATTEMPTS, contended
+from ..idleness import seconds_idle
 from ..types import ParticipantInfo, Removed, SessionInfo
 from .activity import decode_notes, events_in, with_notes
 from .creation import RecordCreation
-from .index import Index, record_lifetime
+from .index import Index, participants_kept_until, record_lifetime
+from .keeping import ParticipantKeeping
 from .key_value import ABSENT, Values
-from .keys import notes_key, record_key, session_key, tombstone_key
+from .keys import members_key, notes_key, record_key, session_key, tombstone_key
 from .leases import Leases
-from .removal import RecordRemoval, is_idle
+from .removal import Idleness, RecordRemoval
 from .serializers import (
-    SessionDetails,
+    Details,
     StoredHead,
     decode,
     decode_head,
     encode,
     fresh,
+    has_changed,
     ids_in,
+    kept_until,
 )
 
 # Seconds for which notes are kept at least, though the session is not used.
@@ -43,20 +47,24 @@ class Sessions:
         creation: RecordCreation,
         removal: RecordRemoval,
         leases: Leases,
+        keeping: ParticipantKeeping,
     ) -> None:
         self._values = values
         self._index = index
         self._creation = creation
         self._removal = removal
         self._leases = leases
+        self._keeping = keeping
 
-    async def create(self, code: str, *, label: str, keep: float) -> bool:
+    async def create(
+        self, code: str, *, label: str, keep: float, keep_participants: bool
+    ) -> bool:
         """See `Backend.create_session`."""
         key = StoreKey.of_session(code)
         context = await self._index.context(key)
         if context.ended or context.session is not None:
             return False
-        about = SessionDetails(label, keep)
+        about = Details(label, keep, keep_participants=keep_participants)
         stored = fresh(Rev.first(), {}, self._values.now(), about)
         try:
             return await self._creation.create(key, stored, context) is not None
@@ -90,14 +98,15 @@ class Sessions:
             if tombstone in found or name not in found:
                 return None
             stored = decode(key, found[name].value)
-            about = stored.about or SessionDetails()
+            about = stored.about or Details()
             kept = about.keep if keep is None else keep
             if extend is not None:
                 kept = max(kept, self._values.now() + extend - stored.created)
-            stored.about = SessionDetails(
+            stored.about = Details(
                 about.label if label is None else label,
                 kept,
                 about.locked if locked is None else locked,
+                about.keep_participants,
             )
             value = encode(stored)
             lifetime = record_lifetime(stored, self._values.now())
@@ -105,6 +114,8 @@ class Sessions:
                 await self._values.put(name, found[name].token, value, lifetime)
                 is not None
             ):
+                if about.keep_participants and kept != about.keep:
+                    await self._keeping.follow(code, stored.created + kept)
                 return _info(key, stored, found.get(notes, ABSENT).value)
             await self._values.back_off(attempt)
         raise contended(key)
@@ -140,8 +151,8 @@ class Sessions:
 
     async def participants(self, code: str) -> list[ParticipantInfo]:
         """See `Backend.participants`."""
-        members = await self._index.members([code])
-        keys = [StoreKey.stored(code, id) for id in sorted(members[code])]
+        ids, kept = await self._members_of(code)
+        keys = [StoreKey.stored(code, id) for id in sorted(ids)]
         heads = await self._heads_of(keys)
         connections = await self._leases.live(heads)
         return [
@@ -152,29 +163,39 @@ class Sessions:
                 head.seen,
                 head.size,
                 sum(not entry.leaving for entry in connections[key]),
+                max(kept, kept_until(head)) if has_changed(head) else 0.0,
             )
             for key, head in heads.items()
         ]
 
     async def evict_idle(
-        self, code: str, *, idle_for: float, limit: int, participant: str | None = None
+        self,
+        code: str,
+        *,
+        idle_for: float,
+        limit: int,
+        participant: str | None = None,
+        with_states: bool = True,
     ) -> list[Removed]:
         """See `Backend.evict_idle`."""
-        members = (await self._index.members([code]))[code]
-        since = self._values.now() - idle_for
-        names = {
-            key: record_key(key)
-            for key in (StoreKey.stored(code, id) for id in members)
-            if participant in (None, key.participant)
-        }
-        found = await self._values.get(*names.values())
-        due = [
-            key for key, name in names.items() if is_idle(key, found.get(name), since)
-        ]
+        members, kept = await self._members_of(code)
+        now = self._values.now()
+        idleness = Idleness(now - seconds_idle(idle_for), now, kept, with_states)
+        ids = [id for id in members if participant in (None, id)]
+        due = await self._removal.read(code, ids, idleness)
         connections = await self._leases.live(due)
-        alone = [key.participant for key in due if not connections[key]]
-        # Records are read again after the leases: either shows who comes in between.
-        return await self._removal.remove(code, alone[:limit], idle_since=since)
+        # Each record is compared with what was read before the leases: either shows
+        # who comes in between.
+        alone = [key for key in due if not connections[key]][:limit]
+        alone_due = {key: due[key] for key in alone}
+        return await self._removal.remove_due(code, alone_due, idleness)
+
+    async def _members_of(self, code: str) -> tuple[list[str], float]:
+        """Return a session's participants, and until when it keeps them."""
+        members, own = members_key(code), session_key(code)
+        found = await self._values.get(members, own)
+        ids = ids_in(found.get(members, ABSENT).value)
+        return ids, participants_kept_until(code, found.get(own))
 
     async def evict_empty(self, code: str, *, idle_for: float) -> bool:
         """See `Backend.evict_empty_session`."""
@@ -190,7 +211,7 @@ class Sessions:
             return False
         now = self._values.now()
         keep = head.about.keep if head.about else 0.0
-        if head.seen > now - idle_for or now < head.created + keep:
+        if head.seen > now - seconds_idle(idle_for) or now < head.created + keep:
             return False
         if not await self._values.drop(record_key(key), context.session.token):
             return False
@@ -224,7 +245,7 @@ class Sessions:
 
 def _info(key: StoreKey, head: StoredHead, notes: bytes) -> SessionInfo:
     """Return a session's record, and its notes, as the contract shows them."""
-    about = head.about or SessionDetails()
+    about = head.about or Details()
     return SessionInfo(
         key.session,
         about.label,
@@ -234,6 +255,7 @@ def _info(key: StoreKey, head: StoredHead, notes: bytes) -> SessionInfo:
         head.seen,
         head.size,
         events_in(decode_notes(notes, head.created)),
+        about.keep_participants,
     )
 
 

@@ -13,12 +13,14 @@ from .index import Index
 from .key_value import ABSENT, Values, Versioned
 from .keys import attendance_key, leases_key, members_key, notes_key, record_key
 from .serializers import (
+    Details,
     LeaseEntry,
-    SessionDetails,
     StoredHead,
     decode_connections,
     decode_head,
+    has_changed,
     ids_in,
+    kept_until,
 )
 
 
@@ -91,12 +93,18 @@ def _summary(
     keys = [StoreKey.of_session(code), *(StoreKey.stored(code, id) for id in ids)]
     there = {key.participant: head for key in keys if (head := heads.get(key))}
     own = there.get(SESSION)
-    about = (own and own.about) or SessionDetails()
+    about = (own and own.about) or Details()
     created = own.created if own else 0.0
     seen = max((head.seen for head in there.values()), default=0.0)
-    alone = [
-        head.seen for id, head in there.items() if id != SESSION and id not in online
-    ]
+    kept = created + about.keep if about.keep_participants else 0.0
+    alone, waits = [], False
+    for id, head in there.items():
+        if id == SESSION or id in online:
+            continue
+        if has_changed(head) and now < max(kept, kept_until(head)):
+            waits = True
+        else:
+            alone.append(head.seen)
     largest = max(there, key=lambda id: there[id].size, default=SESSION)
     return SessionSummary(
         code,
@@ -110,7 +118,7 @@ def _summary(
         len(online),
         sum(online.values()),
         sum(key not in heads for key in keys),
-        min(alone, default=seen),
+        min(alone, default=now if waits else seen),
         (largest, there[largest].size if there else 0),
         activity(decode_notes(notes.value, created), now),
     )

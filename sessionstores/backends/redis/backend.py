@@ -8,9 +8,8 @@ keys hold is documented in `lua/prelude.lua`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from functools import update_wrapper
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
@@ -41,6 +40,7 @@ from ..types import (
     Unchanged,
     Value,
 )
+from .delegation import delegated
 from .leases import RedisLeases
 from .location import location_for
 from .quarantine import RedisQuarantine
@@ -65,21 +65,7 @@ from .sessions import RedisSessions
 
 logger = logging.getLogger("sessionstores.backends")
 
-S = TypeVar("S")
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _delegate(
-    part: str, method: Callable[Concatenate[S, P], R]
-) -> Callable[Concatenate[Any, P], R]:
-    """Return a method of the backend that calls that of one of its parts."""
-
-    def delegated(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(getattr(self, part), *args, **kwargs)
-
-    update_wrapper(delegated, method)
-    return delegated
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class RedisBackend(Backend):
@@ -121,7 +107,9 @@ class RedisBackend(Backend):
         """See `Backend.recall`."""
         return self._recent.get(key)
 
-    async def open(self, key: StoreKey, states: Mapping[str, bytes]) -> Opened:
+    async def open(
+        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+    ) -> Opened:
         """See `Backend.open`."""
         session, id = key
         given = conf.get()
@@ -137,6 +125,7 @@ class RedisBackend(Backend):
                 given.max_participants,
                 int(may_create),
                 pack_rev(session_rev),
+                int(admitted),
                 *(part for pair in states.items() for part in pair),
             )
             if reply == b"unfounded":
@@ -196,14 +185,16 @@ class RedisBackend(Backend):
         return record
 
     async def _mark_used(
-        self, key: StoreKey, *, if_due: bool = True
+        self, key: StoreKey, how: Literal["due", "acted", "always"] = "due"
     ) -> PackedHead | None:
-        """Mark the record as used; return its head, None if there is none."""
+        """Mark the record as used; return its head, None if there is none.
+
+        `how`: "due", if that is due; "acted", also if this is the first thing that the
+        participant has changed; or "always".
+        """
         session, id = key
         timeout = conf.get().idle_timeout
-        reply, *rest = await self._scripts.run(
-            "touch", session, id, timeout, int(if_due)
-        )
+        reply, *rest = await self._scripts.run("touch", session, id, timeout, how)
         if reply == b"absent":
             self._recent.drop(key)
             return None
@@ -237,11 +228,12 @@ class RedisBackend(Backend):
         attempts: Sequence[Attempt] = (),
         *,
         repeated: bool = False,
+        is_change: bool = True,
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
         merging = merge(base.clients, attempts, self.clock())
-        keys, arguments = pack_commit(base, rev, states, merging)
+        keys, arguments = pack_commit(base, rev, states, merging, is_change=is_change)
         reply, lost = await self._scripts.call_twice("commit", keys, arguments)
         lines: Sequence[bytes | None] = None, None
         if isinstance(reply, list):
@@ -264,7 +256,7 @@ class RedisBackend(Backend):
         if is_due:
             # The commit is in, whatever fails now.
             try:
-                await self._mark_used(key, if_due=False)
+                await self._mark_used(key, "always")
             except SessionStoresError as error:
                 logger.info("%s was not marked as used: %s", key, error)
         return Committed(record, unpack_followers(key, reply, lines))
@@ -296,9 +288,9 @@ class RedisBackend(Backend):
             raise outcome_unknown(rev, record) from cause
         return Stale(record)
 
-    async def touch(self, key: StoreKey) -> bool:
+    async def touch(self, key: StoreKey, *, acted: bool = False) -> bool:
         """See `Backend.touch`."""
-        return await self._mark_used(key) is not None
+        return await self._mark_used(key, "acted" if acted else "due") is not None
 
     async def delete(self, key: StoreKey) -> Removed | None:
         """See `Backend.delete`."""
@@ -314,50 +306,50 @@ class RedisBackend(Backend):
         )
         return unpack_removed(key.session, found[0]) if found else None
 
-    set_aside = _delegate("_quarantine", RedisQuarantine.set_aside)
-    quarantined = _delegate("_quarantine", RedisQuarantine.quarantined)
+    set_aside = delegated("_quarantine", RedisQuarantine.set_aside)
+    quarantined = delegated("_quarantine", RedisQuarantine.quarantined)
 
     # Sessions
 
-    create_session = _delegate("_sessions", RedisSessions.create_session)
-    session = _delegate("_sessions", RedisSessions.session)
-    update_session = _delegate("_sessions", RedisSessions.update_session)
-    note = _delegate("_sessions", RedisSessions.note)
-    end_session = _delegate("_sessions", RedisSessions.end_session)
-    delete_session = _delegate("_sessions", RedisSessions.delete_session)
-    participants = _delegate("_sessions", RedisSessions.participants)
-    evict_idle = _delegate("_sessions", RedisSessions.evict_idle)
-    evict_empty_session = _delegate("_sessions", RedisSessions.evict_empty_session)
-    orphans = _delegate("_sessions", RedisSessions.orphans)
-    reindex = _delegate("_sessions", RedisSessions.reindex)
-    summaries = _delegate("_sessions", RedisSessions.summaries)
+    create_session = delegated("_sessions", RedisSessions.create_session)
+    session = delegated("_sessions", RedisSessions.session)
+    update_session = delegated("_sessions", RedisSessions.update_session)
+    note = delegated("_sessions", RedisSessions.note)
+    end_session = delegated("_sessions", RedisSessions.end_session)
+    delete_session = delegated("_sessions", RedisSessions.delete_session)
+    participants = delegated("_sessions", RedisSessions.participants)
+    evict_idle = delegated("_sessions", RedisSessions.evict_idle)
+    evict_empty_session = delegated("_sessions", RedisSessions.evict_empty_session)
+    orphans = delegated("_sessions", RedisSessions.orphans)
+    reindex = delegated("_sessions", RedisSessions.reindex)
+    summaries = delegated("_sessions", RedisSessions.summaries)
 
     # Registry
 
-    sessions = _delegate("_registry", RedisRegistry.sessions)
-    session_count = _delegate("_registry", RedisRegistry.session_count)
-    participant_count = _delegate("_registry", RedisRegistry.participant_count)
-    due_sessions = _delegate("_registry", RedisRegistry.due_sessions)
+    sessions = delegated("_registry", RedisRegistry.sessions)
+    session_count = delegated("_registry", RedisRegistry.session_count)
+    participant_count = delegated("_registry", RedisRegistry.participant_count)
+    due_sessions = delegated("_registry", RedisRegistry.due_sessions)
 
     # Tokens and connections
 
-    revoke = _delegate("_leases", RedisLeases.revoke)
-    standings = _delegate("_leases", RedisLeases.standings)
-    lease = _delegate("_leases", RedisLeases.lease)
-    release = _delegate("_leases", RedisLeases.release)
-    reap = _delegate("_leases", RedisLeases.reap)
-    connections = _delegate("_leases", RedisLeases.connections)
-    connections_of = _delegate("_leases", RedisLeases.connections_of)
-    followers = _delegate("_leases", RedisLeases.followers)
+    revoke = delegated("_leases", RedisLeases.revoke)
+    standings = delegated("_leases", RedisLeases.standings)
+    lease = delegated("_leases", RedisLeases.lease)
+    release = delegated("_leases", RedisLeases.release)
+    reap = delegated("_leases", RedisLeases.reap)
+    connections = delegated("_leases", RedisLeases.connections)
+    connections_of = delegated("_leases", RedisLeases.connections_of)
+    followers = delegated("_leases", RedisLeases.followers)
 
     # Server and shared values
 
-    now = _delegate("_server", RedisServer.now)
-    values = _delegate("_server", RedisServer.values)
-    swap_value = _delegate("_server", RedisServer.swap_value)
-    server = _delegate("_server", RedisServer.server)
-    run_name = _delegate("_server", RedisServer.run_name)
-    examine = _delegate("_server", RedisServer.examine)
+    now = delegated("_server", RedisServer.now)
+    values = delegated("_server", RedisServer.values)
+    swap_value = delegated("_server", RedisServer.swap_value)
+    server = delegated("_server", RedisServer.server)
+    run_name = delegated("_server", RedisServer.run_name)
+    examine = delegated("_server", RedisServer.examine)
 
     async def value(self, name: str) -> Value:
         """See `Backend.value`."""

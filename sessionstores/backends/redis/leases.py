@@ -135,9 +135,7 @@ class RedisLeases:
 
 
 def _leases_in(session: str, reply: Sequence[Any]) -> list[Lease]:
-    """Return the leases in a flat reply: name, details, whether leaving."""
-    flat = iter(reply)
+    """Return the leases in a flat reply: name, details, whether leaving, deadline."""
     return [
-        unpack_lease(session, name, details, leaving)
-        for name, details, leaving in zip(flat, flat, flat, strict=True)
+        unpack_lease(session, *parts) for parts in zip(*[iter(reply)] * 4, strict=True)
     ]

@@ -62,11 +62,29 @@ class RedisRegistry:
                 removed = bool(await self._scripts.send("ZREM", registry, session))
         raise contended(session)
 
+    async def forget(self, session: str) -> bool:
+        """Remove the entry of a session that has gone; True if this call removed it.
+
+        Whoever has created the session meanwhile gets the entry back.
+        """
+        commands = [
+            ("ZREM", registry_key(), session),
+            ("EXISTS", session_key(session)),
+        ]
+        if self._scripts.location.cluster:
+            # Of two nodes, the second might answer first.
+            removed, exists = [await self._scripts.send(*each) for each in commands]
+        else:
+            removed, exists = await self._scripts.send_all(commands)
+        if exists:
+            await self.settle(session)
+        return bool(removed) and not exists
+
     async def repair(self, session: str, what: int) -> None:
         """Repair what a script found: 1: the entry is due; 2: so is the session."""
         if what == 2:
             rev, timeout = pack_rev(Rev.first()), conf.get().idle_timeout
-            await self._scripts.run("found", session, rev, timeout, "", 0)
+            await self._scripts.run("found", session, rev, timeout, "", 0, 1)
         if what:
             await self.settle(session)
 
@@ -77,9 +95,10 @@ class RedisRegistry:
         # What was removed is to be reported, whatever fails now.
         with suppress(StoreUnavailable):
             await self._scripts.send("ZADD", registry_key(), "XX", score, session)
-            # A newcomer settles it, unless that was before this was written.
+            # A newcomer settles it, unless that was before this was written. Those who
+            # are kept have negative scores.
             if score.startswith(b"-") and await self._scripts.send(
-                "ZCARD", index_key(session)
+                "ZCOUNT", index_key(session), 0, "+inf"
             ):
                 await self.look_again(session)
 

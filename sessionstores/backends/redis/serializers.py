@@ -21,6 +21,7 @@ from ..types import (
     Lease,
     Record,
     Removed,
+    removed_with,
 )
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ TIME = struct.Struct("<d")
 _REV = struct.Struct("<4sd4s")
 _HEAD = struct.Struct("<4sdddd")
 _CLIENT = struct.Struct("<dd")
-_ORDER = struct.Struct("<dd")
+_ORDER = struct.Struct("<ddB")
 _ACTIVITY = struct.Struct(f"<d{ACTIVITY_MINUTES}H")
 # The reply to a commit: the time, the record's last use, and whether to touch it.
 COMMITTED = struct.Struct("<ddB")
@@ -119,6 +120,8 @@ def pack_commit(
     rev: Rev,
     states: Mapping[str, bytes | None],
     merge: Merge,
+    *,
+    is_change: bool,
 ) -> tuple[tuple[str, str], tuple[Any, ...]]:
     """Return the keys and arguments of `commit.lua`."""
     key = base.key
@@ -133,7 +136,8 @@ def pack_commit(
             size += len(data)
             changed += f"s:{name}", data
     timeout = conf.get().idle_timeout
-    order = pack_rev(base.rev) + pack_rev(rev) + _ORDER.pack(timeout, size)
+    numbers = _ORDER.pack(timeout, size, is_change)
+    order = pack_rev(base.rev) + pack_rev(rev) + numbers
     clients: list[Any] = []
     for client, entry in merge.written.items():
         # The script puts the time before it.
@@ -185,21 +189,27 @@ def unpack_record(key: StoreKey, fields: Sequence[bytes]) -> Record:
 
 
 def unpack_removed(session: str, reply: Sequence[Any]) -> Removed:
-    """Return a removed record, given its id, hash or None, and followers or None."""
+    """Return a removed record, given its id, hash or None, and followers or None.
+
+    In the place of the hash there may be the bytes of its states, without these.
+    """
     id, fields, followed = reply
     # Ids are checked before they enter the index.
     key = StoreKey._make((session, id.decode()))
-    states = None
-    if fields is not None:
-        states = {
-            name[2:].decode(): value
-            for name, value in in_pairs(fields)
-            if name.startswith(b"s:")
-        }
-    if followed is None:
-        return Removed(key, states, NOBODY)
-    time, *lines = followed
-    return Removed(key, states, unpack_followers(key, time, lines))
+    followers = NOBODY
+    if followed is not None:
+        time, *lines = followed
+        followers = unpack_followers(key, time, lines)
+    if isinstance(fields, int):
+        return Removed(key, {}, followers, fields)
+    if fields is None:
+        return Removed(key, None, followers)
+    states = {
+        name[2:].decode(): value
+        for name, value in in_pairs(fields)
+        if name.startswith(b"s:")
+    }
+    return removed_with(key, states, followers)
 
 
 # Leases and followers
@@ -210,11 +220,14 @@ def pack_lease(lease: Lease) -> tuple[Any, ...]:
     follows = sorted(lease.follows)
     details = _encode([lease.process, lease.client, follows, lease.meta])
     id, process = lease.key.participant, lease.process
-    return id, lease.connection, details, process, len(follows), *follows
+    flags = int(lease.acted), len(follows)
+    return id, lease.connection, details, process, *flags, *follows
 
 
-def unpack_lease(session: str, name: bytes, details: bytes, leaving: int) -> Lease:
-    """Return a connection's lease from its name, details and whether it is leaving."""
+def unpack_lease(
+    session: str, name: bytes, details: bytes, leaving: int, deadline: bytes
+) -> Lease:
+    """Return a connection's lease from the parts that a script replies."""
     id, _, connection = name.decode().partition("/")
     (since,) = TIME.unpack_from(details)
     process, client, follows, meta = _details(details[TIME.size :])
@@ -227,6 +240,7 @@ def unpack_lease(session: str, name: bytes, details: bytes, leaving: int) -> Lea
         meta,
         since,
         bool(leaving),
+        deadline=float(deadline),
     )
 
 

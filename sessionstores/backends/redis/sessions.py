@@ -11,6 +11,7 @@ from ... import conf
 from ...exceptions import LimitReached, StateCorrupt, StoreUnavailable
 from ...keys import StoreKey, keys_of_records
 from ...state.revisions import Rev
+from ..idleness import seconds_idle
 from ..record_cache import RecordCache
 from ..types import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
 from .registry import RedisRegistry
@@ -32,6 +33,7 @@ from .serializers import (
 # The most that one script works on, so that none blocks the server for long.
 REMOVAL_BATCH = 100
 ORPHANS_BATCH = 500
+KEEP_BATCH = 500
 
 _encode = msgspec.msgpack.Encoder().encode
 _event = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -50,7 +52,9 @@ class RedisSessions:
         self._registry = registry
         self._recent = recent
 
-    async def create_session(self, code: str, *, label: str, keep: float) -> bool:
+    async def create_session(
+        self, code: str, *, label: str, keep: float, keep_participants: bool = True
+    ) -> bool:
         """See `Backend.create_session`."""
         if await self.session(code) is not None:
             return False
@@ -63,9 +67,8 @@ class RedisSessions:
             raise
         try:
             rev, timeout = pack_rev(Rev.first()), conf.get().idle_timeout
-            return bool(
-                await self._scripts.run("found", code, rev, timeout, label, keep)
-            )
+            details = label, keep, int(keep_participants)
+            return bool(await self._scripts.run("found", code, rev, timeout, *details))
         finally:
             await self._registry.settle(code)
 
@@ -102,7 +105,9 @@ class RedisSessions:
             return None
         if reply == b"corrupt":
             raise corrupt(StoreKey.of_session(code))
-        packed, named, kept, lock, events = rest
+        packed, (named, kept, lock, keeps), events, kept_until = rest
+        if kept_until:
+            await self._keep_participants(code)
         head = unpack_head(packed)
         return SessionInfo(
             code,
@@ -113,7 +118,15 @@ class RedisSessions:
             head.seen,
             head.size,
             tuple(map(_event, events)),
+            keeps != b"0",
         )
+
+    async def _keep_participants(self, code: str) -> None:
+        """Write the end of the session's keep into its participants' records."""
+        # Whoever comes later reads it in the session's record.
+        ids = await self._scripts.send("ZRANGE", index_key(code), 0, -1)
+        for some in in_chunks(ids, KEEP_BATCH):
+            await self._scripts.run("keep", code, conf.get().idle_timeout, *some)
 
     async def note(
         self, code: str, events: Sequence[Mapping[str, Any]], *, changes: int = 0
@@ -162,7 +175,7 @@ class RedisSessions:
         """See `Backend.participants`."""
         listed = iter(await self._scripts.run("participants", code))
         found = []
-        for id, packed, connections in zip(listed, listed, listed, strict=True):
+        for id, packed, connections, kept in zip(*[listed] * 4, strict=True):
             head = unpack_head(packed)
             found.append(
                 ParticipantInfo(
@@ -172,6 +185,7 @@ class RedisSessions:
                     head.seen,
                     head.size,
                     connections,
+                    float(kept),
                 )
             )
         return sorted(found)
@@ -179,15 +193,23 @@ class RedisSessions:
     # Eviction and repair
 
     async def evict_idle(
-        self, code: str, *, idle_for: float, limit: int, participant: str | None = None
+        self,
+        code: str,
+        *,
+        idle_for: float,
+        limit: int,
+        participant: str | None = None,
+        with_states: bool = True,
     ) -> list[Removed]:
         """See `Backend.evict_idle`. Up to `REMOVAL_BATCH` are removed in one step."""
         removed: list[Removed] = []
+        seconds = seconds_idle(idle_for)
+        whom = participant or "", int(with_states)
         while (left := limit - len(removed)) > 0:
             some = min(left, REMOVAL_BATCH)
             try:
                 score, *finals = await self._scripts.run(
-                    "evict", code, idle_for, some, participant or "", retry=False
+                    "evict", code, seconds, some, *whom, retry=False
                 )
             except StoreUnavailable:
                 # What was removed is to be reported, whatever fails now.
@@ -202,13 +224,13 @@ class RedisSessions:
 
     async def evict_empty_session(self, code: str, *, idle_for: float) -> bool:
         """See `Backend.evict_empty_session`."""
-        reply, score = await self._scripts.run("empty", code, idle_for)
+        reply, score = await self._scripts.run("empty", code, seconds_idle(idle_for))
         if reply == b"stays":
             await self._registry.postpone(code, score)
             return False
         self._recent.drop(StoreKey.of_session(code))
         # Another sweeper may come in between: both compete for the entry.
-        return await self._registry.settle(code)
+        return await self._registry.forget(code)
 
     async def orphans(self) -> list[StoreKey] | None:
         """See `Backend.orphans`."""

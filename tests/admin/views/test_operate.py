@@ -95,7 +95,7 @@ def test_a_session_is_locked_unlocked_and_extended(client: Client) -> None:
     response = act(client, "session_act", CODE, action="extend", minutes="90")
     assert "Extended 1 session." in text_of(response)
     question = client.post(page("session_act", CODE), {"action": "extend"})
-    assert "Idle participants are still removed" in text_of(question)
+    assert "Who only looked in is still removed when idle" in text_of(question)
     info = run(session(CODE))
     assert info
     assert not info.locked

@@ -243,3 +243,20 @@ def test_the_last_action_is_what_they_did_not_that_they_came() -> None:
     response = signed_in("view_dashboard").get(page("session", CODE))
     assert "changed board.move" in row_of(response, "alice")
     assert "used" in row_of(response, "bob")
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_pages_say_until_when_a_participant_is_kept(keeps: bool) -> None:
+    code = fill("alice", keep=86_400, keep_participants=keeps)
+    stores.get(Board, code, "bob").snapshot()
+    client = signed_in(*ALL)
+    for who, is_kept in (("alice", keeps), ("bob", False)):
+        text = text_of(client.get(page("participant", code, who)))
+        assert ("with the session" in text) is is_kept
+        assert ("5 min after the last use" in text) is not is_kept
+    ends = {
+        row.id: row.until - row.info.seen
+        for row in client.get(page("session", code)).context["table"].rows
+    }
+    assert ends["bob"] == 300
+    assert ends["alice"] == 300 if not keeps else ends["alice"] > 86_000

@@ -13,9 +13,9 @@ from sessionstores.backends.base import run
 from sessionstores.backends.cas.followers import Followers
 from sessionstores.backends.cas.index import Index
 from sessionstores.backends.cas.key_value import Values
-from sessionstores.backends.cas.removal import RecordRemoval
+from sessionstores.backends.cas.removal import Idleness, RecordRemoval
 from sessionstores.backends.cas.serializers import encode, fresh
-from sessionstores.backends.types import NOBODY, Removed
+from sessionstores.backends.types import NOBODY, Removed, removed_with
 from sessionstores.exceptions import (
     StoreUnavailable,
 )
@@ -225,6 +225,10 @@ def removal(values: Values) -> RecordRemoval:
     return RecordRemoval(values, index, Followers(values))
 
 
+def idle_since(moment: float, clock: Clock) -> Idleness:
+    return Idleness(moment, clock(), 0.0)
+
+
 def plant_record(store: DictStore, id: str) -> None:
     stored = fresh(Rev.first(), BOARD, store.clock(), None)
     store.plant(f"ss:{{{CODE}}}:p:{id}", encode(stored))
@@ -235,7 +239,7 @@ def test_a_removal_returns_final_states_and_followers(
 ) -> None:
     plant_record(store, "alice")
     run(Followers(values).follow([lease(ALICE)]))
-    expected = Removed(ALICE, BOARD, frozenset({"web-1"}))
+    expected = removed_with(ALICE, BOARD, frozenset({"web-1"}))
     assert run(removal.remove(CODE, ["alice"])) == [expected]
     assert run(removal.remove(CODE, ["alice"])) == []
 
@@ -253,16 +257,17 @@ def test_only_the_idle_are_removed(
     plant_record(store, "alice")
     clock.advance(60)
     plant_record(store, "bob")
-    removed = run(removal.remove(CODE, ["alice", "bob"], idle_since=clock() - 30))
+    rule = idle_since(clock() - 30, clock)
+    removed = run(removal.remove(CODE, ["alice", "bob"], rule))
     assert [final.key for final in removed] == [ALICE]
     assert run(Index(removal._values).members([CODE])) == {CODE: ["bob"]}
 
 
 def test_a_corrupt_record_is_never_idle_but_can_be_removed(
-    removal: RecordRemoval, store: DictStore
+    removal: RecordRemoval, store: DictStore, clock: Clock
 ) -> None:
     store.plant(f"ss:{{{CODE}}}:p:alice", b"junk")
-    assert run(removal.remove(CODE, ["alice"], idle_since=inf)) == []
+    assert run(removal.remove(CODE, ["alice"], idle_since(inf, clock))) == []
     assert run(removal.remove(CODE, ["alice"])) == [Removed(ALICE, None, NOBODY)]
 
 
@@ -273,5 +278,6 @@ def test_who_was_seen_since_a_record_was_read_is_not_taken(
     found = store.at(f"ss:{{{CODE}}}:p:alice")
     clock.advance(60)
     plant_record(store, "alice")
-    assert run(removal.take(ALICE, found, clock() - 30)) is None
-    assert run(removal.take(ALICE, found)) == Removed(ALICE, BOARD, NOBODY)
+    rule = idle_since(clock() - 30, clock)
+    assert run(removal.take(ALICE, found, rule)) is None
+    assert run(removal.take(ALICE, found)) == removed_with(ALICE, BOARD)

@@ -131,7 +131,7 @@ def test_of_more_than_fit_into_a_reply_those_due_longest_are_returned(
     assert due(backend) == ["S00001", "S00002"]
 
 
-@pytest.mark.parametrize("at", range(1, 5))
+@pytest.mark.parametrize("at", [1, 2])
 def test_an_empty_session_that_two_evict_at_once_is_counted_once(
     at: int,
     backend: RedisBackend,

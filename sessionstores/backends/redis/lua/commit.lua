@@ -2,20 +2,22 @@
 -- since every dispatch runs it: touch.lua sees to index, session and old clients, when
 -- that is due.
 -- KEYS: the record; the followers of its session's records.
--- ARGV: base rev, new rev, timeout and new size, packed; id; the numbers of arguments
--- in the two lists of pairs that follow: a client and its entry without the time, a
--- field and its content; then the fields to remove.
+-- ARGV: base rev, new rev, timeout, new size and whether it is a change, packed; id; the
+-- numbers of arguments in the two lists of pairs that follow: a client and its entry
+-- without the time, a field and its content; then the fields to remove.
 -- Returns the time, the last use and whether a touch is due, packed, if nobody follows;
 -- else {'ok', that, lines of followers}. Not committed: {'absent'}, {'corrupt'} or
 -- {place, time, record, lines of followers}, where place is 'in' if the new rev is in
 -- the history already, 'unknown' if the history is too short to tell, else 'foreign'.
 local call = redis.call
 local key, order, id = KEYS[1], ARGV[1], ARGV[2]
-local head = redis.pcall('HGET', key, 'h')
+local known = redis.pcall('HMGET', key, 'h', 'r', 'k', 'u')
+local head = known[1]
 if type(head) ~= 'string' or #head < 40 or #head % 4 ~= 0 then
-  if not head and call('EXISTS', key) == 0 then return {'absent'} end
-  if type(head) == 'table' and not string.find(head.err, 'WRONGTYPE', 1, true) then
-    return head
+  if known.err then
+    if not string.find(known.err, 'WRONGTYPE', 1, true) then return known end
+  elseif not head and call('EXISTS', key) == 0 then
+    return {'absent'}
   end
   return {'corrupt'}
 end
@@ -39,20 +41,32 @@ if string.sub(head, 1, 12) .. string.sub(head, -4) ~= base then
     call('HMGET', KEYS[2], id, '+')}
 end
 
-local timeout, size = struct.unpack('<dd', order, 33)
-local seen, due = struct.unpack('<d', head, 21), 0
+local timeout, size, is_change = struct.unpack('<ddB', order, 33)
+local renewed, due = tonumber(known[2]), 0
+local since = renewed or (struct.unpack('<d', head, 21))
 -- A clock may have gone back, after a failover.
-if math.abs(time - seen) >= timeout / 10 then seen, due = time, 1 end
+if math.abs(time - since) >= timeout / 10 then renewed, since, due = nil, time, 1 end
+-- Whether the participant has ever changed something; as in prelude.lua.
+local pristine, counter = tonumber(known[4]) or 1, (struct.unpack('<d', rev, 5))
+local has_changed = is_change == 1 or (struct.unpack('<d', head, 5)) > pristine
 local ring = string.sub(rev, 13)
 if string.sub(rev, 1, 4) == string.sub(head, 1, 4) then
   ring = string.sub(string.sub(head, 37) .. ring, -128)
 end
 head = string.sub(rev, 1, 12) .. string.sub(head, 13, 20)
-  .. struct.pack('<dd', seen, size) .. ring
+  .. struct.pack('<dd', time, size) .. ring
 
 local clients = 4 + tonumber(ARGV[3])
 local last = clients + tonumber(ARGV[4])
 local fields, stamp = {'h', head}, struct.pack('<d', time)
+if not renewed then
+  fields[#fields + 1] = 'r'
+  fields[#fields + 1] = string.format('%.17g', since)
+end
+if id ~= '*' and (not has_changed or pristine >= counter) then
+  fields[#fields + 1] = 'u'
+  fields[#fields + 1] = has_changed and 0 or counter
+end
 for at = 5, clients, 2 do
   fields[#fields + 1] = 'c:' .. ARGV[at]
   fields[#fields + 1] = stamp .. ARGV[at + 1]
@@ -73,17 +87,19 @@ for at = last + 1, #ARGV, 1000 do
   refusal = refusal
     or go_on('HDEL', key, unpack(ARGV, at, math.min(at + 999, #ARGV)))
 end
-local seconds = 2 * timeout
+local seconds, keep = 2 * timeout, tonumber(known[3]) or 0
 if id == '*' then
-  local keep = tonumber(call('HGET', key, 'k')) or 0
-  seconds = math.max(2.2 * timeout, struct.unpack('<d', head, 13) + keep - time)
+  local kept = struct.unpack('<d', head, 13) + keep
+  seconds = 2.2 * timeout + math.max(kept - time, 0)
+elseif has_changed then
+  seconds = seconds + math.max(keep - time, 0)
 end
 -- As in prelude.lua. Nothing may fail now that the commit is in.
 refusal = refusal
   or go_on('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
 if refusal then return redis.error_reply('PARTLYDONE ' .. refusal) end
 -- One string if nobody follows, as most often: each part of a reply takes time.
-local times = struct.pack('<ddB', time, seen, due)
+local times = struct.pack('<ddB', time, time, due)
 local lines = redis.pcall('HMGET', KEYS[2], id, '+')
 if lines[1] or lines[2] then return {'ok', times, lines} end
 return times

@@ -1,7 +1,8 @@
 -- Remove the session if it has no participant, is idle and is past its keep.
 -- ARGV: seconds from which idle. Returns {'gone', ''}, {'absent', ''}, or {'stays',
 -- score for the registry (see registry.py), '' if unknown}.
-if call('ZCARD', base .. 'i:') > 0 then return {'stays', oldest_use()} end
+local idle_for = tonumber(ARGV[1])
+if call('ZCARD', base .. 'i:') > 0 then return {'stays', next_look(idle_for)} end
 local key = base .. 's:'
 local head, corrupt = head_of(key)
 if corrupt then return {'stays', ''} end
@@ -11,7 +12,7 @@ if not head then
 end
 local time = now()
 local created, seen = struct.unpack('<dd', head, 13)
-if seen > time - tonumber(ARGV[1]) then
+if seen > time - idle_for then
   return {'stays', string.format('%.17g', seen)}
 end
 local kept = created + (tonumber(call('HGET', key, 'k')) or 0)

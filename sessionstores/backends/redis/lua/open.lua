@@ -1,6 +1,7 @@
 -- Return the record of an id, created if there is none.
 -- ARGV: id; rev to create it with; timeout; limit of participants; whether the session
--- may be created, too; its rev; then names and stored forms of the states.
+-- may be created, too; its rev; whether to admit the participant to a locked session;
+-- then names and stored forms of the states.
 -- Returns {'record', what to repair, record, whether created, whether it was lost: in
 -- the index without a record}; or {'ended'}, {'corrupt'}, {'locked'}, {'full', how many
 -- participants}, {'unfounded'}: the session would have to be created.
@@ -12,7 +13,7 @@ local head, corrupt = head_of(key)
 if corrupt then return {'corrupt'} end
 if head then
   local mend
-  head, mend = touch(id, key, head, time, timeout)
+  head, mend = touch(id, key, head, time, timeout, 'due')
   if call('EXISTS', base .. 's:') == 0 then mend = 2 end
   local ours = rev_of(head) == rev and 1 or 0
   return {'record', mend, call('HGETALL', key), ours, 0}
@@ -20,20 +21,23 @@ end
 local founded = call('EXISTS', base .. 's:') == 0
 local others = call('ZCARD', base .. 'i:')
 local lost = id ~= '*' and call('ZSCORE', base .. 'i:', id)
+local latest = tonumber(call('ZREVRANGE', base .. 'i:', 0, 0, 'WITHSCORES')[2]) or -1
 if id ~= '*' and not lost then
   -- A corrupt session keeps no one out; the next read of it sets it aside.
-  if head_of(base .. 's:') and call('HGET', base .. 's:', 'l') == '1' then
+  if ARGV[7] == '0' and head_of(base .. 's:')
+    and call('HGET', base .. 's:', 'l') == '1' then
     return {'locked'}
   end
   if others >= tonumber(ARGV[4]) then return {'full', others} end
 end
 if founded and ARGV[5] == '0' then return {'unfounded'} end
 if founded and id ~= '*' then create('*', ARGV[6], time, timeout, {}) end
-create(id, rev, time, timeout, slice(ARGV, 7))
+create(id, rev, time, timeout, slice(ARGV, 8))
 local mend = 0
 if id ~= '*' and not founded then
   mend = touch_session(time, timeout)
-  -- The registry's score does not count: no participant was there to become idle.
-  if others == 0 then mend = math.max(mend, 1) end
+  -- The registry's score does not count: nobody was there to become idle, since all
+  -- others, if any, are kept.
+  if latest < 0 then mend = math.max(mend, 1) end
 end
 return {'record', mend, call('HGETALL', key), 1, lost and 1 or 0}

@@ -1,13 +1,18 @@
 -- Shared by the scripts. Every key of a session is in the slot of KEYS[1], which is the
 -- session's own record, and is named here. All times are the server's, in seconds.
 --
--- ss:{CODE}:s:       hash, the session's record; also n label, k keep, l locked, and a
---                    its activity: minutes since the epoch, then changes by minute
--- ss:{CODE}:p:<id>   hash, a participant's record
+-- ss:{CODE}:s:       hash, the session's record; also n label, k keep in seconds, l
+--                    locked, p '0' if it does not keep its participants, and a its
+--                    activity: minutes since the epoch, then changes by minute
+-- ss:{CODE}:p:<id>   hash, a participant's record; also k until when the session keeps
+--                    it, and u the latest counter up to which nobody has changed
+--                    anything (none: 1)
 --     h              its head: incarnation, counter, created, seen, size; the ring
+--     r              when a use last renewed index and session (none: when last seen)
 --     s:<name>       a state's stored form
 --     c:<client>     a client's entry: when, last id, rejected ids
--- ss:{CODE}:i:       sorted set, the index: participants by the time they were seen
+-- ss:{CODE}:i:       sorted set, the index: participants by the time they were seen, or
+--                    earlier; negative: by the end of their keep, negated
 -- ss:{CODE}:e:       list, the session's latest events
 -- ss:{CODE}:c:       sorted set, connections as <id>/<connection> by deadline; they stay
 --                    after it until they are reaped
@@ -75,27 +80,60 @@ local function expire(key, seconds)
   call('PEXPIRE', key, math.ceil(math.min(seconds, 1e10) * 1000))
 end
 
+local function exactly(number)
+  return string.format('%.17g', number)
+end
+
+local function counter_of(head)
+  return (struct.unpack('<d', head, 5))
+end
+
+-- Whether a participant has ever changed something; `u` is the record's field.
+local function has_changed(head, u)
+  return counter_of(head) > (tonumber(u) or 1)
+end
+
+-- Until when the session keeps its participants; 0: it does not.
+local function kept_until()
+  local about = redis.pcall('HMGET', base .. 's:', 'h', 'k', 'p')
+  local keep = not about.err and about[3] ~= '0' and tonumber(about[2]) or 0
+  if keep <= 0 or not about[1] or not is_head(about[1]) then return 0 end
+  return struct.unpack('<d', about[1], 13) + keep
+end
+
 -- A session's last use is written up to two tenths of the timeout before that of its
--- participants, and it must not expire before them.
+-- participants, and it must not expire before them. At the end of a keep, a sweep still
+-- finds what is idle then.
 local function expire_session(head, time, timeout)
   local created = struct.unpack('<d', head, 13)
   local kept = created + (tonumber(call('HGET', base .. 's:', 'k')) or 0) - time
-  local seconds = math.max(2.2 * timeout, kept)
+  local seconds = 2.2 * timeout + math.max(kept, 0)
   expire(base .. 's:', seconds)
   expire(base .. 'e:', seconds)
 end
 
-local function expire_record(id, head, time, timeout)
-  if id == '*' then
-    expire_session(head, time, timeout)
-  else
-    expire(base .. 'p:' .. id, 2 * timeout)
+-- Here and below, `kept` is what kept_until() returns.
+local function expire_record(id, head, time, timeout, kept)
+  if id == '*' then return expire_session(head, time, timeout) end
+  local key = base .. 'p:' .. id
+  local own = call('HMGET', key, 'k', 'u')
+  if kept > time and tonumber(own[1]) ~= kept then
+    call('HSET', key, 'k', exactly(kept))
   end
+  local seconds = 2 * timeout
+  if has_changed(head, own[2]) then
+    seconds = seconds + math.max(kept - time, (tonumber(own[1]) or 0) - time, 0)
+  end
+  expire(key, seconds)
 end
 
-local function enter(id, time, timeout)
-  call('ZADD', base .. 'i:', time, id)
-  expire(base .. 'i:', 2.2 * timeout)
+local function expire_index(time, timeout, kept)
+  expire(base .. 'i:', 2.2 * timeout + math.max(kept - time, 0))
+end
+
+local function enter(id, seen, time, timeout, kept)
+  call('ZADD', base .. 'i:', seen, id)
+  expire_index(time, timeout, kept)
 end
 
 -- Mark the session as used: 1 if that was due, 2 if there is no session, else 0.
@@ -105,28 +143,35 @@ local function touch_session(time, timeout)
   if corrupt then return 0 end
   if not head then return 2 end
   if not is_due(head, time, timeout) then return 0 end
-  call('HSET', key, 'h', with_seen(head, time))
+  call('HSET', key, 'h', with_seen(head, time), 'r', exactly(time))
   expire_session(head, time, timeout)
   return 1
 end
 
 -- Keep index and session alive, now that a record is in use; returns as touch_session.
-local function refresh(id, time, timeout)
+local function refresh(id, time, timeout, kept)
   if id == '*' then
-    expire(base .. 'i:', 2.2 * timeout)
+    expire_index(time, timeout, kept)
     return 1
   end
-  enter(id, time, timeout)
+  enter(id, time, time, timeout, kept)
   return touch_session(time, timeout)
 end
 
 -- Mark a record as used; return its head, and what to repair, as touch_session.
-local function touch(id, key, head, time, timeout)
-  if not is_due(head, time, timeout) then return head, 0 end
+-- `how`: 'due', if that is due; 'acted', also if it is not known yet that the
+-- participant has changed something; 'always'.
+local function touch(id, key, head, time, timeout, how)
+  if how == 'acted' and not has_changed(head, call('HGET', key, 'u')) then
+    call('HSET', key, 'u', 0)
+  elseif how ~= 'always' and not is_due(head, time, timeout) then
+    return head, 0
+  end
   head = with_seen(head, time)
-  call('HSET', key, 'h', head)
-  expire_record(id, head, time, timeout)
-  return head, refresh(id, time, timeout)
+  local kept = kept_until()
+  call('HSET', key, 'h', head, 'r', exactly(time))
+  expire_record(id, head, time, timeout, kept)
+  return head, refresh(id, time, timeout, kept)
 end
 
 local function create(id, rev, time, timeout, states)
@@ -134,15 +179,15 @@ local function create(id, rev, time, timeout, states)
   for at = 2, #states, 2 do size = size + #states[at] end
   local head = string.sub(rev, 1, 12)
     .. struct.pack('<ddd', time, time, size) .. string.sub(rev, 13)
-  local key = record_key(id)
-  local fields = {'h', head}
+  local key, kept = record_key(id), kept_until()
+  local fields = {'h', head, 'r', exactly(time)}
   for at = 1, #states, 2 do
     fields[#fields + 1] = 's:' .. states[at]
     fields[#fields + 1] = states[at + 1]
   end
   call('HSET', key, unpack(fields))
-  expire_record(id, head, time, timeout)
-  if id ~= '*' then enter(id, time, timeout) end
+  expire_record(id, head, time, timeout, kept)
+  if id ~= '*' then enter(id, time, time, timeout, kept) end
 end
 
 -- The time, and the lines of a record's followers: its own, and everyone's.
@@ -207,9 +252,17 @@ local function disconnect(id, name)
   return true
 end
 
--- The last use of the longest unused participant, or earlier; '' if there is none.
-local function oldest_use()
-  return call('ZRANGE', base .. 'i:', 0, 0, 'WITHSCORES')[2] or ''
+-- The session's score in the registry (see registry.py), if all that is idle for so
+-- many seconds is removed; '' if it has no participants.
+local function next_look(idle_for)
+  local function first(command, from, to)
+    return call(command, base .. 'i:', from, to, 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  end
+  local used = first('ZRANGEBYSCORE', 0, '+inf')
+  local kept = first('ZREVRANGEBYSCORE', '(0', '-inf')
+  if not (used and kept) then return used or kept or '' end
+  -- The registry has one score: a keep that ends first is waited for by looking again.
+  return -tonumber(kept) > tonumber(used) + idle_for and used or '0'
 end
 
 local function slice(list, first, last)

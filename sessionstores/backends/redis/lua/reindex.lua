@@ -9,6 +9,7 @@ end
 local head, corrupt = head_of(key)
 if not head and not corrupt then return 'gone' end
 if id ~= '*' and not call('ZSCORE', base .. 'i:', id) then
-  enter(id, head and seen_of(head) or time, tonumber(ARGV[2]))
+  local seen = head and seen_of(head) or time
+  enter(id, seen, time, tonumber(ARGV[2]), kept_until())
 end
 return 'in'

@@ -1,4 +1,5 @@
--- Change the session's details, and return them.
+-- Change the session's details, and return them, last until when it keeps participants
+-- if that has changed, else ''.
 -- ARGV: '=' and label; keep; locked; seconds for which to keep it at least from now on;
 -- timeout. Each of the first four may be '': leave it as it is.
 local key = base .. 's:'
@@ -6,7 +7,7 @@ if call('EXISTS', base .. 't:') == 1 then return {'absent'} end
 local head, corrupt = head_of(key)
 if corrupt then return {'corrupt'} end
 if not head then return {'absent'} end
-local fields = {}
+local fields, kept_before = {}, kept_until()
 for at, name in ipairs({'n', 'k', 'l'}) do
   local value = ARGV[at]
   if value ~= '' then
@@ -25,5 +26,7 @@ if #fields > 0 then
   call('HSET', key, unpack(fields))
   expire_session(head, now(), tonumber(ARGV[5]))
 end
-local known = call('HMGET', key, 'n', 'k', 'l')
-return {'session', head, known[1], known[2], known[3], call('LRANGE', base .. 'e:', 0, -1)}
+local known = call('HMGET', key, 'n', 'k', 'l', 'p')
+local kept = kept_until()
+return {'session', head, known, call('LRANGE', base .. 'e:', 0, -1),
+  kept ~= kept_before and exactly(kept) or ''}

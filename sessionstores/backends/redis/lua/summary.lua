@@ -1,12 +1,14 @@
 -- Return one line of the overview: label; keep; locked; activity; times (now, created,
--- last use, last use of the longest unused participant without a connection), packed;
+-- last use, last use of the longest unused participant who is neither connected nor
+-- kept; if kept ones are all there are, now), packed;
 -- {participants, online, connections, records that were lost}; bytes in all; {id of the
 -- largest record, its bytes}.
 local time, key = now(), base .. 's:'
 local live = live_connections(time)
 local about = {false, false, false, false}
 local created, seen, bytes, lost = 0, 0, 0, 0
-local oldest
+local oldest, waits
+local kept = kept_until()
 local largest, most = '*', 0
 local head, corrupt = head_of(key)
 if head then
@@ -26,7 +28,13 @@ for _, id in ipairs(ids) do
     if size > most or largest == '*' and size == most and not head then
       largest, most = id, size
     end
-    if not live[id] and (not oldest or used < oldest) then oldest = used end
+    if live[id] then
+      used = nil
+    elseif kept > time
+      and has_changed(front, call('HGET', base .. 'p:' .. id, 'u')) then
+      used, waits = nil, true
+    end
+    if used and (not oldest or used < oldest) then oldest = used end
   elseif not unreadable then
     lost = lost + 1
   end
@@ -38,6 +46,6 @@ for _, count in pairs(live) do
 end
 return {
   about[1], about[2], about[3], about[4],
-  struct.pack('<dddd', time, created, seen, oldest or seen),
+  struct.pack('<dddd', time, created, seen, oldest or waits and time or seen),
   {#ids, online, connections, lost}, bytes, {largest, most},
 }
