@@ -350,7 +350,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def connections(self, key: StoreKey) -> list[types.Lease]:
-        """Return the unexpired connections of a participant; of the session for `"*"`."""
+        """Return a participant's unexpired connections; `"*"`: the session's."""
 
     @abstractmethod
     async def connections_of(

@@ -11,7 +11,7 @@ from math import ceil
 from typing import NamedTuple
 
 from ..exceptions import ActionRejected
-from .client_limits import bound, is_forgotten, owner_of
+from .client_limits import bound, is_forgotten, is_mark, owner_of
 from .types import CLIENT_MEMORY, RUNS, Attempt, ClientEntry
 
 # The runs under the key `RUNS` of `ClientEntry.rejected`: each character is the length
@@ -37,8 +37,9 @@ _NOTHING: Mapping[int, str] = {}
 class Merge(NamedTuple):
     """What a commit makes of a record's entries.
 
-    `written` are those of its attempts; `shortened` others that lose something for want
-    of space, and marks of what is dropped; `dropped` names those that are.
+    `written` are those of its attempts, and marks of what is dropped: they are of the
+    time of the commit. `shortened` are others that lose something for want of space;
+    `dropped` names those that are dropped.
     """
 
     clients: Mapping[str, ClientEntry]
@@ -46,12 +47,8 @@ class Merge(NamedTuple):
     shortened: dict[str, ClientEntry]
     dropped: tuple[str, ...]
 
-    def stored(self, now: float) -> dict[str, ClientEntry]:
-        """Return the entries as they are once they were written at `now`."""
-        clients = unexpired(self.clients, now)
-        for name, entry in self.written.items():
-            clients[name] = entry._replace(at=now)
-        return clients
+
+NO_MERGE = Merge({}, {}, {}, ())
 
 
 def has_run(clients: Mapping[str, ClientEntry], attempt: Attempt) -> bool:
@@ -119,10 +116,9 @@ def merge(
 ) -> Merge:
     """Return what a commit of `attempts`, which count in their order, makes at `now`.
 
-    Entries past `CLIENT_MEMORY` stay.
+    That need not be exact: only the order of times counts. Entries past `CLIENT_MEMORY`
+    stay.
     """
-    if not attempts:
-        return Merge(clients, {}, {}, ())
     return _merge(dict(clients), attempts, now)
 
 
@@ -159,6 +155,7 @@ def _merge(
     if not grown and len(kept) <= MANY:
         return Merge(kept, written, {}, ())
     touched = bound(kept, grown)
+    written |= {name: kept[name] for name in touched if name in kept and is_mark(name)}
     return Merge(
         kept,
         {name: kept[name] for name in written if name in kept},

@@ -33,6 +33,11 @@ def owner_of(name: str) -> str:
     return name[: name.rfind("/") + 1]
 
 
+def is_mark(name: str) -> bool:
+    """Return whether that is the name of a mark."""
+    return name == owner_of(name)
+
+
 def is_forgotten(clients: Mapping[str, ClientEntry], name: str) -> bool:
     """Return whether an entry of that name may have been dropped for want of space."""
     return owner_of(name) in clients or "" in clients

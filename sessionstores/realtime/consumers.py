@@ -50,6 +50,9 @@ MAX_BAD_FRAMES = 20
 # waits nor work in memory yields.
 STRIDE = 16
 
+# Frames that are spent from a tab's budget together.
+PAID_AT_ONCE = 8
+
 HELLO = FrameHead(of="hello")
 
 # A server reads on until the tab agrees to be closed, as fast as it can. One that keeps
@@ -103,6 +106,8 @@ class StoreConsumer(AsyncConsumer):
         self._bad_frames = TokenBucket(MAX_BAD_FRAMES / 60, MAX_BAD_FRAMES)
         rate = conf.get().rate_limit
         self._throttle = FrameThrottle(rate) if rate else None
+        # What this tab's frames count since its budget was asked.
+        self._unpaid = 0.0
         if (await receive())["type"] != "websocket.connect":
             return
         offered = list(scope.get("subprotocols") or ())
@@ -324,9 +329,13 @@ class StoreConsumer(AsyncConsumer):
         text = event.get("text")
         throttle = self._throttle
         if throttle is not None:
-            size = len(text or event.get("bytes") or "")
-            if seconds := throttle.frames.spend(1 + size / CHARACTERS):
-                await throttle.wait(seconds)
+            self._unpaid += 1 + len(text or event.get("bytes") or "") / CHARACTERS
+            # Several at once: most tabs never come near their budget.
+            if self._unpaid >= PAID_AT_ONCE:
+                seconds = throttle.frames.spend(self._unpaid)
+                self._unpaid = 0.0
+                if seconds:
+                    await throttle.wait(seconds)
         return protocol.parse(text, conf.get().max_frame_bytes)
 
     async def _complain(

@@ -22,7 +22,8 @@ from ..keys import StoreKey, generate_code
 from ..state import codec
 from ..state.declaration import State, states_in
 from ..state.json_rules import encode_portable
-from ..store.records import Applied, commit, open_document
+from ..store.commits import Applied, commit
+from ..store.records import open_document
 from ..store.removals import announce_removed
 from ..store.retry import CommitRetry
 

@@ -24,15 +24,15 @@ from ..state import codec
 from ..state.declaration import State
 from ..state.revisions import Rev
 from .calls import Call, Outcome, answer, fail, refuse_coroutine
-from .injection import NOTHING, InjectedStates, fill_in, read_injected, states_among
+from .commits import after_failed_commit, announce, change_by, check_size, is_final
 from .records import (
-    after_failed_commit,
-    announce,
-    change_by,
-    check_size,
-    is_final,
+    NONE_INJECTED,
+    InjectedStates,
+    fill_in,
     open_record,
     read_if_changed,
+    read_injected,
+    states_among,
     update_states,
 )
 from .retry import CommitRetry
@@ -181,7 +181,7 @@ class _Group(msgspec.Struct, eq=False):
 
         `is_recalled`: the record may be out of date.
         """
-        injected = NOTHING
+        injected = NONE_INJECTED
         if kinds := self._injected_kinds():
             known = record
             record, injected = await read_injected(self.backend, record, kinds)

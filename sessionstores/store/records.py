@@ -1,4 +1,4 @@
-"""Records: open them, bring their states up to date, and commit.
+"""Records: open them, bring their states up to date, and give these to calls.
 
 Written once, in coroutines that take a backend of either flavour.
 """
@@ -6,31 +6,26 @@ Written once, in coroutines that take a backend of either flavour.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import msgspec
 
 from .. import conf, event_bus, signals
 from ..backends.base import Backend
 from ..backends.types import (
-    Committed,
     Record,
     Removed,
-    Stale,
     Unchanged,
 )
-from ..exceptions import (
-    OutcomeUnknown,
-    StateCorrupt,
-    StateTooLarge,
-    StoreUnavailable,
-)
+from ..exceptions import InvalidArguments, StateCorrupt
 from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State, states_in
-from ..state.revisions import Rev
 from .admissions import is_admitted
+from .commits import Applied, check_size, commit
 from .record_queue import holding
 from .removals import announce_lost
 from .retry import CommitRetry
@@ -38,13 +33,6 @@ from .retry import CommitRetry
 logger = logging.getLogger("sessionstores.store")
 
 S = TypeVar("S", bound=State)
-
-
-class Applied(NamedTuple):
-    """A commit that went through, and the record as it is now."""
-
-    change: event_bus.Change
-    record: Record
 
 
 async def open_record(
@@ -174,103 +162,6 @@ async def open_document(
     return record
 
 
-async def commit(
-    backend: Backend,
-    base: Record,
-    rev: Rev,
-    states: Mapping[str, bytes | None],
-    *,
-    sender: type[State],
-    reset: bool = False,
-    is_change: bool = True,
-) -> Applied | Stale:
-    """Commit and publish the change; `Stale` if another commit came first.
-
-    `is_change` as for `Backend.commit`. Raises `StateTooLarge` past `MAX_STATE_BYTES`.
-    """
-    size = check_size({**base.states, **states}, conf.get().max_state_bytes)
-    before = {name: base.states[name] for name in states if name in base.states}
-    answer = await backend.commit(base, rev, states, is_change=is_change)
-    if not isinstance(answer, Committed):
-        return answer
-    change = event_bus.Change(
-        base.key,
-        str(base.rev),
-        str(rev),
-        before,
-        states,
-        answer.followers,
-        reset=reset,
-    )
-    event_bus.bus.publish(change)
-    await announce(backend, change, size, (sender,))
-    return Applied(change, answer.record)
-
-
-def change_by(
-    base: Record,
-    rev: Rev,
-    states: Mapping[str, bytes],
-    committed: Committed,
-    *,
-    source: str | None,
-    function: Callable[..., Any],
-    edit: tuple[Any, State] | None = None,
-    count: int = 1,
-) -> event_bus.Change:
-    """Return the change that actions have made, the last of them `function`.
-
-    Others may have committed on top before a lost reply was recovered: it leads to our
-    own rev only.
-    """
-    return event_bus.Change(
-        base.key,
-        str(base.rev),
-        str(rev),
-        {name: base.states[name] for name in states if name in base.states},
-        states,
-        committed.followers,
-        source,
-        edit=edit,
-        action=getattr(function, "__qualname__", ""),
-        count=count,
-    )
-
-
-async def announce(
-    backend: Backend,
-    change: event_bus.Change,
-    size: int,
-    senders: Sequence[type[State]],
-) -> None:
-    """Send `store_changed`, once for each of the classes that a commit changed.
-
-    Warns of a record that it has made large; `size` is in bytes.
-    """
-    limit = conf.get().max_state_bytes
-    if size > alerts.BUDGET_PER_PARTICIPANT or size >= alerts.NEAR_LIMIT * limit:
-        await alerts.warn_if_large(backend, change.key, size, limit)
-    if not signals.store_changed.receivers:
-        return
-    for sender in senders:
-        states = tuple(change.after)
-        if len(senders) > 1:
-            states = (sender.__sessionstores__.name,)
-        await signals.emit(
-            signals.store_changed,
-            blocking=backend.blocking,
-            sender=sender,
-            key=change.key,
-            rev=change.rev,
-            states=states,
-        )
-
-
-def is_final(error: BaseException | None) -> bool:
-    """Return whether a call that raised `error` need not run again on newer data."""
-    return isinstance(error, StoreUnavailable | KeyboardInterrupt | SystemExit)
-
-
 async def read_if_changed(
     backend: Backend, recalled: Record, cls: type[State]
 ) -> Record | None:
@@ -283,49 +174,6 @@ async def read_if_changed(
     if isinstance(answer, Unchanged):
         return None
     return answer or await open_record(backend, recalled.key, (cls,))
-
-
-async def after_failed_commit(
-    backend: Backend, record: Record, error: StoreUnavailable | StateCorrupt
-) -> Stale:
-    """Return `Stale` if a commit that raised is known not to be in; raise otherwise."""
-    if isinstance(error, StoreUnavailable):
-        if error.refused:
-            raise error
-        raise OutcomeUnknown(str(error)) from error
-    try:
-        is_intact = await _is_intact(backend, record)
-    except StoreUnavailable as again:
-        # Refused or not, it says nothing of the commit.
-        raise OutcomeUnknown(str(again)) from error
-    if is_intact:
-        # What is corrupt lies beside the record, and the commit may be in.
-        raise error
-    return Stale(None)
-
-
-async def _is_intact(backend: Backend, record: Record) -> bool:
-    """Return whether the record can be read and is of the same incarnation."""
-    with suppress(StateCorrupt):
-        found = await backend.read(record.key, touch=False)
-        return (
-            isinstance(found, Record)
-            and found.rev.incarnation == record.rev.incarnation
-        )
-    return False
-
-
-def check_size(states: Mapping[str, bytes | None], limit: int) -> int:
-    """Return the bytes of the stored forms; raise `StateTooLarge` past `limit`."""
-    size = sum(map(len, filter(None, states.values())))
-    if size > limit:
-        largest = max(states, key=lambda name: len(states[name] or b""))
-        raise StateTooLarge(
-            f"The record would have {size} bytes, {limit} are allowed; most of them, "
-            f"{len(states[largest] or b'')}, in {largest!r}. Store less, or raise "
-            "MAX_STATE_BYTES."
-        )
-    return size
 
 
 async def _announce_quarantined(
@@ -345,3 +193,111 @@ async def _announce_quarantined(
         reason=str(error),
         data=data,
     )
+
+
+class InjectedState(msgspec.Struct, eq=False):
+    """A state that the server fills in, read once for all calls of a run.
+
+    `record` is the one that it is in, None for that of the calls themselves. `state` is
+    given to the first call, which may change it; an error is raised by each.
+    """
+
+    cls: type[State]
+    record: Record | None
+    state: State | Exception | None
+
+
+InjectedStates = Mapping[type[State], InjectedState]
+
+NONE_INJECTED: InjectedStates = MappingProxyType({})
+
+
+async def read_injected(
+    backend: Backend, record: Record, kinds: Iterable[type[State]]
+) -> tuple[Record, InjectedStates]:
+    """Read states that calls on a record are given; return the record as it is then.
+
+    What cannot be read is raised when it is given. Defaults are committed first, see
+    `update_states`.
+    """
+    found: dict[type[State], InjectedState] = {}
+    session: Record | None = None
+    for kind in kinds:
+        scope = kind.__sessionstores__.scope
+        place: Record | None = None
+        state: State | Exception
+        try:
+            if scope == "session" and not record.key.is_session:
+                if session is None:
+                    key = StoreKey.of_session(record.key.session)
+                    session = await open_record(backend, key, (kind,))
+                place, states = await update_states(backend, session, (kind,))
+                session = place
+            elif scope == "participant" and record.key.is_session:
+                raise InvalidArguments(
+                    f"A session's action cannot be given {kind.__name__}: each "
+                    "participant has their own."
+                )
+            else:
+                record, states = await update_states(backend, record, (kind,))
+            state = states[kind.__sessionstores__.name]
+        except Exception as error:  # noqa: BLE001 - the calls given it raise it
+            state = error
+        found[kind] = InjectedState(kind, place, state)
+    return record, found
+
+
+def states_among(
+    kinds: Mapping[str, type[Any]], arguments: Mapping[str, Any]
+) -> list[type[State]]:
+    """Return the classes of the states that the server fills in."""
+    return [
+        kind
+        for name, kind in kinds.items()
+        if name not in arguments and issubclass(kind, State)
+    ]
+
+
+def fill_in(
+    kinds: Mapping[str, type[Any]],
+    arguments: Mapping[str, Any],
+    injected: InjectedStates,
+    states: Mapping[str, bytes],
+    key: StoreKey,
+    actor: Any,
+) -> dict[str, Any]:
+    """Return a call's arguments with those that the server fills in.
+
+    `kinds`: the latter's types, by name. `states` are those of the record at `key`, as
+    earlier calls have left them. Raises `InvalidArguments` where `actor`, who acts, is
+    None and cannot be told from the key.
+    """
+    values: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        if name in arguments:
+            continue
+        if issubclass(kind, State):
+            values[name] = _state_for_call(injected[kind], states)
+        elif actor is not None:
+            values[name] = actor
+        elif not key.is_session:
+            values[name] = kind(*key)
+        else:
+            raise InvalidArguments(
+                f"{name}: name the participant who acts: dispatch(..., "
+                f"{name}=participant). A session's state does not imply one."
+            )
+    return {**values, **arguments}
+
+
+def _state_for_call(injected: InjectedState, states: Mapping[str, bytes]) -> State:
+    """Return a copy of an injected state for one call, or raise why there is none."""
+    given, record = injected.state, injected.record
+    if isinstance(given, Exception):
+        raise given
+    injected.state = None
+    if record is not None:
+        if given is not None:
+            return given
+        states = record.states
+    return codec.decode(injected.cls, states[injected.cls.__sessionstores__.name])

@@ -21,8 +21,9 @@ from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State
+from .commits import Applied, commit
 from .record_queue import holding
-from .records import Applied, commit, open_record, update_states
+from .records import open_record, update_states
 from .retry import CommitRetry
 from .transactions import transact
 

@@ -29,17 +29,15 @@ from ..state import codec
 from ..state.declaration import Action, State
 from ..state.revisions import Rev
 from .calls import Call, Outcome, refuse_coroutine
+from .commits import after_failed_commit, announce, change_by, check_size, is_final
 from .group_commit import commit_group
-from .injection import fill_in, read_injected, states_among
 from .record_queue import LoopQueues, RecordQueue
 from .records import (
-    after_failed_commit,
-    announce,
-    change_by,
-    check_size,
-    is_final,
+    fill_in,
     open_record,
     read_if_changed,
+    read_injected,
+    states_among,
     update_states,
 )
 from .retry import CommitRetry

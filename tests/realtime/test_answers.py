@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sessionstores.realtime import answers
-from sessionstores.realtime.answers import Answers, Place
+from sessionstores.realtime import dispatcher
+from sessionstores.realtime.dispatcher import Answers, Place
 
 ME: Place = ("c1", "me")
 
@@ -64,7 +64,7 @@ def test_nothing_is_taken_for_heard_while_another_ping_is_open() -> None:
 def test_answers_are_bounded_and_what_changed_nothing_is_unknown_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_ANSWERS", 3)
+    monkeypatch.setattr(dispatcher, "MAX_ANSWERS", 3)
     told = Answers()
     for id in range(1, 6):
         told.refused(ME, id, "not_so")
@@ -80,7 +80,7 @@ def test_answers_are_bounded_and_what_changed_nothing_is_unknown_then(
 def test_the_clients_whose_answers_are_remembered_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_PLACES", 2)
+    monkeypatch.setattr(dispatcher, "MAX_PLACES", 2)
     told = Answers()
     told.unchanged(("a", "me"), 7)
     told.refused(("b", "me"), 1, "not_so")

@@ -17,7 +17,7 @@ from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
 from sessionstores.participants.tokens import Claims, make_token
-from sessionstores.realtime import answers, connection, consumers, dispatcher
+from sessionstores.realtime import connection, consumers, dispatcher
 from sessionstores.realtime.consumers import StoreConsumer
 from sessionstores.realtime.hub import current_hub, hubs
 from sessionstores.realtime.protocol import Close
@@ -864,7 +864,7 @@ async def test_the_refusals_that_a_commit_carries_are_bounded(
     tab: Opener, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.SESSIONSTORES = {"RATE_LIMIT": None}
-    monkeypatch.setattr(answers, "MAX_ANSWERS", 3)
+    monkeypatch.setattr(dispatcher, "MAX_ANSWERS", 3)
     alice = await tab(client="c1")
     for id in range(1, 6):
         await alice.act(id, "board.move", card="joker", pile="keep")

@@ -20,7 +20,7 @@ from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.sessions.lifecycle import LONGEST_KEEP
 from sessionstores.state.declaration import registry
-from sessionstores.store.records import commit
+from sessionstores.store.commits import commit
 from tests.workshop.states import Agenda, Board
 
 CODE = "K7Q2ZD"

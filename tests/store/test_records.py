@@ -13,7 +13,7 @@ from sessionstores.backends.base import run
 from sessionstores.backends.cas.keys import record_key
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
-from sessionstores.store import records
+from sessionstores.store import commits
 from tests.contract.contract import quarantine_in
 from tests.workshop.states import Board
 
@@ -125,14 +125,14 @@ def test_what_was_set_aside_can_be_read_and_is_in_the_signal(
 
 
 def test_a_record_within_the_limit_passes() -> None:
-    records.check_size({"a": b"1:{}", "b": b"1:{}"}, 8)
-    records.check_size({}, 0)
+    commits.check_size({"a": b"1:{}", "b": b"1:{}"}, 8)
+    commits.check_size({}, 0)
 
 
 def test_a_record_past_the_limit_is_refused_with_its_largest_state() -> None:
     states = {"a": b"1:{}", "board": b"1:" + b"x" * 100}
     with pytest.raises(StateTooLarge) as caught:
-        records.check_size(states, 105)
+        commits.check_size(states, 105)
     assert str(caught.value) == (
         "The record would have 106 bytes, 105 are allowed; most of them, 102, in "
         "'board'. Store less, or raise MAX_STATE_BYTES."

@@ -19,7 +19,7 @@ from ...exceptions import SessionStoresError
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..base import Backend
-from ..client_entries import merge
+from ..client_entries import NO_MERGE, merge
 from ..errors import (
     MAX_ATTEMPTS,
     check_participants,
@@ -86,6 +86,8 @@ class RedisBackend(Backend):
             scripts = ScriptRunner(location_for(alias), blocking=blocking)
         self._scripts = scripts
         self._recent = RecordCache()
+        # Every dispatch calls it.
+        self.recall = self._recent.get  # type: ignore[method-assign]
         self._registry = RedisRegistry(scripts)
         self._sessions = RedisSessions(scripts, self._registry, self._recent)
         self._leases = RedisLeases(scripts, self._registry)
@@ -102,10 +104,6 @@ class RedisBackend(Backend):
         return None
 
     # Records
-
-    def recall(self, key: StoreKey) -> Record | None:
-        """See `Backend.recall`."""
-        return self._recent.get(key)
 
     async def open(
         self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
@@ -232,7 +230,8 @@ class RedisBackend(Backend):
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
-        merging = merge(base.clients, attempts, self.clock())
+        # The script knows the time, this process only estimates it.
+        merging = merge(base.clients, attempts, base.seen) if attempts else NO_MERGE
         keys, arguments = pack_commit(base, rev, states, merging, is_change=is_change)
         reply, lost = await self._scripts.call_twice("commit", keys, arguments)
         lines: Sequence[bytes | None] = None, None
@@ -250,7 +249,10 @@ class RedisBackend(Backend):
             else:
                 kept[name] = data
         history = base.history.extend(rev)
-        clients = merging.stored(now)
+        clients = base.clients
+        if attempts:
+            written = merging.written.items()
+            clients = {**merging.clients, **{k: e._replace(at=now) for k, e in written}}
         record = Record(key, history, kept, clients, base.created, seen)
         self._recent.put(record)
         if is_due:
