@@ -40,8 +40,8 @@ def main() -> None:
             PEERS,
             f"{written:.2f} KB",
             f"{written / 8.5:.2f} of Phoenix's",
-            "≤ 9 KB",
-            written <= 9,
+            "≤ 12 KB",
+            written <= 12,
         )
     )
     show(*rows)

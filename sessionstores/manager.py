@@ -12,7 +12,6 @@ from django.utils.asyncio import async_unsafe
 from .backends import get_backend
 from .backends.base import run
 from .backends.types import Quarantined
-from .exceptions import InvalidKey
 from .keys import (
     StoreKey,
     check_code,
@@ -25,7 +24,7 @@ from .sessions import lifecycle
 from .sessions.presence import Attendee, attendance
 from .sessions.sweeper import Sweep, SweepLimits, sweep
 from .state.declaration import State, get_state
-from .store.store import Store
+from .store.store import Store, key_of
 
 S = TypeVar("S", bound=State)
 
@@ -63,21 +62,7 @@ class StoreManager:
         not fit.
         """
         cls = get_state(state)
-        declaration = cls.__sessionstores__
-        if declaration.scope == "session":
-            if participant is not None:
-                raise InvalidKey(
-                    f"{cls.__name__} belongs to the whole session: leave out the "
-                    "participant."
-                )
-            key = StoreKey.of_session(session)
-        elif participant is None:
-            raise InvalidKey(
-                f"{cls.__name__} belongs to a participant: stores.get("
-                f"{cls.__name__}, code, participant)."
-            )
-        else:
-            key = StoreKey(check_code(session), check_participant(participant))
+        key = key_of(cls, session, participant)
         with self._lock:
             store = self._stores.get((cls, key))
             if store is None:

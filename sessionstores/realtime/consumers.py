@@ -51,7 +51,7 @@ MAX_BAD_FRAMES = 20
 STRIDE = 16
 
 # Frames that are spent from a tab's budget together.
-PAID_AT_ONCE = 8
+PAID_AT_ONCE = 16
 
 HELLO = FrameHead(of="hello")
 

@@ -16,8 +16,8 @@ from django.utils.asyncio import async_unsafe
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Record
-from ..exceptions import Conflict, SessionStoresError
-from ..keys import StoreKey
+from ..exceptions import Conflict, InvalidKey, SessionStoresError
+from ..keys import StoreKey, check_code, check_participant
 from ..monitoring import alerts
 from ..state import codec
 from ..state.declaration import State
@@ -146,6 +146,26 @@ def _injected(cls: type[State], function: object) -> Mapping[str, type[Any]]:
     name = getattr(function, "__name__", "")
     action = cls.__sessionstores__.actions.get(name)
     return action.injected if action and action.function is function else {}
+
+
+def key_of(cls: type[State], session: str, participant: str | None) -> StoreKey:
+    """Return where a state is kept: of a participant, or of the session for None.
+
+    Raises `InvalidKey`, also if the state's scope and `participant` do not fit.
+    """
+    if cls.__sessionstores__.scope == "session":
+        if participant is not None:
+            raise InvalidKey(
+                f"{cls.__name__} belongs to the whole session: leave out the "
+                "participant."
+            )
+        return StoreKey.of_session(session)
+    if participant is None:
+        raise InvalidKey(
+            f"{cls.__name__} belongs to a participant: stores.get({cls.__name__}, "
+            "code, participant)."
+        )
+    return StoreKey(check_code(session), check_participant(participant))
 
 
 class Store(Generic[S]):

@@ -4,7 +4,7 @@ import { gzipSync } from "node:zlib";
 import { minify } from "terser";
 
 const MINIFIED_BUDGET = 6 * 1024;
-const WRITTEN_BUDGET = 9 * 1024;
+const WRITTEN_BUDGET = 12 * 1024;
 
 const path = new URL("../../sessionstores/static/sessionstores/client.js", import.meta.url);
 const written = await readFile(path, "utf8");
