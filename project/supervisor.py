@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +23,7 @@ import django
 from django.core.management.base import CommandError
 
 from project.management.commands import demo
-from project.relay import Relay
+from project.relay import RETRY_SECONDS, Relay
 from project.valkey import running_valkey
 from project.workers import pidfile
 from sessionstores import StoreUnavailable
@@ -59,6 +59,15 @@ class WorkerProcess:
             write(f"  Worker {self.number} has ended ({how}) and is restarted.")
             await asyncio.sleep(RESTART_SECONDS)
 
+    async def answering(self) -> None:
+        """Wait until it accepts connections."""
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+
     async def _start(self) -> asyncio.subprocess.Process:
         with socket.socket() as server_socket:
             # Bound but not listening: it refuses connections until the worker is ready.
@@ -88,13 +97,24 @@ async def stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def supervise(listener: socket.socket, workers: Sequence[WorkerProcess]) -> None:
-    """Run the workers and the relay until a signal."""
+async def supervise(
+    listener: socket.socket,
+    workers: Sequence[WorkerProcess],
+    announce: Callable[[], None],
+) -> None:
+    """Run the workers and the relay until a signal; announce it when all answer."""
     ended = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+
+    async def announce_all() -> None:
+        for worker in workers:
+            await worker.answering()
+        announce()
+
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(worker.keep_running()) for worker in workers]
+        running.append(group.create_task(announce_all()))
         async with Relay(workers).serving(listener):
             await ended.wait()
         for task in running:
@@ -129,11 +149,11 @@ def run(command: demo.Command, options: dict[str, Any]) -> None:
         }
         django.setup()
         write(f"{WORKERS} workers share {url}")
-        command.prepare(listener, **options)
+        announce = command.prepare(listener, **options)
         workers = [
             WorkerProcess(number, Path(name)) for number in range(1, WORKERS + 1)
         ]
-        asyncio.run(supervise(listener, workers))
+        asyncio.run(supervise(listener, workers, announce))
     write("\nThe demo has ended, stopped its workers and deleted its data.")
 
 

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import webbrowser
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -56,7 +56,7 @@ class Command(BaseCommand):
             temporary_database(),
             listening(options["host"], options["port"]) as server_socket,
         ):
-            self.prepare(server_socket, **options)
+            self.prepare(server_socket, **options)()
             # A string, so that the application is imported after ALLOWED_HOSTS is set.
             config = uvicorn.Config(
                 "project.asgi:application",
@@ -67,8 +67,10 @@ class Command(BaseCommand):
             uvicorn.Server(config).run(sockets=[server_socket])
         self.stdout.write("\nThe demo has ended and deleted its database.")
 
-    def prepare(self, server_socket: socket.socket, **options: Any) -> None:
-        """Open a workshop, and print the URLs of its pages."""
+    def prepare(
+        self, server_socket: socket.socket, **options: Any
+    ) -> Callable[[], None]:
+        """Open a workshop; return what prints the URLs of its pages."""
         host: str = options["host"]
         port: int = server_socket.getsockname()[1]
         if options["port"] not in (0, port):
@@ -78,15 +80,23 @@ class Command(BaseCommand):
         base = f"http://{shown}:{port}"
         call_command("migrate", verbosity=0, interactive=False)
         code = open_workshop(options["participants"])
-        together = self.announce(base, code, loopback=host in LOOPBACK)
-        if options["open"]:
-            # In a thread: a browser in the terminal would block until the server runs.
-            threading.Thread(
-                target=webbrowser.open, args=[together], daemon=True
-            ).start()
+        lines, together = self.describe(base, code, loopback=host in LOOPBACK)
 
-    def announce(self, base: str, code: str, *, loopback: bool) -> str:
-        """Print the URLs; return that of the page with all boards."""
+        def announce() -> None:
+            self.stdout.write("\n".join(lines))
+            self.stdout.flush()
+            if options["open"]:
+                # In a thread: one in the terminal would block until the server runs.
+                threading.Thread(
+                    target=webbrowser.open, args=[together], daemon=True
+                ).start()
+
+        return announce
+
+    def describe(
+        self, base: str, code: str, *, loopback: bool
+    ) -> tuple[list[str], str]:
+        """Return lines with the URLs, and that of the page with all boards."""
         facilitator = Participant(code, FACILITATOR, "facilitator")
         together = base + facilitator.link(reverse("together", args=[code]))
         lines = [
@@ -104,9 +114,7 @@ class Command(BaseCommand):
             get_user_model().objects.create_superuser("admin", password=password)
             admin = base + reverse("admin:sessionstores_livesession_changelist")
             lines.append(f"  Admin            {admin}  (admin / {password})")
-        self.stdout.write("\n".join([*lines, "", "  Ctrl-C ends it.", ""]))
-        self.stdout.flush()
-        return together
+        return [*lines, "", "  Ctrl-C ends it.", ""], together
 
 
 @contextlib.contextmanager
