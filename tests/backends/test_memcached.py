@@ -462,7 +462,8 @@ def test_threads_that_call_a_stuck_server_all_get_an_error(
         in_threads(MANY, work)
     assert time.monotonic() - started < 5
     # A new connection is told nothing, so nothing was sent over it.
-    assert any(error.refused for error in errors) is not warm
+    refused = [error.refused for error in errors]
+    assert not all(refused) if warm else any(refused)
     for error in errors:
         outcome = "Nothing was changed" if error.refused else "read before you try"
         assert outcome in str(error)

@@ -192,7 +192,7 @@ REFUSALS: dict[tuple[str, str], Refusal] = {
     ("valkey", "MISCONF"): unable_to_save,
     ("valkey", "NOPERM for scripts"): forbidding("-evalsha", "-eval"),
     ("valkey", "NOPERM in a script"): forbidding("-hset"),
-    ("valkey", "NOPERM to read in a script"): forbidding("-hget"),
+    ("valkey", "NOPERM to read in a script"): forbidding("-hget", "-hmget"),
     ("valkey", "NOPERM for keys"): forbidding("resetkeys", "~other:*"),
     ("memcached", "out of memory"): full_of_pages,
     ("sqlite", "locked"): locked,

@@ -208,11 +208,17 @@ async def test_a_tab_is_told_what_was_refused(
     refusal = REFUSALS[kind, what](server)
     await asyncio.to_thread(refusal.__enter__)
     try:
-        answer = await tab.act(2, "board.note", text="x" * len(PAGE))
+        for number in range(2, 12):
+            text = "x" * (len(PAGE) + number)
+            answer = await tab.act(number, "board.note", text=text)
+            # A heartbeat may still hold a connection from before, and on a busy
+            # machine a lock may be refused after the deadline.
+            if answer.get("code", "outcome_unknown") != "outcome_unknown":
+                break
     finally:
         await asyncio.to_thread(refusal.__exit__, None, None, None)
     assert (answer["type"], answer["code"]) == ("reject", "store_unavailable")
-    assert (await tab.act(3, "board.note", text="three"))["type"] == "ack"
+    assert (await tab.act(12, "board.note", text="three"))["type"] == "ack"
     await tab.drop()
 
 

@@ -28,7 +28,7 @@ from sessionstores.backends import get_backend
 from sessionstores.exceptions import Conflict, StoreUnavailable, UnknownState
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
-from sessionstores.realtime import dispatcher
+from sessionstores.realtime import dispatcher, frame_throttle
 from sessionstores.realtime.hub import current_hub
 from sessionstores.state.declaration import registry
 from sessionstores.store.retry import CommitRetry
@@ -52,36 +52,37 @@ def put(lines: list[int], line: int, how: str) -> None:
         lines.append(line)
 
 
-class Slate(State):
-    lines: list[int] = field(default_factory=list[int])
-    rest: str = ""
+with registry.isolated():
 
-    @action
-    def put(self, line: int, how: str) -> None:
-        """Add a line, or not."""
-        put(self.lines, line, how)
-        if how == "large":
-            self.rest = "x" * 20_000
+    class Slate(State):
+        lines: list[int] = field(default_factory=list[int])
+        rest: str = ""
 
-    @action(role="facilitator")
-    def rule(self, line: int, how: str) -> None:
-        """Not for participants."""
+        @action
+        def put(self, line: int, how: str) -> None:
+            """Add a line, or not."""
+            put(self.lines, line, how)
+            if how == "large":
+                self.rest = "x" * 20_000
 
+        @action(role="facilitator")
+        def rule(self, line: int, how: str) -> None:
+            """Not for participants."""
 
-class Wall(State, scope="session"):
-    lines: list[int] = field(default_factory=list[int])
-    rest: str = ""
+    class Wall(State, scope="session"):
+        lines: list[int] = field(default_factory=list[int])
+        rest: str = ""
 
-    @action
-    def put(self, line: int, how: str) -> None:
-        """Add a line, or not."""
-        put(self.lines, line, how)
-        if how == "large":
-            self.rest = "x" * 20_000
+        @action
+        def put(self, line: int, how: str) -> None:
+            """Add a line, or not."""
+            put(self.lines, line, how)
+            if how == "large":
+                self.rest = "x" * 20_000
 
-    @action(role="facilitator")
-    def rule(self, line: int, how: str) -> None:
-        """Not for participants."""
+        @action(role="facilitator")
+        def rule(self, line: int, how: str) -> None:
+            """Not for participants."""
 
 
 DOCS = {"me": "slate", "session": "wall"}
@@ -171,6 +172,8 @@ class Answers(RuleBasedStateMachine):
         self.exits = ExitStack()
         self.patch = self.exits.enter_context(pytest.MonkeyPatch.context())
         self.exits.enter_context(registry.isolated(Slate, Wall))
+        # Bursts that come again are to be answered at once.
+        self.patch.setattr(frame_throttle, "FRAME_BURST", 1e6)
         limits = {
             "RATE_LIMIT": (1, 1),
             "MAX_STATE_BYTES": 15_000,

@@ -214,8 +214,11 @@ class Records:
         except StoreUnavailable as error:
             if lost is not None:
                 raise still_unknown(lost, error) from error
-            error.refused = True
-            raise
+            raise StoreUnavailable(
+                "Nothing was changed: the write did not happen, and the record could "
+                f"not be read to try again ({error.__cause__ or 'no answer'}).",
+                refused=True,
+            ) from error
 
     def _encode(self, stored: StoredRecord) -> bytes:
         """Encode a record; what its clients take up never makes it too large."""

@@ -31,6 +31,7 @@ from ..errors import (
 )
 from ..record_cache import RecordCache
 from ..types import (
+    CLIENT_MEMORY,
     Attempt,
     Committed,
     Opened,
@@ -249,10 +250,11 @@ class RedisBackend(Backend):
             else:
                 kept[name] = data
         history = base.history.extend(rev)
-        clients = base.clients
-        if attempts:
-            written = merging.written.items()
-            clients = {**merging.clients, **{k: e._replace(at=now) for k, e in written}}
+        clients = dict(merging.clients if attempts else base.clients)
+        for name, entry in merging.written.items():
+            clients[name] = entry._replace(at=now)
+        for name in [k for k, e in clients.items() if e.at <= now - CLIENT_MEMORY]:
+            del clients[name]
         record = Record(key, history, kept, clients, base.created, seen)
         self._recent.put(record)
         if is_due:
