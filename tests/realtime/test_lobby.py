@@ -162,6 +162,8 @@ async def test_a_server_that_tells_no_address_still_lets_everybody_in(
     assert len(current_lobby()) == 0
 
 
+# Channels closes old connections, such as another test has left.
+@pytest.mark.django_db
 async def test_pages_of_staff_without_a_token_count_too() -> None:
     pages = [WebsocketCommunicator(StaffConsumer.as_asgi(), "/") for _ in range(7)]
     for page in pages:

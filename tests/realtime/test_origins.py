@@ -16,6 +16,9 @@ from sessionstores.routing import websocket_urlpatterns
 from tests.faults.workers import Worker, running
 from tests.servers import Valkey
 
+# Who denies a handshake closes old connections, such as another test has left.
+pytestmark = pytest.mark.django_db
+
 PATH = "/ws/sessionstores/"
 
 # What a parser of URLs may stumble over.

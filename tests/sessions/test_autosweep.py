@@ -19,7 +19,7 @@ import pytest
 from sessionstores import signals
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.backends.locmem import LocMemBackend
+from sessionstores.backends.locmem import LocMemBackend, LocMemStore
 from sessionstores.backends.types import Value
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.manager import stores
@@ -37,9 +37,21 @@ NAME = "sessionstores-sweeper"
 
 
 @pytest.fixture(autouse=True)
-def quick(settings: Any) -> None:
-    """Let records be idle, and swept, within moments."""
+def quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let records be idle, and swept, within moments.
+
+    The cache keeps them for longer than twice that: they would be gone unswept on a
+    machine that pauses for so long.
+    """
     settings.SESSIONSTORES = {"IDLE_TIMEOUT": 0.2}
+    cas = LocMemStore.cas
+
+    async def cas_for_long(
+        self: LocMemStore, key: str, token: Any, value: bytes, ttl: float | None
+    ) -> Any:
+        return await cas(self, key, token, value, None if ttl is None else ttl + 60)
+
+    monkeypatch.setattr(LocMemStore, "cas", cas_for_long)
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
