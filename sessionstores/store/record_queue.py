@@ -36,20 +36,18 @@ MAX_CALLS = 256
 Runner = Callable[[Backend, list[Any], Turn, Record | None], Awaitable[None]]
 
 
+Place = tuple[asyncio.AbstractEventLoop, StoreKey]
+
+
 class _Hold(Waiting):
     """Waits for a turn of its own, not to be part of a group."""
-
-
-Place = tuple[asyncio.AbstractEventLoop, StoreKey]
 
 
 class LoopQueues:
     """The queues of records in this process's event loops, while there are any."""
 
     def __init__(self) -> None:
-        self.by_place: dict[
-            tuple[asyncio.AbstractEventLoop, StoreKey], RecordQueue
-        ] = {}
+        self.by_place: dict[Place, RecordQueue] = {}
         # A loop holds its tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
