@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from django.db import Error, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+T = TypeVar("T")
 
 # Seconds that a call has for its answer; one that goes through the whole table, in a
 # blocking command such as a sweep, has more.
@@ -21,6 +24,9 @@ SCAN_DEADLINE = 10.0
 # Seconds that SQLite waits for a lock, and PostgreSQL for a statement: so much less
 # that the refusal comes before the deadline.
 LOCK_SECONDS = 0.8
+# Seconds after which SQLite is asked for a lock anew. While it waits itself, a writer
+# keeps new readers out; this is long enough for those that read to be done.
+BUSY_SECONDS = 0.02
 # Drivers take no shorter time to connect.
 CONNECT_SECONDS = 2
 
@@ -143,17 +149,36 @@ def _opened(connection: Any, params: Mapping[str, Any], seconds: float) -> Any:
 
 @contextmanager
 def short_waits(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Let SQLite wait for locks no longer than `LOCK_SECONDS`; a site may wait long.
+    """Let SQLite itself wait for a lock no longer than `BUSY_SECONDS`.
 
     The connection must be open.
     """
     raw: Any = connection.connection
     with connection.wrap_database_errors:
         before = raw.execute("PRAGMA busy_timeout").fetchone()[0]
-        if before > LOCK_SECONDS * 1000:
-            raw.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
     try:
         yield
     finally:
-        if connection.connection is raw and before > LOCK_SECONDS * 1000:
+        if connection.connection is raw:
             raw.execute(f"PRAGMA busy_timeout = {before}")
+
+
+def perform_unlocked(
+    connection: BaseDatabaseWrapper, work: Callable[[BaseDatabaseWrapper], T]
+) -> T:
+    """Do `work`, again while SQLite says that others hold the lock.
+
+    SQLite gives a lock to whoever happens to ask when it is free, and asks more and
+    more rarely while it waits: those who have waited longest would come last.
+    Each statement is a transaction, so one that found the lock held has done nothing.
+    """
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return work(connection)
+        except OperationalError as error:
+            result = getattr(error.__cause__, "sqlite_errorcode", None)
+            is_locked = result is not None and result & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_locked or time.monotonic() >= until:
+                raise

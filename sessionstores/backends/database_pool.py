@@ -19,10 +19,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..exceptions import InsideTransaction, StoreUnavailable
 from .database_deadline import (
+    BUSY_SECONDS,
     CONNECT_SECONDS,
     DEADLINE,
     LOCK_SECONDS,
     opening_in_time,
+    perform_unlocked,
     short_waits,
     watchdog,
 )
@@ -37,7 +39,7 @@ DEFAULT_MAX_AGE = 60
 # They keep a thread of ours from waiting much longer than its coroutine does.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "postgresql": {"connect_timeout": CONNECT_SECONDS},
-    "sqlite": {"timeout": LOCK_SECONDS},
+    "sqlite": {"timeout": BUSY_SECONDS},
     "mysql": {
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": 2,
@@ -229,7 +231,7 @@ def perform(connection: BaseDatabaseWrapper, prepare: Work[None], work: Work[T])
     try:
         prepare(connection)
         has_begun = True
-        return work(connection)
+        return perform_unlocked(connection, work)
     except Error as error:
         connection.close()
         hint = ""
