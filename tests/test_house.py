@@ -64,7 +64,7 @@ PROCESS_WIDE = {
     "realtime.publisher:publisher": "closes its connections on setting_changed",
     "realtime.roster:NOBODY": "remembers the frame that it was asked for last",
     "realtime.roster:_numbers": "numbers that are only compared",
-    "realtime.staff:nudger": "holds the last codes until they are sent",
+    "realtime.staff:nudger": "forgets on setting_changed",
     "realtime.timeline:timeline": "forgets on setting_changed",
     "state.actions:_injectable": "types, registered once when they are defined",
     "state.codec:_plan": "what a class looks like",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import threading
 from typing import Any
@@ -19,6 +20,8 @@ from channels.layers import get_channel_layer
 from django.contrib.auth import get_user_model
 from django.core import signing
 from django.core.exceptions import ValidationError
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
@@ -214,12 +217,16 @@ class StaffNudger:
     def __init__(self) -> None:
         # The admin pages that are connected to this process.
         self.watching: set[StaffConsumer] = set()
+        self._next = 0.0
+        self._sends: set[asyncio.Task[None]] = set()
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop the codes that wait to be sent."""
         self._codes: set[str] = set()
         self._lock = threading.Lock()
         # The loop that is about to send what is gathered.
         self._planned: asyncio.AbstractEventLoop | None = None
-        self._next = 0.0
-        self._sends: set[asyncio.Task[None]] = set()
 
     def start(self, event: Serving | None = None) -> None:
         """Note every session that changes from here on; also a bus listener."""
@@ -251,6 +258,8 @@ class StaffNudger:
         with self._lock:
             codes, self._codes = sorted(self._codes), set()
             self._planned = None
+        if not codes:
+            return
         if len(codes) > MAX_CODES:
             codes = [EVERY_CODE]
         for consumer in list(self.watching):
@@ -282,3 +291,14 @@ async def _send(layer: Any, codes: list[str]) -> None:
 
 
 nudger = StaffNudger()
+
+
+@receiver(setting_changed)
+def _drop_for_another_backend(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"CACHES", "CHANNEL_LAYERS", "SESSIONSTORES", "DATABASES"}:
+        nudger.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    # The parent sends its own codes, and its lock may be held at the fork.
+    os.register_at_fork(after_in_child=nudger.clear)

@@ -261,6 +261,19 @@ def test_where_no_loop_serves_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -
     assert nudger._codes == set()
 
 
+@pytest.mark.usefixtures("staff")
+async def test_what_waits_to_be_told_is_dropped_with_its_backend(
+    pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    pages.append(await StaffPage().listen())
+    monkeypatch.setattr(nudging, "SETTLE_SECONDS", 0.1)
+    nudging.nudger.note(OTHER)
+    settings.CACHES = dict(settings.CACHES)
+    assert await pages[0].silent()
+    nudging.nudger.note(CODE)
+    assert await pages[0].said() == {"type": "changed"}
+
+
 def test_the_token_is_of_a_user_who_is_checked_anew_each_time() -> None:
     user = member("view_dashboard")
     request: Any = RequestFactory().get("/")

@@ -445,6 +445,7 @@ import django
 django.setup()
 from sessionstores.keys import StoreKey
 from sessionstores.event_bus import Note
+from sessionstores.realtime.staff import nudger
 from sessionstores.realtime.timeline import timeline
 
 asked = []
@@ -455,15 +456,18 @@ def take(id):
 
 take("alice")
 assert len(asked) == 1
-with timeline._lock:
+nudger._codes.add("K7Q2ZD")
+with timeline._lock, nudger._lock:
     child = os.fork()
     if child == 0:
         take("bob")
-        os._exit(7 if len(asked) == 2 else 1)
+        is_free = nudger._lock.acquire(blocking=False)
+        os._exit(7 if len(asked) == 2 and is_free and not nudger._codes else 1)
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 7
 take("carol")
 assert len(asked) == 1
+assert nudger._codes == {"K7Q2ZD"}
 print("as it should")
 """
 
