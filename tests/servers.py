@@ -189,6 +189,11 @@ class ValkeyCluster:
 
     def start(self) -> None:
         """Start the nodes, join them, and return when all slots are served."""
+        self.begin()
+        self.form()
+
+    def begin(self) -> None:
+        """Start the nodes and have them join."""
         bounds = (0, 5_461, 10_923, 16_384)
         for node, first, after in zip(self.nodes, bounds, bounds[1:], strict=False):
             node.start()
@@ -197,6 +202,9 @@ class ValkeyCluster:
         for node in self.nodes[1:]:
             with node.client() as client:
                 client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+
+    def form(self) -> None:
+        """Return when all slots are served: at the earliest two seconds later."""
         deadline = time.monotonic() + PATIENCE
         while not all(map(self._whole, self.nodes)):
             assert time.monotonic() < deadline, "the cluster did not form"

@@ -59,12 +59,13 @@ def test_what_has_the_form_is_accepted_and_given_back(code: str, id: str) -> Non
     assert StoreKey.is_valid(str(key))
 
 
-@given(st.text(max_size=80))
+@given(st.text(max_size=80) | st.sampled_from(sorted(REFUSED_IDS)))
 def test_of_all_texts_only_those_of_the_form_are_accepted(text: str) -> None:
     is_code = len(text) == 6 and set(text) <= set(CODE_CHARACTERS)
     is_id = 1 <= len(text) <= 64 and set(text) <= set(ID_CHARACTERS)
     assert refuses(check_code, text) is not is_code
-    assert refuses(check_participant, text) is not is_id
+    assert refuses(check_stored, text) is not is_id
+    assert refuses(check_participant, text) is (not is_id or text in REFUSED_IDS)
     assert refuses(StoreKey.parse, text) is not StoreKey.is_valid(text)
 
 
