@@ -44,6 +44,10 @@ IN_CI = os.environ.get("CI") == "true"
 hypothesis.settings.register_profile(
     "sessionstores", hypothesis.settings(), deadline=None
 )
+# pytest --hypothesis-profile thorough: looks for what a hundred examples may not show.
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings(), deadline=None, max_examples=3_000
+)
 hypothesis.settings.load_profile("sessionstores")
 
 

@@ -68,7 +68,7 @@ def network_of(text: str) -> bytes:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        return text.encode(errors="surrogateescape")
+        return text.encode(errors="surrogatepass")
     if isinstance(address, ipaddress.IPv6Address):
         mapped = address.ipv4_mapped
         return address.packed[:8] if mapped is None else mapped.packed

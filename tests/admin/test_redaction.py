@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessionstores import State
@@ -172,6 +172,11 @@ def test_saving_what_is_shown_gives_what_is_stored_in_its_order(state: Any) -> N
 
 
 @given(states, states, st.booleans())
+@example(
+    stored=dict.fromkeys(["b/c", "deck", "notes", "a", "token"]),
+    written=dict.fromkeys(["a", "b/c"]),
+    stale=False,
+)
 def test_whatever_is_written_no_hidden_value_is_changed_or_moved(
     stored: Any, written: Any, stale: bool
 ) -> None:
@@ -183,8 +188,8 @@ def test_whatever_is_written_no_hidden_value_is_changed_or_moved(
         return
     kept, after = secrets_in(stored, names), secrets_in(merged, names)
     assert {path: after[path] for path in kept} == kept
-    # Nor is one found in another place.
-    assert [path for path in after if SECRET in after[path]] == [*kept]
+    # Nor is one found in another place; keys written in another order stay in it.
+    assert {path for path in after if SECRET in after[path]} == kept.keys()
     assert msgspec.json.encode(merged).decode().count(SECRET) == len(kept)
 
 

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import connections
 from django.test import RequestFactory
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessionstores.backends import get_backend
@@ -246,6 +246,7 @@ def test_another_type_under_the_key_of_wrong_guesses_counts_for_nothing(
 
 
 @given(st.text(st.characters(max_codepoint=0x10FFFF, exclude_categories=())))
+@example("\udd00")
 def test_any_text_is_an_address(text: str) -> None:
     request = RequestFactory().get("/")
     request.META["REMOTE_ADDR"] = text

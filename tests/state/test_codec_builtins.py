@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessionstores import event_bus
@@ -83,6 +83,16 @@ def through_json(state: Table) -> bytes | None:
     return b"1:" + body
 
 
+def known(value: Any) -> Any:
+    """The same without what a card drops, being no field of it."""
+    if isinstance(value, list | tuple):
+        return [known(each) for each in value]
+    if isinstance(value, dict):
+        fields = value.keys() & set(Card.__struct_fields__)
+        return {name: known(value[name]) for name in fields}
+    return value
+
+
 @given(TABLES)
 def test_the_plain_form_of_a_decoded_state_is_that_of_its_json(table: Table) -> None:
     stored, decoded = codec.dump(table)
@@ -92,6 +102,7 @@ def test_the_plain_form_of_a_decoded_state_is_that_of_its_json(table: Table) -> 
 
 
 @given(st.sampled_from(Table.__struct_fields__), ODD)
+@example("cards", ({"a": "\ud800"},))
 def test_what_does_not_fit_is_refused_or_stored_as_json_has_it(
     name: str, value: Any
 ) -> None:
@@ -103,6 +114,10 @@ def test_what_does_not_fit_is_refused_or_stored_as_json_has_it(
     except StateCorrupt:
         assert expected is None or json_rules.flaw(table)
         return
+    if expected is None:
+        # The reason is dropped with what holds it.
+        assert name == "cards"
+        expected = through_json(Table(cards=known(value)))
     assert stored == expected
     assert repr(codec.plain_of(decoded)) == repr(codec.plain(stored))
 
