@@ -73,7 +73,7 @@ def hub_tabs() -> list[Any]:
 async def test_a_spoilt_session_costs_only_itself(
     spoil: Any, tab: Opener, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.SESSIONSTORES = {"LEAVE_GRACE": 0.05, "PRESENCE_LEASE": 1}
+    settings.SESSIONSTORES = {"LEAVE_GRACE": 0.05}
     backend = get_backend(blocking=False)
     codes = [CODE, *(f"AAAAA{n}" for n in range(2, 7))]
     healthy = [
@@ -85,6 +85,9 @@ async def test_a_spoilt_session_costs_only_itself(
     far = Lease("far", StoreKey(CODE, "far"), "far", "c", frozenset({SESSION}))
     await backend.lease([far])
     await pinged(*healthy, spoilt)
+    settings.SESSIONSTORES = {"LEAVE_GRACE": 0.05, "PRESENCE_LEASE": 1}
+    await get_backend(blocking=False).lease([far])
+    settings.SESSIONSTORES = {"LEAVE_GRACE": 0.05}
     spoil()
     for _ in range(4):
         *pings, _ = await pinged(*healthy, spoilt)
