@@ -32,7 +32,7 @@ from .creation import RecordCreation
 from .followers import Followers
 from .index import Index
 from .keeping import ParticipantKeeping
-from .key_value import KeyValueStore, Values
+from .key_value import KeyValueStore
 from .keys import value_key
 from .leases import Leases
 from .orphans import Orphans
@@ -42,6 +42,7 @@ from .revocations import Revocations
 from .serializers import RecordDecoder
 from .sessions import Sessions
 from .summaries import SummaryReader
+from .values import Values
 
 T = TypeVar("T")
 # A method that only passes on a part's coroutine is a plain function, which saves a

@@ -19,7 +19,7 @@ from ..errors import (
 from ..types import Opened
 from .index import Index, RecordContext, participants_kept_until, record_lifetime
 from .keeping import ParticipantKeeping, keep_participant
-from .key_value import Values, Versioned
+from .key_value import Versioned
 from .keys import record_key, session_key
 from .serializers import (
     Details,
@@ -31,6 +31,7 @@ from .serializers import (
     has_line,
     record_of,
 )
+from .values import Values
 
 
 class RecordCreation:

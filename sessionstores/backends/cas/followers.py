@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable
 from ... import conf
 from ...keys import StoreKey
 from ..types import NOBODY, Lease
-from .key_value import Values
 from .keys import followed_keys, followers_key
 from .serializers import decode_followers, encode
+from .values import Values
 
 
 class Followers:

@@ -16,7 +16,7 @@ from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..errors import MAX_ATTEMPTS, check_participants, contended
-from .key_value import ABSENT, Values, Versioned
+from .key_value import ABSENT, Versioned
 from .keys import (
     bucket_key,
     bucket_keys,
@@ -39,6 +39,7 @@ from .serializers import (
     with_line,
     without_lines,
 )
+from .values import Values
 
 # Seconds after which a creation or removal under way agrees with the index again.
 RECHECK_AFTER = 0.01

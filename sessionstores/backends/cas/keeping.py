@@ -8,9 +8,10 @@ from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ..errors import MAX_ATTEMPTS, contended
 from .index import Index, RecordContext, participants_kept_until, record_lifetime
-from .key_value import Values, Versioned
+from .key_value import Versioned
 from .keys import record_key, record_keys, session_key
 from .serializers import StoredRecord, decode, encode, participant_details
+from .values import Values
 
 
 class ParticipantKeeping:

@@ -15,7 +15,7 @@ from ... import conf
 from ...exceptions import StoreUnavailable
 from ...keys import StoreKey
 from ..types import Lease
-from .key_value import ABSENT, Values
+from .key_value import ABSENT
 from .keys import attendance_key, leases_key, leases_keys
 from .serializers import (
     LeaseEntry,
@@ -26,6 +26,7 @@ from .serializers import (
     with_line,
     without_lines,
 )
+from .values import Values
 
 
 class Leases:

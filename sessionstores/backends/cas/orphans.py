@@ -5,10 +5,10 @@ from __future__ import annotations
 from ... import conf
 from ...keys import SESSION, StoreKey, keys_of_records
 from .index import Index
-from .key_value import Values
 from .keys import tombstone_key
 from .removal import RecordRemoval
 from .serializers import decode_time, has_line
+from .values import Values
 
 # Seconds for which a record without an entry must exist to be an orphan, and not one
 # that is being created or removed.

@@ -41,7 +41,7 @@ from .index import (
     record_lifetime,
 )
 from .keeping import ParticipantKeeping
-from .key_value import Values, Versioned
+from .key_value import Versioned
 from .keys import quarantine_key, record_key
 from .serializers import (
     Details,
@@ -58,6 +58,7 @@ from .serializers import (
     renewed_at,
     successor,
 )
+from .values import Values
 
 logger = logging.getLogger("sessionstores.backends")
 

@@ -18,7 +18,7 @@ from .index import (
     participants_kept_until,
     record_lifetime,
 )
-from .key_value import ABSENT, Values, Versioned
+from .key_value import ABSENT, Versioned
 from .keys import members_key, notes_key, record_key, record_keys, session_key
 from .serializers import (
     Details,
@@ -32,6 +32,7 @@ from .serializers import (
     ids_in,
     kept_until,
 )
+from .values import Values
 
 # Participants of a session under removal who leave the index at once. A crash after
 # they left it and before their records are removed hides these from a second attempt.

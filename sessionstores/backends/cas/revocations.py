@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from ... import conf
 from ...keys import SESSION, StoreKey
 from ..types import Standing
-from .key_value import ABSENT, Values
+from .key_value import ABSENT
 from .keys import revocations_key, tombstone_key
 from .serializers import decode_revocations, encode
+from .values import Values
 
 
 class Revocations:

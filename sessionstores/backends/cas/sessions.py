@@ -17,7 +17,7 @@ from .activity import decode_notes, events_in, with_notes
 from .creation import RecordCreation
 from .index import Index, participants_kept_until, record_lifetime
 from .keeping import ParticipantKeeping
-from .key_value import ABSENT, Values
+from .key_value import ABSENT
 from .keys import members_key, notes_key, record_key, session_key, tombstone_key
 from .leases import Leases
 from .removal import Idleness, RecordRemoval
@@ -32,6 +32,7 @@ from .serializers import (
     ids_in,
     kept_until,
 )
+from .values import Values
 
 # Seconds for which notes are kept at least, though the session is not used.
 NOTES_LIFETIME = 86_400.0

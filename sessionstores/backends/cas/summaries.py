@@ -10,7 +10,7 @@ from ...keys import SESSION, StoreKey
 from ..types import SessionSummary
 from .activity import activity, decode_notes
 from .index import Index
-from .key_value import ABSENT, Values, Versioned
+from .key_value import ABSENT, Versioned
 from .keys import attendance_key, leases_key, members_key, notes_key, record_key
 from .serializers import (
     Details,
@@ -22,6 +22,7 @@ from .serializers import (
     ids_in,
     kept_until,
 )
+from .values import Values
 
 
 class SummaryReader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessionstores.backends.cas.key_value import Values
+from sessionstores.backends.cas.values import Values
 from tests.backends.cas.stores import DictBackend, DictStore, Stepwise
 from tests.backends.driven import Clock
 

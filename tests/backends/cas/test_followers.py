@@ -6,7 +6,7 @@ import pytest
 
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.followers import Followers
-from sessionstores.backends.cas.key_value import Values
+from sessionstores.backends.cas.values import Values
 from sessionstores.backends.types import EVERYONE
 from sessionstores.keys import SESSION
 from tests.backends.cas.stores import DictStore

@@ -6,9 +6,9 @@ import pytest
 
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.index import Index
-from sessionstores.backends.cas.key_value import Values
 from sessionstores.backends.cas.keys import BUCKETS, bucket_keys
 from sessionstores.backends.cas.serializers import encode, fresh
+from sessionstores.backends.cas.values import Values
 from sessionstores.exceptions import LimitReached
 from sessionstores.keys import StoreKey
 from sessionstores.state.revisions import Rev

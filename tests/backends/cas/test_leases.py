@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sessionstores.backends.base import run
-from sessionstores.backends.cas.key_value import Values
 from sessionstores.backends.cas.leases import Leases
+from sessionstores.backends.cas.values import Values
 from tests.backends.cas.stores import (
     Call,
     DictBackend,

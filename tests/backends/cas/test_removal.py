@@ -12,9 +12,9 @@ import pytest
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.followers import Followers
 from sessionstores.backends.cas.index import Index
-from sessionstores.backends.cas.key_value import Values
 from sessionstores.backends.cas.removal import Idleness, RecordRemoval
 from sessionstores.backends.cas.serializers import encode, fresh
+from sessionstores.backends.cas.values import Values
 from sessionstores.backends.types import NOBODY, Removed, removed_with
 from sessionstores.exceptions import (
     StoreUnavailable,

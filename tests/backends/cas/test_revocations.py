@@ -6,8 +6,8 @@ import pytest
 from pytest_django import Settings
 
 from sessionstores.backends.base import run
-from sessionstores.backends.cas.key_value import Values
 from sessionstores.backends.cas.revocations import Revocations
+from sessionstores.backends.cas.values import Values
 from sessionstores.backends.types import Standing
 from sessionstores.exceptions import (
     StateCorrupt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sessionstores.backends.base import run
-from sessionstores.backends.cas.key_value import Values
+from sessionstores.backends.cas.values import Values
 from sessionstores.exceptions import StoreUnavailable
 from tests.backends.cas.stores import DictStore, RejectingStore, SteppedStore, no_pause
 
