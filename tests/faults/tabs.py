@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage
@@ -22,7 +22,7 @@ from sessionstores.realtime.protocol import SUBPROTOCOL
 from sessionstores.state import codec
 from tests.integration.tab import Tab, is_past
 
-from .workers import Worker
+from .history import ACK, Operation
 
 # As in client.js, in seconds.
 GAP_PATIENCE = 0.3
@@ -31,6 +31,14 @@ WELCOME_WITHIN = 10.0
 BACKOFF_BASE = 0.25
 BACKOFF_CAP = 3.0
 SILENT_BEATS = 2.5
+
+
+class Address(Protocol):
+    """Where a server listens."""
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
 
 
 class LiveTab(Tab):
@@ -43,14 +51,14 @@ class LiveTab(Tab):
     def __init__(
         self,
         participant: Participant,
-        workers: Sequence[Worker],
+        workers: Sequence[Address],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(participant.token())
         self.clock = clock
         self.participant = participant
         self.workers = workers
-        self.worker: Worker | None = None
+        self.worker: Address | None = None
         self.seen: dict[str, set[str]] = {"me": set(), "session": set()}
         self.resets = {"me": 0, "session": 0}
         # Pings in a row without heads: what is shown may be out of date.
@@ -62,15 +70,18 @@ class LiveTab(Tab):
         # How long the server took from the opening of a socket to the last snapshot,
         # by `clock`.
         self.waits: list[float] = []
-        # The lines that it was told to add, by the ids of actions without an answer,
-        # and those that were acknowledged and refused.
-        self.sent: dict[int, tuple[str, str]] = {}
+        # What it was told to do, by the ids of actions without an answer and in all,
+        # and the lines that were acknowledged and refused.
+        self.sent: dict[int, Operation] = {}
+        self.operations: list[Operation] = []
         self.added: list[tuple[StoreKey, str]] = []
         self.refused: list[tuple[StoreKey, str]] = []
         self._moved: dict[str, float] = {}
         # How many lines of each document it has looked at.
         self._looked = {"me": 0, "session": 0}
         self._gap: asyncio.TimerHandle | None = None
+        self._socket: ClientConnection | None = None
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def keys(self) -> dict[str, StoreKey]:
@@ -80,6 +91,22 @@ class LiveTab(Tab):
             "me": StoreKey(code, self.participant.id),
             "session": StoreKey.of_session(code),
         }
+
+    def start(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """Run in a task of its own, until `vanish`; return the task."""
+        self._running = group.create_task(self.run())
+        return self._running
+
+    def hang_up(self) -> None:
+        """Break the connection, if there is one, with all that is on its way."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    def vanish(self) -> None:
+        """Break the connection, and never come back."""
+        self.hang_up()
+        if self._running is not None:
+            self._running.cancel()
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is lost; never return."""
@@ -111,6 +138,7 @@ class LiveTab(Tab):
                 ping_interval=None,
                 proxy=None,
             ) as socket:
+                self._socket = socket
                 self._hello()
                 writing = asyncio.create_task(_write(socket, queue))
                 try:
@@ -122,6 +150,7 @@ class LiveTab(Tab):
         except (OSError, TimeoutError, InvalidMessage):
             return None
         finally:
+            self._socket = None
             self._to_server = None
             self.welcomed = False
             self._settle()
@@ -183,8 +212,16 @@ class LiveTab(Tab):
 
     def add(self, doc: str, line: str) -> None:
         """Add a line to a document, as soon as there is a connection."""
-        state, action = {"me": ("log", "write"), "session": ("wall", "shout")}[doc]
-        self.sent[self.act(state, action, {"line": line})] = doc, line
+        self.ask(doc, {"me": "write", "session": "shout"}[doc], line)
+
+    def ask(
+        self, doc: str, action: str, line: object, refusal: str | None = None
+    ) -> None:
+        """Do an action with a line; `refusal` is the code that it must get, if any."""
+        state = {"me": "log", "session": "wall"}[doc]
+        operation = Operation(self.keys[doc], str(line), refusal)
+        self.operations.append(operation)
+        self.sent[self.act(state, action, {"line": line})] = operation
 
     def shows(self, found: Mapping[StoreKey, Record | None]) -> bool:
         """Whether it is connected and shows these records, no more and no less."""
@@ -220,9 +257,10 @@ class LiveTab(Tab):
 
     def _answer(self, frame: dict[str, Any]) -> None:
         super()._answer(frame)
-        doc, line = self.sent.pop(frame["id"])
-        answered = self.added if frame["type"] == "ack" else self.refused
-        answered.append((self.keys[doc], line))
+        operation = self.sent.pop(frame["id"])
+        operation.answer = ACK if frame["type"] == "ack" else frame["code"]
+        answered = self.added if operation.answer == ACK else self.refused
+        answered.append((operation.key, operation.line))
 
 
 async def _write(
@@ -235,7 +273,7 @@ async def _write(
 
 @asynccontextmanager
 async def open_tabs(
-    workers: Sequence[Worker],
+    workers: Sequence[Address],
     count: int,
     *,
     each: int = 2,
@@ -252,7 +290,7 @@ async def open_tabs(
         for number in range(count)
     ]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(tab.run()) for tab in tabs]
+        tasks = [tab.start(group) for tab in tabs]
         await eventually(lambda: all(tab.caught_up for tab in tabs), "all tabs")
         yield tabs
         for task in tasks:

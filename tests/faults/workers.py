@@ -14,6 +14,8 @@ from urllib.request import urlopen
 
 from tests.servers import PATIENCE, Server
 
+from .sites import Site
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
@@ -69,11 +71,13 @@ def running(
     lease: float | None = None,
     heartbeat: float | None = None,
     rate: tuple[float, float] | None = None,
+    cache: Site | None = None,
 ) -> Iterator[list[Worker]]:
     """Run `count` workers on the Valkey at `port`; they start side by side.
 
     A lossy layer loses that share of its messages; `lease`, `heartbeat` and `rate` are
-    those of the settings: a second, and no limit, for the latter two if not given.
+    those of the settings: a second, and no limit, for the latter two if not given. The
+    records are on that Valkey too, or where `cache` says.
     """
     environment = {"SITE_REDIS": f"redis://127.0.0.1:{port}/0", "SITE_LAYER": layer}
     if loss is not None:
@@ -84,6 +88,8 @@ def running(
         environment["SITE_HEARTBEAT"] = str(heartbeat)
     if rate is not None:
         environment["SITE_RATE"] = "{:g} {:g}".format(*rate)
+    if cache is not None:
+        environment["SITE_CACHE"] = json.dumps(cache)
     workers = [Worker(environment) for _ in range(count)]
     try:
         with ThreadPoolExecutor() as pool:

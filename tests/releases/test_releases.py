@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sessionstores.participants.participant import Participant
+from tests.faults.history import Operation
 from tests.faults.sites import on_redis
 from tests.faults.tabs import LiveTab, agree, eventually
 from tests.faults.workers import PUBSUB, ROOT, Worker
@@ -413,6 +414,10 @@ async def test_tabs_at_both_releases_learn_what_either_does(
     }
     tabs = tabs_at_both(releases, code, "alice", *deeds)
     async with connected(*tabs):
+        for tab in tabs:
+            await eventually(
+                lambda tab=tab: tab.present.keys() == {"alice", *deeds}, "everybody"
+            )
         for release in releases:
             words = str(release.folder)
             await asyncio.to_thread(release.program.ask, "send", code=code, words=words)
@@ -447,7 +452,7 @@ async def test_an_action_is_run_once_though_sent_to_both_releases(
         # As if the answer had been lost with the connection.
         del tab.answers[sent.id]
         tab.pending[sent.id] = Pending(sent.id, sent.frame, sent.client)
-        tab.sent[sent.id] = "me", line
+        tab.sent[sent.id] = Operation(tab.keys["me"], line)
         tab.workers = [
             each.worker for each in releases if each.worker is not tab.worker
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from tests.settings import *  # noqa: F403
@@ -25,6 +26,9 @@ CHANNEL_LAYERS = {
         "CONFIG": {"hosts": [REDIS]},
     }
 }
+# Where the records are, if not there.
+if "SITE_CACHE" in os.environ:
+    globals().update(json.loads(os.environ["SITE_CACHE"]))
 if "SITE_LOSS" in os.environ:
     CHANNEL_LAYERS["default"]["CONFIG"]["loss"] = float(os.environ["SITE_LOSS"])
 SESSIONSTORES = {

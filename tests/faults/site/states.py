@@ -31,3 +31,14 @@ class Wall(State, scope="session"):
     def decline(self, line: str) -> None:
         """Add none."""
         raise ActionRejected("Not this one.", code="declined")
+
+    @action
+    def stumble(self, line: str) -> None:
+        """Add a line and fail."""
+        self.lines.append(line)
+        raise RuntimeError("It stumbled.")
+
+    @action
+    def overflow(self, line: str) -> None:
+        """Add a line that is longer than a state may be."""
+        self.lines.append(line * 300_000)
