@@ -13,7 +13,6 @@ from msgspec import Raw
 from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import MAX_META_BYTES, Lease, Record
-from ..event_bus import Change
 from ..exceptions import (
     InvalidArguments,
     SessionStoresError,
@@ -29,12 +28,12 @@ from ..state.json_rules import encode_portable, portable_text
 from ..state.revisions import Rev
 from ..store.records import open_document
 from . import protocol
+from .broadcast import Broadcast
 from .document import Document
 from .frame_head import NO_HEAD, FrameHead
 from .outbox import Outbox
 from .protocol import BadFrame, Close
 from .roster import NOBODY, RosterView
-from .serializers import RemoteChange
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -182,35 +181,29 @@ class Connection:
         """Return the newest rev sent to the tab, of each document by name."""
         return {name: document.rev for name, document in self.names.items()}
 
-    def change(
-        self, change: Change | RemoteChange, frames: dict[str, str] | None = None
-    ) -> None:
-        """Queue a commit's patch; it waits while a snapshot of the document is read.
+    def change(self, commit: Broadcast, key: StoreKey) -> None:
+        """Send or queue a commit's patch.
 
-        `frames` holds the patch frames that were made for other tabs, by document.
+        It waits while a snapshot of the document is read.
         """
-        document = self.documents[change.key]
+        document = self.documents[key]
         if document.missed is not None:
-            document.missed.append(change)
+            document.missed.append(commit)
             return
-        rev, shown = Rev.parse(change.rev), document.shown
-        if document.forks(change.base, rev):
-            self.refresh(document)
-            return
-        if shown and shown[0] == rev[0] and shown[1] >= rev[1]:
-            return
-        operations = None if change.reset else change.operations
-        if operations is None:
-            self.refresh(document)
-            return
-        document.reach(change.base, rev)
-        name, text = document.name, ""
-        if frames is not None:
-            text = frames.get(name, "")
-            if not text:
-                text = protocol.patch(name, change.base, change.rev, operations)
-                frames[name] = text
-        self.outbox.patch(name, change.base, change.rev, operations, text)
+        operations, rev, shown = commit.operations, commit.rev, document.shown
+        if operations is None or not document.continues(commit.previous, rev):
+            if document.forks(commit.base, rev):
+                self.refresh(document)
+                return
+            if shown and shown[0] == rev[0] and shown[1] >= rev[1]:
+                return
+            if operations is None:
+                self.refresh(document)
+                return
+            document.reach(commit.base, rev)
+        name = document.name
+        text = commit.frame(name, operations)
+        self.outbox.patch(name, commit.base, commit.rev_text, operations, text)
 
     def refresh(self, document: Document) -> None:
         """Queue a snapshot with all states."""
@@ -256,8 +249,8 @@ class Connection:
             return self._show(document, run, record.rev, states, reset=reset)
         finally:
             missed, document.missed = document.missed, None
-            for change in missed:
-                self.change(change)
+            for commit in missed:
+                self.change(commit, document.key)
 
     async def read(self, name: str) -> str:
         """Return the snapshot frame of a document, or an error frame in its place.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ..event_bus import Change
 from ..keys import StoreKey
 from ..state.revisions import Rev
-from .serializers import RemoteChange
+from .broadcast import Broadcast
 
 # Commits past a gap that are remembered of each document; a tab holds fewer.
 MAX_AHEAD = 64
@@ -52,7 +51,7 @@ class Document:
         # The rev of the last snapshot: older changes are in it already.
         self.shown: Rev | None = None
         # Changes that arrive while a snapshot is read; None at other times.
-        self.missed: list[Change | RemoteChange] | None = []
+        self.missed: list[Broadcast] | None = []
         # A snapshot is owed to the tab: the cache could not be reached.
         self.owed = False
         # The server has another commit in the place of one that the tab has.
@@ -64,6 +63,15 @@ class Document:
     def seen(self) -> set[Rev]:
         """The revs that the tab may show: the one it named, and what it was sent."""
         return {rev for rev in (self.have, self.firm) if rev is not None}
+
+    def continues(self, previous: Rev, rev: Rev) -> bool:
+        """Note a commit right on top of all that the tab has; False: it is another."""
+        if previous != self.firm or previous != self.rev or self.ahead:
+            return False
+        if previous[0] != rev[0] or previous[1] >= rev[1]:
+            return False
+        self.rev = self.firm = rev
+        return True
 
     def forks(self, base: str, rev: Rev) -> bool:
         """Note and return whether a commit or its base contradicts what the tab has.

@@ -23,6 +23,7 @@ from ..keys import StoreKey
 from ..monitoring.log_limiter import log_limiter
 from ..sessions import presence
 from . import protocol
+from .broadcast import Broadcast
 from .channel_layer import Channel
 from .connection import Connection
 from .heartbeat import Heartbeat
@@ -205,10 +206,10 @@ class Hub:
         elif isinstance(event, event_bus.Attendance):
             self._roster.look(event.key.session)
         else:
-            frames: dict[str, str] = {}
+            broadcast = Broadcast(event)
             for connection in tuple(self.following.get(event.key, ())):
                 if connection.id != event.source:
-                    connection.change(event, frames)
+                    connection.change(broadcast, event.key)
 
     def _tabs_of(self, key: StoreKey) -> list[Connection]:
         """Return the tabs of a participant, or of the whole session."""

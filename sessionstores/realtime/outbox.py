@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..concurrency import start_now
 from . import protocol
 
 JOIN_BYTES = 16_384
@@ -181,6 +182,15 @@ class Outbox:
 
     def patch(self, doc: str, base: str, rev: str, ops: bytes, text: str = "") -> None:
         """Queue a patch, or join it to one that waits; `text` is its frame, if made."""
+        if text and not (
+            self._writing or self._queue or self._stopped or self._is_full
+        ):
+            # Mostly the server takes it at once.
+            self._writing = True
+            task = start_now(self._write_alone(text))
+            if not task.done():
+                self._task = task
+            return
         pending = self._documents.get(doc)
         if pending is None:
             self._put(_Patch(doc, base, rev, ops, text))
@@ -266,6 +276,14 @@ class Outbox:
         if self._queue and not self._writing and not self._stopped:
             self._writing = True
             self._task = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _write_alone(self, text: str) -> None:
+        try:
+            await self._write(text)
+        finally:
+            self._writing = False
+            self._task = None
+            self._start()
 
     async def _drain(self) -> None:
         try:

@@ -6,11 +6,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
 from sessionstores.exceptions import StoreUnavailable
+from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.realtime import connection
+from sessionstores.realtime.document import Document
 from sessionstores.realtime.hub import current_hub
 from sessionstores.realtime.serializers import RemoteChange
 from sessionstores.state.revisions import History, Rev
@@ -153,3 +157,44 @@ async def test_a_commit_that_comes_late_moves_no_tab_back(tab: Opener) -> None:
     current_hub().deliver(elsewhere(first["base"], first["rev"]))
     await alice.expect("patch", doc="me", rev=first["rev"])
     assert str(connection.names["me"].rev) == second["rev"]
+
+
+REVS = [
+    Rev(incarnation, counter, tail)
+    for incarnation in ("7f3a", "0b77")
+    for counter in range(1, 6)
+    for tail in ("0000000a", "0000000b")
+]
+
+
+@given(
+    have=st.none() | st.sampled_from(REVS),
+    steps=st.lists(
+        st.tuples(st.booleans(), st.sampled_from(REVS), st.sampled_from(REVS))
+    ),
+)
+def test_the_short_way_of_a_commit_right_on_top_leads_where_the_long_one_does(
+    have: Rev | None, steps: list[tuple[bool, Rev, Rev]]
+) -> None:
+    key = StoreKey(CODE, "alice")
+    short, long = Document("me", key, have), Document("me", key, have)
+    for is_snapshot, base, rev in steps:
+        if is_snapshot:
+            for each in (short, long):
+                each.show(rev, reset=each.forked)
+                each.forked = False
+            continue
+        if base == rev:
+            continue
+        shown = long.shown
+        is_fork = long.forks(str(base), rev)
+        is_old = bool(shown and shown[0] == rev[0] and shown[1] >= rev[1])
+        if not is_fork and not is_old:
+            long.reach(str(base), rev)
+        if short.continues(base, rev):
+            assert not is_fork
+            assert not is_old
+        elif not short.forks(str(base), rev) and not is_old:
+            short.reach(str(base), rev)
+        for name in ("rev", "firm", "ahead", "forked", "shown", "have"):
+            assert getattr(short, name) == getattr(long, name), name

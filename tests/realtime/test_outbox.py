@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -341,3 +342,34 @@ async def test_no_snapshot_is_shown_past_the_window(
     assert line.outbox.pong()
     await line.rest()
     assert line.shown[-1] == "snapshot me"
+
+
+async def test_a_patch_that_a_tab_takes_at_once_is_written_alone(line: Line) -> None:
+    line.outbox.patch("me", rev(1), rev(2), op(2), '{"type":"patch","doc":"me"}')
+    if sys.version_info >= (3, 12):
+        # Without a turn of the loop.
+        assert line.shown == ["patch me"]
+    await line.rest()
+    assert line.shown == ["patch me"]
+    line.free.clear()
+    line.outbox.patch("me", rev(2), rev(3), op(3), '{"type":"patch","doc":"me"}')
+    line.patch(3, 4)
+    line.patch(4, 5)
+    line.outbox.post(text(1))
+    assert line.shown == ["patch me"]
+    line.free.set()
+    await line.rest()
+    assert line.shown == ["patch me", "patch me", "patch me", "text 1"]
+    assert (line.sent[2]["base"], line.sent[2]["rev"]) == (rev(3), rev(5))
+
+
+async def test_a_tab_that_is_gone_costs_the_others_nothing(line: Line) -> None:
+    other = Line()
+    await other.outbox.begin()
+    line.error = OSError("gone")
+    for each in (line, other):
+        each.outbox.patch("me", rev(1), rev(2), op(2), '{"type":"patch","doc":"me"}')
+    await other.rest()
+    assert (line.lost, other.shown) == (1, ["patch me"])
+    line.outbox.patch("me", rev(2), rev(3), op(3), '{"type":"patch","doc":"me"}')
+    assert (line.lost, line.shown) == (1, [])
