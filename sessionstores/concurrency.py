@@ -1,17 +1,15 @@
-"""Concurrency primitives: backoff, eager tasks, a thread that survives forks."""
+"""Concurrency primitives: exponential backoff, and a thread that survives forks."""
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import random
-import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 # Beyond this many doublings every ceiling is at its cap.
 _MAX_DOUBLINGS = 32
@@ -35,19 +33,6 @@ class Backoff:
             return 0.0
         ceiling = min(self.cap, self.base * 2.0 ** min(attempt, _MAX_DOUBLINGS))
         return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
-
-
-def start_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Return a task of the coroutine, which has run until it first waits.
-
-    One that has no need to wait has ended then, and costs no turn of the event loop.
-    Before Python 3.12, it runs in the next turn.
-    """
-    loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-    else:  # noqa: RET505 - for the type checker, which knows one version
-        return loop.create_task(coroutine)
 
 
 class Worker(Protocol):

@@ -1,21 +1,15 @@
-"""Backoff, eager tasks and background threads: waiting times, forks, exits."""
+"""Backoff and background threads: waiting times, forks, exits."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores.concurrency import BackgroundThread, Backoff, start_now
-
-PATIENCE = 10.0
-# Steps that a task is ahead by: earlier Pythons start one in the next turn.
-AT_ONCE = int(sys.version_info >= (3, 12))
+from sessionstores.concurrency import BackgroundThread, Backoff
 
 
 class Waiter:
@@ -145,33 +139,3 @@ def test_a_thread_that_cannot_start_leaves_no_worker(
     with thread.worker() as worker:
         assert worker.started.wait(5)
     thread.close()
-
-
-async def test_what_waits_goes_on_as_a_task() -> None:
-    done: list[object] = []
-    waited: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def work() -> None:
-        done.append(asyncio.current_task())
-        async with asyncio.timeout(PATIENCE):
-            done.append(await waited)
-        done.append(asyncio.current_task())
-
-    task = start_now(work())
-    assert not task.done()
-    assert len(done) == AT_ONCE
-    waited.set_result("answer")
-    await task
-    assert done == [task, "answer", task]
-
-
-async def test_what_does_not_wait_has_ended_where_python_can() -> None:
-    done: list[int] = []
-
-    async def work() -> None:
-        done.append(1)
-
-    task = start_now(work())
-    assert (task.done(), len(done)) == (bool(AT_ONCE), AT_ONCE)
-    await task
-    assert done == [1]

@@ -22,6 +22,7 @@ from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.log_limiter import log_limiter
 from ..sessions import presence
+from ..state.revisions import Rev
 from . import protocol
 from .broadcast import Broadcast
 from .channel_layer import Channel
@@ -29,7 +30,7 @@ from .connection import Connection
 from .heartbeat import Heartbeat
 from .protocol import Close
 from .roster import Roster
-from .serializers import Delivery
+from .serializers import Delivery, RemoteChange
 from .timeline import write_timeline
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -206,10 +207,22 @@ class Hub:
         elif isinstance(event, event_bus.Attendance):
             self._roster.look(event.key.session)
         else:
-            broadcast = Broadcast(event)
-            for connection in tuple(self.following.get(event.key, ())):
-                if connection.id != event.source:
-                    connection.change(broadcast, event.key)
+            self._broadcast(event)
+
+    def _broadcast(self, event: event_bus.Change | RemoteChange) -> None:
+        following = self.following.get(event.key, ())
+        tabs = [each for each in following if each.id != event.source]
+        # Where there are none, nobody needs its operations.
+        if tabs:
+            commit = Broadcast(
+                event.base,
+                Rev.parse(event.base),
+                event.rev,
+                Rev.parse(event.rev),
+                None if event.reset else event.operations,
+            )
+            for connection in tabs:
+                connection.change(commit, event.key)
 
     def _tabs_of(self, key: StoreKey) -> list[Connection]:
         """Return the tabs of a participant, or of the whole session."""

@@ -8,11 +8,11 @@ when its turn comes.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from ..concurrency import start_now
 from . import protocol
 
 JOIN_BYTES = 16_384
@@ -77,6 +77,18 @@ class _Presence:
 
 
 _Item = str | _Ping | _Presence | _Patch | _Refresh
+
+
+def _begun(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Return a task of the coroutine, which has run until it first waits.
+
+    Before Python 3.12, it runs in the next turn of the loop.
+    """
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+    else:  # noqa: RET505 - for the type checker, which knows one version
+        return loop.create_task(coroutine)
 
 
 class Outbox:
@@ -187,7 +199,7 @@ class Outbox:
         ):
             # Mostly the server takes it at once.
             self._writing = True
-            task = start_now(self._write_alone(text))
+            task = _begun(self._write_alone(text))
             if not task.done():
                 self._task = task
             return
