@@ -21,7 +21,7 @@ from tests.serving import serving
 from .counts import FULL, count
 from .history import ACK, Contradictions, contradictions
 from .proxy import Proxy
-from .sites import on_redis
+from .sites import Site, on_redis
 from .tabs import (
     Address,
     LiveTab,
@@ -84,25 +84,25 @@ class Here:
     address: str
 
 
+@pytest.fixture
+def cache(kind: str, request: pytest.FixtureRequest, settings: Any) -> Iterator[Site]:
+    """Keep this process's records in a cache of that kind."""
+    settings.SESSIONSTORES = {"AUTO_SWEEP": False, "RATE_LIMIT": None}
+    with cache_on(kind, request, settings) as site:
+        yield site
+
+
 @asynccontextmanager
 async def serve(
-    kind: str,
-    count: int,
-    server: Valkey,
-    request: pytest.FixtureRequest,
-    settings: Any,
+    kind: str, count: int, server: Valkey, cache: Site
 ) -> AsyncIterator[Sequence[Address]]:
-    """Serve the site by so many workers, with its records in a cache of that kind."""
+    """Serve the site by so many workers, with its records in that cache."""
     if kind == "locmem":
-        settings.SESSIONSTORES = {"AUTO_SWEEP": False, "RATE_LIMIT": None}
         with registry.isolated(Log, Wall):
             async with serving() as url:
                 yield [Here(urlsplit(url).netloc)]
         return
-    with (
-        cache_on(kind, request, settings) as site,
-        running(count, server.port, cache=site) as workers,
-    ):
+    with running(count, server.port, cache=cache) as workers:
         yield workers
 
 
@@ -137,12 +137,11 @@ async def test_everybody_at_once_is_served_and_nobody_is_refused(
     processes: int,
     spread: float,
     server: Valkey,
-    request: pytest.FixtureRequest,
-    settings: Any,
+    cache: Site,
     tell: Tell,
 ) -> None:
     async with (
-        serve(kind, processes, server, request, settings) as workers,
+        serve(kind, processes, server, cache) as workers,
         open_tabs(workers, CROWD, each=1) as tabs,
     ):
         before = await commits(tabs)
