@@ -210,6 +210,10 @@ def _merge(stored: StoredState, written: dict[str, Any], form: Form) -> dict[str
 
 def _reason(error: Exception) -> str:
     """Return why something was not saved, or may not have been."""
+    if isinstance(error, StoreUnavailable) and error.refused:
+        return _(
+            "The cache refuses to store this, so nothing was saved. Save it again."
+        )
     if isinstance(error, StoreUnavailable):
         return _(
             "The cache does not answer. It is not known whether this was saved. Save "

@@ -600,14 +600,17 @@ def test_what_was_written_is_still_there_when_the_cache_fails(
     state, base = form(client)
     backend = get_backend(blocking=True)
 
-    async def fail(*args: object, **kwargs: object) -> None:
-        raise StoreUnavailable("No answer from cache.example:6379 within 1 s.")
-
     written = {**state, "deck": ["typed for minutes"]}
-    for name, outcome in (
-        ("read", "nothing was saved"),
-        ("commit", "It is not known whether this was saved"),
+    for name, refused, outcome in (
+        ("read", False, "nothing was saved"),
+        ("commit", True, "refuses to store this, so nothing was saved"),
+        ("commit", False, "It is not known whether this was saved"),
     ):
+
+        async def fail(*args: object, refused: bool = refused, **rest: object) -> None:
+            text = "No answer from cache.example:6379 within 1 s."
+            raise StoreUnavailable(text, refused=refused)
+
         with monkeypatch.context() as patched:
             patched.setattr(backend, name, fail)
             response = save(client, written, base)
