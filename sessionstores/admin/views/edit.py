@@ -210,20 +210,16 @@ def _merge(stored: StoredState, written: dict[str, Any], form: Form) -> dict[str
 
 def _reason(error: Exception) -> str:
     """Return why something was not saved, or may not have been."""
-    if isinstance(error, StoreUnavailable) and error.refused:
-        return _(
-            "The cache refuses to store this, so nothing was saved. Save it again."
-        )
     if isinstance(error, StoreUnavailable):
+        if error.refused:
+            return _("The cache refused this, so nothing was saved. Save it again.")
         return _(
             "The cache does not answer. It is not known whether this was saved. Save "
             "it again: that is safe in either case."
         )
     if isinstance(error, StateTooLarge):
-        limit = size_text(conf.get().max_state_bytes)
-        return _("It is too large: the record would have more than %(limit)s.") % {
-            "limit": limit
-        }
+        named = {"limit": size_text(conf.get().max_state_bytes)}
+        return _("It is too large: the record would have more than %(limit)s.") % named
     if isinstance(error, RecursionError):
         return _("It is nested too deeply.")
     return str(error)

@@ -603,7 +603,7 @@ def test_what_was_written_is_still_there_when_the_cache_fails(
     written = {**state, "deck": ["typed for minutes"]}
     for name, refused, outcome in (
         ("read", False, "nothing was saved"),
-        ("commit", True, "refuses to store this, so nothing was saved"),
+        ("commit", True, "refused this, so nothing was saved"),
         ("commit", False, "It is not known whether this was saved"),
     ):
 
