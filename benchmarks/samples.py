@@ -73,8 +73,10 @@ def judge(samples: Sequence[Sample]) -> bool:
 
 def draw(samples: Sequence[Sample], title: str) -> str:
     """Return an SVG with a curve for each figure, from 0 up."""
-    width, height, left, gap = 720, 110, 110, 50
+    width, height, left, gap = 720, 110, 125, 50
     span_of = max(samples[-1].at, 1e-9)
+    # Not much more than one a pixel, and the last.
+    samples = [*samples[: -1 : len(samples) // width or 1], samples[-1]]
     parts = []
     for number, (name, values) in enumerate(columns(samples).items()):
         top = 40 + number * (height + gap)
