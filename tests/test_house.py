@@ -43,6 +43,7 @@ QUESTIONS = {"How", "What", "When", "Where", "Whether", "Which", "Who", "Whom", 
 PROCESS_WIDE = {
     "backends.cas.keys:_followed_keys": "names, a pure function of its arguments",
     "backends.database_deadline:watchdog": "knows calls while they are under way",
+    "backends.database_pool:_inherited": "in a forked child, what its parent uses",
     "backends.database_pool:_pools": "weak: each lasts as long as a backend uses it",
     "backends.memcached_pool:_pools": "weak: each lasts as long as a backend uses it",
     "backends.redis.scripts:load_script": "the text of a file of the package",

@@ -175,12 +175,20 @@ class DatabasePool:
                 self._idle.pop().close()
 
 
+# Connections of a parent process. They stay: drivers close what is collected, and may
+# tell the server so, for whom it is the parent that goes.
+_inherited: list[BaseDatabaseWrapper] = []
+
+
 def _close_unused(idle: list[BaseDatabaseWrapper], process: int) -> None:
     """Close the connections of a pool that was garbage-collected.
 
     That may happen inside a coroutine, where Django's own `close` refuses to work.
     """
-    while idle and process == os.getpid():
+    if process != os.getpid():
+        _inherited.extend(idle)
+        return
+    while idle:
         connection = idle.pop()
         raw: Any = connection.connection
         if raw is not None:

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import FrameLocator, Locator, Page, expect
+import time
+
+from playwright.sync_api import FloatRect, FrameLocator, Locator, Page, expect
+
+from tests.demo_process import PATIENCE
+
+# The first of two frames may have begun before what it is to show.
+DRAWN = """() => new Promise((drawn) =>
+    requestAnimationFrame(() => requestAnimationFrame(drawn)))"""
+
+
+def place_of(element: Locator) -> FloatRect:
+    """Return where an element is, once it has been drawn twice at one place."""
+    deadline = time.monotonic() + PATIENCE
+    before = None
+    while True:
+        place = element.bounding_box()
+        if place is not None and place == before:
+            return place
+        assert time.monotonic() < deadline, f"{element} does not come to rest"
+        before = place
+        element.page.evaluate(DRAWN)
 
 
 class BoardView:

@@ -12,7 +12,7 @@ from django.core import signing
 from playwright.sync_api import Page, expect
 
 from sessionstores.participants.tokens import LINK_SALT
-from tests.browser.boards import BoardView
+from tests.browser.boards import DRAWN, BoardView
 from tests.browser.conftest import Open
 from tests.browser.workshops import Demo
 from tests.demo_process import ROOT
@@ -30,10 +30,6 @@ SERIOUS = """async () => {
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}`));
 }"""
-
-# The first of two frames may have begun before what it is to show.
-DRAWN = """() => new Promise((drawn) =>
-    requestAnimationFrame(() => requestAnimationFrame(drawn)))"""
 
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.boards import BoardView
+from tests.browser.boards import BoardView, place_of
 from tests.browser.conftest import Open
 from tests.demo_process import DemoProcess
 
@@ -71,8 +71,7 @@ def test_the_board_is_sorted_on_a_phone_by_taps(
     board.expect_live()
     board.card("Team lunch").tap()
     target = board.zone("start").locator(".put")
-    box = target.bounding_box()
-    assert box
+    box = place_of(target)
     assert min(box["width"], box["height"]) >= 44
     target.tap()
     board.expect_cards("start", "Team lunch")
@@ -101,8 +100,6 @@ def test_the_pages_mirror_for_right_to_left_scripts(
     BoardView(page).expect_live()
     page.evaluate("document.documentElement.dir = 'rtl'")
     name, button = page.locator(".who"), page.locator("#drop")
-    left, right = button.bounding_box(), name.bounding_box()
-    assert left
-    assert right
+    left, right = place_of(button), place_of(name)
     assert left["x"] < right["x"]
     assert overflow(page) <= 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.boards import BoardView
+from tests.browser.boards import BoardView, place_of
 from tests.browser.conftest import Open
 from tests.browser.staff import resize
 from tests.browser.workshops import Workshop
@@ -251,10 +252,8 @@ def test_a_card_is_dragged_with_the_mouse(demo: Workshop, open_page: Open) -> No
     page = open_page(demo.url("Ada"))
     board = BoardView(page)
     board.expect_live()
-    card = board.card("Team lunch").bounding_box()
-    pile = board.zone("leave").bounding_box()
-    assert card
-    assert pile
+    card = place_of(board.card("Team lunch"))
+    pile = place_of(board.zone("leave"))
     page.mouse.move(card["x"] + 10, card["y"] + 10)
     page.mouse.down()
     page.mouse.move(pile["x"] + 30, pile["y"] + 60, steps=5)
@@ -273,8 +272,7 @@ def test_a_click_while_the_page_scrolls_beneath_it_picks_the_card(
     ada, _ = side_by_side(page)
     resize(page, 1280, 500)
     card = ada.card("Team lunch")
-    box = card.bounding_box()
-    assert box
+    box = place_of(card)
     at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(*at)
     page.mouse.down()
@@ -293,8 +291,7 @@ def test_what_another_tab_does_leaves_a_click_and_a_drag_under_way_alone(
     board.expect_live()
     elsewhere.expect_live()
     card = board.card("Team lunch")
-    box = card.bounding_box()
-    assert box
+    box = place_of(card)
     page.mouse.move(box["x"] + 10, box["y"] + 10)
     page.mouse.down()
     elsewhere.move("Remote weeks", "later")
@@ -315,17 +312,15 @@ def test_what_another_tab_does_leaves_a_click_and_a_drag_under_way_alone(
     # A card in somebody's hand stays there.
     held = board.card("Fewer tools")
     held.click(trial=True)  # once it has glided to its place
-    box = held.bounding_box()
-    assert box
+    box = place_of(held)
     page.mouse.move(box["x"] + 10, box["y"] + 10)
     page.mouse.down()
     page.mouse.move(box["x"] + 60, box["y"] + 60, steps=3)
-    place = held.bounding_box()
+    place = place_of(held)
     elsewhere.move("Pair programming", "later")
     board.expect_cards("later", "Remote weeks", "Friday demos", "Pair programming")
-    assert held.bounding_box() == place
-    target = board.zone("leave").bounding_box()
-    assert target
+    assert place_of(held) == pytest.approx(place, abs=0.5)
+    target = place_of(board.zone("leave"))
     page.mouse.move(target["x"] + 30, target["y"] + 60, steps=3)
     page.mouse.up()
     board.expect_cards("leave", "Fewer tools")
