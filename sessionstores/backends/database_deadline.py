@@ -164,7 +164,7 @@ def short_waits(connection: BaseDatabaseWrapper) -> Iterator[None]:
             raw.execute(f"PRAGMA busy_timeout = {before}")
 
 
-def perform_unlocked(
+def perform_when_unlocked(
     connection: BaseDatabaseWrapper, work: Callable[[BaseDatabaseWrapper], T]
 ) -> T:
     """Do `work`, again while SQLite says that others hold the lock.

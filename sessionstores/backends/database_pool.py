@@ -24,7 +24,7 @@ from .database_deadline import (
     DEADLINE,
     LOCK_SECONDS,
     opening_in_time,
-    perform_unlocked,
+    perform_when_unlocked,
     short_waits,
     watchdog,
 )
@@ -175,8 +175,8 @@ class DatabasePool:
                 self._idle.pop().close()
 
 
-# Connections of a parent process. They stay: drivers close what is collected, and may
-# tell the server so, for whom it is the parent that goes.
+# In a forked child: the connections of its parent, kept from garbage collection. Some
+# drivers would then log out, and the server would end the parent's session.
 _inherited: list[BaseDatabaseWrapper] = []
 
 
@@ -239,7 +239,7 @@ def perform(connection: BaseDatabaseWrapper, prepare: Work[None], work: Work[T])
     try:
         prepare(connection)
         has_begun = True
-        return perform_unlocked(connection, work)
+        return perform_when_unlocked(connection, work)
     except Error as error:
         connection.close()
         hint = ""

@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 from sessionstores.backends import database_deadline
 from sessionstores.backends.database_deadline import (
     BUSY_SECONDS,
-    perform_unlocked,
+    perform_when_unlocked,
     short_waits,
 )
 from sessionstores.backends.database_pool import perform
@@ -68,7 +68,7 @@ def test_a_lock_is_asked_for_again_until_it_is_free(
         return write(connection)
 
     with short_waits(connection):
-        assert perform_unlocked(connection, work) == "written"
+        assert perform_when_unlocked(connection, work) == "written"
     assert calls == 4
 
 
@@ -97,7 +97,7 @@ def test_another_failure_is_not_tried_again(connection: Any) -> None:
             cursor.execute("SELECT no_such_column FROM own")
 
     with pytest.raises(OperationalError, match="no_such_column"):
-        perform_unlocked(connection, work)
+        perform_when_unlocked(connection, work)
     assert calls == 1
 
 
