@@ -199,10 +199,12 @@ class TestPostgres(DatabaseContract):
 
 # What a site of its own does with a table that it shares: its settings, its work.
 SITE = """
-import asyncio, json, os, sys
+import asyncio, json, logging, os, sys
 import django
 from django.conf import settings
 
+# Not of callbacks that took long, as they do on a busy machine.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 settings.configure(
     USE_TZ=True,
     DATABASES={"default": json.loads(sys.argv[1])},

@@ -89,16 +89,22 @@ def pages_of(demo: Demo) -> list[str]:
     ]
 
 
-def lade(demo: Demo, open_page: Open, secret_key: str) -> None:
-    """Let somebody with a `LONG` id join, with a state so large that it is cut."""
+def join_as_long(demo: Demo, open_page: Open, secret_key: str) -> Page:
+    """Let somebody with a `LONG` id be there, until their page is closed."""
     code = code_of(demo)
     claims = [code, LONG, "participant", time.time()]
     signer = signing.Signer(key=secret_key, salt=LINK_SALT)
     token = signer.sign_object(claims)
     guest = open_page(f"{demo.base}/{code}/?participant={token}")
-    board = BoardView(guest)
-    board.expect_live()
-    board.move("Team lunch", "start")
+    BoardView(guest).expect_live()
+    return guest
+
+
+def lade(demo: Demo, open_page: Open, secret_key: str) -> None:
+    """Let somebody with a `LONG` id join, with a state so large that it is cut."""
+    code = code_of(demo)
+    guest = join_as_long(demo, open_page, secret_key)
+    BoardView(guest).move("Team lunch", "start")
     guest.close()
     page = sign_in(demo, open_page)
     visit(page, demo, f"{code}/{LONG}/board/edit/")

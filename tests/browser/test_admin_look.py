@@ -20,6 +20,7 @@ from tests.browser.staff import (
     ask,
     code_of,
     confirm,
+    join_as_long,
     lade,
     pages_of,
     resize,
@@ -108,6 +109,7 @@ def test_a_phone_needs_no_scrolling_sideways(
     laden: DemoProcess, open_page: Open, locale: str
 ) -> None:
     page = sign_in(laden, open_page, **PHONE, locale=locale)
+    join_as_long(laden, open_page, SECRET_KEY)
     for path in laden_pages_of(laden):
         visit(page, laden, path)
         assert page.evaluate(OVERFLOW) <= 0, path
@@ -127,8 +129,13 @@ CUT = """() => {
 def test_tables_fit_every_width(laden: DemoProcess, open_page: Open) -> None:
     # German words are long.
     page = sign_in(laden, open_page, locale="de-DE")
-    for path in ("", f"{code_of(laden)}/"):
+    # Names, long ones too, are those of people who are there.
+    join_as_long(laden, open_page, SECRET_KEY)
+    code = code_of(laden)
+    for path in ("", f"{code}/", f"{code}/{LONG}/"):
         visit(page, laden, path)
+        if path == f"{code}/":
+            expect(page.locator(".ss-c-id .ss-soft")).to_contain_text("aaaa")
         for width in (390, 768, 1024, 1200, 1366, 1440):
             resize(page, width)
             assert page.locator(".ss-scroll").count() == 1

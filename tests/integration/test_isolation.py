@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -94,6 +95,13 @@ class Isolation(RuleBasedStateMachine):
             for loop in range(2):
                 mine = [tab for _, where, tab in self.tabs if where == loop]
                 self.run(settle(*mine), loop)
+
+    @initialize(person=crowd)
+    def is_in_both_processes(self, person: tuple[str, str]) -> None:
+        # Else it is left to chance whether a run crosses from one to the other at all.
+        for which in range(2):
+            self.opens_a_tab(person, which)
+        self.is_changed_by_the_server(person, 0)
 
     @rule(person=crowd, which=st.integers(0, 1))
     def opens_a_tab(self, person: tuple[str, str], which: int) -> None:
