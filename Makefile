@@ -37,6 +37,9 @@ demo: $(VENV)/.demo
 demo-redis: $(VENV)/.demo-redis
 	@$(BIN)/python -m project.supervisor $(ARGS)
 
+# Else each of the tests' processes compiles all that it imports anew.
+test faults: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/.dev
 	@if command -v npm >/dev/null && [ ! -d node_modules/axe-core ]; then \
 		npm install --silent || echo "npm install failed: the pages are not judged by axe"; fi
