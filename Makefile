@@ -17,8 +17,8 @@ DJANGO ?=
 ARGS ?=
 # It takes half as long again, so only a CI run measures coverage unasked.
 COV ?= $(if $(CI),--cov)
-# One more than there are cores: many tests wait for servers and browsers.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two more than there are cores: many tests wait for servers and browsers.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check

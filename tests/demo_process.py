@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,8 @@ class DemoProcess:
             **({"BROWSER": browser} if browser else {}),
         }
         self.output = ""
+        # Cookies of a browser in which the demo's superuser has signed in.
+        self.signed_in: list[Any] = []
         self.process = subprocess.Popen(
             [sys.executable, *self.command, *arguments],
             cwd=ROOT,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 from django.core import signing
@@ -24,8 +23,10 @@ BASE = "/admin/sessionstores/livesession/"
 LONG = "a" * 64
 
 # All that axe has to say would take longer to hand over than to find out.
-SERIOUS = """async () => {
-  const { violations } = await axe.run("#ss", { resultTypes: ["violations"] });
+SERIOUS = """async (rules) => {
+  const runOnly = { type: "rule", values: rules };
+  const options = { resultTypes: ["violations"], ...(rules && { runOnly }) };
+  const { violations } = await axe.run("#ss", options);
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}`));
@@ -44,6 +45,8 @@ def code_of(demo: Demo) -> str:
 def sign_in(demo: Demo, open_page: Open, **options: Any) -> Page:
     """Open the overview as the demo's superuser."""
     address = demo.url("Admin")
+    if cookies := demo.signed_in:
+        return open_page(address, storage_state={"cookies": cookies}, **options)
     match = re.search(r"Admin .*\((\w+) / (\S+)\)", demo.output)
     assert match
     page = open_page(address, **options)
@@ -51,6 +54,7 @@ def sign_in(demo: Demo, open_page: Open, **options: Any) -> Page:
     page.locator("#id_password").fill(match[2])
     page.keyboard.press("Enter")
     expect(page.locator("#ss")).to_be_visible(timeout=20_000)
+    demo.signed_in += page.context.cookies()
     return page
 
 
@@ -67,11 +71,14 @@ def resize(page: Page, width: int, height: int = 900) -> None:
     page.evaluate(DRAWN)
 
 
-def serious(page: Page, axe: Path = AXE) -> list[str]:
-    """Return what axe-core calls serious or worse about our part of a page."""
+def serious(page: Page, rules: list[str] | None = None) -> list[str]:
+    """Return what axe-core calls serious or worse about our part of a page.
+
+    `rules` names those to be applied instead of all.
+    """
     # As the debugger would, so that the page's policy does not forbid it.
-    page.evaluate(axe.read_text())
-    found: list[str] = page.evaluate(SERIOUS)
+    page.evaluate(AXE.read_text())
+    found: list[str] = page.evaluate(SERIOUS, rules)
     return found
 
 

@@ -32,6 +32,7 @@ class Workshop:
             self.urls[name] = f"{self.base}{path}"
         # What staff sign in with, and the code where the demo says it.
         self.output = re.sub(r"workshop \w{6}", f"workshop {code}", demo.output)
+        self.signed_in = demo.signed_in
 
     def url(self, label: str) -> str:
         """Return the address that a demo prints behind `label`."""
