@@ -301,6 +301,8 @@ def _failure(key: StoreKey, error: SessionStoresError) -> str:
     if isinstance(error, SessionEnded):
         return _("%(name)s: the session is over.") % named
     if isinstance(error, StoreUnavailable):
+        if error.refused:
+            return _("%(name)s: the cache refused this.") % named
         return _("%(name)s: the cache does not answer.") % named
     if isinstance(error, Conflict):
         return (

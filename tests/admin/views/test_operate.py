@@ -10,7 +10,7 @@ import pytest
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.test import Client
 
-from sessionstores import UnknownSession, event_bus, stores
+from sessionstores import StoreUnavailable, UnknownSession, event_bus, stores
 from sessionstores.admin import LiveSessionAdmin
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
@@ -257,6 +257,23 @@ def test_failures_are_reported_beside_successes(
     assert text.count("There is no session") == 5
     assert "3 more failed." in text
     assert [code for code, _text, _flag in log()] == [codes[0]]
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"), [(False, "does not answer"), (True, "refused this")]
+)
+def test_a_cache_that_refuses_is_not_said_to_be_silent(
+    client: Client, monkeypatch: pytest.MonkeyPatch, refused: bool, reason: str
+) -> None:
+    fill("alice")
+
+    def fail(self: Any, code: str) -> None:
+        raise StoreUnavailable("cache.example:6379: READONLY.", refused=refused)
+
+    monkeypatch.setattr(type(stores), "lock", fail)
+    text = text_of(act(client, "act", action="lock", chosen=[CODE]))
+    assert f"{CODE}: the cache {reason}." in text
+    assert log() == []
 
 
 def test_after_an_operation_on_one_participant_their_page_is_shown(
