@@ -26,15 +26,18 @@ T = TypeVar("T", bound=Server)
 
 TESTS = Path(__file__).parent
 BROWSER_TESTS = TESTS / "browser"
-# Files with few tests that take long: begun last, they would keep one process busy
-# while the others have nothing left to do.
-LONG = (
-    "browser",
-    "faults",
-    "project",
-    "management/commands/test_sweepstores",
-    "integration",
+# Files that take over twenty seconds, then those over five: begun last, they would keep
+# one process busy while the others have nothing left to do.
+LONGEST = (
+    "browser/test_admin",
+    "browser/test_workshop",
+    "backends/redis",
+    "backends/test_database",
+    "backends/test_memcached",
+    "faults/test_crowd",
+    "faults/test_servers",
 )
+LONG = ("browser", "faults", "project", "management", "integration")
 # One for each test that asks for one; a server makes them as they are used.
 DATABASES = 10_000
 unused_databases = itertools.count(1)
@@ -58,7 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(BROWSER_TESTS):
             item.add_marker(pytest.mark.browser)
-    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(LONG))
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    name = item.nodeid.removeprefix("tests/")
+    return 0 if name.startswith(LONGEST) else 1 if name.startswith(LONG) else 2
 
 
 def pytest_collection_finish() -> None:
