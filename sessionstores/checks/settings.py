@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import get_commands
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
@@ -89,7 +90,7 @@ def check_states(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W001: no ASGI application. W002: no channel layer."""
+    """W001: no ASGI application. W002: no layer. W019: `runserver` without sockets."""
     found: list[CheckMessage] = []
     if not getattr(settings, "ASGI_APPLICATION", None):
         found.append(
@@ -100,7 +101,7 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="sessionstores.W001",
             )
         )
-    if "default" not in getattr(settings, "CHANNEL_LAYERS", {}):
+    if is_realtime() and "default" not in getattr(settings, "CHANNEL_LAYERS", {}):
         found.append(
             Warning(
                 "CHANNEL_LAYERS has no 'default', so tabs that another process serves "
@@ -111,15 +112,50 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="sessionstores.W002",
             )
         )
+    if settings.DEBUG and is_realtime() and _runs_wsgi():
+        found.append(
+            Warning(
+                "`manage.py runserver` serves no WebSockets on this site, so the pages "
+                "that it shows stay offline.",
+                hint="Install daphne and put 'daphne' first in INSTALLED_APPS, which "
+                "gives runserver an ASGI server; or develop with `uvicorn --reload` "
+                "(pip install uvicorn websockets), and silence this check.",
+                id="sessionstores.W019",
+            )
+        )
     return found
+
+
+def is_realtime() -> bool:
+    """Whether the site is to serve WebSockets; else it has plain pages only."""
+    named = getattr(settings, "ASGI_APPLICATION", None)
+    return bool(named) or apps.is_installed("channels")
+
+
+def _runs_wsgi() -> bool:
+    """Whether `runserver` is one of Django's own."""
+    provider: Any = get_commands().get("runserver", "")
+    name = provider if isinstance(provider, str) else provider.name
+    return name in {"django.core", "django.contrib.staticfiles"}
 
 
 @register(TAG)
 def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W003: ParticipantMiddleware runs before Django's session middleware."""
+    """W003: ParticipantMiddleware before Django's session middleware. W020: none."""
     ours = _position(ParticipantMiddleware)
     django = _position(SessionMiddleware)
-    if ours is None or (django is not None and django < ours):
+    if ours is None:
+        return [
+            Warning(
+                "ParticipantMiddleware is not in MIDDLEWARE, so requests have no "
+                "`participant`, and every view with @participant_required fails.",
+                hint="Add 'sessionstores.middleware.ParticipantMiddleware' below "
+                "SessionMiddleware. If the site makes its participants itself, silence "
+                "this check.",
+                id="sessionstores.W020",
+            )
+        ]
+    if django is not None and django < ours:
         return []
     return [
         Warning(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +207,46 @@ def test_missing_channel_layers_setting_is_a_warning(settings: Any) -> None:
     assert ids() == ["W002"]
 
 
+def test_a_site_of_plain_pages_is_told_nothing_of_layers(settings: Any) -> None:
+    del settings.ASGI_APPLICATION, settings.CHANNEL_LAYERS
+    plain = [app for app in settings.INSTALLED_APPS if app != "channels"]
+    assert ids(INSTALLED_APPS=plain, DEBUG=True) == ["W001"]
+    # With Channels, it is thought to be on its way.
+    assert ids(DEBUG=True) == ["W001", "W002", "W019"]
+
+
+DAPHNE = """
+from tests.settings import *
+
+DEBUG = True
+INSTALLED_APPS = {first} + INSTALLED_APPS
+"""
+
+
+@pytest.mark.parametrize(("first", "warned"), [([], True), (["daphne"], False)])
+def test_a_runserver_that_serves_no_websockets_is_a_warning(
+    tmp_path: Path, first: list[str], warned: bool
+) -> None:
+    # In a process of its own: daphne's reactor and its check would stay in this one.
+    (tmp_path / "daphne_settings.py").write_text(DAPHNE.format(first=first))
+    checked = subprocess.run(
+        [sys.executable, "manage.py", "check", "--fail-level", "WARNING"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=PACKAGE.parent,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "daphne_settings",
+            "PYTHONPATH": os.fspath(tmp_path),
+        },
+    )
+    assert ("(sessionstores.W019)" in checked.stderr) is warned, checked.stderr
+    assert (checked.returncode != 0) is warned
+    # Where it is no server of development, nobody is told.
+    assert ids(DEBUG=False) == []
+
+
 @pytest.mark.parametrize(
     ("middleware", "expected"),
     [
@@ -212,11 +255,11 @@ def test_missing_channel_layers_setting_is_a_warning(settings: Any) -> None:
         ([OURS], ["W003"]),
         ([f"{__name__}.SitesOwnMiddleware", SESSION], ["W003"]),
         (["no.such.Middleware", "tests.checking.run", SESSION, OURS], []),
-        ([SESSION], []),
-        ([], []),
+        ([SESSION], ["W020"]),
+        ([], ["W020"]),
     ],
 )
-def test_middleware_without_djangos_session_before_it_is_a_warning(
+def test_middleware_that_is_missing_or_finds_no_session_is_a_warning(
     middleware: list[str], expected: list[str]
 ) -> None:
     assert ids(MIDDLEWARE=middleware) == expected

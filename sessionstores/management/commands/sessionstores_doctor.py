@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.core import checks
 from django.core.management.base import BaseCommand
 
@@ -24,6 +25,7 @@ from ...exceptions import StoreUnavailable
 from ...realtime.channel_layer import LAYER_SECONDS, reaches_others
 from ..arguments import read_error
 from ..interrupts import quiet_on_closed_pipe
+from ..socket_probe import probe
 
 # From good to bad; the last two make the command fail.
 LEVELS = ("ok", "note", "warning", "error")
@@ -42,13 +44,14 @@ class FindingRow(NamedTuple):
 
 
 class Command(BaseCommand):
-    """Reports on settings, cache and channel layer, as its own process sees them."""
+    """Reports on settings, cache, channel layer and WebSocket, as this process sees."""
 
     help = (
-        "Check the settings, then test the cache and the channel layer. Exit code 0: "
-        "no errors or warnings; 1: errors or warnings; 2: unknown arguments. It writes "
-        f"one value to the cache, which expires after {VALUE_SECONDS:g} s, and sends "
-        "one message to itself through the channel layer."
+        "Check the settings, then test the cache, the channel layer and the site's "
+        "WebSocket. Exit code 0: no errors or warnings; 1: errors or warnings; 2: "
+        "unknown arguments. It writes one value to the cache, which expires after "
+        f"{VALUE_SECONDS:g} s, sends one message to itself through the channel layer, "
+        "and opens one connection to ASGI_APPLICATION, inside this process."
     )
     # Their findings are part of the report and must not prevent it.
     requires_system_checks = ()
@@ -78,6 +81,7 @@ class Command(BaseCommand):
             *settings_rows(deploy=options["deploy"]),
             *cache_rows(),
             *layer_rows(),
+            *socket_rows(),
         ]
         failing = [row for row in rows if row.level in FAILING]
         if options["quiet"] or options["verbosity"] < 1:
@@ -202,6 +206,14 @@ def layer_rows() -> Iterator[FindingRow]:
     else:
         if row is not None:  # Without a layer: W002.
             yield row
+
+
+def socket_rows() -> Iterator[FindingRow]:
+    """Open the site's WebSocket, as a tab would."""
+    if usable_conf() is None or not getattr(settings, "ASGI_APPLICATION", None):
+        return  # The system checks report why.
+    finding = asyncio.run(probe())
+    yield FindingRow(finding.level, finding.text, finding.hint, "WebSocket")
 
 
 async def message_to_self() -> FindingRow | None:

@@ -76,15 +76,20 @@ def consult(*arguments: str, **settings: Any) -> tuple[int, list[str]]:
     return code, out.getvalue().splitlines()
 
 
-def findings(**settings: Any) -> list[tuple[str, str, str]]:
-    """Return level, source and text of the findings about cache and layer."""
+def all_findings(**settings: Any) -> list[dict[str, str]]:
     code, (line,) = consult("--json", **settings)
     report = json.loads(line)
     assert report["ok"] is (code == 0)
+    found: list[dict[str, str]] = report["findings"]
+    return found
+
+
+def findings(**settings: Any) -> list[tuple[str, str, str]]:
+    """Return level, source and text of the findings about cache and layer."""
     return [
         (finding["level"], finding["source"], finding["text"])
-        for finding in report["findings"]
-        if not finding["source"].startswith("sessionstores.")
+        for finding in all_findings(**settings)
+        if finding["source"] in ("cache", "channel layer")
     ]
 
 
@@ -131,6 +136,7 @@ def test_site_in_one_process_is_well_but_not_for_deployment() -> None:
         ["note", "sessionstores.W005"],
         ["ok", "cache"],
         ["ok", "channel"],
+        ["ok", "WebSocket"],
         ["All", "is"],
     ]
     assert "seen by this process alone" in lines[4]
@@ -200,6 +206,7 @@ def test_json_is_one_object_with_each_finding() -> None:
     assert [finding["level"] for finding in report["findings"]] == [
         "note",
         "note",
+        "ok",
         "ok",
         "ok",
     ]
@@ -358,3 +365,20 @@ def test_unknown_argument_ends_with_2(tmp_path: Path) -> None:
     finished = command(tmp_path, closed_url(), "--cure")
     assert finished.returncode == 2
     assert "--cure" in finished.stderr
+
+
+# The WebSocket
+
+
+def test_a_site_without_the_route_is_not_well() -> None:
+    found = all_findings(ASGI_APPLICATION="django.core.asgi.get_asgi_application")
+    assert [each["level"] for each in found if each["source"] == "WebSocket"] == [
+        "error"
+    ]
+    # W001 says it already; settings that cannot be used have errors of their own.
+    for settings in (
+        {"ASGI_APPLICATION": None},
+        {"SESSIONSTORES": {"IDLE_TIMEOU": 5}},
+    ):
+        sources = [each["source"] for each in all_findings(**settings)]
+        assert "WebSocket" not in sources
