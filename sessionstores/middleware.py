@@ -10,6 +10,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from .participants import private_pages
 from .participants.joining import aresolve, resolve
 from .participants.participant import Participant
 
@@ -63,15 +64,17 @@ class ParticipantMiddleware:
     """Give each request `participant` and `aparticipant()`, looked up when used.
 
     Place it after `SessionMiddleware`. It mixes a class into the request's own, since
-    a lazy object could not be None.
+    a lazy object could not be None. Responses for which a token was made, for a page's
+    config or a link, become `private, no-store`.
     """
 
     sync_capable = True
     async_capable = True
 
     def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self.get_response: Callable[[HttpRequest], Any] = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(
@@ -79,4 +82,21 @@ class ParticipantMiddleware:
     ) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         cls: Any = type(request)
         request.__class__ = _with_participant(cls)
-        return self.get_response(request)
+        if self._is_async:
+            return self._acall(request)
+        begun = private_pages.begin()
+        try:
+            response: HttpResponseBase = self.get_response(request)
+            private_pages.keep_private(response)
+            return response
+        finally:
+            private_pages.end(begun)
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        begun = private_pages.begin()
+        try:
+            response: HttpResponseBase = await self.get_response(request)
+            private_pages.keep_private(response)
+            return response
+        finally:
+            private_pages.end(begun)

@@ -58,6 +58,7 @@ PROCESS_WIDE = {
     "monitoring.counters:counters": "counts since the process started",
     "monitoring.counters:removed": "counts since the process started",
     "monitoring.counters:resumed": "counts since the process started",
+    "participants.private_pages:_watch": "of each request by itself, and over with it",
     "realtime.channel_layer:counters": "counts since the process started",
     "realtime.hub:_by_loop": "the hub of each event loop, by weak references",
     "realtime.hub:hubs": "the hubs that have tabs; each ends with its last one",

@@ -11,12 +11,17 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.template import engines
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
+from django.views import View
+from django.views.decorators.cache import cache_page
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.locmem import LocMemStore
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantMiddleware, ParticipantRequest
-from sessionstores.participants.decorators import participant_required
+from sessionstores.participants.decorators import (
+    ParticipantRequiredMixin,
+    participant_required,
+)
 from sessionstores.participants.joining import ajoin, join
 from sessionstores.participants.participant import Participant
 from sessionstores.store.admissions import Admissions
@@ -94,7 +99,41 @@ async def apage(request: ParticipantRequest, code: str) -> HttpResponse:
     return JsonResponse((await participant.aconfig())["docs"]["me"]["states"])
 
 
+def linked(request: ParticipantRequest, code: str) -> HttpResponse:
+    assert request.participant is not None
+    return HttpResponse(request.participant.link("/board/"))
+
+
+def token(request: ParticipantRequest, code: str) -> HttpResponse:
+    assert request.participant is not None
+    response = HttpResponse(request.participant.token())
+    # A site that thinks of the page, not of the token in it.
+    response["Cache-Control"] = "public, max-age=60"
+    return response
+
+
+class Page(ParticipantRequiredMixin, View):
+    def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
+        return page(request, code)
+
+
+class APage(ParticipantRequiredMixin, View):
+    async def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
+        return await apage(request, code)
+
+
+kept: Any = cache_page(60)
+guarded_page = participant_required(linked)
+
 urlpatterns = [
+    path("<code>/linked/", linked),
+    path("<code>/token/", token),
+    path("<code>/guarded/", guarded_page),
+    path("<code>/aguarded/", participant_required(apage)),
+    path("<code>/class/", Page.as_view()),
+    path("<code>/aclass/", APage.as_view()),
+    path("<code>/kept/", kept(guarded_page)),
+    path("<code>/kept-class/", kept(Page.as_view())),
     path("<code>/page/", page),
     path("<code>/apage/", apage),
     path("<code>/join/", joined),
@@ -265,3 +304,56 @@ def test_participant_can_be_set_as_tests_of_a_site_do() -> None:
     ParticipantMiddleware(lambda request: HttpResponse())(request)
     request.participant = Participant("K7Q2ZD", "alice")
     assert private(request, "K7Q2ZD").content == b'["alice", "participant"]'
+
+
+TOKEN_PAGES = ["page", "linked", "token", "guarded", "class"]
+ASYNC_TOKEN_PAGES = ["apage", "aguarded", "aclass"]
+
+
+def directives(response: Any) -> set[str]:
+    given = response.headers.get("Cache-Control", "")
+    return {each.strip() for each in given.split(",") if each}
+
+
+@pytest.mark.parametrize("name", TOKEN_PAGES + ASYNC_TOKEN_PAGES)
+async def test_no_cache_may_keep_a_page_with_a_token(
+    async_client: AsyncClient, name: str
+) -> None:
+    code = await stores.acreate_session(keep=3600)
+    await async_client.get(f"/{code}/ajoin/")
+    response = await async_client.get(f"/{code}/{name}/")
+    assert response.status_code == 200
+    assert {"private", "no-store"} <= directives(response)
+    assert "public" not in directives(response)
+
+
+@pytest.mark.parametrize("name", TOKEN_PAGES + ASYNC_TOKEN_PAGES)
+def test_no_cache_may_keep_a_page_with_a_token_under_wsgi(
+    client: Client, code: str, name: str
+) -> None:
+    client.get(f"/{code}/join/")
+    assert {"private", "no-store"} <= directives(client.get(f"/{code}/{name}/"))
+
+
+@pytest.mark.parametrize("name", ["", "a/", "private/", "rendered/", "untouched/"])
+def test_pages_without_a_token_may_be_kept(
+    client: Client, code: str, name: str
+) -> None:
+    client.get(f"/{code}/join/")
+    # What was made for the page before is not counted to this one.
+    client.get(f"/{code}/page/")
+    assert directives(client.get(f"/{code}/{name}")) == set()
+
+
+@pytest.mark.parametrize("name", ["kept", "kept-class"])
+def test_a_cached_view_gives_nobody_another_ones_token(code: str, name: str) -> None:
+    alice, bob = Client(), Client()
+    for client in (alice, bob):
+        client.get(f"/{code}/join/")
+    first = alice.get(f"/{code}/{name}/")
+    assert first.status_code == 200
+    second = bob.get(f"/{code}/{name}/")
+    assert {"private", "no-store"} <= directives(second)
+    if name == "kept":
+        assert second.content != first.content
+    assert Client().get(f"/{code}/{name}/").status_code == 403

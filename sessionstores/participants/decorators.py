@@ -11,12 +11,15 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
 
 from .participant import Participant
+from .private_pages import keep_private
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def participant_required(view: View) -> View:
     """Refuse with 403 (PermissionDenied) unless the request has a participant.
+
+    A response with a token is `private, no-store`, for a `cache_page` around it too.
 
     For sync and async views; classes have `ParticipantRequiredMixin`. Needs
     `ParticipantMiddleware`.
@@ -27,7 +30,9 @@ def participant_required(view: View) -> View:
         async def aguarded(request: Any, *args: Any, **kwargs: Any) -> Any:
             _require_middleware(request)
             _allow(await request.aparticipant())
-            return await view(request, *args, **kwargs)
+            response = await view(request, *args, **kwargs)
+            keep_private(response)
+            return response
 
         return aguarded  # type: ignore[return-value]
 
@@ -35,7 +40,9 @@ def participant_required(view: View) -> View:
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
         _require_middleware(request)
         _allow(request.participant)
-        return view(request, *args, **kwargs)
+        response = view(request, *args, **kwargs)
+        keep_private(response)
+        return response
 
     return guarded  # type: ignore[return-value]
 
@@ -49,11 +56,15 @@ class ParticipantRequiredMixin:
         view: Any = super()
         if not getattr(self, "view_is_async", False):
             _allow(request.participant)
-            return view.dispatch(request, *args, **kwargs)
+            response = view.dispatch(request, *args, **kwargs)
+            keep_private(response)
+            return response
 
         async def guarded() -> Any:
             _allow(await request.aparticipant())
-            return await view.dispatch(request, *args, **kwargs)
+            response = await view.dispatch(request, *args, **kwargs)
+            keep_private(response)
+            return response
 
         return guarded()
 

@@ -15,6 +15,7 @@ from ..state import codec
 from ..state.declaration import Scope, register_injectable, states_in
 from ..store.records import open_document
 from . import tokens
+from .private_pages import note_token
 from .requests import LINK_PARAMETER
 from .tokens import LINK_SALT, check_role, make_token
 
@@ -45,6 +46,7 @@ class Participant:
 
     def token(self) -> str:
         """Sign a token with which a tab connects, valid for `TOKEN_MAX_AGE`."""
+        note_token()
         return make_token(tokens.issue_here(self.session, self.id, self.role))
 
     def link(self, url: str) -> str:
@@ -54,6 +56,7 @@ class Participant:
         page and for `TOKEN_MAX_AGE`; it overrides the browser's Django session without
         changing it, so several participants fit in one browser.
         """
+        note_token()
         claims = tokens.issue_here(self.session, self.id, self.role)
         signed = make_token(claims, salt=LINK_SALT)
         # By hand: of a path that comes from a client, not all can be parsed as a URL.
@@ -87,6 +90,7 @@ register_injectable(Participant)
 
 
 async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
+    note_token()
     documents: tuple[tuple[str, Scope, StoreKey], ...] = (
         ("me", "participant", participant.key),
         ("session", "session", StoreKey.of_session(participant.session)),

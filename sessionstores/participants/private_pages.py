@@ -1,0 +1,52 @@
+"""Private pages: responses to requests for which a token was made are not stored.
+
+Whoever has a page's token is its participant: neither a cache between browser and site
+nor the browser's own may keep it.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_cache_control
+
+
+class TokenWatch:
+    """Whether a token was made while a request was answered.
+
+    Threads and tasks of the request share it, since they copy the context.
+    """
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        self.made = False
+
+
+_watch: ContextVar[TokenWatch | None] = ContextVar("sessionstores_token", default=None)
+
+
+def begin() -> Token[TokenWatch | None]:
+    """Begin to watch for one request; `end` takes what is returned."""
+    return _watch.set(TokenWatch())
+
+
+def end(begun: Token[TokenWatch | None]) -> None:
+    """Stop what `begin` began."""
+    _watch.reset(begun)
+
+
+def note_token() -> None:
+    """Note that a token was made, if that is for a request."""
+    watch = _watch.get()
+    if watch is not None:
+        watch.made = True
+
+
+def keep_private(response: object) -> None:
+    """Have a response be `private, no-store` if a token was made for it."""
+    watch = _watch.get()
+    # Of a view that returns something else, Django complains.
+    if watch is not None and watch.made and isinstance(response, HttpResponseBase):
+        patch_cache_control(response, private=True, no_store=True)
