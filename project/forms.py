@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from django import forms
 
+from sessionstores import InvalidKey, normalize_code
+
+# Characters of a code as people type it, with what they put between its own.
+MAX_TYPED = 40
+
 
 class JoinForm(forms.Form):
     """A workshop's code, and the name that others see."""
 
     code = forms.CharField(
         label="Workshop code",
-        max_length=6,
-        min_length=6,
+        max_length=MAX_TYPED,
         widget=forms.TextInput(
             attrs={
                 "autocapitalize": "characters",
@@ -28,4 +32,9 @@ class JoinForm(forms.Form):
     )
 
     def clean_code(self) -> str:
-        return str(self.cleaned_data["code"]).upper()
+        try:
+            return normalize_code(self.cleaned_data["code"])
+        except InvalidKey:
+            raise forms.ValidationError(
+                "A code has six letters and digits, such as K7Q 2ZD."
+            ) from None

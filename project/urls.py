@@ -5,18 +5,12 @@ from __future__ import annotations
 from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import path, register_converter
-from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
+
+from sessionstores.converters import SessionCodeConverter
 
 from . import faults, views
 from .workers import MAY_FLUSH, WORKER_NUMBER
-
-
-class SessionCodeConverter(StringConverter):
-    """Matches session codes; other URLs are not found."""
-
-    regex = "[A-Z0-9]{6}"
-
 
 register_converter(SessionCodeConverter, "code")
 

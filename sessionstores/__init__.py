@@ -22,7 +22,7 @@ from .exceptions import (
     UnknownSession,
     UnknownState,
 )
-from .keys import StoreKey
+from .keys import StoreKey, normalize_code
 from .manager import stores
 from .monitoring.alerts import Alert
 from .monitoring.health import Sample
@@ -76,6 +76,7 @@ __all__ = [
     "field",
     "injected",
     "join",
+    "normalize_code",
     "participant_required",
     "stores",
 ]

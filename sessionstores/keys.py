@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -13,9 +14,15 @@ from .exceptions import InvalidKey
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 CODE_LENGTH = 6
 MAX_ID_LENGTH = 64
+# Characters of what is read as a code.
+MAX_TYPED = 100
 
 # In the place of the participant: the session's own record. No id can be "*".
 SESSION = "*"
+
+# Categories of what people put between the characters of a code: spaces, dashes,
+# underscores, and what cannot be seen.
+_BETWEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Pd", "Pc"})
 
 _CODE = re.compile(r"[A-Z0-9]{6}", re.ASCII)
 _PARTICIPANT = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
@@ -41,6 +48,24 @@ def check_code(code: object) -> str:
     raise InvalidKey(
         f"{_shown(code)} is not a session code: six characters of A-Z and 0-9."
     )
+
+
+def normalize_code(text: object) -> str:
+    """Return the session code that somebody has typed, else raise `InvalidKey`.
+
+    Case counts for nothing, nor do spaces, dashes, underscores and invisible
+    characters, wherever they are; full-width letters are read as plain ones.
+    """
+    if not isinstance(text, str) or len(text) > MAX_TYPED:
+        return check_code(text)
+    plain = unicodedata.normalize("NFKC", text)
+    typed = "".join(
+        each for each in plain if unicodedata.category(each) not in _BETWEEN
+    )
+    # Some letters of other scripts become several, or one of ours, in upper case.
+    if not typed.isascii() or not _CODE.fullmatch(typed.upper()):
+        return check_code(text)
+    return typed.upper()
 
 
 def check_participant(participant: object) -> str:

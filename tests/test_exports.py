@@ -53,11 +53,13 @@ PUBLIC = [
     "field",
     "injected",
     "join",
+    "normalize_code",
     "participant_required",
     "stores",
 ]
 # Public by its module: the name that sites use there.
 PATHS = {
+    "sessionstores.converters": ["SessionCodeConverter"],
     "sessionstores.middleware": ["ParticipantMiddleware", "ParticipantRequest"],
     "sessionstores.routing": ["websocket_urlpatterns"],
     "sessionstores.signals": [

@@ -24,6 +24,7 @@ from sessionstores.keys import (
     check_stored,
     generate_code,
     generate_participant,
+    normalize_code,
     shared_key,
 )
 
@@ -217,3 +218,46 @@ def test_every_cache_accepts_our_keys(key: StoreKey, kind: str) -> None:
     assert re.fullmatch(r"[!-~]+", text)
     # Redis Cluster: the part in braces decides the slot, and there is just one.
     assert re.findall(r"\{(.*?)\}", text) == [key.session]
+
+
+BETWEEN = st.text(" \t\u00a0\u200b\u202f-\u2010\u2013\u2014_", max_size=3)
+FULL_WIDTH = {ord(plain): ord(plain) + 0xFEE0 for plain in CODE_CHARACTERS}
+
+
+@given(
+    code=codes,
+    gaps=st.lists(BETWEEN, min_size=7, max_size=7),
+    lower=st.lists(st.booleans(), min_size=6, max_size=6),
+    full_width=st.booleans(),
+)
+def test_however_a_code_is_typed_it_is_that_code(
+    code: str, gaps: list[str], lower: list[bool], full_width: bool
+) -> None:
+    written = code.translate(FULL_WIDTH) if full_width else code
+    letters = [
+        each.lower() if is_lower else each
+        for each, is_lower in zip(written, lower, strict=True)
+    ]
+    typed = "".join(map("".join, zip(gaps, [*letters, ""], strict=True)))
+    assert normalize_code(typed) == code
+    assert normalize_code(normalize_code(typed)) == code
+
+
+@given(st.text(max_size=12))
+def test_what_is_read_as_a_code_is_one(text: str) -> None:
+    try:
+        code = normalize_code(text)
+    except InvalidKey:
+        return
+    assert check_code(code) == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "K7Q2Z", "K7Q2ZDD", "stra\u00dfe", "K7Q2Z\u0131", "K7Q.2ZD", None, 7),
+        *(" " * 999, "K7Q2ZD" + " " * 999),
+    ],
+)
+def test_what_nobody_can_have_meant_is_refused(text: object) -> None:
+    assert refuses(normalize_code, text)

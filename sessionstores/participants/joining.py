@@ -9,7 +9,7 @@ from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
-from ..keys import check_code, check_participant
+from ..keys import check_participant, normalize_code
 from ..state.declaration import states_in
 from ..store.admissions import admit
 from ..store.records import open_record
@@ -30,6 +30,8 @@ def join(
     create: bool = False,
 ) -> Participant:
     """Make the visitor a participant of session `code`, and return it.
+
+    The code may be as people type it; see `normalize_code`.
 
     The first join decides the id, and the Django session keeps it as long as it lives:
     `participant` if given (it replaces the id kept before), a keyed hash of the user's
@@ -81,7 +83,7 @@ async def _join(
     role: str | None,
     create: bool,
 ) -> Participant:
-    check_code(code)
+    code = normalize_code(code)
     if participant is not None:
         check_participant(participant)
     if role is not None:

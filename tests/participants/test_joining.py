@@ -92,6 +92,12 @@ def test_join_by_a_bad_link_is_a_join_without_one(code: str, browser: Browser) -
     assert "alice" not in stores.participants(code)
 
 
+def test_a_code_is_taken_as_people_type_it(code: str, browser: Browser) -> None:
+    joined = browser.join(f" {code[:3].lower()}-{code[3:]}\n")
+    assert joined.session == code
+    assert browser.join(code) == joined
+
+
 def test_request_has_its_participant_after_joining(code: str, browser: Browser) -> None:
     request: Any = browser.request()
     joined = join(request, code)
@@ -138,8 +144,8 @@ def test_revoked_comes_back_without_the_role(code: str, browser: Browser) -> Non
 @pytest.mark.parametrize(
     "given",
     [
-        {"code": "k7q2zd"},
-        {"code": "K7Q2ZD\n"},
+        {"code": "k7q2z"},
+        {"code": "K7Q2ZD?"},
         {"code": None},
         {"participant": "a:b"},
         {"participant": ""},
