@@ -14,6 +14,8 @@ from django.dispatch import receiver
 from msgspec import Meta
 
 MAX_PREFIX_LENGTH = 32
+# Wrong codes are stored one by one.
+MAX_GUESSES = 1_000
 
 _MAX = sys.float_info.max  # excludes infinity
 _AboveZero = Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0, le=_MAX)]
@@ -40,6 +42,14 @@ _Rate = Annotated[
     Meta(
         description="None or (actions a second, burst), two numbers above 0, the burst "
         "from 1 up"
+    ),
+]
+
+_Guesses = Annotated[
+    tuple[Annotated[int, Meta(ge=1, le=MAX_GUESSES)], _AboveZero] | None,
+    Meta(
+        description="None or (wrong codes, seconds), a whole number from 1 to "
+        f"{MAX_GUESSES} and a number above 0"
     ),
 ]
 
@@ -80,6 +90,7 @@ class Conf(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: _Count = 10_000
     max_connections: _Count = 8
     rate_limit: _Rate = (20, 40)
+    guess_limit: _Guesses = (60, 60)
     max_frame_bytes: _Count = 65_536
     token_max_age: _Positive = 43_200
     slow_operation_ms: _NotNegative = 50

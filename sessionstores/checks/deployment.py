@@ -40,6 +40,12 @@ REDIS_PY_8 = {"socket_timeout": 5, "max_connections": 100}
 ENOUGH_CONNECTIONS = 500
 LAYER_CAPACITY = 100
 ENOUGH_CAPACITY = 1_000
+# What a site sets that is behind a proxy.
+PROXY_SETTINGS = (
+    "SECURE_PROXY_SSL_HEADER",
+    "USE_X_FORWARDED_HOST",
+    "USE_X_FORWARDED_PORT",
+)
 # Seconds that a driver may wait for a database.
 LONGEST_WAIT = 2
 
@@ -291,6 +297,27 @@ def check_pickle(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             hint="Set a serializer in its OPTIONS that does not pickle. If only this "
             "site can reach the server, silence this check.",
             id="sessionstores.W015",
+        )
+    ]
+
+
+@register(TAG, deploy=True)
+def check_proxy(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W021: wrong codes of all visitors may count as those of a proxy."""
+    given = usable_conf()
+    said = [name for name in PROXY_SETTINGS if getattr(settings, name, None)]
+    if given is None or given.guess_limit is None or not said:
+        return []
+    return [
+        Warning(
+            f"The site is behind a proxy, as {said[0]} says. Unless its server takes "
+            "visitors' addresses from the proxy's headers, the wrong session codes of "
+            "all visitors count as those of one address, and few of them lock "
+            "everybody out.",
+            hint="Start uvicorn with --proxy-headers and --forwarded-allow-ips, daphne "
+            "with --proxy-headers, and silence this check; or set "
+            "SESSIONSTORES['GUESS_LIMIT'] to None if the proxy limits requests.",
+            id="sessionstores.W021",
         )
     ]
 

@@ -43,11 +43,11 @@ def join(
     an absence of `TOKEN_MAX_AGE`, a join restores the id but not the role.
 
     `create` makes the session if there is none; otherwise unknown codes and ended ones
-    raise the same `UnknownSession`, and after ten of these a minute from one address
+    raise the same `UnknownSession`, and past `GUESS_LIMIT` of these from one address
     `LimitReached`, before anything is looked up; visitors who have joined before are
-    not counted. An address is REMOTE_ADDR, of IPv6 its /64 network: behind a proxy,
-    let the server set it from the proxy's header (uvicorn: `--proxy-headers`), else
-    all visitors share one.
+    not counted, and a newcomer who gets in gives one back. An address is REMOTE_ADDR,
+    of IPv6 its /64 network: behind a proxy, let the server set it from the proxy's
+    header (uvicorn: `--proxy-headers`), else all visitors share one.
 
     Raises `InvalidKey` before any cache access, `SessionLocked` for a newcomer (nobody
     is one whose id this browser keeps, or who has a valid link, with a record or
@@ -96,8 +96,9 @@ async def _join(
     kept = await visitor.kept(code)
     known = link or kept
     valid = kept if kept and await _is_valid(backend, kept) else None
+    guesses = None
     if not create:
-        await _admit(backend, code, request if known is None else None)
+        guesses = await _admit(backend, code, request if known is None else None)
     if participant is None:
         if known is None:
             participant = await visitor.participant_id()
@@ -110,6 +111,8 @@ async def _join(
         role = same.role if same else DEFAULT_ROLE
     joined = Participant(code, participant, role)
     await _open(backend, joined, known)
+    if guesses is not None:
+        await guesses.give_back()
     if link is None:
         await _keep(backend, visitor, valid, joined)
     request.participant = joined  # type: ignore[attr-defined]
@@ -139,12 +142,17 @@ async def _keep(
         await visitor.keep(claims)
 
 
-async def _admit(backend: Backend, code: str, stranger: HttpRequest | None) -> None:
-    """Raise `UnknownSession` for an unknown code; count a stranger's failure."""
+async def _admit(
+    backend: Backend, code: str, stranger: HttpRequest | None
+) -> GuessThrottle | None:
+    """Raise `UnknownSession` for an unknown code; count a stranger's failure.
+
+    Return what a stranger who gets in gives a failure back to.
+    """
     if stranger is None:
         if not await _exists(backend, code):
             raise _unknown(code)
-        return
+        return None
     guesses = GuessThrottle(backend, stranger)
     await guesses.check()
     if not await _exists(backend, code):
@@ -153,6 +161,7 @@ async def _admit(backend: Backend, code: str, stranger: HttpRequest | None) -> N
     # Many guesses at once pass the first check together; a hit is reported only while
     # failures are few.
     await guesses.check()
+    return guesses
 
 
 async def _exists(backend: Backend, code: str) -> bool:

@@ -347,3 +347,26 @@ def test_little_room_in_the_layer_is_a_warning(
 ) -> None:
     wide = {"address": URL, "socket_timeout": None, "max_connections": 1_000}
     assert with_layer(hosts=[wide], capacity=capacity) == expected
+
+
+# Proxies
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, []),
+        ({"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}, ["W021"]),
+        ({"USE_X_FORWARDED_HOST": True}, ["W021"]),
+        ({"USE_X_FORWARDED_PORT": True}, ["W021"]),
+        (
+            {"USE_X_FORWARDED_HOST": True, "SESSIONSTORES": {"GUESS_LIMIT": None}},
+            [],
+        ),
+    ],
+)
+def test_who_is_behind_a_proxy_is_told_of_addresses_for_deployment(
+    given: dict[str, Any], expected: list[str]
+) -> None:
+    assert ids(**given) == []
+    assert sorted(map(str, ids(deploy=True, **given))) == ["W004", "W005", *expected]
