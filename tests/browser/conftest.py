@@ -89,6 +89,8 @@ def open_page(browser: Browser) -> Iterator[Open]:
     def note(message: ConsoleMessage) -> None:
         # What a browser says of a server that a test has ended is no complaint.
         gone = any(f"net::ERR_{how}" in message.text for how in GONE)
+        # A site may have no icon, for which browsers ask unasked.
+        gone = gone or message.location["url"].endswith("/favicon.ico")
         if message.type in ("error", "warning") and not gone:
             complaints.append(message.text)
 
