@@ -93,7 +93,7 @@ class Backend(ABC):
     @abstractmethod
     async def read_states(
         self, code: str, name: str
-    ) -> dict[str, types.StoredState | StateCorrupt]:
+    ) -> dict[str, types.StateAtRev | StateCorrupt]:
         """Return one state of each participant who has it, sorted by id. Not one step.
 
         Touches nothing. A corrupt record has its error instead. A round trip reads

@@ -115,7 +115,7 @@ class Record(msgspec.Struct, frozen=True, eq=False):
         return sum(map(len, self.states.values()))
 
 
-class StoredState(NamedTuple):
+class StateAtRev(NamedTuple):
     """One state of a record, in its stored form, and the record's newest rev."""
 
     data: bytes

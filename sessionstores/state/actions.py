@@ -104,10 +104,9 @@ class _Arguments(NamedTuple):
 class Action:
     """A method that clients may call; `roles` is empty if every role may.
 
-    `scope` is that of its state.
-
-    Annotations are resolved at first use, with a TypeError that names the one that
-    cannot be; `registry.problems()` resolves them all.
+    `scope` is its state's, and decides what it may be given. Annotations are
+    resolved at first use, with a TypeError that names the one that cannot be;
+    `registry.problems()` resolves them all.
     """
 
     name: str
@@ -270,7 +269,7 @@ def _roles(role: object) -> tuple[str, ...]:
     return tuple(roles)
 
 
-def actions_of(cls: type, scope: str) -> Mapping[str, Action]:
+def actions_of(cls: type, scope: str = "participant") -> Mapping[str, Action]:
     """Return the actions that `cls`, of a `scope`, defines and inherits, by name.
 
     Raises TypeError for any that clients could not call.

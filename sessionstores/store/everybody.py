@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from ..backends.base import Backend
-from ..backends.types import StoredState
+from ..backends.types import StateAtRev
 from ..exceptions import StateCorrupt
 from ..keys import StoreKey
 from ..monitoring.log_limiter import log_limiter
@@ -28,33 +28,35 @@ S = TypeVar("S", bound=State)
 
 async def read_everybody(
     backend: Backend, session: str, cls: type[S]
-) -> dict[str, tuple[StoredState, S]]:
+) -> dict[str, tuple[StateAtRev, S]]:
     """Return the state of each participant who has it, as stored and decoded, by id.
 
     Raises `StateCorrupt` for data of a newer version: all who have used the newer
     release would be missing, until this process runs it too.
     """
     name = cls.__sessionstores__.name
-    states: dict[str, tuple[StoredState, S]] = {}
+    states: dict[str, tuple[StateAtRev, S]] = {}
     for id, found in (await backend.read_states(session, name)).items():
-        error = found
-        if isinstance(found, StoredState):
-            try:
-                states[id] = found, codec.decode(cls, found.data)
-                continue
-            except StateCorrupt as reason:
-                error = reason
-        if isinstance(error, StateCorrupt) and error.newer:
-            raise error
-        log_limiter(backend).log(
-            logger,
-            logging.WARNING,
-            "%s: left out of everybody's %s: %s",
-            StoreKey.stored(session, id),
-            name,
-            error,
-        )
+        try:
+            states[id] = _decoded(cls, found)
+        except StateCorrupt as error:
+            if error.newer:
+                raise
+            log_limiter(backend).log(
+                logger,
+                logging.WARNING,
+                "%s: left out of everybody's %s: %s",
+                StoreKey.stored(session, id),
+                name,
+                error,
+            )
     return states
+
+
+def _decoded(cls: type[S], found: StateAtRev | StateCorrupt) -> tuple[StateAtRev, S]:
+    if isinstance(found, StateCorrupt):
+        raise found
+    return found, codec.decode(cls, found.data)
 
 
 class EverybodysStates(msgspec.Struct, eq=False):
@@ -65,7 +67,7 @@ class EverybodysStates(msgspec.Struct, eq=False):
     """
 
     cls: type[State]
-    stored: Mapping[str, StoredState]
+    stored: Mapping[str, StateAtRev]
     states: Mapping[str, State] | Exception | None
 
     @classmethod

@@ -16,7 +16,7 @@ from sessionstores.backends.types import (
     Record,
     Removed,
     SessionSummary,
-    StoredState,
+    StateAtRev,
 )
 from sessionstores.exceptions import LimitReached, StateCorrupt
 from sessionstores.keys import StoreKey
@@ -45,7 +45,7 @@ def code_of(number: int) -> str:
     return f"S{number:05d}"
 
 
-def described(states: Mapping[str, StoredState | StateCorrupt]) -> dict[str, Any]:
+def described(states: Mapping[str, StateAtRev | StateCorrupt]) -> dict[str, Any]:
     """Return the data of the states that were read, None for a corrupt record."""
     return {
         id: None if isinstance(state, StateCorrupt) else state.data

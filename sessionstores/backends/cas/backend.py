@@ -25,7 +25,7 @@ from ..types import (
     SessionSummary,
     Stale,
     Standing,
-    StoredState,
+    StateAtRev,
     Unchanged,
     Value,
 )
@@ -107,7 +107,7 @@ class CasBackend(Backend):
 
     def read_states(
         self, code: str, name: str
-    ) -> Answer[dict[str, StoredState | StateCorrupt]]:
+    ) -> Answer[dict[str, StateAtRev | StateCorrupt]]:
         """See `Backend.read_states`."""
         return self._records.read_states(code, name)
 

@@ -31,7 +31,7 @@ from ..types import (
     Quarantined,
     Record,
     Stale,
-    StoredState,
+    StateAtRev,
     Unchanged,
 )
 from .creation import RecordCreation
@@ -144,10 +144,10 @@ class Records:
 
     async def read_states(
         self, code: str, name: str
-    ) -> dict[str, StoredState | StateCorrupt]:
+    ) -> dict[str, StateAtRev | StateCorrupt]:
         """See `Backend.read_states`."""
         ids = sorted((await self._index.members([code]))[code])
-        states: dict[str, StoredState | StateCorrupt] = {}
+        states: dict[str, StateAtRev | StateCorrupt] = {}
         for start in range(0, len(ids), STATES_BATCH):
             names = record_keys(code, ids[start : start + STATES_BATCH])
             found = await self._values.get(*names.values())
@@ -160,7 +160,7 @@ class Records:
                     states[key.participant] = error
                     continue
                 if name in record.states:
-                    state = StoredState(record.states[name], record.rev)
+                    state = StateAtRev(record.states[name], record.rev)
                     states[key.participant] = state
         return states
 

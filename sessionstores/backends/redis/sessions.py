@@ -20,7 +20,7 @@ from ..types import (
     Removed,
     SessionInfo,
     SessionSummary,
-    StoredState,
+    StateAtRev,
 )
 from .registry import RedisRegistry
 from .scripts import ScriptRunner
@@ -184,9 +184,9 @@ class RedisSessions:
 
     async def read_states(
         self, code: str, name: str
-    ) -> dict[str, StoredState | StateCorrupt]:
+    ) -> dict[str, StateAtRev | StateCorrupt]:
         """See `Backend.read_states`. States of many bytes take more round trips."""
-        states: dict[str, StoredState | StateCorrupt] = {}
+        states: dict[str, StateAtRev | StateCorrupt] = {}
         limits = f"s:{name}", STATES_BATCH, STATES_BYTES
         ids: list[bytes] = []
         while True:
@@ -195,7 +195,7 @@ class RedisSessions:
             for packed, rev, data in zip(*[iter(found)] * 3, strict=True):
                 id = packed.decode()
                 states[id] = (
-                    StoredState(data, unpack_rev(rev))
+                    StateAtRev(data, unpack_rev(rev))
                     if rev
                     else corrupt(StoreKey._make((code, id)))
                 )
