@@ -33,11 +33,11 @@ class EverybodysPeeks:
     ) -> dict[str, Snapshot[Any]]:
         """Return every participant's state as it is stored, and its rev, sorted by id.
 
-        Creates, touches, migrates and fills in nothing, as `Store.peek`. Left out are
-        those who have not used this state yet, and, with a warning in the log, those
-        whose data cannot be decoded. Of a session that does not exist it is empty. Each
-        state is a copy of one that was committed; they are not all of one moment. Takes
-        a round trip for each 500 participants; on Redis and Valkey for each 4 MiB too,
+        Creates, touches and commits nothing, as `Store.peek`. Left out are those who
+        have not used this state yet, and, with a warning in the log, those whose data
+        cannot be decoded. Of a session that does not exist it is empty. Each state is a
+        copy of one that was committed; they are not all of one moment. Takes a round
+        trip for each 500 participants; on Redis and Valkey for each 4 MiB too,
         elsewhere one more, for the ids.
 
         Raises `UnknownState`; `InvalidKey`, also for a state of the session; and

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 
 from sessionstores import (
     ActionRejected,
-    InvalidArguments,
     Snapshot,
     StateCorrupt,
     StoreUnavailable,
@@ -27,7 +27,7 @@ from sessionstores import (
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.database import DatabaseStore, database_of
-from sessionstores.backends.types import Attempt, Record
+from sessionstores.backends.types import Record
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
@@ -35,15 +35,14 @@ from sessionstores.state.declaration import (
     State,
     action,
     field,
-    get_action,
     injected,
     registry,
 )
 from sessionstores.store import group_commit
 from sessionstores.store.records import open_record
-from sessionstores.store.transactions import perform
 from tests.caches import KINDS, SHARED, cache_on
 from tests.servers import Valkey
+from tests.sockets import opening_tabs
 
 CODE = "K7Q2ZD"
 TABLE = StoreKey.of_session(CODE)
@@ -378,23 +377,30 @@ async def test_a_sessions_action_is_given_them_in_an_event_loop_and_in_threads(
     assert (await table.asnapshot()).state.revealed == {"alice": "3"}
 
 
-async def test_a_tab_asks_for_them_without_naming_them(table: Any) -> None:
-    await table.asnapshot()
-    await stores.get(Hand, CODE, "alice").adispatch(Hand.choose, "3")
-    reveal = get_action(Table, "reveal")
-    with pytest.raises(InvalidArguments, match="hands: unknown; it takes nothing"):
-        reveal.decode(b'{"hands":{}}')
-    outcome = await perform(
-        get_backend(blocking=False),
-        TABLE,
-        Table,
-        reveal,
-        reveal.decode(b"{}"),
-        actor=Participant(CODE, "fay", "facilitator"),
-        attempt=Attempt("tab", 1, {}),
-    )
-    assert outcome.result == 1
-    assert (await table.asnapshot()).state.revealed == {"alice": "3"}
+async def test_a_tab_asks_for_them_without_naming_them() -> None:
+    async with opening_tabs() as open_tab:
+        alice = await open_tab("alice")
+        fay = await open_tab("fay", role="facilitator", client="c2")
+        assert (await alice.act(1, "hand.choose", card="3"))["type"] == "ack"
+        assert await fay.act(1, "table.voted") == {
+            "type": "ack",
+            "id": 1,
+            "doc": "session",
+            "base": ANY,
+            "rev": ANY,
+            "ops": [],
+            "result": ["alice"],
+        }
+        forged = await fay.act(2, "table.reveal", hands={"alice": {"card": "8"}})
+        assert (forged["type"], forged["code"]) == ("reject", "invalid_arguments")
+        forbidden = await alice.act(2, "table.reveal")
+        assert (forbidden["type"], forbidden["code"]) == ("reject", "forbidden")
+        # Who has opened a page has a hand.
+        assert (await fay.act(3, "table.reveal"))["result"] == 2
+        patch = await alice.expect("patch", doc="session")
+        assert patch["ops"] == [
+            {"op": "add", "path": "/table/revealed/alice", "value": "3"}
+        ]
 
 
 def test_server_code_may_give_them_itself(table: Any) -> None:
