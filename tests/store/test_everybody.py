@@ -310,6 +310,10 @@ def test_redis_is_asked_once_for_each_500(
     assert [count(call) for call in calls] == [3, 3]
     fill_batches(monkeypatch, 5)
     assert [count(call) for call in calls] == [2, 2]
+    # What is large is read in parts that do not keep the server.
+    limit = "sessionstores.backends.redis.sessions.STATES_BYTES"
+    monkeypatch.setattr(limit, 1)
+    assert [count(call) for call in calls] == [10, 10]
 
 
 @pytest.mark.parametrize("kind", ["memcached", "sqlite", "postgres"], indirect=True)
