@@ -24,12 +24,13 @@ from .sessions import lifecycle
 from .sessions.presence import Attendee, attendance
 from .sessions.sweeper import Sweep, SweepLimits, sweep
 from .state.declaration import State, get_state
+from .store.peeks import EverybodysPeeks
 from .store.store import Store, key_of
 
 S = TypeVar("S", bound=State)
 
 
-class StoreManager:
+class StoreManager(EverybodysPeeks):
     """The methods of `sessionstores.stores`; it keeps no data of its own.
 
     Codes and ids are checked before any cache access (`InvalidKey`). Every method

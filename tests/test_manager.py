@@ -101,6 +101,7 @@ def test_an_invalid_code_is_refused_before_any_cache_access(
         lambda: stores.send(code, {}),
         lambda: stores.participants(code),
         lambda: stores.participant_count(code),
+        lambda: stores.peek_all(Board, code),
     ):
         with pytest.raises(InvalidKey):
             call()
@@ -121,11 +122,17 @@ def test_scope_and_participant_must_fit(no_cache: None) -> None:
         stores.get(Board, "K7Q2ZD")
     with pytest.raises(InvalidKey, match="belongs to the whole session"):
         stores.get(Agenda, "K7Q2ZD", "alice")
+    with pytest.raises(InvalidKey, match=r"stores\.get\(Agenda, code\)\.peek\(\)"):
+        stores.peek_all(Agenda, "K7Q2ZD")
 
 
 def test_a_name_that_no_state_has_is_unknown(no_cache: None) -> None:
     with pytest.raises(UnknownState, match="boards"):
         stores.get("boards", "K7Q2ZD", "alice")
+    with pytest.raises(UnknownState, match="boards"):
+        stores.peek_all("boards", "K7Q2ZD")
+    with pytest.raises(UnknownState, match="not a declared State"):
+        stores.peek_all(int, "K7Q2ZD")  # type: ignore[type-var]
 
 
 def test_get_does_no_input_or_output(no_cache: None) -> None:
@@ -261,6 +268,7 @@ async def test_every_sync_method_refuses_an_event_loop() -> None:
         stores.participant_count,
         stores.sessions,
         lambda: stores.participants("K7Q2ZD"),
+        lambda: stores.peek_all(Board, "K7Q2ZD"),
         lambda: board.state,
         board.snapshot,
         board.peek,
@@ -280,6 +288,7 @@ async def test_every_method_has_a_twin_that_does_the_same(events: list[Any]) -> 
     assert await stores.asessions() == [code]
     assert await stores.asession_count() == 1
     assert await stores.aparticipants(code) == ["alice"]
+    assert await stores.apeek_all(Board, code) == {"alice": await board.apeek()}
     assert await stores.aparticipant_count(code) == 1
     assert await stores.aparticipant_count() == 1
     assert await stores.acleanup_participant(code, "alice") is True

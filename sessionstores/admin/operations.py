@@ -305,7 +305,8 @@ def find_operation(name: str, target: TargetKind) -> Operation | None:
 
 def _needs_no_input(action: Action, scope: Scope) -> bool:
     if scope == "session" and any(
-        issubclass(kind, Participant) for kind in action.injected.values()
+        isinstance(kind, type) and issubclass(kind, Participant)
+        for kind in action.injected.values()
     ):
         # Staff are not participants, so there is nobody to inject.
         return False

@@ -12,11 +12,11 @@ the epoch by the backend's clock; sizes are bytes.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..exceptions import StateCorrupt
 from ..keys import StoreKey
 from ..state.revisions import Rev
 from . import types
@@ -60,23 +60,6 @@ class Backend(ABC):
     async def now(self) -> float:
         """Return the backend's time."""
 
-    async def read_clock(self) -> float:
-        """Return `now`, and synchronise `clock`; one call, or two once a minute."""
-        if self.in_memory:
-            return self.clock()
-        if self.clock.is_due():
-            # Some backends learn their server's time only while they talk to it.
-            await self.value("clock")
-        asked_at = time.monotonic()
-        now = await self.now()
-        self.clock.synchronise(now, asked_at)
-        return now
-
-    async def check_clock(self) -> None:
-        """Synchronise `clock` if that is due."""
-        if not self.in_memory and self.clock.is_due():
-            await self.read_clock()
-
     # Records
 
     def recall(self, key: StoreKey) -> types.Record | None:
@@ -106,6 +89,16 @@ class Backend(ABC):
         self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
     ) -> types.Record | types.Unchanged | None:
         """Return the record, None if it is absent, `Unchanged` at the `known` rev."""
+
+    @abstractmethod
+    async def read_states(
+        self, code: str, name: str
+    ) -> dict[str, types.StateAtRev | StateCorrupt]:
+        """Return one state of each participant who has it, sorted by id. Not one step.
+
+        Touches nothing. A corrupt record has its error instead. A round trip reads
+        `STATES_BATCH` of them; some backends make one before, for the ids.
+        """
 
     @abstractmethod
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:

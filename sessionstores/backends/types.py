@@ -23,6 +23,8 @@ EVERYONE = "+"
 # The latest events that a session keeps, and the minutes for which it counts changes.
 MAX_EVENTS = 100
 ACTIVITY_MINUTES = 30
+# Participants of whom one round trip reads a state.
+STATES_BATCH = 500
 # Round trips of which the shortest counts as a server's distance: the others show how
 # busy this process is, or had to open a connection.
 MEASURED_TRIPS = 5
@@ -111,6 +113,13 @@ class Record(msgspec.Struct, frozen=True, eq=False):
     def bytes(self) -> int:
         """Size of the stored states."""
         return sum(map(len, self.states.values()))
+
+
+class StateAtRev(NamedTuple):
+    """One state of a record, in its stored form, and the record's newest rev."""
+
+    data: bytes
+    rev: Rev
 
 
 class Unchanged(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import NamedTuple
 
 from django.core import signing
@@ -69,7 +70,27 @@ class Claims(NamedTuple):
 
 async def issue(backend: Backend, session: str, participant: str, role: str) -> Claims:
     """Return claims that are issued at this moment, by the backend's clock."""
-    return Claims(session, participant, role, await backend.read_clock())
+    return Claims(session, participant, role, await _read_clock(backend))
+
+
+async def _read_clock(backend: Backend) -> float:
+    """Return the backend's time; one call, or two once a minute, to set its clock."""
+    clock = backend.clock
+    if backend.in_memory:
+        return clock()
+    if clock.is_due():
+        # Some backends learn their server's time only while they talk to it.
+        await backend.value("clock")
+    asked_at = time.monotonic()
+    now = await backend.now()
+    clock.synchronise(now, asked_at)
+    return now
+
+
+async def check_clock(backend: Backend) -> None:
+    """Set the backend's clock by its server's, if that is due."""
+    if not backend.in_memory and backend.clock.is_due():
+        await _read_clock(backend)
 
 
 def issue_here(session: str, participant: str, role: str) -> Claims:
@@ -181,5 +202,5 @@ async def check_standing(backend: Backend, claims: Claims, *, max_age: float) ->
     were issued before a revocation of the participant or of the whole session.
     """
     standings = await backend.standings([claims.key])
-    await backend.check_clock()
+    await check_clock(backend)
     check_claims(claims, standings[claims.key], max_age=max_age)

@@ -13,7 +13,9 @@ from typing import (
     Final,
     NamedTuple,
     TypeVar,
+    cast,
     get_args,
+    get_origin,
     get_type_hints,
     overload,
 )
@@ -37,6 +39,8 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ROLES: Final = "__sessionstores_roles__"
+# Where a state class has its declaration.
+_DECLARED: Final = "__sessionstores__"
 _POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -69,9 +73,30 @@ def _is_injectable(hint: object) -> bool:
     return isinstance(hint, type) and any(issubclass(hint, cls) for cls in _injectable)
 
 
+class ByParticipant(NamedTuple):
+    """Everybody's states of one class, which `Mapping[str, Board]` asks for."""
+
+    state: type[Any]
+
+
+Injection = type[Any] | ByParticipant
+
+
+def _injection(hint: object) -> Injection | None:
+    """Return what the server fills in for an annotation; None: nothing."""
+    if _is_injectable(hint):
+        return cast("type[Any]", hint)
+    if get_origin(hint) is Mapping:
+        key, state = get_args(hint)
+        # People have no state, and State itself none of its own.
+        if key is str and _is_injectable(state) and hasattr(state, _DECLARED):
+            return ByParticipant(state)
+    return None
+
+
 class _Arguments(NamedTuple):
     names: tuple[str, ...]
-    injected: Mapping[str, type]
+    injected: Mapping[str, Injection]
     decode: Callable[[bytes], msgspec.Struct]
 
 
@@ -79,17 +104,19 @@ class _Arguments(NamedTuple):
 class Action:
     """A method that clients may call; `roles` is empty if every role may.
 
-    Annotations are resolved at first use, with a TypeError that names the one that
-    cannot be; `registry.problems()` resolves them all.
+    `scope` is its state's, and decides what it may be given. Annotations are
+    resolved at first use, with a TypeError that names the one that cannot be;
+    `registry.problems()` resolves them all.
     """
 
     name: str
     function: Callable[..., Any]
     roles: tuple[str, ...] = ()
+    scope: str = "participant"
 
     @functools.cached_property
-    def injected(self) -> Mapping[str, type]:
-        """The keyword-only parameters that the server fills in, with their types."""
+    def injected(self) -> Mapping[str, Injection]:
+        """The keyword-only parameters that the server fills in, and with what."""
         return self._arguments.injected
 
     def resolve(self) -> None:
@@ -143,18 +170,22 @@ class Action:
                 f"{where}: its annotations cannot be resolved: {error}. Import what "
                 "they name at module level, outside `if TYPE_CHECKING`."
             ) from error
-        filled: dict[str, type] = {}
+        filled: dict[str, Injection] = {}
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         parameters = list(_signature(self.function).parameters.values())[1:]
         for parameter in parameters:
             name, hint = parameter.name, hints[parameter.name]
-            if _is_injectable(hint) and parameter.kind is parameter.KEYWORD_ONLY:
-                filled[name] = hint
+            injection = _injection(hint)
+            if injection is not None and parameter.kind is parameter.KEYWORD_ONLY:
+                self._check_injection(name, injection)
+                filled[name] = injection
             elif parameter.default is injected or _mentions_injectable(hint):
                 raise TypeError(
                     f"{where}: {name} is annotated {hint!r}, which clients cannot "
                     "send. What the server fills in is keyword-only (after `*`) and "
-                    "annotated with exactly Participant or a State class."
+                    "annotated with exactly Participant or a State class, or in an "
+                    "action of a session's state with Mapping[str, Board], which is "
+                    "everybody's Board."
                 )
             elif parameter.default is parameter.empty:
                 fields.append((name, hint))
@@ -174,6 +205,22 @@ class Action:
             ) from error
         names = tuple(each[0] for each in fields)
         return _Arguments(names, MappingProxyType(filled), decoder.decode)
+
+    def _check_injection(self, name: str, injection: Injection) -> None:
+        if not isinstance(injection, ByParticipant):
+            return
+        state = injection.state.__name__
+        if getattr(injection.state, _DECLARED).scope == "session":
+            reason = f"of {state} a session has only one: annotate it {state}"
+        elif self.scope != "session":
+            reason = (
+                f"it asks for everybody's {state}, and an action of a participant's "
+                'state sees nobody else\'s. Move it to a state with scope="session", '
+                "or keep there what others may see"
+            )
+        else:
+            return
+        raise TypeError(f"{self.function.__qualname__}: {name}: {reason}.")
 
 
 def _identity(value: Any) -> Any:
@@ -222,8 +269,8 @@ def _roles(role: object) -> tuple[str, ...]:
     return tuple(roles)
 
 
-def actions_of(cls: type) -> Mapping[str, Action]:
-    """Return the actions that `cls` defines and inherits, by name.
+def actions_of(cls: type, scope: str = "participant") -> Mapping[str, Action]:
+    """Return the actions that `cls`, of a `scope`, defines and inherits, by name.
 
     Raises TypeError for any that clients could not call.
     """
@@ -237,7 +284,7 @@ def actions_of(cls: type) -> Mapping[str, Action]:
             if roles is not None:
                 where = f"{cls.__qualname__}.{name}"
                 _check_action(where, name, value)
-                found[name] = Action(name, value, roles)
+                found[name] = Action(name, value, roles, scope)
     return MappingProxyType(found)
 
 

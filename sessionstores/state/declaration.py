@@ -125,7 +125,7 @@ def _declare(
         scope,
         frozenset(keys[each] for each in sensitive),
         _names(where, "watch", watch),
-        actions_of(cls),
+        actions_of(cls, scope),
     )
     registry.add(cls)
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .. import event_bus
 from ..backends.types import Attempt
+from ..state.actions import Injection
 from ..state.declaration import State
 from ..state.revisions import Rev
 from .turns import Waiting
@@ -45,7 +46,7 @@ class Call(Waiting):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    injected: Mapping[str, type[Any]]
+    injected: Mapping[str, Injection]
     actor: Any
     attempt: Attempt | None
     source: str | None

@@ -21,6 +21,7 @@ from ..backends.types import Attempt, ClientEntry, Record, Stale
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..monitoring.counters import counters
 from ..state import codec
+from ..state.actions import Injection
 from ..state.declaration import State
 from ..state.revisions import Rev
 from .calls import Call, Outcome, answer, fail, refuse_coroutine
@@ -225,8 +226,8 @@ class _Group(msgspec.Struct, eq=False):
     def _first(self) -> type[State]:
         return self.pending[0].cls
 
-    def _injected_kinds(self) -> dict[type[State], None]:
-        """Return the classes of the states that calls are given, in order."""
+    def _injected_kinds(self) -> dict[Injection, None]:
+        """Return which states calls are given, in order."""
         return {
             kind: None
             for call in self.pending

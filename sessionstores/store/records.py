@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -23,9 +23,11 @@ from ..exceptions import InvalidArguments, StateCorrupt
 from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state import codec
+from ..state.actions import ByParticipant, Injection
 from ..state.declaration import State, states_in
 from .admissions import is_admitted
 from .commits import Applied, check_size, commit
+from .everybody import EverybodysStates
 from .record_queue import holding
 from .removals import announce_lost
 from .retry import CommitRetry
@@ -206,23 +208,43 @@ class InjectedState(msgspec.Struct, eq=False):
     record: Record | None
     state: State | Exception | None
 
+    def for_call(self, states: Mapping[str, bytes]) -> State:
+        """Return a copy for one call, or raise why there is none.
 
-InjectedStates = Mapping[type[State], InjectedState]
+        `states`: those of the calls' record, as earlier calls have left them.
+        """
+        given, record = self.state, self.record
+        if isinstance(given, Exception):
+            raise given
+        self.state = None
+        if record is not None:
+            if given is not None:
+                return given
+            states = record.states
+        return codec.decode(self.cls, states[self.cls.__sessionstores__.name])
+
+
+# By what a parameter asks for: a state, or everybody's.
+InjectedStates = Mapping[Injection, InjectedState | EverybodysStates]
 
 NONE_INJECTED: InjectedStates = MappingProxyType({})
 
 
 async def read_injected(
-    backend: Backend, record: Record, kinds: Iterable[type[State]]
+    backend: Backend, record: Record, kinds: Iterable[Injection]
 ) -> tuple[Record, InjectedStates]:
     """Read states that calls on a record are given; return the record as it is then.
 
     What cannot be read is raised when it is given. Defaults are committed first, see
     `update_states`.
     """
-    found: dict[type[State], InjectedState] = {}
+    found: dict[Injection, InjectedState | EverybodysStates] = {}
     session: Record | None = None
     for kind in kinds:
+        if isinstance(kind, ByParticipant):
+            code = record.key.session
+            found[kind] = await EverybodysStates.read(backend, code, kind.state)
+            continue
         scope = kind.__sessionstores__.scope
         place: Record | None = None
         state: State | Exception
@@ -236,7 +258,8 @@ async def read_injected(
             elif scope == "participant" and record.key.is_session:
                 raise InvalidArguments(
                     f"A session's action cannot be given {kind.__name__}: each "
-                    "participant has their own."
+                    "participant has their own. Annotate it "
+                    f"Mapping[str, {kind.__name__}] for everybody's."
                 )
             else:
                 record, states = await update_states(backend, record, (kind,))
@@ -248,18 +271,19 @@ async def read_injected(
 
 
 def states_among(
-    kinds: Mapping[str, type[Any]], arguments: Mapping[str, Any]
-) -> list[type[State]]:
-    """Return the classes of the states that the server fills in."""
+    kinds: Mapping[str, Injection], arguments: Mapping[str, Any]
+) -> list[Injection]:
+    """Return which states the server fills in."""
     return [
         kind
         for name, kind in kinds.items()
-        if name not in arguments and issubclass(kind, State)
+        if name not in arguments
+        and (isinstance(kind, ByParticipant) or issubclass(kind, State))
     ]
 
 
 def fill_in(
-    kinds: Mapping[str, type[Any]],
+    kinds: Mapping[str, Injection],
     arguments: Mapping[str, Any],
     injected: InjectedStates,
     states: Mapping[str, bytes],
@@ -268,7 +292,7 @@ def fill_in(
 ) -> dict[str, Any]:
     """Return a call's arguments with those that the server fills in.
 
-    `kinds`: the latter's types, by name. `states` are those of the record at `key`, as
+    `kinds`: the latter's kinds, by name. `states` are those of the record at `key`, as
     earlier calls have left them. Raises `InvalidArguments` where `actor`, who acts, is
     None and cannot be told from the key.
     """
@@ -276,28 +300,16 @@ def fill_in(
     for name, kind in kinds.items():
         if name in arguments:
             continue
-        if issubclass(kind, State):
-            values[name] = _state_for_call(injected[kind], states)
+        given = injected.get(kind)
+        if given is not None:
+            values[name] = given.for_call(states)
         elif actor is not None:
             values[name] = actor
         elif not key.is_session:
-            values[name] = kind(*key)
+            values[name] = cast("type[Any]", kind)(*key)
         else:
             raise InvalidArguments(
                 f"{name}: name the participant who acts: dispatch(..., "
                 f"{name}=participant). A session's state does not imply one."
             )
     return {**values, **arguments}
-
-
-def _state_for_call(injected: InjectedState, states: Mapping[str, bytes]) -> State:
-    """Return a copy of an injected state for one call, or raise why there is none."""
-    given, record = injected.state, injected.record
-    if isinstance(given, Exception):
-        raise given
-    injected.state = None
-    if record is not None:
-        if given is not None:
-            return given
-        states = record.states
-    return codec.decode(injected.cls, states[injected.cls.__sessionstores__.name])

@@ -20,6 +20,7 @@ from ..exceptions import Conflict, InvalidKey, SessionStoresError
 from ..keys import StoreKey, check_code, check_participant
 from ..monitoring import alerts
 from ..state import codec
+from ..state.actions import Injection
 from ..state.declaration import State
 from .commits import Applied, commit
 from .record_queue import holding
@@ -135,7 +136,7 @@ async def _dispatch(
     return outcome.result
 
 
-def _injected(cls: type[State], function: object) -> Mapping[str, type[Any]]:
+def _injected(cls: type[State], function: object) -> Mapping[str, Injection]:
     """Return the parameters that the server fills in, if `function` is an action."""
     if not callable(function):
         wanted = f"{cls.__name__}.{function}" if isinstance(function, str) else "one"

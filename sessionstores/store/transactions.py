@@ -26,6 +26,7 @@ from ..keys import StoreKey
 from ..monitoring import alerts
 from ..monitoring.counters import counters
 from ..state import codec
+from ..state.actions import Injection
 from ..state.declaration import Action, State
 from ..state.revisions import Rev
 from .calls import Call, Outcome, refuse_coroutine
@@ -89,7 +90,7 @@ async def transact(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     *,
-    injected: Mapping[str, type[Any]],
+    injected: Mapping[str, Injection],
     actor: Any = None,
     attempt: Attempt | None = None,
     source: str | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -15,6 +16,7 @@ from sessionstores.backends.types import (
     Record,
     Removed,
     SessionSummary,
+    StateAtRev,
 )
 from sessionstores.exceptions import LimitReached, StateCorrupt
 from sessionstores.keys import StoreKey
@@ -24,6 +26,7 @@ from tests.backends.driven import (
     BOB,
     CODE,
     ELSEWHERE,
+    JUNK,
     MORE,
     OWN,
     START,
@@ -42,7 +45,87 @@ def code_of(number: int) -> str:
     return f"S{number:05d}"
 
 
+def described(states: Mapping[str, StateAtRev | StateCorrupt]) -> dict[str, Any]:
+    """Return the data of the states that were read, None for a corrupt record."""
+    return {
+        id: None if isinstance(state, StateCorrupt) else state.data
+        for id, state in states.items()
+    }
+
+
 class OverviewContract(BackendTests):
+    # One state of everybody
+
+    def test_one_state_of_everybody_who_has_it_is_read(self, backend: Driven) -> None:
+        backend.open(BOB, {**BOARD, "notes": b"1:{}"})
+        record = backend.open(ALICE, BOARD).record
+        record = backend.commit_next(record, MORE)
+        backend.open(CAROL, {"notes": b"1:{}"})
+        backend.open(OWN, {})
+        backend.open(ELSEWHERE, {"board": b"1:theirs"})
+        states = backend.read_states(CODE, "board")
+        assert list(states) == ["alice", "bob"]
+        assert described(states) == {"alice": MORE["board"], "bob": BOARD["board"]}
+        assert states["alice"].rev == record.rev
+        assert states["bob"].rev == backend.read_record(BOB).rev
+        assert list(backend.read_states(CODE, "notes")) == ["bob", "carol"]
+        assert backend.read_states(CODE, "board:") == {}
+
+    def test_reading_everybody_creates_and_touches_nothing(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        assert backend.read_states(CODE, "board") == {}
+        assert backend.session(CODE) is None
+        backend.open(ALICE, BOARD)
+        clock.advance(100)
+        before = backend.participants(CODE), backend.session(CODE)
+        assert list(backend.read_states(CODE, "board")) == ["alice"]
+        assert (backend.participants(CODE), backend.session(CODE)) == before
+        clock.advance(201)
+        assert [each.key for each in backend.evict_idle(CODE, idle_for=300, limit=9)]
+        assert backend.read_states(CODE, "board") == {}
+
+    def test_nobody_is_read_of_a_session_that_has_ended(self, backend: Driven) -> None:
+        backend.open(ALICE, BOARD)
+        backend.end_session(CODE)
+        assert backend.read_states(CODE, "board") == {}
+
+    def test_a_corrupt_record_does_not_keep_the_others_from_being_read(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        for key in (ALICE, BOB, CAROL):
+            backend.open(key, BOARD)
+        data = BOARD["board"]
+        for junk in JUNK:
+            self.plant(self.key_of(BOB), junk, clock)
+            states = backend.read_states(CODE, "board")
+            assert described(states) == {"alice": data, "bob": None, "carol": data}
+            assert "bob" in str(states["bob"])
+        # It is where it was: to be set aside at its next use.
+        with pytest.raises(StateCorrupt):
+            backend.read(BOB, touch=False)
+
+    def test_a_lost_record_is_left_out(self, backend: Driven, clock: Clock) -> None:
+        backend.open(ALICE, BOARD)
+        backend.open(BOB, BOARD)
+        self.lose_record(ALICE, clock)
+        assert list(backend.read_states(CODE, "board")) == ["bob"]
+        self.lose_index(CODE, clock)
+        assert backend.read_states(CODE, "board") == {}
+
+    def test_everybody_is_read_in_batches_of_people_and_of_bytes(
+        self, backend: Driven, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("cas.records.STATES_BATCH", "redis.sessions.STATES_BATCH"):
+            monkeypatch.setattr(f"sessionstores.backends.{name}", 3)
+        monkeypatch.setattr("sessionstores.backends.redis.sessions.STATES_BYTES", 2_000)
+        expected = {}
+        for number in range(11):
+            id = f"p{number:02d}"
+            expected[id] = bytes(range(64)) * (number % 4 * 16)
+            backend.open(StoreKey(CODE, id), {"board": expected[id]})
+        assert described(backend.read_states(CODE, "board")) == expected
+
     # Summaries
 
     def test_a_summary_is_exact(self, backend: Driven, clock: Clock) -> None:

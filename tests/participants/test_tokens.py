@@ -29,6 +29,7 @@ from sessionstores.participants.tokens import (
     TOKEN_SALT,
     Claims,
     check_claims,
+    check_clock,
     check_standing,
     make_token,
     read_token,
@@ -44,7 +45,7 @@ CODE = "K7Q2ZD"
 @pytest.fixture(autouse=True)
 def known_time() -> None:
     """Let the time be known, whatever other tests have left behind."""
-    run(get_backend(blocking=True).check_clock())
+    run(check_clock(get_backend(blocking=True)))
 
 
 def claims(participant: str = "alice", **changes: Any) -> Claims:

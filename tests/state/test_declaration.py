@@ -7,8 +7,9 @@ import math
 import random
 import re
 import string
+import typing
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from sessionstores.exceptions import InvalidArguments, UnknownAction, UnknownState
 from sessionstores.state import actions
+from sessionstores.state.actions import ByParticipant
 from sessionstores.state.declaration import (
     Declaration,
     State,
@@ -697,6 +699,82 @@ def test_the_server_fills_in_keyword_only_states_and_registered_types() -> None:
     assert repr(injected) == "injected"
 
 
+def takes_everybodys(self: Any, *, boards: Mapping[str, CardBoard] = injected) -> None:
+    """Name the class as the module of an action does."""
+
+
+def takes_everybodys_late(
+    self: Any, *, boards: typing.Mapping[str, SmallBoard] = injected
+) -> None:
+    """Name a class by its name, and the mapping as typing does."""
+
+
+def test_a_sessions_action_may_ask_for_everybodys_states() -> None:
+    members = {"act": action(takes_everybodys), "late": action(takes_everybodys_late)}
+    cls = declare("Odd", members, scope="session")
+    act = get_action(cls, "act")
+    assert dict(act.injected) == {"boards": ByParticipant(CardBoard)}
+    assert dict(get_action(cls, "late").injected) == {
+        "boards": ByParticipant(SmallBoard)
+    }
+    assert act.decode(b"{}") == {}
+    with pytest.raises(InvalidArguments, match="boards: unknown; it takes nothing"):
+        act.decode(b'{"boards":{}}')
+    assert registry.problems() == []
+
+
+def takes_everybodys_agenda(
+    self: Any, *, agendas: Mapping[str, Agenda] = injected
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "scope", "message"),
+    [
+        (
+            takes_everybodys,
+            "participant",
+            r"takes_everybodys: boards: it asks for everybody's CardBoard, and an "
+            r"action of a participant's state sees nobody else's\. Move it to a state "
+            r'with scope="session"',
+        ),
+        (
+            takes_everybodys_agenda,
+            "session",
+            "takes_everybodys_agenda: agendas: of Agenda a session has only one: "
+            "annotate it Agenda",
+        ),
+        (takes_everybodys_agenda, "participant", "annotate it Agenda"),
+    ],
+)
+def test_everybodys_states_are_refused_where_there_are_none_to_give(
+    function: Any, scope: Any, message: str
+) -> None:
+    cls = declare("Odd", {"act": action(function)}, scope=scope)
+    for use in (
+        lambda: get_action(cls, "act").injected,
+        get_action(cls, "act").resolve,
+    ):
+        with pytest.raises(TypeError, match=message):
+            use()
+    (problem,) = registry.problems()
+    assert problem.startswith(f"{__name__}.{function.__name__}: ")
+
+
+def test_an_action_that_is_inherited_is_judged_by_the_scope_of_its_heir() -> None:
+    class Asking(msgspec.Struct):
+        @action
+        def act(self, *, boards: Mapping[str, CardBoard] = injected) -> None: ...
+
+    class Hall(Asking, State, scope="session"): ...
+
+    class Desk(Asking, State): ...
+
+    assert "boards" in get_action(Hall, "act").injected
+    with pytest.raises(TypeError, match="nobody else's"):
+        get_action(Desk, "act").resolve()
+
+
 def takes_agenda_by_place(self: Any, agenda: Agenda) -> None: ...
 
 
@@ -712,6 +790,30 @@ def takes_annotated(self: Any, *, by: Annotated[Person, "x"]) -> None: ...
 def takes_injected_text(self: Any, *, by: str = injected) -> None: ...
 
 
+def takes_everybodys_by_place(self: Any, boards: Mapping[str, CardBoard]) -> None: ...
+
+
+def takes_everybodys_to_change(
+    self: Any, *, boards: dict[str, CardBoard] = injected
+) -> None: ...
+
+
+def takes_everybodys_by_number(
+    self: Any, *, boards: Mapping[int, CardBoard] = injected
+) -> None: ...
+
+
+def takes_everybody(self: Any, *, people: Mapping[str, Person] = injected) -> None: ...
+
+
+def takes_any_states(self: Any, *, states: Mapping[str, State] = injected) -> None: ...
+
+
+def takes_everybodys_or_none(
+    self: Any, *, boards: Mapping[str, CardBoard] | None = None
+) -> None: ...
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -720,10 +822,16 @@ def takes_injected_text(self: Any, *, by: str = injected) -> None: ...
         takes_people,
         takes_annotated,
         takes_injected_text,
+        takes_everybodys_by_place,
+        takes_everybodys_to_change,
+        takes_everybodys_by_number,
+        takes_everybody,
+        takes_any_states,
+        takes_everybodys_or_none,
     ],
 )
 def test_what_the_server_fills_in_can_never_come_from_a_client(function: Any) -> None:
-    cls = declare("Odd", {"act": action(function)})
+    cls = declare("Odd", {"act": action(function)}, scope="session")
     name = function.__name__
     with pytest.raises(TypeError, match=rf"{name}: \w+ is annotated .* cannot send"):
         get_action(cls, "act").decode(b"{}")

@@ -7,9 +7,10 @@ pyright; mypy does not look at them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar, assert_type
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar, assert_type
 
+from sessionstores import Snapshot, stores
 from sessionstores.state import codec
 from sessionstores.state.declaration import (
     Action,
@@ -53,6 +54,15 @@ class Board(
         return agenda.step == 1
 
 
+class Table(State, scope="session"):
+    revealed: dict[str, int] = field(default_factory=dict[str, int])
+
+    @action(role="facilitator")
+    def reveal(self, least: int = 0, *, boards: Mapping[str, Board] = injected) -> int:
+        self.revealed = {id: len(board.piles) for id, board in boards.items()}
+        return len(self.revealed) - least
+
+
 class Keyed(State, kw_only=True, rename="camel"):
     first_name: str = ""
 
@@ -67,6 +77,11 @@ def good(stored: bytes) -> None:
     assert_type(dispatch(Board.move, "ace", pile="keep"), bool)
     assert_type(dispatch(Board.move, "ace", agenda=Agenda()), bool)
     assert_type(dispatch(Agenda.advance), int)
+    assert_type(dispatch(Table.reveal), int)
+    assert_type(dispatch(Table.reveal, 2, boards={"alice": Board()}), int)
+    assert_type(stores.get(Table, "K7Q2ZD").dispatch(Table.reveal, 2), int)
+    assert_type(stores.peek_all(Board, "K7Q2ZD"), dict[str, Snapshot[Board]])
+    assert_type(stores.peek_all("board", "K7Q2ZD"), dict[str, Snapshot[Any]])
     assert_type(Board(deck=["ace"]), Board)
     assert_type(Board.__sessionstores__.version, int)
     assert_type(codec.decode(Board, stored), Board)
@@ -78,11 +93,18 @@ def good(stored: bytes) -> None:
     Keyed(first_name="Ada")
 
 
+async def good_in_an_event_loop() -> None:
+    assert_type(await stores.apeek_all(Board, "K7Q2ZD"), dict[str, Snapshot[Board]])
+    assert_type(await stores.get(Table, "K7Q2ZD").adispatch(Table.reveal), int)
+
+
 def bad(stored: bytes) -> None:
     dispatch(Board.move)  # type: ignore[call-arg]
     dispatch(Board.move, 1)  # type: ignore[arg-type]
     dispatch(Board.move, "ace", plie="keep")  # type: ignore[call-arg]
     dispatch(Agenda.go, "2")  # type: ignore[arg-type]
+    dispatch(Table.reveal, boards={"alice": Agenda()})  # type: ignore[dict-item]
+    stores.peek_all(int, "K7Q2ZD")  # type: ignore[type-var]
     Board(deck="ace")  # type: ignore[arg-type]
     Board(decks=[])  # type: ignore[call-arg]
     Keyed("Ada")  # type: ignore[call-arg]

@@ -25,6 +25,7 @@ from ..types import (
     SessionSummary,
     Stale,
     Standing,
+    StateAtRev,
     Unchanged,
     Value,
 )
@@ -103,6 +104,12 @@ class CasBackend(Backend):
     ) -> Answer[Record | Unchanged | None]:
         """See `Backend.read`."""
         return self._records.read(key, known=known, touch=touch)
+
+    def read_states(
+        self, code: str, name: str
+    ) -> Answer[dict[str, StateAtRev | StateCorrupt]]:
+        """See `Backend.read_states`."""
+        return self._records.read_states(code, name)
 
     def heads(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Rev | None]]:
         """See `Backend.heads`."""

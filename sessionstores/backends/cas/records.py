@@ -24,12 +24,14 @@ from ..errors import (
 from ..types import (
     NOBODY,
     QUARANTINE,
+    STATES_BATCH,
     Attempt,
     Committed,
     Opened,
     Quarantined,
     Record,
     Stale,
+    StateAtRev,
     Unchanged,
 )
 from .creation import RecordCreation
@@ -42,7 +44,7 @@ from .index import (
 )
 from .keeping import ParticipantKeeping
 from .key_value import Versioned
-from .keys import quarantine_key, record_key
+from .keys import quarantine_key, record_key, record_keys
 from .serializers import (
     Details,
     RecordDecoder,
@@ -139,6 +141,28 @@ class Records:
         if known is not None and record.rev == known:
             return Unchanged(known, record.token)
         return record
+
+    async def read_states(
+        self, code: str, name: str
+    ) -> dict[str, StateAtRev | StateCorrupt]:
+        """See `Backend.read_states`."""
+        ids = sorted((await self._index.members([code]))[code])
+        states: dict[str, StateAtRev | StateCorrupt] = {}
+        for start in range(0, len(ids), STATES_BATCH):
+            names = record_keys(code, ids[start : start + STATES_BATCH])
+            found = await self._values.get(*names.values())
+            for key, place in names.items():
+                if place not in found:
+                    continue
+                try:
+                    record = decode(key, found[place].value)
+                except StateCorrupt as error:
+                    states[key.participant] = error
+                    continue
+                if name in record.states:
+                    state = StateAtRev(record.states[name], record.rev)
+                    states[key.participant] = state
+        return states
 
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
         """See `Backend.heads`."""

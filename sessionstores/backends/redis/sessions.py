@@ -13,7 +13,15 @@ from ...keys import StoreKey, keys_of_records
 from ...state.revisions import Rev
 from ..idleness import seconds_idle
 from ..record_cache import RecordCache
-from ..types import MAX_EVENTS, ParticipantInfo, Removed, SessionInfo, SessionSummary
+from ..types import (
+    MAX_EVENTS,
+    STATES_BATCH,
+    ParticipantInfo,
+    Removed,
+    SessionInfo,
+    SessionSummary,
+    StateAtRev,
+)
 from .registry import RedisRegistry
 from .scripts import ScriptRunner
 from .serializers import (
@@ -28,12 +36,15 @@ from .serializers import (
     unpack_activity,
     unpack_head,
     unpack_removed,
+    unpack_rev,
 )
 
 # The most that one script works on, so that none blocks the server for long.
 REMOVAL_BATCH = 100
 ORPHANS_BATCH = 500
 KEEP_BATCH = 500
+# Bytes of states after which one script reads no more.
+STATES_BYTES = 4_194_304
 
 _encode = msgspec.msgpack.Encoder().encode
 _event = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -170,6 +181,27 @@ class RedisSessions:
         removed = unpack_removed(session, reply)
         self._recent.drop(removed.key)
         return removed
+
+    async def read_states(
+        self, code: str, name: str
+    ) -> dict[str, StateAtRev | StateCorrupt]:
+        """See `Backend.read_states`. States of many bytes take more round trips."""
+        states: dict[str, StateAtRev | StateCorrupt] = {}
+        limits = f"s:{name}", STATES_BATCH, STATES_BYTES
+        ids: list[bytes] = []
+        while True:
+            asked, later = ids[:STATES_BATCH], ids[STATES_BATCH:]
+            left, found = await self._scripts.run("states", code, *limits, *asked)
+            for packed, rev, data in zip(*[iter(found)] * 3, strict=True):
+                id = packed.decode()
+                states[id] = (
+                    StateAtRev(data, unpack_rev(rev))
+                    if rev
+                    else corrupt(StoreKey._make((code, id)))
+                )
+            ids = [*left, *later]
+            if not ids:
+                return dict(sorted(states.items()))
 
     async def participants(self, code: str) -> list[ParticipantInfo]:
         """See `Backend.participants`."""

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.test import Client
 
-from sessionstores import StoreUnavailable, UnknownSession, event_bus, stores
+from sessionstores import (
+    State,
+    StoreUnavailable,
+    UnknownSession,
+    action,
+    event_bus,
+    injected,
+    stores,
+)
 from sessionstores.admin import LiveSessionAdmin
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
+from sessionstores.state.declaration import registry
 from tests.admin.views.test_overview import text_of
 from tests.admin.views.test_session import connect
 from tests.staff import ALL, CODE, fill, page, signed_in
 from tests.workshop.states import Agenda, Board
 
 pytestmark = pytest.mark.django_db
+
+
+with registry.isolated():
+
+    class Count(State, scope="session"):
+        people: int = 0
+
+        @action
+        def take(self, *, boards: Mapping[str, Board] = injected) -> None:
+            self.people = len(boards)
 
 
 @pytest.fixture
@@ -312,3 +332,12 @@ def test_the_staff_log_has_times_that_the_browser_puts_into_its_own(
     when = LogEntry.objects.latest("pk").action_time
     assert f'datetime="{when.isoformat(timespec="milliseconds")}"' in text
     assert 'data-ss-time="clock"' in text
+
+
+def test_staff_run_an_action_that_is_given_everybodys_states(client: Client) -> None:
+    fill("alice", "bob")
+    with registry.isolated(Board, Count):
+        answer = client.get(page("session", CODE))
+        assert 'value="run:count.take"' in answer.content.decode()
+        act(client, "session_act", CODE, action="run:count.take")
+        assert stores.get(Count, CODE).state.people == 2
