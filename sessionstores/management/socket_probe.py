@@ -92,6 +92,7 @@ def _origins() -> Iterator[str]:
 async def _opened(application: Application, path: str, origin: str) -> Message:
     """Return how an application answers a connection; {} if it just returns."""
     scheme, _, host = origin.partition("://")
+    # Of it, servers know nothing.
     root = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
     scope = {
         "type": "websocket",
@@ -100,7 +101,7 @@ async def _opened(application: Application, path: str, origin: str) -> Message:
         "scheme": "wss" if scheme == "https" else "ws",
         "path": root + path,
         "raw_path": (root + path).encode(),
-        "root_path": root,
+        "root_path": "",
         "query_string": b"",
         "headers": [(b"host", host.encode()), (b"origin", origin.encode())],
         "subprotocols": [SUBPROTOCOL],

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from channels.security.websocket import AllowedHostsOriginValidator
 
+from .sub_path import below_sub_path
+
 # What browsers send for a page without an origin; it is of no host.
 _NO_ORIGIN = b"null"
 
@@ -15,7 +17,8 @@ def allowed_hosts_only(application: Any) -> Any:
     """Wrap an ASGI application, as Channels' `AllowedHostsOriginValidator` does.
 
     That raises, and the handshake is answered with 500, for an origin that is not a
-    URL, such as `http://[::1`. Here it is denied.
+    URL, such as `http://[::1`. Here it is denied. Routes are found below the site's
+    sub-path too, whether it is FORCE_SCRIPT_NAME or the server's root path.
     """
     validator: Any = AllowedHostsOriginValidator(application)
 
@@ -24,7 +27,8 @@ def allowed_hosts_only(application: Any) -> Any:
             (name, value if name != b"origin" or _is_url(value) else _NO_ORIGIN)
             for name, value in scope.get("headers", ())
         ]
-        await validator({**scope, "headers": headers}, receive, send)
+        given = below_sub_path({**scope, "headers": headers})
+        await validator(given, receive, send)
 
     return validate
 

@@ -1,0 +1,24 @@
+"""Sub-path: the prefix of all paths of a site that is not at the root of its host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+
+def below_sub_path(scope: dict[str, Any]) -> dict[str, Any]:
+    """Return a scope whose path a `URLRouter` looks for below the site's sub-path.
+
+    Found as Django finds it for pages, which Channels does not: it is
+    FORCE_SCRIPT_NAME, else the server's root path; and a proxy or the server may have
+    cut it off already.
+    """
+    given: str = settings.FORCE_SCRIPT_NAME or scope.get("root_path") or ""
+    prefix = given.rstrip("/")
+    if not prefix or "path_remaining" in scope:
+        return scope
+    path: str = scope["path"]
+    if path.startswith(f"{prefix}/"):
+        path = path[len(prefix) :]
+    return {**scope, "path_remaining": path}
