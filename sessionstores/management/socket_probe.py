@@ -11,7 +11,7 @@ from django.conf import settings
 
 from ..backends.types import Finding
 from ..participants.participant import WEBSOCKET_PATH
-from ..realtime.protocol import SUBPROTOCOL
+from ..realtime import protocol
 
 SOCKET_SECONDS = 5.0
 
@@ -66,11 +66,11 @@ async def probe() -> Finding:
 
 
 def _judged(name: str, path: str, origin: str, answer: Message) -> Finding:
-    if answer.get("subprotocol") != SUBPROTOCOL:
+    if answer.get("subprotocol") != protocol.SUBPROTOCOL:
         return Finding(
             "error",
             f"Another consumer than ours answers a WebSocket at {path} in {name}: it "
-            f"does not choose the subprotocol {SUBPROTOCOL}.",
+            f"does not choose the subprotocol {protocol.SUBPROTOCOL}.",
             f"Put our routes above its own. {ROUTE}",
         )
     return Finding("ok", f"{name} accepts a WebSocket at {path} from {origin}.")
@@ -104,7 +104,7 @@ async def _opened(application: Application, path: str, origin: str) -> Message:
         "root_path": "",
         "query_string": b"",
         "headers": [(b"host", host.encode()), (b"origin", origin.encode())],
-        "subprotocols": [SUBPROTOCOL],
+        "subprotocols": [protocol.SUBPROTOCOL],
         "client": ("127.0.0.1", 0),
         "server": (host, 443 if scheme == "https" else 80),
     }

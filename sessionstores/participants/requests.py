@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -13,7 +14,11 @@ from ..exceptions import InvalidToken
 from ..keys import generate_participant
 from .tokens import LINK_SALT, Claims, parse_claims, read_token
 
-LINK_PARAMETER = "participant"
+# Ours alone: a page of the site may have a `participant` of its own.
+LINK_PARAMETER = "ss_participant"
+# That of earlier releases, whose links last for `TOKEN_MAX_AGE`: what they have signed
+# is a link.
+OLD_LINK_PARAMETER = "participant"
 
 
 class RequestIdentity:
@@ -30,18 +35,29 @@ class RequestIdentity:
     @property
     def has_link(self) -> bool:
         """Whether the request came by a signed link, valid or not."""
-        return LINK_PARAMETER in self.request.GET
+        return self._signed is not None
 
     def link(self, code: object) -> Claims | None:
         """Return the claims of a valid link, for `code` unless that is None."""
-        signed = self.request.GET.get(LINK_PARAMETER)
+        max_age = conf.get().token_max_age
         try:
-            claims = read_token(
-                signed, max_age=conf.get().token_max_age, salt=LINK_SALT
-            )
+            claims = read_token(self._signed, max_age=max_age, salt=LINK_SALT)
         except InvalidToken:
             return None
         return claims if code in (None, claims.session) else None
+
+    @property
+    def _signed(self) -> str | None:
+        """What a link has for its visitor's claims, valid or not."""
+        given: str | None = self.request.GET.get(LINK_PARAMETER)
+        if given is not None:
+            return given
+        old: str | None = self.request.GET.get(OLD_LINK_PARAMETER)
+        try:
+            read_token(old, max_age=math.inf, salt=LINK_SALT)
+        except InvalidToken:
+            return None
+        return old
 
     def require_session(self) -> None:
         """Raise `ImproperlyConfigured` if the request has no Django session."""

@@ -102,7 +102,7 @@ def join_as_long(demo: Demo, open_page: Open, secret_key: str) -> Page:
     claims = [code, LONG, "participant", time.time()]
     signer = signing.Signer(key=secret_key, salt=LINK_SALT)
     token = signer.sign_object(claims)
-    guest = open_page(f"{demo.base}/{code}/?participant={token}")
+    guest = open_page(f"{demo.base}/{code}/?ss_participant={token}")
     BoardView(guest).expect_live()
     return guest
 

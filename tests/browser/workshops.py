@@ -20,10 +20,10 @@ class Workshop:
         visitor = Visitor()
         visitor.get(f"{self.base}/")
         _, page, _ = visitor.post(f"{self.base}/start/")
-        code, token = _found(r'data-url="/(\w{6})/\w+/\?participant=([^"]+)"', page)
+        code, token = _found(r'data-url="/(\w{6})/\w+/\?ss_participant=([^"]+)"', page)
         self.code = code
         self.urls = {
-            "All in one page": f"{self.base}/{code}/together/?participant={token}",
+            "All in one page": f"{self.base}/{code}/together/?ss_participant={token}",
             "Join as a guest": f"{self.base}/?code={code}",
             "Admin": demo.url("Admin"),
         }

@@ -74,13 +74,13 @@ def test_actions_are_given_who_acts() -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("/b/", "/b/?participant="),
-        ("/b/?", "/b/?participant="),
-        ("/b/?a=1&b=%20&c", "/b/?a=1&b=%20&c&participant="),
-        ("/b/?participant=old&a=1", "/b/?a=1&participant="),
-        ("/b/?participants=2", "/b/?participants=2&participant="),
-        ("https://x.example/b?a=é#part", "https://x.example/b?a=é&participant="),
-        ("", "?participant="),
+        ("/b/", "/b/?ss_participant="),
+        ("/b/?", "/b/?ss_participant="),
+        ("/b/?a=1&b=%20&c", "/b/?a=1&b=%20&c&ss_participant="),
+        ("/b/?ss_participant=old&a=1", "/b/?a=1&ss_participant="),
+        ("/b/?participants=2", "/b/?participants=2&ss_participant="),
+        ("https://x.example/b?a=é#part", "https://x.example/b?a=é&ss_participant="),
+        ("", "?ss_participant="),
     ],
 )
 def test_link_keeps_query_and_fragment(url: str, expected: str) -> None:

@@ -59,13 +59,38 @@ def test_bad_link_does_not_fall_back_to_who_the_browser_was(
     old = Claims(code, "alice", "participant", time.time() - 10**6)
     link = {
         "forged": alice.link("/")[:-2],
-        "old": f"/?participant={make_token(old, salt=LINK_SALT)}",
-        "token": f"/?participant={alice.token()}",
+        "old": f"/?ss_participant={make_token(old, salt=LINK_SALT)}",
+        "token": f"/?ss_participant={alice.token()}",
         "revoked": alice.link("/"),
-    }.get(bad, f"/?participant={bad}")
+    }.get(bad, f"/?ss_participant={bad}")
     stores.revoke(code, "alice")
     assert browser.resolve(code, link) is None
     assert browser.resolve(code) is not None
+
+
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+def test_a_parameter_of_the_sites_own_is_none_of_our_business(
+    joining: Join, code: str, browser: Browser
+) -> None:
+    joined = browser.join(code, url="/?participant=alice", joining=joining)
+    assert joined.id != "alice"
+    assert browser.resolve(code, "/?participant=alice") == joined
+    link = Participant(code, "bob").link("/results/?participant=alice")
+    assert browser.resolve(code, link) == Participant(code, "bob")
+
+
+def test_a_link_of_an_earlier_release_is_one_until_it_expires(
+    code: str, browser: Browser
+) -> None:
+    joined = browser.join(code)
+    alice = Participant(code, "alice")
+    old = alice.link("/").replace("ss_participant", "participant")
+    assert browser.resolve(code, old) == alice
+    expired = Claims(code, "alice", "participant", time.time() - 10**6)
+    # Then it makes its visitor nobody, as any other that is bad.
+    link = f"/?participant={make_token(expired, salt=LINK_SALT)}"
+    assert browser.resolve(code, link) is None
+    assert browser.resolve(code, old[:-1]) == joined
 
 
 @pytest.mark.parametrize("joining", BOTH_JOINS)

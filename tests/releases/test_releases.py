@@ -250,6 +250,9 @@ def test_records_of_one_release_are_read_and_changed_by_the_other(
     assert (seen[0], seen[1], seen[3]) == ("Team day", 1, True)
 
     link = one.ask("link", cache, **who)
+    if not oldest_first:
+        # The release before looks for the claims under another name.
+        link = link.replace("?ss_participant=", "?participant=")
     assert other.ask("visitor", cache, url=link, code=code) == "alice"
     one.ask("lock", cache, code=code)
     stranger = {"code": code, "participant": "stranger", "line": ""}
