@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from .participants import private_pages
 from .participants.joining import aresolve, resolve
 from .participants.participant import Participant
+from .participants.requests import code_of
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -31,7 +32,7 @@ class ParticipantRequest(HttpRequest):
         """
         if hasattr(self, "_participant"):
             return self._participant
-        return self._found(resolve(self, self._code))
+        return self._found(resolve(self, code_of(self)))
 
     @participant.setter
     def participant(self, participant: Participant | None) -> None:
@@ -41,11 +42,7 @@ class ParticipantRequest(HttpRequest):
         """See `participant`."""
         if hasattr(self, "_participant"):
             return self._participant
-        return self._found(await aresolve(self, self._code))
-
-    @property
-    def _code(self) -> object:
-        return self.resolver_match and self.resolver_match.kwargs.get("code")
+        return self._found(await aresolve(self, code_of(self)))
 
     def _found(self, participant: Participant | None) -> Participant | None:
         # Before the URL is resolved, the `code` is unknown: a look-up by other

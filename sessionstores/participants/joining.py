@@ -15,7 +15,7 @@ from ..store.admissions import admit
 from ..store.records import open_record
 from . import tokens
 from .participant import DEFAULT_ROLE, Participant
-from .requests import RequestIdentity
+from .requests import RequestIdentity, code_of
 from .throttling import GuessThrottle
 from .tokens import Claims, check_role, check_standing
 
@@ -194,16 +194,31 @@ async def aresolve(request: HttpRequest, code: object) -> Participant | None:
     return await _resolve(get_backend(blocking=False), request, code)
 
 
-async def _resolve(
+async def has_ended(backend: Backend, request: HttpRequest) -> bool:
+    """Whether `request` is of somebody who was in a session that has ended.
+
+    Nobody else is told that there has been one.
+    """
+    claims = await _claims_of(backend, request, code_of(request))
+    if claims is None:
+        return False
+    standings = await backend.standings([claims.key])
+    return standings[claims.key].ended
+
+
+async def _claims_of(
     backend: Backend, request: HttpRequest, code: object
-) -> Participant | None:
+) -> Claims | None:
     visitor = RequestIdentity(request, blocking=backend.blocking)
     # An invalid link never falls back to another identity, as which its visitor would
     # act unknowingly.
-    if visitor.has_link:
-        claims = visitor.link(code)
-    else:
-        claims = await visitor.kept(code)
+    return visitor.link(code) if visitor.has_link else await visitor.kept(code)
+
+
+async def _resolve(
+    backend: Backend, request: HttpRequest, code: object
+) -> Participant | None:
+    claims = await _claims_of(backend, request, code)
     if claims is None or not await _is_valid(backend, claims):
         return None
     admit(backend, claims.key)

@@ -21,6 +21,11 @@ LINK_PARAMETER = "ss_participant"
 OLD_LINK_PARAMETER = "participant"
 
 
+def code_of(request: HttpRequest) -> object:
+    """Return the `code` in the path of the view; None if there is none."""
+    return request.resolver_match and request.resolver_match.kwargs.get("code")
+
+
 class RequestIdentity:
     """The link, Django session and user by which a request names its participant.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from asgiref.sync import iscoroutinefunction
@@ -34,6 +36,37 @@ pytestmark = [
 ]
 
 
+class Sent(ParticipantRequiredMixin, View):
+    join_url = "/come-in/?from=here"
+
+    def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
+        return current(request)
+
+
+class AsyncSent(ParticipantRequiredMixin, View):
+    join_url = "enter"
+
+    async def get(self, request: ParticipantRequest, code: str) -> HttpResponse:
+        return await acurrent(request)
+
+
+@participant_required(join_url="enter")
+def sent(request: ParticipantRequest, code: str) -> HttpResponse:
+    return current(request)
+
+
+@participant_required(join_url="enter")
+async def asent(request: ParticipantRequest, code: str) -> HttpResponse:
+    return await acurrent(request)
+
+
+# With where they send who has no participant.
+SENDING = {
+    "sent": "/enter/?code=",
+    "asent": "/enter/?code=",
+    "cbv-sent": "/come-in/?from=here&code=",
+    "cbv-asent": "/enter/?code=",
+}
 VIEWS = ["private", "aprivate", "cbv", "acbv", "mixed", "amixed"]
 
 
@@ -67,6 +100,11 @@ class AsyncPrivate(View):
 urlpatterns = [
     path("<code>/join/", joined),
     path("<code>/ajoin/", ajoined),
+    path("enter/", current, name="enter"),
+    path("<code>/sent/", sent),
+    path("<code>/asent/", asent),
+    path("<code>/cbv-sent/", Sent.as_view()),
+    path("<code>/cbv-asent/", AsyncSent.as_view()),
     path("<code>/private/", private),
     path("<code>/aprivate/", aprivate),
     path("<code>/cbv/", Private.as_view()),
@@ -84,7 +122,11 @@ def test_view_that_requires_a_participant_refuses_others(
     alice = client.get(f"/{code}/join/").json()
     assert client.get(f"/{code}/{view}/").json() == alice
     stores.end_session(code)
-    assert client.get(f"/{code}/{view}/").status_code == 403
+    # Only who was in it is told that it was, and is over.
+    response = client.get(f"/{code}/{view}/")
+    assert response.status_code == 410
+    assert "This session is over." in response.content.decode()
+    assert Client().get(f"/{code}/{view}/").status_code == 403
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -95,6 +137,8 @@ async def test_view_that_requires_a_participant_refuses_others_under_asgi(
     assert (await async_client.get(f"/{code}/{view}/")).status_code == 403
     alice = (await async_client.get(f"/{code}/ajoin/")).json()
     assert (await async_client.get(f"/{code}/{view}/")).json() == alice
+    await stores.aend_session(code)
+    assert (await async_client.get(f"/{code}/{view}/")).status_code == 410
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -111,3 +155,34 @@ def test_decorated_view_keeps_its_name_and_kind() -> None:
     assert aprivate.__name__ == "aprivate"
     assert iscoroutinefunction(aprivate)
     assert not iscoroutinefunction(private)
+
+
+@pytest.mark.parametrize("view", SENDING)
+def test_a_view_may_send_others_to_a_page_to_join(
+    view: str, client: Client, code: str
+) -> None:
+    page = f"/{code}/{view}/?tab=2"
+    response = client.get(page)
+    assert response.status_code == 302
+    after = quote(page, safe="")
+    assert response["Location"] == f"{SENDING[view]}{code}&next={after}"
+    # Of codes that do not exist nobody learns that.
+    response = client.get(page.replace(code, "K7Q2ZD"))
+    assert response["Location"].startswith(f"{SENDING[view]}K7Q2ZD&next=")
+    alice = client.get(f"/{code}/join/").json()
+    assert client.get(page).json() == alice
+    stores.end_session(code)
+    assert client.get(page).status_code == 410
+
+
+def test_a_site_says_in_its_own_words_that_a_session_is_over(
+    client: Client, code: str, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "410.html").write_text("{{ request.path }} is over, {{ user }}.")
+    (engine,) = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "DIRS": [tmp_path]}]
+    client.get(f"/{code}/join/")
+    stores.end_session(code)
+    for view in ("private", "aprivate"):
+        text = client.get(f"/{code}/{view}/").content.decode()
+        assert text == f"/{code}/{view}/ is over, AnonymousUser."
