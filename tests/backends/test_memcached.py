@@ -497,11 +497,12 @@ def test_coroutines_that_call_a_stuck_server_all_get_an_error(
 
 def test_an_answer_that_comes_late_is_nobody_elses(own: Flagged) -> None:
     async def scenario(backend: MemcachedBackend) -> None:
-        for key in ("a", "b"):
+        a, b = "ss:v:a", "ss:v:b"
+        for key in (a, b):
             await backend.store.cas(key, None, key.encode(), 60)
         with own.paused(), pytest.raises(StoreUnavailable):
-            await backend.store.read(["a"])
-        assert (await backend.store.read(["b"]))["b"].value == b"b"
+            await backend.store.read([a])
+        assert (await backend.store.read([b]))[b].value == b.encode()
         await backend.clear()
 
     both(scenario)
@@ -695,13 +696,14 @@ def test_the_order_of_the_servers_makes_no_difference(
 def test_many_keys_are_read_at_once(start: Start, settings: Settings) -> None:
     point_at(settings, start(), start())
     backend = MemcachedBackend("default", blocking=True)
-    values = {f"k{n}": b"%d" % n for n in range(1_500)}
+    values = {f"ss:v:k{n}": b"%d" % n for n in range(1_500)}
     for key, value in values.items():
         run(backend.store.cas(key, None, value, 60))
+    run(backend.store.cas("ss", None, b"another program's", 60))
     found = run(backend.store.read([*values, "absent"]))
     assert {key: held.value for key, held in found.items()} == values
     run(backend.clear())
-    assert run(backend.store.read(list(values))) == {}
+    assert list(run(backend.store.read([*values, "ss"]))) == ["ss"]
 
 
 # The doctor
