@@ -247,9 +247,12 @@ def put(
 
 def keys_of(line: ReplyLine) -> list[str] | None:
     """Return the keys of all programs; None while it crawls for another caller."""
+    if not line.client.stats()[b"curr_items"]:
+        # To know that takes 14 ms otherwise.
+        return []
     # pymemcache keeps only the end of a reply that comes in several parts.
     sock, reply = line.client.sock, b""
-    # Through the hash table, where nothing moves about meanwhile.
+    # Not "all", which may miss new items.
     sock.sendall(b"lru_crawler metadump hash\r\n")
     while not is_whole(reply):
         part = sock.recv(65_536)
