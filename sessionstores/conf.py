@@ -155,12 +155,10 @@ def _description(kind: Any) -> str:
     return str(meta.description)
 
 
-# What `get` returns; None while it has to look which.
+# What `get` returns at once; None while it has to look.
 _current: Conf | None = None
-# As the settings have it.
-_known: Conf | None = None
 _changes = 0
-# In a context that has chosen another cache, its own; and how many there are.
+# Of a context that has chosen another cache; and how many have.
 _chosen: ContextVar[Conf | None] = ContextVar("sessionstores_conf", default=None)
 _choices = 0
 _lock = threading.RLock()
@@ -172,22 +170,19 @@ def get() -> Conf:
 
 
 def _load() -> Conf:
-    global _current, _known
+    global _current
     with _lock:
         if _choices and (chosen := _chosen.get()):
             return chosen
         while True:
             changes = _changes
-            loaded, is_final = (_known, True) if _known else _for_site(_read())
-            if changes != _changes:
-                # They have changed meanwhile, in another thread.
-                continue
-            if is_final:
-                _known = loaded
-                _current = None if _choices else loaded
+            loaded, is_final = _for_site(_read())
+            if is_final and not _choices:
+                _current = loaded
             if changes == _changes:
                 return loaded
-            _current = _known = None
+            # They have changed meanwhile, in another thread.
+            _current = None
 
 
 def _for_site(given: Conf) -> tuple[Conf, bool]:
@@ -263,7 +258,7 @@ def site_prefix(alias: str, prefix: str) -> str:
         and re.match(_PREFIX, key)
         and len(key) <= MAX_SITE_PREFIX_LENGTH
     ):
-        return key
+        return str(key)
     raise ImproperlyConfigured(
         f"CACHES[{alias!r}] ({_shown(given)}) makes {key!r} of {prefix!r}, which the "
         "keys of sessionstores begin with. That must be text of up to "
@@ -316,7 +311,7 @@ if hasattr(os, "register_at_fork"):
 
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: Any) -> None:
-    global _current, _known, _changes
+    global _current, _changes
     if setting in {"SESSIONSTORES", "CACHES"}:
         _changes += 1
-        _current = _known = None
+        _current = None

@@ -14,6 +14,7 @@ from zlib import crc32
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from pymemcache.exceptions import (  # type: ignore[import-untyped]
+    MemcacheClientError,
     MemcacheError,
     MemcacheUnexpectedCloseError,
 )
@@ -264,7 +265,7 @@ def keys_of(line: ReplyLine) -> list[str] | None:
     *lines, end = reply.split()
     if end != b"END":
         text = reply.decode(errors="replace").strip()
-        raise MemcacheError(f"it does not list its keys: {text}")
+        raise MemcacheClientError(f"it does not list its keys: {text}")
     names = (each.removeprefix(b"key=") for each in lines if each.startswith(b"key="))
     return [unquote(name.decode()) for name in names]
 

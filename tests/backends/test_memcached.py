@@ -10,6 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
 from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
@@ -382,6 +383,35 @@ def test_a_server_without_compare_and_set_is_refused(
         run(backend.open(ALICE, BOARD))
     errors = [found for found in run(backend.examine()) if found.level == "error"]
     assert "-C" in errors[0].hint
+
+
+def test_a_server_that_does_not_list_its_keys_says_so_and_keeps_them(
+    start: Start, settings: Settings
+) -> None:
+    point_at(settings, start("-o", "no_lru_crawler"))
+    backend = MemcachedBackend("default", blocking=True)
+    run(backend.clear())
+    opened(backend)
+    with pytest.raises(
+        StoreUnavailable, match="its keys: CLIENT_ERROR lru.*Nothing was"
+    ):
+        run(backend.clear())
+    assert run(backend.sessions()) == [CODE]
+
+
+def test_several_clear_a_server_at_once_and_others_keys_stay(
+    start: Start, settings: Settings
+) -> None:
+    # It lists keys for one caller at a time; there are more than fit into one reply.
+    server = start()
+    point_at(settings, server)
+    backend = MemcachedBackend("default", blocking=True)
+    with closing(server.client()) as client:
+        client.set_many({f"other:{'x' * 150}:{n}": b"x" for n in range(1_000)})
+        opened(backend)
+        in_threads(4, lambda number: run(backend.clear()))
+        assert run(backend.sessions()) == []
+        assert client.stats()[b"curr_items"] == 1_000
 
 
 # Outages
