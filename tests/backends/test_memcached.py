@@ -393,7 +393,7 @@ def test_a_server_that_does_not_list_its_keys_says_so_and_keeps_them(
     run(backend.clear())
     opened(backend)
     with pytest.raises(
-        StoreUnavailable, match="its keys: CLIENT_ERROR lru.*Nothing was"
+        StoreUnavailable, match=r"its keys: CLIENT_ERROR lru.*Nothing was"
     ):
         run(backend.clear())
     assert run(backend.sessions()) == [CODE]

@@ -261,6 +261,20 @@ def test_a_sites_own_keys_stay_when_its_stores_are_cleared(server: Server) -> No
         caches["default"].clear()
 
 
+@pytest.mark.parametrize("server", ["django-redis"], indirect=True)
+def test_a_pattern_of_django_redis_finds_keys_that_begin_as_its_own(
+    server: Server,
+) -> None:
+    for separated, is_found in (({}, False), ({"KEY_PREFIX": "live"}, True)):
+        with server.site(separated):
+            fill("ours", CODE)
+            held = server.listed()
+            cache: Any = caches["default"]
+            cache.delete_pattern("*")
+            assert server.listed() == (set() if is_found else held)
+            run(get_backend(blocking=True).clear())
+
+
 def test_a_command_for_another_alias_goes_by_the_keys_of_that_alias(
     server: Server, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
