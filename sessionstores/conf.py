@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import Annotated, Any, TypedDict, get_type_hints
 
 import msgspec
 from django.conf import settings
+from django.core.cache.backends.base import BaseCache, default_key_func
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 from msgspec import Meta
 
 MAX_PREFIX_LENGTH = 32
+# What the cache makes of it. The longest key, of data that was set aside, has 93
+# characters after it, and memcached takes 250.
+MAX_SITE_PREFIX_LENGTH = 157
+# The settings of an alias by which sites keep their keys apart.
+_SEPARATING = ("KEY_PREFIX", "VERSION", "KEY_FUNCTION")
 # Wrong codes are stored one by one.
 MAX_GUESSES = 1_000
 
@@ -28,11 +40,12 @@ _NotNegative = Annotated[_FromZero, Meta(description="a number from 0 up")]
 _Count = Annotated[int, Meta(gt=0, description="a whole number above 0")]
 _Flag = Annotated[bool, Meta(description="True or False")]
 # Printable ASCII without what keys and Redis's hash tags are made of.
+_PREFIX = r"\A[!-z|~]*\Z"
 _Prefix = Annotated[
     str,
     Meta(
         max_length=MAX_PREFIX_LENGTH,
-        pattern=r"\A[!-z|~]*\Z",
+        pattern=_PREFIX,
         description=f"up to {MAX_PREFIX_LENGTH} ASCII characters, none of them a space "
         "or a brace",
     ),
@@ -74,7 +87,10 @@ _Redis = Annotated[
 
 
 class Conf(msgspec.Struct, frozen=True, kw_only=True):
-    """Every key with its default; times in seconds, sizes in bytes."""
+    """Every key with its default; times in seconds, sizes in bytes.
+
+    From `get`, `key_prefix` is what the cache makes of it: see `site_prefix`.
+    """
 
     cache: Annotated[str, Meta(description="the name of an alias of CACHES")] = (
         "default"
@@ -139,8 +155,13 @@ def _description(kind: Any) -> str:
     return str(meta.description)
 
 
+# What `get` returns at once; None while it has to look.
 _current: Conf | None = None
 _changes = 0
+# Of a context that has chosen another cache; and how many have.
+_chosen: ContextVar[Conf | None] = ContextVar("sessionstores_conf", default=None)
+_choices = 0
+_lock = threading.RLock()
 
 
 def get() -> Conf:
@@ -150,13 +171,55 @@ def get() -> Conf:
 
 def _load() -> Conf:
     global _current
-    while True:
-        changes = _changes
-        _current = loaded = _read()
-        if changes == _changes:
-            return loaded
-        # They have changed meanwhile, in another thread.
+    with _lock:
+        if _choices and (chosen := _chosen.get()):
+            return chosen
+        while True:
+            changes = _changes
+            loaded, is_final = _for_site(_read())
+            if is_final and not _choices:
+                _current = loaded
+            if changes == _changes:
+                return loaded
+            # They have changed meanwhile, in another thread.
+            _current = None
+
+
+def _for_site(given: Conf) -> tuple[Conf, bool]:
+    """Return the settings with the site's prefix, and whether there is one.
+
+    If not, no backend can be had: `prefix_problem` says why.
+    """
+    try:
+        prefix = site_prefix(given.cache, given.key_prefix)
+    except ImproperlyConfigured:
+        return given, False
+    return msgspec.structs.replace(given, key_prefix=prefix), True
+
+
+@contextmanager
+def using_cache(alias: str | None) -> Iterator[None]:
+    """Let `alias` be `CACHE` for the caller's thread or task; None changes nothing.
+
+    Raises `ImproperlyConfigured`.
+    """
+    global _choices, _current
+    if alias is None or alias == get().cache:
+        yield
+        return
+    given = _read()
+    prefix = site_prefix(alias, given.key_prefix)
+    chosen = msgspec.structs.replace(given, cache=alias, key_prefix=prefix)
+    with _lock:
+        _choices += 1
         _current = None
+    token = _chosen.set(chosen)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+        with _lock:
+            _choices -= 1
 
 
 def _read() -> Conf:
@@ -167,9 +230,88 @@ def _read() -> Conf:
     return msgspec.convert(values, Conf)
 
 
+def site_prefix(alias: str, prefix: str) -> str:
+    """Return what the keys of a site begin with: `prefix`, as the cache's own would be.
+
+    An alias with a KEY_PREFIX, VERSION or KEY_FUNCTION is asked for its key of
+    `prefix`, so that what separates two sites in it separates their records too. Any
+    other leaves `prefix` as it is. Raises `ImproperlyConfigured` if the alias does not
+    exist or makes of it what some cache would refuse.
+    """
+    entry = settings.CACHES.get(alias)
+    if not isinstance(entry, dict):
+        raise ImproperlyConfigured(f"CACHES has no alias {alias!r}.")
+    given = {name: entry[name] for name in _SEPARATING if name in entry}
+    try:
+        cache = BaseCache(given)
+        if _is_plain(cache):
+            return prefix
+        key: object = cache.make_key(prefix)
+    except Exception as error:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] ({_shown(given)}) makes no key of {prefix!r}, which "
+            f"the keys of sessionstores begin with: {type(error).__name__}: {error}. "
+            "Correct its KEY_FUNCTION."
+        ) from error
+    if (
+        isinstance(key, str)
+        and re.match(_PREFIX, key)
+        and len(key) <= MAX_SITE_PREFIX_LENGTH
+    ):
+        return str(key)
+    raise ImproperlyConfigured(
+        f"CACHES[{alias!r}] ({_shown(given)}) makes {key!r} of {prefix!r}, which the "
+        "keys of sessionstores begin with. That must be text of up to "
+        f"{MAX_SITE_PREFIX_LENGTH} ASCII characters, none of them a space or a brace: "
+        "memcached takes no others, and a cluster finds a session by the braces of its "
+        "keys. Change these settings, or name in SESSIONSTORES['CACHE'] an alias that "
+        "has others."
+    )
+
+
+def _is_plain(cache: BaseCache) -> bool:
+    """Return whether nothing separates the keys of this cache from another site's."""
+    return (
+        cache.key_prefix == ""
+        and str(cache.version) == "1"
+        and cache.key_func is default_key_func
+    )
+
+
+def _shown(given: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in given.items())
+
+
+def prefix_problem(alias: str) -> str | None:
+    """Return why no keys can be made for the cache `alias`; None if they can."""
+    given = get()
+    try:
+        prefix = site_prefix(alias, _read().key_prefix)
+    except ImproperlyConfigured as error:
+        return str(error)
+    if alias == given.cache and prefix != given.key_prefix:
+        return (
+            f"CACHES[{alias!r}]['KEY_FUNCTION'] made {given.key_prefix!r} of the "
+            f"prefix of sessionstores at first and {prefix!r} now, so the processes of "
+            "the site would not find each other's records. Name in "
+            "SESSIONSTORES['CACHE'] an alias whose KEY_FUNCTION always makes the same."
+        )
+    return None
+
+
+def _renew_lock() -> None:
+    # Another thread may have held it at the fork.
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: Any) -> None:
     global _current, _changes
-    if setting == "SESSIONSTORES":
+    if setting in {"SESSIONSTORES", "CACHES"}:
         _changes += 1
         _current = None

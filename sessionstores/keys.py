@@ -178,7 +178,12 @@ def check_quarantine(key: str) -> str:
 
 
 def shared_key(prefix: str, kind: str, name: str) -> str:
-    """Return the cache key of data shared by all sessions: `ss:reg:7`."""
+    """Return the cache key of data shared by all sessions: `ss:reg:7`.
+
+    `kind` is "reg", whose names are numbers or empty, or "v", whose names hold no
+    brace, and neither "v:" nor "reg:" at the start or after a colon. So no key is that
+    of another prefix too, even one that begins alike: see `only_ours`.
+    """
     return f"{prefix}:{kind}:{name}"
 
 
@@ -189,3 +194,16 @@ def keys_of_records(prefix: str, names: Iterable[str]) -> list[StoreKey]:
     )
     matches = filter(None, map(pattern.fullmatch, names))
     return [StoreKey._make((match[1], match[2] or SESSION)) for match in matches]
+
+
+def only_ours(prefix: str, names: Iterable[str]) -> list[str]:
+    """Return those of these cache keys that are of this prefix.
+
+    A key that begins with it may be of a longer one, of another site: `ss:staging`.
+    """
+    pattern = re.compile(
+        re.escape(prefix)
+        + r":(?:\{[A-Z0-9]{6}\}:.*|reg:[0-9]*|v:(?!(?:.*:)?(?:reg|v):)[^{}]*)",
+        re.DOTALL,
+    )
+    return list(filter(pattern.fullmatch, names))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+import random
+import re
+import threading
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_django import Settings
 
 from sessionstores import conf
+from sessionstores.backends import get_backend, problem
+from sessionstores.backends.base import run
+from sessionstores.keys import StoreKey, cache_key, shared_key
+from tests.checking import found, ids
 
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 SECRET = "redis://:hunter2@cache:6379"
 
 
@@ -161,3 +171,176 @@ def test_what_is_read_while_settings_change_is_not_kept(
     monkeypatch.setattr(conf, "_read", slow)
     assert conf.get().heartbeat == 2
     assert conf.get().heartbeat == 2
+
+
+# The prefix, by the cache's alias
+
+
+def shout(key: str, prefix: str, version: int) -> str:
+    return f"{prefix.upper()}!{key}!{version}"
+
+
+def of_two_sites(key: str, prefix: str, version: int) -> str:
+    return f"{random.random()}:{key}"
+
+
+def of_no_text(key: str, prefix: str, version: int) -> bytes:
+    return key.encode()
+
+
+def broken(key: str, prefix: str, version: int) -> str:
+    raise LookupError("no tenant")
+
+
+def by_alias(**given: Any) -> dict[str, Any]:
+    """Return CACHES whose alias has these settings too."""
+    return {"default": {"BACKEND": LOCMEM, **given}}
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix"),
+    [
+        ({}, "ss"),
+        ({"KEY_PREFIX": "", "VERSION": 1, "KEY_FUNCTION": None}, "ss"),
+        ({"VERSION": "1", "TIMEOUT": None, "OPTIONS": {"MAX_ENTRIES": 1}}, "ss"),
+        ({"KEY_FUNCTION": "django.core.cache.backends.base.default_key_func"}, "ss"),
+        ({"KEY_PREFIX": "live"}, "live:1:ss"),
+        ({"VERSION": 2}, ":2:ss"),
+        ({"KEY_PREFIX": "live", "VERSION": "x"}, "live:x:ss"),
+        ({"KEY_PREFIX": "live", "KEY_FUNCTION": shout}, "LIVE!ss!1"),
+        ({"KEY_FUNCTION": f"{__name__}.shout", "VERSION": 7}, "!ss!7"),
+        ({"KEY_PREFIX": "a:b|c~[*]?\\"}, "a:b|c~[*]?\\:1:ss"),
+    ],
+)
+def test_the_prefix_is_what_the_alias_makes_of_it(
+    settings: Settings, given: dict[str, Any], prefix: str
+) -> None:
+    settings.CACHES = by_alias(**given)
+    assert conf.get().key_prefix == prefix
+    assert ids(CACHES=settings.CACHES) == []
+    # It counts under REDIS too, of whose server the alias knows nothing.
+    settings.SESSIONSTORES = {"REDIS": {"url": "redis://nowhere"}, "KEY_PREFIX": "ss"}
+    assert conf.get().key_prefix == prefix
+    settings.SESSIONSTORES = {"KEY_PREFIX": "own"}
+    assert conf.get().key_prefix == prefix.replace("ss", "own")
+
+
+def test_a_change_of_the_alias_is_seen_at_the_next_use(settings: Settings) -> None:
+    for prefix in ("a", "b"):
+        settings.CACHES = by_alias(KEY_PREFIX=prefix)
+        assert conf.get().key_prefix == f"{prefix}:1:ss"
+    settings.CACHES = {**by_alias(), "other": {"BACKEND": LOCMEM, "VERSION": 5}}
+    assert conf.get().key_prefix == "ss"
+    settings.SESSIONSTORES = {"CACHE": "other"}
+    assert conf.get().key_prefix == ":5:ss"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"KEY_PREFIX": "my site"}, "(KEY_PREFIX 'my site') makes 'my site:1:ss'"),
+        ({"KEY_PREFIX": "{live}"}, "'{live}:1:ss'"),
+        ({"KEY_PREFIX": "ü"}, "'ü:1:ss'"),
+        ({"KEY_PREFIX": "a\n"}, "'a\\n:1:ss'"),
+        ({"KEY_PREFIX": "a\x7f"}, "up to 157 ASCII characters"),
+        ({"KEY_PREFIX": "x" * 153}, f"makes '{'x' * 153}:1:ss'"),
+        ({"VERSION": "1 0"}, "VERSION '1 0'"),
+        ({"KEY_FUNCTION": of_no_text}, "makes b'ss' of 'ss'"),
+        ({"KEY_FUNCTION": broken}, "LookupError: no tenant. Correct its KEY_FUNCTION"),
+        ({"KEY_FUNCTION": "no.such.function"}, "No module named 'no'"),
+        ({"KEY_FUNCTION": "plain"}, "doesn't look like a module path"),
+        ({"KEY_FUNCTION": of_two_sites}, "always makes the same"),
+    ],
+)
+def test_a_prefix_that_no_key_may_begin_with_is_an_error_and_refused(
+    settings: Settings, given: dict[str, Any], words: str
+) -> None:
+    caches = by_alias(**given)
+    (message,) = found(CACHES=caches)
+    assert message.id == "sessionstores.E002"
+    assert message.is_serious()
+    assert words in message.msg
+    assert "'default'" in message.msg
+    settings.CACHES = caches
+    # Settings can be read all the same.
+    assert conf.get().idle_timeout == 300
+    for blocking in (True, False):
+        with pytest.raises(ImproperlyConfigured, match=re.escape(message.msg[:20])):
+            get_backend(blocking=blocking)
+
+
+def test_what_could_not_be_made_at_first_is_made_when_it_can_be(
+    settings: Settings,
+) -> None:
+    is_ready = False
+
+    def late(key: str, prefix: str, version: int) -> str:
+        if not is_ready:
+            raise RuntimeError("Apps are not loaded yet.")
+        return f"late:{key}"
+
+    settings.CACHES = by_alias(KEY_FUNCTION=late)
+    assert conf.get().key_prefix == "ss"
+    with pytest.raises(ImproperlyConfigured, match="not loaded yet"):
+        get_backend(blocking=True)
+    is_ready = True
+    assert problem("default") is None
+    get_backend(blocking=True)
+    assert conf.get().key_prefix == "late:ss"
+
+
+anything = st.text(max_size=200) | st.text(
+    st.characters(min_codepoint=33, max_codepoint=126), max_size=200
+)
+
+
+@given(anything, st.integers() | st.text(max_size=5), st.sampled_from([None, shout]))
+def test_any_prefix_makes_keys_that_every_cache_takes_or_is_refused(
+    prefix: str, version: object, function: Any
+) -> None:
+    caches = by_alias(KEY_PREFIX=prefix, VERSION=version, KEY_FUNCTION=function)
+    with override_settings(CACHES=caches):
+        reason = problem("default")
+        made = conf.site_prefix("default", "ss") if reason is None else ""
+    if reason is not None:
+        assert "makes" in reason
+        assert "KEY_PREFIX" in reason
+        return
+    id = "p" * 64
+    longest = cache_key(made, "K7Q2ZD", "q", f"{id}:{'f' * 16}")
+    for key in (longest, shared_key(made, "v", f"gone:K7Q2ZD:{id}")):
+        assert len(key) <= 250
+        assert re.fullmatch(r"[!-~]+", key)
+    assert re.findall(r"\{(.*?)\}", longest) == ["K7Q2ZD"]
+
+
+def test_another_cache_is_that_of_one_thread_for_a_while(settings: Settings) -> None:
+    settings.CACHES = {**by_alias(), "old": {"BACKEND": LOCMEM, "KEY_PREFIX": "old"}}
+    elsewhere: list[tuple[str, str]] = []
+
+    def look() -> None:
+        elsewhere.append((conf.get().cache, conf.get().key_prefix))
+
+    def ask_a_thread() -> None:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+    run(get_backend(blocking=True).open(StoreKey("K7Q2ZD", "alice"), {}))
+    with conf.using_cache("old"), conf.using_cache("old"):
+        look()
+        ask_a_thread()
+        look()
+        assert run(get_backend(blocking=True).sessions()) == []
+    look()
+    with conf.using_cache(None), conf.using_cache("default"):
+        look()
+    assert elsewhere == [
+        ("old", "old:1:ss"),
+        ("default", "ss"),
+        ("old", "old:1:ss"),
+        ("default", "ss"),
+        ("default", "ss"),
+    ]
+    assert conf.get() is conf.get()
+    assert run(get_backend(blocking=True).sessions()) == ["K7Q2ZD"]

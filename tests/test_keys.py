@@ -24,7 +24,9 @@ from sessionstores.keys import (
     check_stored,
     generate_code,
     generate_participant,
+    keys_of_records,
     normalize_code,
+    only_ours,
     shared_key,
 )
 
@@ -261,3 +263,51 @@ def test_what_is_read_as_a_code_is_one(text: str) -> None:
 )
 def test_what_nobody_can_have_meant_is_refused(text: object) -> None:
     assert refuses(normalize_code, text)
+
+
+# Parts of keys, of which prefixes that begin alike are made.
+prefixes = st.lists(
+    st.sampled_from(["", ":", "ss", "v", "reg", "v:", "reg:", "7", "*", "K7Q2ZD"]),
+    max_size=6,
+).map("".join)
+value_names = st.sampled_from(
+    [*("series", "sweep", "clock", "guesses:0f3a1", "doctor-0f", "gone:K7Q2ZD:*")]
+) | keys.map(lambda key: f"gone:{key.session}:{key.participant}")
+
+
+@st.composite
+def stored(draw: st.DrawFn, prefix: str) -> str:
+    """A key that a site of this prefix may store."""
+    key = draw(keys)
+    aside = f"{key.participant}:{'f' * 16}"
+    return draw(
+        st.sampled_from(
+            [
+                cache_key(prefix, key.session, draw(kinds), key.participant),
+                cache_key(prefix, key.session, "q", aside),
+                shared_key(prefix, "reg", draw(st.sampled_from(["", "0", "15"]))),
+                shared_key(prefix, "v", draw(value_names)),
+            ]
+        )
+    )
+
+
+@given(st.data(), prefixes, prefixes)
+def test_every_key_is_of_one_prefix_however_alike_they_begin(
+    data: st.DataObject, one: str, other: str
+) -> None:
+    ours, theirs = data.draw(stored(one)), data.draw(stored(other))
+    named = only_ours(one, [ours, theirs])
+    assert named == ([ours, theirs] if one == other else [ours])
+    of_records = {str(key) for key in keys_of_records(one, [ours, theirs])}
+    assert of_records <= {str(key) for key in keys_of_records(one, [ours])} or (
+        one == other
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "ss", "ss:", "ss:x", "ss:page:1", "ss:{short}:s:", "ss:reg:x", "Ss:v:x"],
+)
+def test_a_key_of_another_program_is_not_ours(name: str) -> None:
+    assert only_ours("ss", [name]) == []

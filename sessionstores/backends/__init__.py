@@ -65,9 +65,13 @@ def problem(alias: str) -> str | None:
     Reads settings only, and connects to nothing.
     """
     try:
-        return _backend_class(alias).problem(alias)
+        return _problem(_backend_class(alias), alias)
     except ImproperlyConfigured as error:
         return str(error)
+
+
+def _problem(cls: type[Backend], alias: str) -> str | None:
+    return conf.prefix_problem(alias) or cls.problem(alias)
 
 
 def _backend_class(alias: str) -> type[Backend]:
@@ -138,7 +142,7 @@ def _create(alias: str) -> tuple[Backend, Backend]:
     with _lock:
         if alias not in _backends:
             cls = _backend_class(alias)
-            if reason := cls.problem(alias):
+            if reason := _problem(cls, alias):
                 raise ImproperlyConfigured(reason)
             make: Callable[..., Backend] = cls
             flavours = make(alias, blocking=False), make(alias, blocking=True)

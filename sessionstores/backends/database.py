@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from math import ceil, floor
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from .. import conf
 from ..exceptions import StoreUnavailable
+from ..keys import only_ours
 from .cas.backend import CasBackend
 from .cas.key_value import KeyValueStore, Versioned
 from .clock import ServerClock
@@ -27,6 +28,9 @@ from .types import Finding
 
 # Keys in one statement: some databases take at most 999 parameters.
 CHUNK = 500
+# What a key has room for in the table, and the longest end of one: of data set aside.
+COLUMN = 255
+_LONGEST = f":{{{'C' * 6}}}:q:{'P' * 64}:{'0' * 16}"
 # There are no dates past the year 9999; its last second is Django's "never".
 NEVER = 253_370_764_800
 
@@ -49,8 +53,10 @@ _UPDATE = "UPDATE {table} SET {value} = %s, {expires} = %s WHERE {key} = %s"
 _EXPIRED = " AND {expires} <= %s"
 _UNCHANGED = " AND {expires} > %s AND {value} = {same}"
 _DELETE = "DELETE FROM {table} WHERE {key} = %s"
-_LIST = "SELECT {key} FROM {table} WHERE {expires} > %s AND SUBSTR({key}, 1, %s) = %s"
-_OURS = " FROM {table} WHERE SUBSTR({key}, 1, %s) = %s"
+_REMOVE = "DELETE FROM {table} WHERE {key} IN ({keys})"
+# Names of other sites may begin alike.
+_LIST = "SELECT {key} FROM {table} WHERE SUBSTR({key}, 1, %s) = %s"
+_CURRENT = " AND {expires} > %s"
 
 
 class DatabaseStore(KeyValueStore):
@@ -102,6 +108,14 @@ class DatabaseStore(KeyValueStore):
                 f"CACHES[{alias!r}] is in the database {db!r}, of which each thread "
                 "has its own, in memory. Use a LocMemCache, or a file."
             )
+        prefix = conf.get().key_prefix
+        if len(row(connection, prefix + _LONGEST)) > COLUMN:
+            return (
+                f"CACHES[{alias!r}] is in MySQL, where a capital takes two of the "
+                f"{COLUMN} characters of a key, and {prefix!r}, which the keys of "
+                "sessionstores begin with, leaves too few. Shorten the KEY_PREFIX of "
+                "the cache or of SESSIONSTORES."
+            )
         return None
 
     async def read(self, keys: Sequence[str]) -> dict[str, Versioned]:
@@ -134,19 +148,19 @@ class DatabaseStore(KeyValueStore):
     async def list_keys(self) -> list[str]:
         """See `KeyValueStore.list_keys`."""
 
-        def names(connection: BaseDatabaseWrapper) -> list[str]:
-            given = [self._now(connection), *ours(connection)]
-            with connection.cursor() as cursor:
-                cursor.execute(self._sql(connection, _LIST), given)
-                return [key_of(connection, name) for (name,) in cursor.fetchall()]
+        def keys(connection: BaseDatabaseWrapper) -> list[str]:
+            return self._keys(connection, _CURRENT, self._now(connection))
 
-        return await self._call(names, seconds=SCAN_DEADLINE)
+        return await self._call(keys, seconds=SCAN_DEADLINE)
 
     async def clear(self) -> None:
         """See `Backend.clear`."""
 
         def delete(connection: BaseDatabaseWrapper) -> None:
-            self._execute(connection, "DELETE" + _OURS, ours(connection))
+            names = [row(connection, key) for key in self._keys(connection)]
+            for some in in_chunks(names):
+                places = ", ".join(["%s"] * len(some))
+                self._execute(connection, _REMOVE, some, places)
 
         await self._call(delete, seconds=SCAN_DEADLINE)
 
@@ -180,9 +194,8 @@ class DatabaseStore(KeyValueStore):
     ) -> dict[str, Versioned]:
         now = self._now(connection)
         by_row = {row(connection, key): key for key in keys}
-        rows, found = list(by_row), {}
-        for start in range(0, len(rows), CHUNK):
-            asked = rows[start : start + CHUNK]
+        found = {}
+        for asked in in_chunks(list(by_row)):
             places = ", ".join(["%s"] * len(asked))
             with connection.cursor() as cursor:
                 cursor.execute(self._sql(connection, _READ, places), [now, *asked])
@@ -219,28 +232,40 @@ class DatabaseStore(KeyValueStore):
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
             trip = (time.perf_counter() - started) * 1_000
-            counts = []
-            for condition in ("", _EXPIRED):
-                sql = self._sql(connection, "SELECT COUNT(*)" + _OURS + condition)
-                now = [self._now(connection)] if condition else []
-                cursor.execute(sql, [*ours(connection), *now])
-                counts.append(cursor.fetchone()[0])
+        held = len(self._keys(connection))
+        expired = len(self._keys(connection, _EXPIRED, self._now(connection)))
         version = ".".join(map(str, connection.get_database_version()))
         return [
             Finding("ok", f"{connection.display_name} {version}, {connection.alias!r}"),
             Finding("ok", f"A round trip takes {trip:.1f} ms."),
             Finding(
                 "ok",
-                f"The table {self.table!r} holds {counts[0]} rows of ours, "
-                f"{counts[1]} of them expired.",
+                f"The table {self.table!r} holds {held} rows of ours, "
+                f"{expired} of them expired.",
             ),
         ]
 
+    def _keys(
+        self, connection: BaseDatabaseWrapper, condition: str = "", *given: Any
+    ) -> list[str]:
+        """Return the keys of this site, or those of them that a condition holds for."""
+        prefix = conf.get().key_prefix
+        start = row(connection, f"{prefix}:")
+        with connection.cursor() as cursor:
+            sql = self._sql(connection, _LIST + condition)
+            cursor.execute(sql, [len(start), start, *given])
+            names = (key_of(connection, name) for (name,) in cursor.fetchall())
+            return only_ours(prefix, names)
+
     def _execute(
-        self, connection: BaseDatabaseWrapper, template: str, given: Sequence[Any]
+        self,
+        connection: BaseDatabaseWrapper,
+        template: str,
+        given: Sequence[Any],
+        keys: str = "",
     ) -> int:
         with connection.cursor() as cursor:
-            cursor.execute(self._sql(connection, template), given)
+            cursor.execute(self._sql(connection, template, keys), given)
             count: int = cursor.rowcount
         return count
 
@@ -312,10 +337,10 @@ def key_of(connection: BaseDatabaseWrapper, name: str) -> str:
     return _MARKED.sub(r"\1", name) if connection.vendor == "mysql" else name
 
 
-def ours(connection: BaseDatabaseWrapper) -> list[Any]:
-    """Return the length and the text of the prefix of our `cache_key`s."""
-    prefix = row(connection, f"{conf.get().key_prefix}:")
-    return [len(prefix), prefix]
+def in_chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield names in parts that fit into one statement."""
+    for start in range(0, len(names), CHUNK):
+        yield names[start : start + CHUNK]
 
 
 def decoded(text: str) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -48,11 +50,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def backend_for(alias: str | None) -> Backend:
-    """Return the backend of `--cache`, or of the settings if `alias` is None.
+@contextmanager
+def backend_for(alias: str | None) -> Iterator[Backend]:
+    """Yield the backend of `--cache`, or of the settings if `alias` is None.
 
-    Raises `CommandError` if it cannot be used.
+    Meanwhile the alias counts as `CACHE` to this thread. Raises `CommandError` if it
+    cannot be used.
     """
+    with ExitStack() as stack:
+        yield _chosen(alias, stack)
+
+
+def _chosen(alias: str | None, stack: ExitStack) -> Backend:
     if alias is not None and alias not in settings.CACHES:
         known = ", ".join(sorted(settings.CACHES))
         raise CommandError(
@@ -66,6 +75,7 @@ def backend_for(alias: str | None) -> Backend:
                 "cannot choose another place.",
                 returncode=USAGE,
             )
+        stack.enter_context(conf.using_cache(alias))
         return get_backend(blocking=True, alias=alias)
     except ImproperlyConfigured as error:
         raise CommandError(one_line(error)) from error

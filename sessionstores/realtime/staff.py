@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import threading
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from .. import conf
 from ..event_bus import Serving
 from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs
@@ -48,12 +50,21 @@ MAX_FRAME = 4_096
 MAX_CODES = 100
 EVERY_CODE = "*"
 
+# Of a site whose keys begin as they do by default; see `staff_group`.
 GROUP = "sessionstores.staff"
 # Marks this process's own messages, which the layer brings back to it.
 ORIGIN = secrets.token_hex(8)
 
 FORBIDDEN = 4003
 HELLO_TIMEOUT = 4008
+
+
+def staff_group() -> str:
+    """Return the group of this site's admin pages: others may share the layer."""
+    prefix = conf.get().key_prefix
+    if prefix == conf.Conf().key_prefix:
+        return GROUP
+    return f"{GROUP}.{blake2b(prefix.encode(), digest_size=8).hexdigest()}"
 
 
 def make_staff_token(request: HttpRequest) -> str:
@@ -128,7 +139,7 @@ class StaffConsumer(AsyncWebsocketConsumer):
         layer = get_channel_layer()
         if layer is not None and self._who is not None:
             try:
-                await layer.group_discard(GROUP, self.channel_name)
+                await layer.group_discard(staff_group(), self.channel_name)
             except Exception as error:  # noqa: BLE001 - layers raise anything
                 logger.info("A closed page was not removed from its group: %r", error)
 
@@ -171,7 +182,7 @@ class StaffConsumer(AsyncWebsocketConsumer):
         if layer is not None:
             try:
                 async with asyncio.timeout(LAYER_SECONDS):
-                    await layer.group_add(GROUP, self.channel_name)
+                    await layer.group_add(staff_group(), self.channel_name)
             except Exception as error:  # noqa: BLE001 - layers raise anything
                 logger.info("A page is notified by this process only: %r", error)
 
@@ -284,7 +295,7 @@ async def _send(layer: Any, codes: list[str]) -> None:
     try:
         async with asyncio.timeout(LAYER_SECONDS):
             await layer.group_send(
-                GROUP, {"type": "nudge", "codes": codes, "origin": ORIGIN}
+                staff_group(), {"type": "nudge", "codes": codes, "origin": ORIGIN}
             )
     except Exception as error:  # noqa: BLE001 - layers raise anything
         logger.debug("The staff of other processes are not notified: %r", error)

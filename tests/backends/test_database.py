@@ -26,7 +26,13 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import run
-from sessionstores.backends.database import DatabaseBackend, DatabaseStore, key_of, row
+from sessionstores.backends.database import (
+    DatabaseBackend,
+    DatabaseStore,
+    database_of,
+    key_of,
+    row,
+)
 from sessionstores.backends.database_pool import THREADS, close_connections
 from sessionstores.backends.types import Committed, Record, Stale
 from sessionstores.exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
@@ -566,6 +572,22 @@ def test_keys_are_listed_unchanged_though_capitals_are_marked() -> None:
 
     for key in ("ss:{K7Q2ZD}:p:aA^b", "ss:reg:0"):
         assert key_of(Mysql(), row(Mysql(), key)) == key
+
+
+def test_a_prefix_that_leaves_too_few_characters_in_mysql_is_a_problem(
+    settings: Settings, alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = settings.CACHES[alias]
+    for prefix, is_taken in (("P" * 44, True), ("P" * 45, False), ("p" * 89, True)):
+        settings.CACHES = {alias: {**cache, "KEY_PREFIX": prefix}}
+        settings.SESSIONSTORES = {"CACHE": alias, "KEY_PREFIX": ""}
+        assert problem(alias) is None
+        with monkeypatch.context() as patched:
+            db = database_of(cache["LOCATION"])
+            patched.setattr(connections[db], "vendor", "mysql")
+            reason = problem(alias)
+        assert (reason is None) is is_taken
+        assert is_taken or f"'{prefix}:1:'" in str(reason)
 
 
 async def test_a_commit_that_a_held_row_kept_waiting_is_not_tried_once_more(

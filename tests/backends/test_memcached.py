@@ -10,6 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
 from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
@@ -384,6 +385,35 @@ def test_a_server_without_compare_and_set_is_refused(
     assert "-C" in errors[0].hint
 
 
+def test_a_server_that_does_not_list_its_keys_says_so_and_keeps_them(
+    start: Start, settings: Settings
+) -> None:
+    point_at(settings, start("-o", "no_lru_crawler"))
+    backend = MemcachedBackend("default", blocking=True)
+    run(backend.clear())
+    opened(backend)
+    with pytest.raises(
+        StoreUnavailable, match=r"its keys: CLIENT_ERROR lru.*Nothing was"
+    ):
+        run(backend.clear())
+    assert run(backend.sessions()) == [CODE]
+
+
+def test_several_clear_a_server_at_once_and_others_keys_stay(
+    start: Start, settings: Settings
+) -> None:
+    # It lists keys for one caller at a time; there are more than fit into one reply.
+    server = start()
+    point_at(settings, server)
+    backend = MemcachedBackend("default", blocking=True)
+    with closing(server.client()) as client:
+        client.set_many({f"other:{'x' * 150}:{n}": b"x" for n in range(1_000)})
+        opened(backend)
+        in_threads(4, lambda number: run(backend.clear()))
+        assert run(backend.sessions()) == []
+        assert client.stats()[b"curr_items"] == 1_000
+
+
 # Outages
 
 
@@ -497,11 +527,12 @@ def test_coroutines_that_call_a_stuck_server_all_get_an_error(
 
 def test_an_answer_that_comes_late_is_nobody_elses(own: Flagged) -> None:
     async def scenario(backend: MemcachedBackend) -> None:
-        for key in ("a", "b"):
+        a, b = "ss:v:a", "ss:v:b"
+        for key in (a, b):
             await backend.store.cas(key, None, key.encode(), 60)
         with own.paused(), pytest.raises(StoreUnavailable):
-            await backend.store.read(["a"])
-        assert (await backend.store.read(["b"]))["b"].value == b"b"
+            await backend.store.read([a])
+        assert (await backend.store.read([b]))[b].value == b.encode()
         await backend.clear()
 
     both(scenario)
@@ -695,13 +726,14 @@ def test_the_order_of_the_servers_makes_no_difference(
 def test_many_keys_are_read_at_once(start: Start, settings: Settings) -> None:
     point_at(settings, start(), start())
     backend = MemcachedBackend("default", blocking=True)
-    values = {f"k{n}": b"%d" % n for n in range(1_500)}
+    values = {f"ss:v:k{n}": b"%d" % n for n in range(1_500)}
     for key, value in values.items():
         run(backend.store.cas(key, None, value, 60))
+    run(backend.store.cas("ss", None, b"another program's", 60))
     found = run(backend.store.read([*values, "absent"]))
     assert {key: held.value for key, held in found.items()} == values
     run(backend.clear())
-    assert run(backend.store.read(list(values))) == {}
+    assert list(run(backend.store.read([*values, "ss"]))) == ["ss"]
 
 
 # The doctor

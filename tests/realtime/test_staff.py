@@ -12,6 +12,7 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.core import signing
 from django.test import RequestFactory
+from pytest_django import Settings
 
 from sessionstores import stores
 from sessionstores.event_bus import Note, bus
@@ -170,6 +171,29 @@ async def test_another_process_reaches_them_through_the_layer(
     assert await pages[0].silent()
     await layer.group_send(GROUP, {**message, "origin": "another"})
     assert await pages[0].said() == {"type": "changed"}
+
+
+@pytest.mark.usefixtures("staff")
+async def test_pages_of_another_site_on_the_same_layer_hear_nothing(
+    settings: Settings, pages: list[StaffPage]
+) -> None:
+    layer = get_channel_layer()
+    assert layer is not None
+    locmem = dict(settings.CACHES["default"])
+    settings.CACHES = {"default": {**locmem, "KEY_PREFIX": "live"}}
+    live = nudging.staff_group()
+    pages.append(await StaffPage().listen(CODE))
+    settings.CACHES = {"default": {**locmem, "KEY_PREFIX": "staging"}}
+    assert len({GROUP, live, nudging.staff_group()}) == 3
+    message = {"type": "nudge", "codes": [CODE], "origin": "another"}
+    for group in (GROUP, nudging.staff_group()):
+        await layer.group_send(group, message)
+    assert await pages[0].silent()
+    await layer.group_send(live, message)
+    assert await pages[0].said() == {"type": "changed"}
+    settings.CACHES = {"default": locmem}
+    # As in earlier releases, which may run beside this one.
+    assert nudging.staff_group() == GROUP == "sessionstores.staff"
 
 
 async def test_this_process_tells_the_others_through_the_layer(

@@ -20,6 +20,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ... import conf
 from ...exceptions import SessionStoresError, StateCorrupt, StoreUnavailable
 from ..errors import NotSent
 
@@ -61,7 +62,7 @@ _UNCHANGED = "Nothing was sent, so nothing was changed."
 
 _PERMISSIONS = (
     "Allow its user in the ACL +@read +@write +@scripting +@connection +info on "
-    "the keys of SESSIONSTORES['KEY_PREFIX'], or give another user."
+    "the keys ~{prefix}:*, or give another user."
 )
 
 # By the code of a reply that says that the server cannot do what it was asked. It says
@@ -145,13 +146,17 @@ def _refused(
 ) -> StoreUnavailable:
     if code == PARTLY_DONE:
         reply = reply.removeprefix(PARTLY_DONE).strip()
-        text = f"{server} refused a part ({reply}). {_OUTCOME} {_PERMISSIONS}"
+        text = f"{server} refused a part ({reply}). {_OUTCOME} {_way_out('NOPERM')}"
         return StoreUnavailable(text)
     if not reply.startswith(code):
         reply = f"{code} {reply.removeprefix('ERR ')}"
-    way_out = _WAYS_OUT.get(code, _UNKNOWN)
-    text = f"{server} refused ({reply.rstrip('.')}). {way_out}"
+    text = f"{server} refused ({reply.rstrip('.')}). {_way_out(code)}"
     return StoreUnavailable(text, refused=is_unsent or code in _WAYS_OUT)
+
+
+def _way_out(code: str) -> str:
+    text = _WAYS_OUT.get(code, _UNKNOWN)
+    return text.replace("{prefix}", conf.get().key_prefix)
 
 
 def _wrong_type(server: str, key: str) -> StateCorrupt:

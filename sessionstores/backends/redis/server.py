@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from ... import conf
+from ...keys import only_ours
 from ..types import MEASURED_TRIPS, Finding, ServerInfo, Value
 from .scripts import ScriptRunner
 from .serializers import registry_key, value_key
@@ -80,8 +82,13 @@ class RedisServer:
 
     async def clear(self) -> None:
         """Remove all keys of ours."""
-        keys = await self._scripts.scan("*")
-        await self._scripts.send_all([("UNLINK", key) for key in keys])
+        found = await self._scripts.scan("*")
+        keys = only_ours(
+            conf.get().key_prefix, (key.decode("latin-1") for key in found)
+        )
+        await self._scripts.send_all(
+            [("UNLINK", key.encode("latin-1")) for key in keys]
+        )
 
     async def _infos(self, *sections: str) -> list[Mapping[str, Any]]:
         """Return INFO of the server, or of each of the cluster's primaries."""

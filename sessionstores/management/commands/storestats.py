@@ -77,25 +77,28 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the figures once, or until a signal."""
-        backend = backend_for(options["cache"])
-        if not backend.shared:
-            self.stderr.write(
-                "This cache is in the memory of the process that serves the site, "
-                "where this command cannot see it: these are figures of the command's "
-                "own process. See the site's admin page instead."
-            )
-        with quiet_on_closed_pipe():
-            if options["watch"] is not None:
-                self._watch(backend, options)
-                return
-            try:
-                stats = self._show(backend, options)
-            except StoreUnavailable as error:
-                raise CommandError(read_error(error)) from error
-            for code, why in stats.unreadable.items():
-                self.stderr.write(f"{code} cannot be read: {read_error(why)}")
-            if stats.unreadable:
-                sys.exit(1)
+        with backend_for(options["cache"]) as backend:
+            if not backend.shared:
+                self.stderr.write(
+                    "This cache is in the memory of the process that serves the site, "
+                    "where this command cannot see it: these are figures of the "
+                    "command's own process. See the site's admin page instead."
+                )
+            with quiet_on_closed_pipe():
+                if options["watch"] is not None:
+                    self._watch(backend, options)
+                else:
+                    self._once(backend, options)
+
+    def _once(self, backend: Backend, options: dict[str, Any]) -> None:
+        try:
+            stats = self._show(backend, options)
+        except StoreUnavailable as error:
+            raise CommandError(read_error(error)) from error
+        for code, why in stats.unreadable.items():
+            self.stderr.write(f"{code} cannot be read: {read_error(why)}")
+        if stats.unreadable:
+            sys.exit(1)
 
     def _watch(self, backend: Backend, options: dict[str, Any]) -> None:
         reported: dict[str, str] = {}

@@ -6,7 +6,8 @@ import json
 import random
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -153,8 +154,11 @@ class Command(BaseCommand):
             raise CommandError("--participant needs --session.", returncode=USAGE)
         if options["interval"] and not options["loop"]:
             raise CommandError("--interval needs --loop.", returncode=USAGE)
-        backend = shared_backend(options["cache"])
-        with quiet_on_closed_pipe(), Interrupt() as interrupt:
+        with (
+            shared_backend(options["cache"]) as backend,
+            quiet_on_closed_pipe(),
+            Interrupt() as interrupt,
+        ):
             job = SweepJob(self, backend, interrupt, options)
             if options["loop"]:
                 job.loop()
@@ -167,18 +171,19 @@ class Command(BaseCommand):
                 sys.exit(FAILED)
 
 
-def shared_backend(alias: str | None) -> Backend:
-    """Return the backend to sweep; raise `CommandError` if it is not shared."""
-    backend = backend_for(alias)
-    if not backend.shared:
-        raise CommandError(
-            f"CACHES[{alias or conf.get().cache!r}] is in the memory of the process "
-            "that serves the site, where this command cannot see it. That process "
-            "sweeps by itself unless AUTO_SWEEP is False; code in it can call "
-            "stores.sweep().",
-            returncode=INVISIBLE,
-        )
-    return backend
+@contextmanager
+def shared_backend(alias: str | None) -> Iterator[Backend]:
+    """Yield the backend to sweep; raise `CommandError` if it is not shared."""
+    with backend_for(alias) as backend:
+        if not backend.shared:
+            raise CommandError(
+                f"CACHES[{conf.get().cache!r}] is in the memory of the process "
+                "that serves the site, where this command cannot see it. That process "
+                "sweeps by itself unless AUTO_SWEEP is False; code in it can call "
+                "stores.sweep().",
+                returncode=INVISIBLE,
+            )
+        yield backend
 
 
 @dataclass(kw_only=True)
