@@ -68,6 +68,13 @@ class Server(NamedTuple):
             yield
 
 
+@pytest.fixture(autouse=True)
+def _open(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Let the command close the connections that other tests have left open."""
+    with django_db_blocker.unblock():
+        yield
+
+
 @pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest, settings: Any) -> Iterator[Server]:
     kind: str = request.param

@@ -135,7 +135,8 @@ def test_ending_the_workshop_closes_its_pages(start: Start) -> None:
     visitor.get(together)
     status, text, _ = visitor.post(together.replace("/together/", "/end/"))
     assert (status, "Workshop code" in text) == (200, True)
-    assert Visitor().get(demo.url("Ada"))[0] == 403
+    status, text, _ = Visitor().get(demo.url("Ada"))
+    assert (status, "This workshop is over" in text) == (410, True)
 
 
 def test_a_taken_port_leads_to_another_one(start: Start) -> None:
