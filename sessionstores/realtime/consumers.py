@@ -35,7 +35,7 @@ from .frame_head import NO_HEAD, FrameHead
 from .frame_throttle import CHARACTERS, FrameThrottle, TooManyFrames
 from .hub import Hub, current_hub
 from .lobby import current_lobby
-from .origins import is_own
+from .origins import is_own, is_validated
 from .protocol import BadFrame, Close, HelloFrame
 from .token_bucket import TokenBucket
 
@@ -158,8 +158,10 @@ class StoreConsumer(AsyncConsumer):
             return Close.INTERNAL, protocol.error("internal", "The server failed.")
 
     def _check_origin(self) -> None:
-        # Again, in case the site's routing lacks the validator. Every browser sends an
-        # origin; other clients have no user's cookies to misuse.
+        # In case the site's routing lacks a validator. Every browser sends an origin;
+        # other clients have no user's cookies to misuse.
+        if is_validated():
+            return
         given = [value for name, value in self.scope["headers"] if name == b"origin"]
         if not given:
             return

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from channels.routing import URLRouter
+from channels.security.websocket import OriginValidator
 from channels.testing import WebsocketCommunicator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessionstores.manager import stores
+from sessionstores.participants.participant import Participant
 from sessionstores.realtime.consumers import StoreConsumer
 from sessionstores.realtime.origins import allowed_hosts_only, is_own
 from sessionstores.routing import websocket_urlpatterns
@@ -55,6 +61,44 @@ async def test_any_origin_is_let_in_or_denied(origin: bytes) -> None:
     socket = WebsocketCommunicator(application, PATH, headers)
     accepted, _ = await socket.connect(10)
     assert accepted == is_own(origin)
+    await socket.disconnect()
+
+
+class Elsewhere(OriginValidator):
+    """A validator of the site's own, with work of its own before it decides."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        await asyncio.sleep(0)
+        return await super().__call__(scope, receive, send)
+
+
+@pytest.mark.parametrize("validator", [OriginValidator, Elsewhere])
+@pytest.mark.parametrize(
+    ("origin", "accepted"),
+    [(b"https://elsewhere.example", True), (b"http://testserver", False)],
+)
+async def test_a_validator_of_the_site_has_the_last_word(
+    validator: type[OriginValidator], origin: bytes, accepted: bool
+) -> None:
+    code = await stores.acreate_session()
+    routes: Any = URLRouter(websocket_urlpatterns)
+    application = validator(routes, ["https://elsewhere.example"])
+    socket = WebsocketCommunicator(application, PATH, [(b"origin", origin)])
+    assert (await socket.connect(10))[0] == accepted
+    if accepted:
+        token = Participant(code, "alice").token()
+        hello = {"type": "hello", "token": token, "client": "a1"}
+        await socket.send_json_to(hello)
+        assert (await socket.receive_json_from(10))["type"] == "welcome"
+    await socket.disconnect()
+
+
+async def test_without_a_validator_the_sites_own_hosts_are_asked_for() -> None:
+    application: Any = StoreConsumer.as_asgi()
+    headers = [(b"origin", b"https://elsewhere.example")]
+    socket = WebsocketCommunicator(application, PATH, headers)
+    await socket.connect(10)
+    assert (await socket.receive_json_from(10))["code"] == "forbidden"
     await socket.disconnect()
 
 
