@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from math import inf
 from typing import Any
@@ -297,6 +298,28 @@ def check_pickle(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             hint="Set a serializer in its OPTIONS that does not pickle. If only this "
             "site can reach the server, silence this check.",
             id="sessionstores.W015",
+        )
+    ]
+
+
+@register(TAG)
+def check_static_files(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """W022: WhiteNoise deletes the modules that scripts import."""
+    if not getattr(settings, "WHITENOISE_KEEP_ONLY_HASHED_FILES", False):
+        return []
+    path = settings.STORAGES.get("staticfiles", {}).get("BACKEND", "")
+    with suppress(ImportError):
+        # True where the names in imports are replaced by hashed ones.
+        if getattr(import_string(path), "support_js_module_import_aggregation", False):
+            return []
+    return [
+        Warning(
+            "WHITENOISE_KEEP_ONLY_HASHED_FILES deletes client.js and other modules "
+            f"under the names by which scripts import them: {path} puts no hashed "
+            "names into imports.",
+            hint="Use a subclass of that storage with "
+            "support_js_module_import_aggregation = True, or keep all files.",
+            id="sessionstores.W022",
         )
     ]
 

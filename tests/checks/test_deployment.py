@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core import checks
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
@@ -370,3 +373,58 @@ def test_who_is_behind_a_proxy_is_told_of_addresses_for_deployment(
 ) -> None:
     assert ids(**given) == []
     assert sorted(map(str, ids(deploy=True, **given))) == ["W004", "W005", *expected]
+
+
+# Static files
+
+
+class Hashed(ManifestStaticFilesStorage):
+    pass
+
+
+class WithModules(ManifestStaticFilesStorage):
+    support_js_module_import_aggregation = True
+
+
+@pytest.mark.parametrize(
+    ("storage", "only_hashed", "expected"),
+    [
+        ("Hashed", True, ["W022"]),
+        ("Hashed", False, []),
+        ("WithModules", True, []),
+        ("Missing", True, ["W022"]),
+    ],
+)
+def test_modules_that_are_kept_under_hashed_names_only(
+    storage: str, only_hashed: bool, expected: list[str]
+) -> None:
+    given = {
+        "STORAGES": {"staticfiles": {"BACKEND": f"{__name__}.{storage}"}},
+        "WHITENOISE_KEEP_ONLY_HASHED_FILES": only_hashed,
+    }
+    assert ids(**given) == expected
+
+
+IMPORT = re.compile(r"""(?:from|import)\s*["'](\.[^"']+)["']""")
+
+
+@pytest.mark.parametrize("storage", [Hashed, WithModules])
+def test_every_module_is_found_by_its_hashed_name_where_imports_have_it(
+    tmp_path: Path, storage: type[ManifestStaticFilesStorage]
+) -> None:
+    demo = os.fspath(ROOT / "project" / "static")
+    with override_settings(
+        STATIC_ROOT=os.fspath(tmp_path),
+        STATICFILES_DIRS=[demo],
+        STORAGES={"staticfiles": {"BACKEND": f"{__name__}.{storage.__name__}"}},
+    ):
+        call_command("collectstatic", interactive=False, verbosity=0)
+        manifest = json.loads((tmp_path / "staticfiles.json").read_text())
+    for name in manifest["paths"]:
+        (tmp_path / name).unlink()
+    found = {}
+    for script in tmp_path.rglob("*.js"):
+        for imported in IMPORT.findall(script.read_text()):
+            found[script.name, imported] = (script.parent / imported).exists()
+    assert len(found) > 10
+    assert set(found.values()) == {storage is WithModules}
