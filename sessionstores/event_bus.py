@@ -205,11 +205,17 @@ class EventBus:
     def subscribe(
         self, listener: Callable[[E], object], *kinds: type[E], first: bool = False
     ) -> None:
-        """Call `listener` for events of these classes; `first`: before the others."""
+        """Call `listener` for events of these classes; `first`: before the others.
+
+        Once, however often it is subscribed: apps get ready again where a test of the
+        site overrides INSTALLED_APPS.
+        """
         with self._lock:
             listeners = dict(self._listeners)
             for kind in kinds:
                 known = listeners.get(kind, ())
+                if listener in known:
+                    continue
                 listeners[kind] = (listener, *known) if first else (*known, listener)
             self._listeners = listeners
 

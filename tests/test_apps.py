@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from django.apps import apps
 from django.core.checks.registry import registry
+from django.test import override_settings
 
-from sessionstores.event_bus import Change, bus
+from sessionstores.event_bus import Change, Creation, Note, Serving, bus
 from sessionstores.realtime.publisher import publisher
 from sessionstores.realtime.staff import nudger
 from sessionstores.realtime.timeline import timeline
@@ -70,6 +72,15 @@ def test_app_has_a_name_that_people_read() -> None:
 def test_every_commit_calls_the_few_listeners_that_need_it() -> None:
     assert bus.listeners(Change) == (timeline.note, publisher.publish)
     assert timeline.on_activity == nudger.note
+
+
+def test_apps_that_get_ready_again_connect_nothing_twice(settings: Any) -> None:
+    before = {kind: bus.listeners(kind) for kind in (Change, Note, Creation, Serving)}
+    checks = len(registry.registered_checks)
+    with override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS]):
+        pass
+    assert {kind: bus.listeners(kind) for kind in before} == before
+    assert len(registry.registered_checks) == checks
 
 
 def test_a_site_without_the_admin_notifies_no_staff(tmp_path: Path) -> None:

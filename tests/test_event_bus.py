@@ -41,6 +41,19 @@ def test_a_listener_hears_only_the_classes_that_it_subscribed_to() -> None:
     assert heard == [("first", ""), ("notes", "joined"), ("last", "")]
 
 
+def test_a_listener_that_is_subscribed_again_is_called_once() -> None:
+    bus = event_bus.EventBus()
+    heard: list[event_bus.Event] = []
+    note = event_bus.Note(StoreKey("K7Q2ZD", "alice"), "joined")
+    for _ in range(2):
+        bus.subscribe(heard.append, event_bus.Note)
+        bus.subscribe(heard.append, event_bus.Note, event_bus.Creation, first=True)
+    bus.publish(note)
+    assert heard == [note]
+    bus.publish(event_bus.Creation(note.key))
+    assert len(heard) == 2
+
+
 def test_listeners_of_a_block_are_restored_after_it() -> None:
     bus = event_bus.EventBus()
     heard: list[str] = []

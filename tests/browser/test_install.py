@@ -155,7 +155,11 @@ def test_two_browsers_meet_on_it(site: Path, open_page: Open, server: str) -> No
         expect(beside.locator("#deck button")).to_have_text(["ace", "queen"])
         beside.locator("#deck button").first.click()
         expect(cards).to_have_text(["queen"])
-        expect(second.locator("#deck button")).to_have_text(["ace", "king", "queen"])
+        theirs = second.locator("#deck button")
+        expect(theirs).to_have_text(["ace", "king", "queen"])
+        theirs.first.click()
+        expect(theirs).to_have_text(["king", "queen"])
+        expect(cards).to_have_text(["queen"])
     finally:
         served.stop()
     assert "Traceback" not in served.output

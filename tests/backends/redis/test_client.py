@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from sessionstores.backends.redis.client import (
     sync_client,
 )
 from sessionstores.backends.redis.location import REPLY_SECONDS, Location, node_of
+from sessionstores.exceptions import StoreUnavailable
 from tests.faults.progress import ProgressClock
 from tests.servers import Server, Valkey, free_port
 
@@ -164,7 +165,15 @@ def test_sentinels_that_do_not_answer_leave_time_for_the_next(
             sentinel_options={"socket_timeout": 30},
         )
         clock = open_sockets.enter_context(ProgressClock())
-        started = clock.now()
-        assert asyncio.run(ask(connect_loops(location), "ECHO", "a")) == b"a"
-        assert connect_threads(location).send("ECHO", "b") == b"b"
-        assert clock.now() - started < 2 * REPLY_SECONDS
+        for echo in (
+            lambda: asyncio.run(ask(connect_loops(location), "ECHO", "a")),
+            lambda: connect_threads(location).send("ECHO", "a"),
+        ):
+            started = clock.now()
+            echoed = None
+            while echoed is None:
+                # A machine that stood still meanwhile has left no time for anybody.
+                with suppress(StoreUnavailable):
+                    echoed = echo()
+                assert clock.now() - started < REPLY_SECONDS
+            assert echoed == b"a"
