@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import django
+import msgspec
 
 from benchmarks._rows import Row, interleaved, show
 from benchmarks.bench_stats import FEW, MANY, fill
@@ -43,7 +43,7 @@ class Site:
     def get(self, alias: str, path: str, wanted: bytes) -> Callable[[], None]:
         """Return a callable that opens a page and checks that it has `wanted`."""
         settings: dict[str, Any] = {"cache": alias, "max_participants": LARGE}
-        chosen = replace(self.conf, **settings)
+        chosen = msgspec.structs.replace(self.conf, **settings)
 
         def ask() -> None:
             with patch.object(conf, "get", lambda: chosen):

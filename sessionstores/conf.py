@@ -190,6 +190,8 @@ def _for_site(given: Conf) -> tuple[Conf, bool]:
 
     If not, no backend can be had: `prefix_problem` says why.
     """
+    if given.cache not in settings.CACHES:
+        return given, True
     try:
         prefix = site_prefix(given.cache, given.key_prefix)
     except ImproperlyConfigured:

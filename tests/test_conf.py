@@ -344,3 +344,10 @@ def test_another_cache_is_that_of_one_thread_for_a_while(settings: Settings) -> 
     ]
     assert conf.get() is conf.get()
     assert run(get_backend(blocking=True).sessions()) == ["K7Q2ZD"]
+
+
+def test_settings_are_read_once_though_their_cache_is_missing(settings: Any) -> None:
+    settings.SESSIONSTORES = {"CACHE": "elsewhere"}
+    assert conf.get() is conf.get()
+    settings.CACHES = {**settings.CACHES, "elsewhere": {"KEY_PREFIX": "a"}}
+    assert conf.get().key_prefix == "a:1:ss"
