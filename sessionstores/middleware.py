@@ -10,9 +10,9 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from .participants import private_pages
 from .participants.joining import aresolve, resolve
 from .participants.participant import Participant
+from .participants.private_pages import keep_private, watching
 from .participants.requests import code_of
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -81,19 +81,13 @@ class ParticipantMiddleware:
         request.__class__ = _with_participant(cls)
         if self._is_async:
             return self._acall(request)
-        begun = private_pages.begin()
-        try:
+        with watching():
             response: HttpResponseBase = self.get_response(request)
-            private_pages.keep_private(response)
+            keep_private(response)
             return response
-        finally:
-            private_pages.end(begun)
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        begun = private_pages.begin()
-        try:
+        with watching():
             response: HttpResponseBase = await self.get_response(request)
-            private_pages.keep_private(response)
+            keep_private(response)
             return response
-        finally:
-            private_pages.end(begun)

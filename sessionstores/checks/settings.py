@@ -101,7 +101,7 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="sessionstores.W001",
             )
         )
-    if is_realtime() and "default" not in getattr(settings, "CHANNEL_LAYERS", {}):
+    if _is_realtime() and "default" not in getattr(settings, "CHANNEL_LAYERS", {}):
         found.append(
             Warning(
                 "CHANNEL_LAYERS has no 'default', so tabs that another process serves "
@@ -112,7 +112,7 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="sessionstores.W002",
             )
         )
-    if settings.DEBUG and is_realtime() and _runs_wsgi():
+    if settings.DEBUG and _is_realtime() and _runs_wsgi():
         found.append(
             Warning(
                 "`manage.py runserver` serves no WebSockets on this site, so the pages "
@@ -126,7 +126,7 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-def is_realtime() -> bool:
+def _is_realtime() -> bool:
     """Whether the site is to serve WebSockets; else it has plain pages only."""
     named = getattr(settings, "ASGI_APPLICATION", None)
     return bool(named) or apps.is_installed("channels")

@@ -6,7 +6,9 @@ nor the browser's own may keep it.
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
@@ -27,14 +29,14 @@ class TokenWatch:
 _watch: ContextVar[TokenWatch | None] = ContextVar("sessionstores_token", default=None)
 
 
-def begin() -> Token[TokenWatch | None]:
-    """Begin to watch for one request; `end` takes what is returned."""
-    return _watch.set(TokenWatch())
-
-
-def end(begun: Token[TokenWatch | None]) -> None:
-    """Stop what `begin` began."""
-    _watch.reset(begun)
+@contextmanager
+def watching() -> Iterator[None]:
+    """Watch for the tokens that are made while a request is answered in the block."""
+    begun = _watch.set(TokenWatch())
+    try:
+        yield
+    finally:
+        _watch.reset(begun)
 
 
 def note_token() -> None:

@@ -29,7 +29,7 @@ _PROXIED = (
     "Wrong session codes count as those of one address, %s, which seems to be a proxy: "
     "requests have an X-Forwarded-For without it. Have the server take the visitors' "
     "addresses from there (uvicorn: --proxy-headers and --forwarded-allow-ips, daphne: "
-    "--proxy-headers), else few typos lock everybody out"
+    "--proxy-headers), else a few typos lock everybody out"
 )
 
 
