@@ -38,15 +38,13 @@ from sessionstores.state.declaration import (
     injected,
     registry,
 )
-from sessionstores.store import group_commit
 from sessionstores.store.records import open_record
-from tests.caches import KINDS, SHARED, cache_on
+from tests.caches import SHARED
 from tests.servers import Valkey
 from tests.sockets import opening_tabs
 
 CODE = "K7Q2ZD"
 TABLE = StoreKey.of_session(CODE)
-PATIENCE = 30.0
 
 with registry.isolated():
 
@@ -103,24 +101,14 @@ with registry.isolated():
             hands["mallory"] = Hand()  # type: ignore[index]
 
 
+pytestmark = pytest.mark.usefixtures("patient")
+
+
 @pytest.fixture(autouse=True)
 def declared() -> Iterator[None]:
     """Declare the states of this module, and no others."""
     with registry.isolated(Hand, Notes, Table):
         yield
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
-    """Keep records on each kind of cache in turn."""
-    with cache_on(request.param, request, settings):
-        yield request.param
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a busy machine take its time."""
-    monkeypatch.setattr(group_commit, "RUN_SECONDS", PATIENCE)
 
 
 @pytest.fixture

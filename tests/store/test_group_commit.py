@@ -48,7 +48,6 @@ from sessionstores.store.calls import Outcome
 from sessionstores.store.record_queue import LoopQueues
 from sessionstores.store.transactions import perform
 from sessionstores.store.turns import ThreadTurns
-from tests.caches import KINDS, cache_on
 
 CODE = "K7Q2ZD"
 WALL = StoreKey.of_session(CODE)
@@ -85,24 +84,14 @@ with registry.isolated():
             return rules.most
 
 
+pytestmark = pytest.mark.usefixtures("patient")
+
+
 @pytest.fixture(autouse=True)
 def declared() -> Iterator[None]:
     """Declare the states of this module, and no others."""
     with registry.isolated(Rules, Wall, Diary):
         yield
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
-    """Keep records on each kind of cache in turn."""
-    with cache_on(request.param, request, settings):
-        yield request.param
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a busy machine take its time: a test that bounds it does so itself."""
-    monkeypatch.setattr(group_commit, "RUN_SECONDS", PATIENCE)
 
 
 @pytest.fixture(autouse=True)
