@@ -17,11 +17,10 @@ from .keys import (
     check_code,
     check_participant,
     check_quarantine,
-    check_stored,
 )
 from .monitoring.stats import Stats, gather
+from .participants.people import PeopleManager
 from .sessions import lifecycle
-from .sessions.presence import Attendee, attendance
 from .sessions.sweeper import Sweep, SweepLimits, sweep
 from .state.declaration import State, get_state
 from .store.peeks import EverybodysPeeks
@@ -30,7 +29,7 @@ from .store.store import Store, key_of
 S = TypeVar("S", bound=State)
 
 
-class StoreManager(EverybodysPeeks):
+class StoreManager(EverybodysPeeks, PeopleManager):
     """The methods of `sessionstores.stores`; it keeps no data of its own.
 
     Codes and ids are checked before any cache access (`InvalidKey`). Every method
@@ -102,20 +101,6 @@ class StoreManager(EverybodysPeeks):
             keep_participants=keep_participants,
         )
 
-    @async_unsafe("Inside an event loop: await acleanup_participant() instead.")
-    def cleanup_participant(self, session: str, participant: str) -> bool:
-        """Remove a participant's data; a later access starts afresh.
-
-        False if there was none.
-        """
-        key = StoreKey.stored(session, check_stored(participant))
-        return run(lifecycle.cleanup_participant(get_backend(blocking=True), key))
-
-    async def acleanup_participant(self, session: str, participant: str) -> bool:
-        """See `cleanup_participant`."""
-        key = StoreKey.stored(session, check_stored(participant))
-        return await lifecycle.cleanup_participant(get_backend(blocking=False), key)
-
     @async_unsafe("Inside an event loop: await acleanup_session() instead.")
     def cleanup_session(self, session: str) -> int:
         """Remove a session with all its data; a later access starts afresh.
@@ -141,20 +126,6 @@ class StoreManager(EverybodysPeeks):
         """See `end_session`."""
         return await lifecycle.end(get_backend(blocking=False), check_code(session))
 
-    @async_unsafe("Inside an event loop: await arevoke() instead.")
-    def revoke(self, session: str, participant: str | None = None) -> None:
-        """Void the tokens issued until now to a participant, or to the whole session.
-
-        Their open connections are closed.
-        """
-        key = _stored_key(session, participant)
-        run(lifecycle.revoke(get_backend(blocking=True), key))
-
-    async def arevoke(self, session: str, participant: str | None = None) -> None:
-        """See `revoke`."""
-        key = _stored_key(session, participant)
-        await lifecycle.revoke(get_backend(blocking=False), key)
-
     @async_unsafe("Inside an event loop: await asend() instead.")
     def send(self, session: str, data: Any, participant: str | None = None) -> None:
         """Send JSON `data` to the tabs of a participant, or of everybody.
@@ -173,20 +144,6 @@ class StoreManager(EverybodysPeeks):
         """See `send`."""
         key = _key(session, participant)
         await lifecycle.send(get_backend(blocking=False), key, data)
-
-    @async_unsafe("Inside an event loop: await adisconnect() instead.")
-    def disconnect(self, session: str, participant: str | None = None) -> None:
-        """Close the tabs of a participant, or of everybody; they stay away.
-
-        Tokens stay valid: a reload of the page connects again. See also `revoke`.
-        """
-        key = _stored_key(session, participant)
-        run(lifecycle.disconnect(get_backend(blocking=True), key))
-
-    async def adisconnect(self, session: str, participant: str | None = None) -> None:
-        """See `disconnect`."""
-        key = _stored_key(session, participant)
-        await lifecycle.disconnect(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await aextend() instead.")
     def extend(self, session: str, seconds: float) -> bool:
@@ -224,21 +181,6 @@ class StoreManager(EverybodysPeeks):
         """See `unlock`."""
         code = check_code(session)
         await lifecycle.set_locked(get_backend(blocking=False), code, locked=False)
-
-    @async_unsafe("Inside an event loop: await areset() instead.")
-    def reset(self, session: str, participant: str) -> bool:
-        """Replace all of a participant's states by fresh ones; their tabs follow.
-
-        False if there is no such participant. Atomic, unlike `cleanup_participant`
-        and a return, and no tab is closed.
-        """
-        key = StoreKey(session, check_participant(participant))
-        return run(lifecycle.reset(get_backend(blocking=True), key))
-
-    async def areset(self, session: str, participant: str) -> bool:
-        """See `reset`."""
-        key = StoreKey(session, check_participant(participant))
-        return await lifecycle.reset(get_backend(blocking=False), key)
 
     @async_unsafe("Inside an event loop: await asweep() instead.")
     def sweep(
@@ -331,15 +273,6 @@ class StoreManager(EverybodysPeeks):
         """See `quarantined`."""
         return await get_backend(blocking=False).quarantined(check_quarantine(key))
 
-    @async_unsafe("Inside an event loop: await apresence() instead.")
-    def presence(self, session: str) -> dict[str, Attendee]:
-        """Return the participants who are connected now, by id, sorted."""
-        return run(attendance(get_backend(blocking=True), check_code(session)))
-
-    async def apresence(self, session: str) -> dict[str, Attendee]:
-        """See `presence`."""
-        return await attendance(get_backend(blocking=False), check_code(session))
-
     @async_unsafe("Inside an event loop: await asession_count() instead.")
     def session_count(self) -> int:
         """Return the number of sessions."""
@@ -348,17 +281,6 @@ class StoreManager(EverybodysPeeks):
     async def asession_count(self) -> int:
         """See `session_count`."""
         return await get_backend(blocking=False).session_count()
-
-    @async_unsafe("Inside an event loop: await aparticipant_count() instead.")
-    def participant_count(self, session: str | None = None) -> int:
-        """Return the number of participants of a session, or of all of them."""
-        code = None if session is None else check_code(session)
-        return run(get_backend(blocking=True).participant_count(code))
-
-    async def aparticipant_count(self, session: str | None = None) -> int:
-        """See `participant_count`."""
-        code = None if session is None else check_code(session)
-        return await get_backend(blocking=False).participant_count(code)
 
     @async_unsafe("Inside an event loop: await asessions() instead.")
     def sessions(self) -> list[str]:
@@ -369,29 +291,12 @@ class StoreManager(EverybodysPeeks):
         """See `sessions`."""
         return await get_backend(blocking=False).sessions()
 
-    @async_unsafe("Inside an event loop: await aparticipants() instead.")
-    def participants(self, session: str) -> list[str]:
-        """Return the ids of a session's participants, sorted."""
-        backend = get_backend(blocking=True)
-        return [info.id for info in run(backend.participants(check_code(session)))]
-
-    async def aparticipants(self, session: str) -> list[str]:
-        """See `participants`."""
-        backend = get_backend(blocking=False)
-        return [info.id for info in await backend.participants(check_code(session))]
-
 
 def _key(session: str, participant: str | None) -> StoreKey:
     # Neither "" nor "*" may stand for everybody: that is what None says.
     if participant is None:
         return StoreKey.of_session(session)
     return StoreKey(session, check_participant(participant))
-
-
-def _stored_key(session: str, participant: str | None) -> StoreKey:
-    if participant is None:
-        return StoreKey.of_session(session)
-    return StoreKey.stored(session, check_stored(participant))
 
 
 stores = StoreManager()

@@ -1,0 +1,111 @@
+"""People of a session: the methods of `stores` that look after participants."""
+
+from __future__ import annotations
+
+from django.utils.asyncio import async_unsafe
+
+from ..backends import get_backend
+from ..backends.base import run
+from ..keys import StoreKey, check_code, check_participant, check_stored
+from ..sessions import lifecycle
+from ..sessions.presence import Attendee, attendance
+
+
+class PeopleManager:
+    """The methods of `sessionstores.stores` that look after participants."""
+
+    @async_unsafe("Inside an event loop: await acleanup_participant() instead.")
+    def cleanup_participant(self, session: str, participant: str) -> bool:
+        """Remove a participant's data; a later access starts afresh.
+
+        False if there was none.
+        """
+        key = StoreKey.stored(session, check_stored(participant))
+        return run(lifecycle.cleanup_participant(get_backend(blocking=True), key))
+
+    async def acleanup_participant(self, session: str, participant: str) -> bool:
+        """See `cleanup_participant`."""
+        key = StoreKey.stored(session, check_stored(participant))
+        return await lifecycle.cleanup_participant(get_backend(blocking=False), key)
+
+    @async_unsafe("Inside an event loop: await arevoke() instead.")
+    def revoke(self, session: str, participant: str | None = None) -> None:
+        """Void the tokens issued until now to a participant, or to the whole session.
+
+        Their open connections are closed.
+        """
+        key = stored_key(session, participant)
+        run(lifecycle.revoke(get_backend(blocking=True), key))
+
+    async def arevoke(self, session: str, participant: str | None = None) -> None:
+        """See `revoke`."""
+        key = stored_key(session, participant)
+        await lifecycle.revoke(get_backend(blocking=False), key)
+
+    @async_unsafe("Inside an event loop: await adisconnect() instead.")
+    def disconnect(self, session: str, participant: str | None = None) -> None:
+        """Close the tabs of a participant, or of everybody; they stay away.
+
+        Tokens stay valid: a reload of the page connects again. See also `revoke`.
+        """
+        key = stored_key(session, participant)
+        run(lifecycle.disconnect(get_backend(blocking=True), key))
+
+    async def adisconnect(self, session: str, participant: str | None = None) -> None:
+        """See `disconnect`."""
+        key = stored_key(session, participant)
+        await lifecycle.disconnect(get_backend(blocking=False), key)
+
+    @async_unsafe("Inside an event loop: await areset() instead.")
+    def reset(self, session: str, participant: str) -> bool:
+        """Replace all of a participant's states by fresh ones; their tabs follow.
+
+        False if there is no such participant. Atomic, unlike `cleanup_participant`
+        and a return, and no tab is closed.
+        """
+        key = StoreKey(session, check_participant(participant))
+        return run(lifecycle.reset(get_backend(blocking=True), key))
+
+    async def areset(self, session: str, participant: str) -> bool:
+        """See `reset`."""
+        key = StoreKey(session, check_participant(participant))
+        return await lifecycle.reset(get_backend(blocking=False), key)
+
+    @async_unsafe("Inside an event loop: await apresence() instead.")
+    def presence(self, session: str) -> dict[str, Attendee]:
+        """Return the participants who are connected now, by id, sorted."""
+        return run(attendance(get_backend(blocking=True), check_code(session)))
+
+    async def apresence(self, session: str) -> dict[str, Attendee]:
+        """See `presence`."""
+        return await attendance(get_backend(blocking=False), check_code(session))
+
+    @async_unsafe("Inside an event loop: await aparticipant_count() instead.")
+    def participant_count(self, session: str | None = None) -> int:
+        """Return the number of participants of a session, or of all of them."""
+        code = None if session is None else check_code(session)
+        return run(get_backend(blocking=True).participant_count(code))
+
+    async def aparticipant_count(self, session: str | None = None) -> int:
+        """See `participant_count`."""
+        code = None if session is None else check_code(session)
+        return await get_backend(blocking=False).participant_count(code)
+
+    @async_unsafe("Inside an event loop: await aparticipants() instead.")
+    def participants(self, session: str) -> list[str]:
+        """Return the ids of a session's participants, sorted."""
+        backend = get_backend(blocking=True)
+        return [info.id for info in run(backend.participants(check_code(session)))]
+
+    async def aparticipants(self, session: str) -> list[str]:
+        """See `participants`."""
+        backend = get_backend(blocking=False)
+        return [info.id for info in await backend.participants(check_code(session))]
+
+
+def stored_key(session: str, participant: str | None) -> StoreKey:
+    """Return the key of a participant as stored, of the session itself for None."""
+    # Neither "" nor "*" may stand for everybody: that is what None says.
+    if participant is None:
+        return StoreKey.of_session(session)
+    return StoreKey.stored(session, check_stored(participant))
