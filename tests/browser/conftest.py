@@ -33,6 +33,8 @@ ARGUMENTS = [
 
 # Before it was asked, instead of an answer, and in the middle of one.
 GONE = ("CONNECTION_REFUSED", "EMPTY_RESPONSE", "CONNECTION_RESET")
+# A page that closes or is left while its socket connects; on a busy machine, any may.
+LEFT = "WebSocket is closed before the connection is established"
 
 # Pages are waited for as long as everything else, on a busy machine.
 expect.set_options(timeout=PATIENCE * 1_000)
@@ -89,6 +91,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
     def note(message: ConsoleMessage) -> None:
         # What a browser says of a server that a test has ended is no complaint.
         gone = any(f"net::ERR_{how}" in message.text for how in GONE)
+        gone = gone or LEFT in message.text
         # A site may have no icon, for which browsers ask unasked.
         gone = gone or message.location["url"].endswith("/favicon.ico")
         if message.type in ("error", "warning") and not gone:
