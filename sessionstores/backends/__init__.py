@@ -33,6 +33,7 @@ _BACKENDS = {
         "redis",
     ),
     "django_redis.cache.RedisCache": ("redis.backend.RedisBackend", "redis"),
+    "django_valkey.base.BaseValkeyCache": ("redis.backend.RedisBackend", "redis"),
     "django.core.cache.backends.memcached.BaseMemcachedCache": (
         "memcached.MemcachedBackend",
         "memcached",

@@ -71,6 +71,7 @@ def sync_client(location: Location) -> Any:
     if location.sentinels:
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             list(location.sentinels),
+            location.min_other_sentinels,
             sentinel_kwargs=_sentinel_arguments(location, arguments),
         )
         return sentinel.master_for(location.service, max_connections=limit, **arguments)
@@ -91,6 +92,7 @@ def async_client(location: Location) -> Any:
     if location.sentinels:
         sentinel: Any = aio.Sentinel(  # type: ignore[no-untyped-call]
             list(location.sentinels),
+            location.min_other_sentinels,
             sentinel_kwargs=_sentinel_arguments(location, arguments),
         )
         return sentinel.master_for(location.service, **arguments)

@@ -1,14 +1,23 @@
-"""Location of a cache alias's Redis or Valkey server, read from settings."""
+"""Location of a cache alias's Redis or Valkey server, as its package has it.
+
+A cache package makes a connection pool of an alias, in its own way and that of the
+site's subclasses. The pool says where the server is and how it is reached; from that,
+connections of ours are made, those for coroutines included.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
+from inspect import signature
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from django.conf import settings
+from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
+from redis import BlockingConnectionPool, ConnectionPool
+from redis.asyncio import connection as aio_connection
 
 from ... import conf
 
@@ -28,7 +37,30 @@ _CLUSTER_OPTIONS = frozenset(
 
 Address = tuple[str, int]
 
-DJANGO_REDIS = "django_redis"
+# The classes of connections of which there is one for threads and one for coroutines.
+_SCHEMES = {
+    "Connection": "redis",
+    "SSLConnection": "rediss",
+    "UnixDomainSocketConnection": "unix",
+    "SentinelManagedConnection": "redis",
+    "SentinelManagedSSLConnection": "rediss",
+}
+_CLUSTERS = frozenset({"django_valkey.cluster_cache.cache.ClusterValkeyCache"})
+# valkey-py is a copy of redis-py, and speaks to the same servers.
+_PACKAGES = frozenset({"redis", "valkey"})
+# What a pool gives to its connections and no other can use, or what is ours to choose.
+_OWN = frozenset(
+    {
+        *("parser", "parser_class", "encoder_class", "retry", "retry_on_error"),
+        *("retry_on_timeout", "event_dispatcher", "himport_registry"),
+        *("connection_pool", "decode_responses", "self", "kwargs"),
+        *("socket_timeout", "socket_connect_timeout", "socket_read_size"),
+        *("legacy_responses", "driver_info"),
+    }
+)
+_INTERNAL = ("maint", "orig_", "oss_")
+# It may log in, and is written for connections that block.
+_NEEDED = frozenset({"redis_connect_func"})
 
 _WAY_OUT = (
     "Give the address in SESSIONSTORES['REDIS']: {'url': 'redis://…'}, {'sentinels': "
@@ -42,7 +74,8 @@ class Location(NamedTuple):
 
     Either the `url` of one server; or that of any node of a `cluster`; or pairs of
     host and port of `sentinels`, with the name of the `service` that they watch. A
-    call fails when no reply has come within `reply_seconds`.
+    sentinel that knows fewer others than `min_other_sentinels` is not believed. A call
+    fails when no reply has come within `reply_seconds`.
     """
 
     url: str = ""
@@ -52,6 +85,7 @@ class Location(NamedTuple):
     sentinel_options: Mapping[str, Any] = {}
     options: Mapping[str, Any] = {}
     reply_seconds: float = REPLY_SECONDS
+    min_other_sentinels: int = 0
 
 
 def name_of(location: Location) -> str:
@@ -126,65 +160,166 @@ def _explicit(given: dict[str, Any]) -> Location:
 
 
 def _derived(alias: str) -> Location:
-    cache: Mapping[str, Any] = settings.CACHES[alias]
-    path = str(cache.get("BACKEND"))
-    options: dict[str, Any] = dict(cache.get("OPTIONS", {}))
-    package = path.split(".")[0]
-    if package == DJANGO_REDIS:
-        return _of_django_redis(alias, cache, options)
-    for custom in ("pool_class", "parser_class"):
-        if options.pop(custom, None) is not None:
-            raise ImproperlyConfigured(
-                f"CACHES[{alias!r}] has a {custom} of its own, so the address of its "
-                f"server cannot be read from there. {_WAY_OUT}"
-            )
-    options.pop("serializer", None)
-    return Location(_first_url(alias, cache), options=options)
+    """Return what the cache package makes of an alias; connects to nothing."""
+    pool = _pool_of(alias)
+    kind = _kind_of(alias, pool.connection_class)
+    arguments = _arguments_of(alias, pool, kind)
+    if kind.startswith("SentinelManaged"):
+        return _of_sentinels(alias, pool, kind, arguments)
+    return Location(_url_of(kind, arguments), options=arguments)
 
 
-def _of_django_redis(
-    alias: str, cache: Mapping[str, Any], options: dict[str, Any]
-) -> Location:
-    for custom in ("CONNECTION_FACTORY", "CONNECTION_POOL_CLASS"):
-        if options.get(custom, getattr(settings, f"DJANGO_REDIS_{custom}", None)):
-            raise ImproperlyConfigured(
-                f"CACHES[{alias!r}] has a {custom} of its own, so the address of its "
-                f"server cannot be read from there. {_WAY_OUT}"
-            )
-    arguments = {
-        **options.get("CONNECTION_POOL_KWARGS", {}),
-        **options.get("REDIS_CLIENT_KWARGS", {}),
+def _pool_of(alias: str) -> Any:
+    """Return the pool whose connections the cache writes through."""
+    cache = _cache_of(alias)
+    try:
+        client = _client_of(cache)
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] makes no connection of its settings: "
+            f"{type(error).__name__}: {error}. Its LOCATION has to be a URL like "
+            "'redis://host:6379/0', 'rediss://…' or 'unix:///path', or several."
+        ) from error
+    pool = getattr(client, "connection_pool", None)
+    if not isinstance(getattr(pool, "connection_kwargs", None), Mapping):
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] connects by a {_path(type(client))}, which has no "
+            f"connection pool like redis-py's to be asked. {_WAY_OUT}"
+        )
+    return pool
+
+
+def _cache_of(alias: str) -> Any:
+    """Return an instance of the cache that nobody else uses."""
+    try:
+        cache: Any = caches.create_connection(alias)
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] cannot be made: {type(error).__name__}: {error}."
+        ) from error
+    if getattr(cache, "is_async", False):
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] is a {_path(type(cache))}, which has connections for "
+            f"coroutines only; synchronous code needs records, too. {_WAY_OUT}"
+        )
+    if not _CLUSTERS.isdisjoint(map(_path, type(cache).__mro__)):
+        # Its client connects as soon as it is made.
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] is a {_path(type(cache))}. The client of a cluster "
+            f"says where its nodes are only once it has connected. {_WAY_OUT}"
+        )
+    return cache
+
+
+def _client_of(cache: Any) -> Any:
+    """Return the client by which a cache writes, as its package makes it."""
+    client = getattr(cache, "client", None)
+    if client is None:
+        return cache._cache.get_client(None, write=True)
+    made = client.connect(0)
+    # Of shards, the first holds the records.
+    return next(iter(made.values())) if isinstance(made, Mapping) else made
+
+
+def _kind_of(alias: str, cls: type) -> str:
+    """Return the name of a connection class of redis-py, or of valkey-py's twin."""
+    if cls.__module__.partition(".")[0] in _PACKAGES and cls.__name__ in _SCHEMES:
+        return cls.__name__
+    raise ImproperlyConfigured(
+        f"CACHES[{alias!r}] has connections of {_path(cls)}. Coroutines need others, "
+        f"which sessionstores can make only for redis-py's own classes. {_WAY_OUT}"
+    )
+
+
+def _arguments_of(alias: str, pool: Any, kind: str) -> dict[str, Any]:
+    """Return a pool's arguments for connections, without what is its own."""
+    given = {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        # To redis-py, a plain object stands for its own default.
+        if name == "ssl_cert_reqs" or not (value is None or type(value) is object)
     }
-    for name in ("USERNAME", "PASSWORD"):
-        if options.get(name):
-            arguments[name.lower()] = options[name]
-    url = _first_url(alias, cache)
-    sentinels = options.get("SENTINELS")
-    if not sentinels:
-        return Location(url, options=arguments)
-    service = re.sub(r"^\w+://(.*@)?", "", url).split("/")[0].split(":")[0]
-    if number := re.search(r"/(\d+)", url.split("://", 1)[-1]):
-        arguments.setdefault("db", int(number[1]))
+    known = _parameters(getattr(aio_connection, kind.removeprefix("SentinelManaged")))
+    lost = [n for n in given if n.startswith("ssl_") and n not in known]
+    if lost := [*lost, *(n for n in given if n in _NEEDED)]:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] gives its connections {' and '.join(lost)}, which "
+            "those for coroutines do not take, and without it they would be less "
+            f"secure. {_WAY_OUT}"
+        )
+    kept = {
+        name: value
+        for name, value in given.items()
+        if name in known and name not in _OWN and not name.startswith(_INTERNAL)
+    }
+    limit = getattr(pool, "max_connections", None)
+    if limit not in _default_limits():
+        kept["max_connections"] = limit
+    return kept
+
+
+@cache
+def _parameters(cls: type) -> frozenset[str]:
+    """Return the names of all arguments of a class and its ancestors."""
+    return frozenset(
+        name
+        for ancestor in cls.__mro__
+        if "__init__" in vars(ancestor)
+        for name in signature(ancestor.__init__).parameters  # type: ignore[misc]
+    )
+
+
+@cache
+def _default_limits() -> frozenset[int | None]:
+    pools = ConnectionPool(), BlockingConnectionPool()
+    # The last is valkey-py's, and an older redis-py's.
+    return frozenset({None, 2**31, *(pool.max_connections for pool in pools)})
+
+
+def _url_of(kind: str, arguments: dict[str, Any]) -> str:
+    """Take the place of a server out of the arguments and return it as a URL."""
+    if kind == "UnixDomainSocketConnection":
+        return f"{_SCHEMES[kind]}://{quote(str(arguments.pop('path', '')))}"
+    host = quote(str(arguments.pop("host", "localhost")), safe=":")
+    port = int(arguments.pop("port", PORT))
+    return f"{_SCHEMES[kind]}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _of_sentinels(
+    alias: str, pool: Any, kind: str, arguments: dict[str, Any]
+) -> Location:
+    if not pool.is_master:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] writes to a replica (is_master is false), which takes "
+            "no writes. Name the primary first."
+        )
+    manager = pool.sentinel_manager
+    cls = type(manager)
+    if cls.__module__.partition(".")[0] not in _PACKAGES:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] asks its sentinels by a {_path(cls)}. Coroutines need "
+            f"another, which sessionstores can make only for redis-py's. {_WAY_OUT}"
+        )
+    for name in ("host", "port"):
+        arguments.pop(name, None)
+    if _SCHEMES[kind] == "rediss":
+        arguments["ssl"] = True
+    places = [each.connection_pool.connection_kwargs for each in manager.sentinels]
     return Location(
-        sentinels=tuple((host, int(port)) for host, port in sentinels),
-        service=service,
-        sentinel_options=options.get("SENTINEL_KWARGS", {}),
+        sentinels=tuple((each["host"], int(each["port"])) for each in places),
+        service=pool.service_name,
+        sentinel_options=dict(manager.sentinel_kwargs),
+        min_other_sentinels=manager.min_other_sentinels,
         options=arguments,
     )
 
 
-def _first_url(alias: str, cache: Mapping[str, Any]) -> str:
-    """Return the primary's URL: Django writes to the first and reads from others."""
-    locations = cache.get("LOCATION") or ""
-    if isinstance(locations, str):
-        locations = re.split(r"[;,]", locations)
-    url = str(locations[0]).strip() if locations else ""
-    if not _is_url(url):
-        raise ImproperlyConfigured(
-            f"CACHES[{alias!r}]['LOCATION'] is {url!r}, which is not a URL like "
-            "'redis://host:6379/0', 'rediss://…' or 'unix:///path'."
-        )
-    return url
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _is_url(url: object) -> bool:

@@ -35,10 +35,13 @@ _clients: dict[str, Any] = {}
 def shared_client(location: Location) -> Any:
     """Return a client that tests share: one of a cluster takes long to begin."""
     address = location.url or location.cluster
-    if address not in _clients:
+    named = {"db", "username", "password"} & location.options.keys()
+    options = {name: location.options[name] for name in sorted(named)}
+    known = f"{address} {options}"
+    if known not in _clients:
         kind: Any = redis.RedisCluster if location.cluster else redis.Redis
-        _clients[address] = kind.from_url(address)
-    return _clients[address]
+        _clients[known] = kind.from_url(address, **options)
+    return _clients[known]
 
 
 class ClockedScripts(ScriptRunner):

@@ -1,14 +1,23 @@
-"""The location of a cache's server, read from settings."""
+"""The location of a cache's server, as its package has it."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+import socket
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+from django_redis.pool import ConnectionFactory
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pytest_django import Settings
 
-from sessionstores.backends import problem
+from sessionstores.backends import get_backend, problem
+from sessionstores.backends.redis.backend import RedisBackend
+from sessionstores.backends.redis.client import async_client, sync_client
 from sessionstores.backends.redis.location import (
     Location,
     location_for,
@@ -16,9 +25,12 @@ from sessionstores.backends.redis.location import (
     node_of,
     seed_of,
 )
+from tests.backends.redis.cache_site import LOGIN, OwnConnection
 
 DJANGO = "django.core.cache.backends.redis.RedisCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
+DEFAULT_CLIENT = "django_redis.client.DefaultClient"
+SITE = "tests.backends.redis.cache_site"
 URL = "redis://cache.example:6379/2"
 SENTINELS = [("one.example", 26379), ("two.example", "26380")]
 
@@ -43,68 +55,311 @@ def refused(settings: Settings) -> str:
 # From the alias
 
 
-@both
-@pytest.mark.parametrize("url", [URL, "rediss://cache.example", "unix:///run/valkey"])
-def test_the_address_is_that_of_the_alias(
-    settings: Settings, backend: str, url: str
-) -> None:
-    at(settings, backend, url)
-    assert location_for("default") == Location(url)
+class Example(NamedTuple):
+    """A cache as documentation has it, and the location that it means."""
+
+    cache: dict[str, Any]
+    location: Location
 
 
-@both
-@pytest.mark.parametrize(
-    "location", [[URL, "redis://copy"], (URL,), f"{URL},redis://copy", f"{URL}; x"]
-)
-def test_of_several_addresses_the_first_is_the_one_that_takes_writes(
-    settings: Settings, backend: str, location: Any
-) -> None:
-    at(settings, backend, location)
-    assert location_for("default").url == URL
+def meant(url: str, told: Any = None) -> Location:
+    """Return the location of a URL that ends with the number of a database, or not."""
+    place, slash, number = url.rpartition("/")
+    if slash and number.isdecimal():
+        return Location(place, options={"db": int(number), **(told or {})})
+    return Location(url, options=told or {})
 
 
-def test_options_of_djangos_cache_are_the_clients(settings: Settings) -> None:
-    at(settings, DJANGO, db=7, ssl_ca_certs="/ca.pem", serializer="mysite.JSON")
-    assert location_for("default").options == {"db": 7, "ssl_ca_certs": "/ca.pem"}
+def django(location: Any, means: str, told: Any = None, **options: Any) -> Example:
+    cache = {"BACKEND": DJANGO, "LOCATION": location, "OPTIONS": options}
+    return Example(cache, meant(means, told))
 
 
-def test_arguments_of_django_redis_are_the_clients(settings: Settings) -> None:
-    at(
-        settings,
-        DJANGO_REDIS,
-        PASSWORD="secret",
-        USERNAME="site",
-        CONNECTION_POOL_KWARGS={"ssl_ca_certs": "/ca.pem", "max_connections": 5},
-        REDIS_CLIENT_KWARGS={"max_connections": 9},
+def django_redis(
+    location: Any, means: str, told: Any = None, **options: Any
+) -> Example:
+    cache = {"BACKEND": DJANGO_REDIS, "LOCATION": location, "OPTIONS": options}
+    return Example(cache, meant(means, told))
+
+
+LOCAL = "redis://127.0.0.1:6379"
+FIRST = "redis://127.0.0.1:6379/1"
+USER = {"username": "username", "password": "password"}
+
+EXAMPLES = {
+    # Django, "Django's cache framework", Redis.
+    "django": django("redis://127.0.0.1:6379", LOCAL),
+    "django password": django("redis://username:password@127.0.0.1:6379", LOCAL, USER),
+    "django replicas": django(
+        [
+            "redis://127.0.0.1:6379",  # leader
+            "redis://127.0.0.1:6378",  # read-replica 1
+            "redis://127.0.0.1:6377",  # read-replica 2
+        ],
+        LOCAL,
+    ),
+    "django replicas in a text": django(f"{LOCAL},redis://copy;redis://other", LOCAL),
+    "django options": django(
+        LOCAL,
+        LOCAL,
+        {"db": "10"},
+        db="10",
+        parser_class="redis.connection.DefaultParser",
+        pool_class="redis.BlockingConnectionPool",
+    ),
+    # django-redis, README.
+    "django-redis": django_redis(FIRST, FIRST, CLIENT_CLASS=DEFAULT_CLIENT),
+    "user in the url": django_redis(
+        "redis://django@localhost:6379/0",
+        "redis://localhost:6379/0",
+        {"username": "django", "password": "mysecret"},
+        CLIENT_CLASS=DEFAULT_CLIENT,
+        PASSWORD="mysecret",
+    ),
+    "both in the url": django_redis(
+        "redis://django:mysecret@localhost:6379/0",
+        "redis://localhost:6379/0",
+        {"username": "django", "password": "mysecret"},
+    ),
+    "password": django_redis(
+        FIRST, FIRST, {"password": "mysecret"}, PASSWORD="mysecret"
+    ),
+    "tls": django_redis(
+        "rediss://:word@localhost:6379/0",
+        "rediss://localhost:6379/0",
+        {"password": "word"},
+    ),
+    "unix": django_redis(
+        "unix:///path/to/socket.sock?db=0", "unix:///path/to/socket.sock", {"db": 0}
+    ),
+    "unix, user": django_redis(
+        "unix://username:password@/path/to/socket.sock?db=3",
+        "unix:///path/to/socket.sock",
+        {**USER, "db": 3},
+    ),
+    "db in the query": django_redis(
+        "redis://localhost?db=4", "redis://localhost:6379/4"
+    ),
+    "timeouts": django_redis(FIRST, FIRST, SOCKET_CONNECT_TIMEOUT=5, SOCKET_TIMEOUT=5),
+    "replicas": django_redis(
+        ["redis://127.0.0.1:6379/1", "redis://127.0.0.1:6378/1"], FIRST
+    ),
+    "herd": django_redis(FIRST, FIRST, CLIENT_CLASS="django_redis.client.HerdClient"),
+    "shards": django_redis(
+        ["redis://127.0.0.1:6379/1", "redis://127.0.0.1:6379/2"],
+        FIRST,
+        CLIENT_CLASS="django_redis.client.ShardClient",
+    ),
+    "pool arguments": django_redis(
+        FIRST,
+        FIRST,
+        {"max_connections": 30},
+        CONNECTION_POOL_KWARGS={"max_connections": 30, "retry_on_timeout": True},
+    ),
+    "client class": django_redis(
+        FIRST,
+        FIRST,
+        REDIS_CLIENT_CLASS="redis.client.StrictRedis",
+        REDIS_CLIENT_KWARGS={"ssl": True},
         IGNORE_EXCEPTIONS=True,
-    )
-    assert location_for("default").options == {
-        "ssl_ca_certs": "/ca.pem",
-        "max_connections": 9,
-        "username": "site",
-        "password": "secret",
-    }
+        COMPRESSOR="django_redis.compressors.zlib.ZlibCompressor",
+        PARSER_CLASS="redis.connection.DefaultParser",
+    ),
+    "own pool": django_redis(
+        FIRST,
+        FIRST,
+        {"password": "from the vault"},
+        CONNECTION_POOL_CLASS=f"{SITE}.OwnPool",
+    ),
+    "own factory": django_redis(
+        FIRST, FIRST, {"client_name": "own"}, CONNECTION_FACTORY=f"{SITE}.OwnFactory"
+    ),
+    # What sites and other packages make of these.
+    "own pool of django": django(
+        FIRST, FIRST, {"password": "from the vault"}, pool_class=f"{SITE}.OwnPool"
+    ),
+    "prometheus": Example(
+        {"BACKEND": f"{SITE}.PrometheusRedisCache", "LOCATION": FIRST},
+        meant(FIRST),
+    ),
+    "native prometheus": Example(
+        {"BACKEND": f"{SITE}.NativeRedisCache", "LOCATION": FIRST}, meant(FIRST)
+    ),
+    "no location": Example(
+        {"BACKEND": f"{SITE}.FixedRedisCache"},
+        meant("redis://fixed.example:6400/4"),
+    ),
+    "own client": Example(
+        {"BACKEND": f"{SITE}.OwnClientCache", "LOCATION": FIRST},
+        Location(
+            "redis://own.example:6379",
+            options={"password": "a@b"},
+        ),
+    ),
+    # Other arguments of redis-py.
+    "certificates": django(
+        "rediss://cache.example:6380/2",
+        "rediss://cache.example:6380/2",
+        {"ssl_ca_certs": "/ca.pem", "ssl_certfile": "/me.pem", "ssl_keyfile": "/k"},
+        ssl_ca_certs="/ca.pem",
+        ssl_certfile="/me.pem",
+        ssl_keyfile="/k",
+    ),
+    "no verification": django_redis(
+        "rediss://cache.example",
+        "rediss://cache.example:6379",
+        {"ssl_cert_reqs": None, "ssl_check_hostname": False},
+        CONNECTION_POOL_KWARGS={"ssl_cert_reqs": None, "ssl_check_hostname": False},
+    ),
+    "certificates in the query": django(
+        "rediss://cache.example?ssl_cert_reqs=none&ssl_check_hostname=false",
+        "rediss://cache.example:6379",
+        {"ssl_cert_reqs": "none", "ssl_check_hostname": False},
+    ),
+    "rotating credentials": django(
+        FIRST, FIRST, {"credential_provider": LOGIN}, credential_provider=LOGIN
+    ),
+    "ipv6": django("redis://[fd00::1]:6400/1", "redis://[fd00::1]:6400/1"),
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no pools of django-redis, which keeps one for each URL."""
+    monkeypatch.setattr(ConnectionFactory, "_pools", {})
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be connected to, since checks ask for locations."""
+
+    def refuse(*args: Any) -> None:
+        pytest.fail("a location was asked for, and a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_location_is_what_the_cache_package_makes_of_the_alias(
+    settings: Settings, name: str
+) -> None:
+    cache, means = EXAMPLES[name]
+    settings.CACHES = {"default": cache}
+    location = location_for("default")
+    assert location == means
+    assert problem("default") is None
+    assert isinstance(get_backend(blocking=True), RedisBackend)
+    for made in (sync_client(location), async_client(location)):
+        made.connection_pool.make_connection()
+
+
+@given(password=st.text(st.characters(codec="utf-8", min_codepoint=1), min_size=1))
+@example("a@b/c:d?e#f%g h+i[j]k\\l\"m'n,o;p")
+@both
+def test_any_character_may_be_in_a_password(backend: str, password: str) -> None:
+    ConnectionFactory._pools.clear()
+    option = "password" if backend == DJANGO else "PASSWORD"
+    place = f"redis://:{quote(password, safe='')}@cache.example/1"
+    for location, options in (
+        (place, {}),
+        ("redis://cache.example/1", {option: password}),
+    ):
+        cache = {"BACKEND": backend, "LOCATION": location, "OPTIONS": options}
+        with override_settings(CACHES={"default": cache}):
+            location = location_for("default")
+        for made in (sync_client(location), async_client(location)):
+            assert made.connection_pool.connection_kwargs["password"] == password
+        assert location.url == "redis://cache.example:6379"
+
+
+# Sentinel, as django-redis's README has it
+
+THREE = [("sentinel-1", 26379), ("sentinel-2", 26379), ("sentinel-3", "26380")]
+SENTINEL_FACTORY = "django_redis.pool.SentinelConnectionFactory"
+SENTINEL_CLIENT = "django_redis.client.SentinelClient"
+SENTINEL_POOL = "redis.sentinel.SentinelConnectionPool"
+WATCHED = Location(
+    sentinels=(("sentinel-1", 26379), ("sentinel-2", 26379), ("sentinel-3", 26380)),
+    service="service_name",
+)
 
 
 @pytest.mark.parametrize(
-    ("location", "options"),
+    ("location", "given", "means"),
     [
-        ("redis://primary/3", {"db": 3}),
-        ("redis://primary", {}),
-        ("redis://user:word@primary:6379/0", {"db": 0}),
+        (
+            "redis://service_name/db",
+            {
+                "CLIENT_CLASS": SENTINEL_CLIENT,
+                "SENTINEL_KWARGS": {},
+                "CONNECTION_POOL_CLASS": SENTINEL_POOL,
+            },
+            {},
+        ),
+        ("redis://service_name/db", {"CLIENT_CLASS": SENTINEL_CLIENT}, {}),
+        (
+            [
+                "redis://service_name/db?is_master=1",
+                "redis://service_name/db?is_master=0",
+            ],
+            {},
+            {},
+        ),
+        (
+            "redis://user:p%40@service_name/3",
+            {
+                "PASSWORD": "unused",
+                "SENTINEL_KWARGS": {"username": "watch", "password": "a@b"},
+                "CONNECTION_POOL_KWARGS": {"ssl": True, "ssl_ca_certs": "/ca.pem"},
+            },
+            {
+                "sentinel_options": {"username": "watch", "password": "a@b"},
+                "options": {
+                    "username": "user",
+                    "password": "p@",
+                    "db": 3,
+                    "ssl": True,
+                    "ssl_ca_certs": "/ca.pem",
+                },
+            },
+        ),
     ],
 )
-def test_sentinels_of_django_redis_know_the_primary_by_the_host_of_the_url(
-    settings: Settings, location: str, options: dict[str, Any]
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_sentinels_are_those_of_django_redis(
+    settings: Settings, location: Any, given: Any, means: Any, everywhere: bool
 ) -> None:
-    given = {"SENTINELS": SENTINELS, "SENTINEL_KWARGS": {"password": "other"}}
-    at(settings, DJANGO_REDIS, location, **given)
-    assert location_for("default") == Location(
-        sentinels=(("one.example", 26379), ("two.example", 26380)),
-        service="primary",
-        sentinel_options={"password": "other"},
-        options=options,
+    if everywhere:
+        settings.DJANGO_REDIS_CONNECTION_FACTORY = SENTINEL_FACTORY
+    else:
+        given = {**given, "CONNECTION_FACTORY": SENTINEL_FACTORY}
+    at(settings, DJANGO_REDIS, location, **{**given, "SENTINELS": THREE})
+    found = location_for("default")
+    assert found == WATCHED._replace(**means)
+    assert problem("default") is None
+    for made in (sync_client(found), async_client(found)):
+        pool = made.connection_pool
+        assert pool.service_name == "service_name"
+        assert len(pool.sentinel_manager.sentinels) == 3
+        pool.make_connection()
+
+
+def test_sentinels_need_others_as_the_cache_says(settings: Settings) -> None:
+    at(settings, f"{SITE}.SentinelCache", "redis://unused")
+    found = location_for("default")
+    assert found == Location(
+        sentinels=(("watch.example", 26379),),
+        service="main",
+        sentinel_options={"password": "w"},
+        options={"password": "p"},
+        min_other_sentinels=2,
     )
+    for made in (sync_client(found), async_client(found)):
+        assert made.connection_pool.sentinel_manager.min_other_sentinels == 2
+
+
+# What cannot be had from the alias
 
 
 @both
@@ -113,36 +368,68 @@ def test_an_address_that_is_not_a_url_is_refused(
     settings: Settings, backend: str, location: Any
 ) -> None:
     at(settings, backend, location)
-    assert "is not a URL like" in refused(settings)
+    assert re.search(r"a URL like|Missing connections string", refused(settings))
 
 
 @pytest.mark.parametrize(
-    ("backend", "option"),
+    ("cache", "reason"),
     [
-        (DJANGO, "pool_class"),
-        (DJANGO, "parser_class"),
-        (DJANGO_REDIS, "CONNECTION_FACTORY"),
-        (DJANGO_REDIS, "CONNECTION_POOL_CLASS"),
+        (
+            {"BACKEND": DJANGO, "OPTIONS": {"pool_class": f"{SITE}.OwnConnectionPool"}},
+            r"has connections of tests\.backends\.redis\.cache_site\.OwnConnection\.",
+        ),
+        (
+            {
+                "BACKEND": DJANGO_REDIS,
+                "OPTIONS": {
+                    "CONNECTION_POOL_KWARGS": {"connection_class": OwnConnection}
+                },
+            },
+            r"cache_site\.OwnConnection\. Coroutines need others",
+        ),
+        (
+            {"BACKEND": DJANGO, "OPTIONS": {"redis_connect_func": print}},
+            "redis_connect_func, which those for coroutines do not take",
+        ),
+        (
+            {
+                "BACKEND": DJANGO,
+                "LOCATION": "rediss://cache.example",
+                "OPTIONS": {"ssl_validate_ocsp": True},
+            },
+            "ssl_validate_ocsp, which those for coroutines do not take",
+        ),
+        ({"BACKEND": f"{SITE}.GlideCache"}, "cache_site.GlideClient, which has no"),
+        ({"BACKEND": f"{SITE}.OwnSentinelCache"}, r"sentinels by a .*\.OwnSentinel\."),
+        ({"BACKEND": f"{SITE}.OtherCache"}, "no backend in sessionstores"),
+        ({"BACKEND": f"{SITE}.CoroutineCache"}, "connections for coroutines only"),
     ],
 )
 def test_a_connection_that_only_the_site_can_make_is_refused_with_a_way_out(
-    settings: Settings, backend: str, option: str
+    settings: Settings, cache: Any, reason: str
 ) -> None:
-    at(settings, backend, **{option: "mysite.Own"})
-    text = refused(settings)
-    assert option in text
+    settings.CACHES = {"default": {"LOCATION": URL, **cache}}
+    text = problem("default")
+    assert text is not None
+    assert re.search(reason, text)
     assert "SESSIONSTORES['REDIS']" in text
+    assert "secret" not in text
     settings.SESSIONSTORES = {"REDIS": {"url": URL}}
     assert location_for("default") == Location(URL)
     assert problem("default") is None
 
 
-def test_a_factory_for_all_caches_of_django_redis_is_refused(
-    settings: Settings,
-) -> None:
-    at(settings, DJANGO_REDIS)
-    settings.DJANGO_REDIS_CONNECTION_FACTORY = "mysite.Own"
-    assert "CONNECTION_FACTORY" in refused(settings)
+@pytest.mark.parametrize("option", ["pool_class", "parser_class"])
+def test_a_class_that_is_not_there_is_named(settings: Settings, option: str) -> None:
+    at(settings, DJANGO, **{option: "mysite.Own"})
+    assert "No module named 'mysite'" in refused(settings)
+
+
+def test_a_replica_cannot_be_written_to(settings: Settings) -> None:
+    settings.DJANGO_REDIS_CONNECTION_FACTORY = SENTINEL_FACTORY
+    place = "redis://service_name/db?is_master=0"
+    at(settings, DJANGO_REDIS, place, SENTINELS=THREE)
+    assert "writes to a replica" in refused(settings)
 
 
 # From REDIS
@@ -159,8 +446,10 @@ def test_a_url_takes_the_place_of_the_alias_and_its_options(settings: Settings) 
 def test_without_an_address_it_adds_to_the_alias(settings: Settings) -> None:
     at(settings, DJANGO, db=1, password="old")
     settings.SESSIONSTORES = {"REDIS": {"password": "new"}}
+    assert location_for("default") == meant(URL, {"password": "new"})
+    settings.SESSIONSTORES = {"REDIS": {"db": 5}}
     assert location_for("default") == Location(
-        URL, options={"db": 1, "password": "new"}
+        "redis://cache.example:6379", options={"db": 5, "password": "old"}
     )
 
 
