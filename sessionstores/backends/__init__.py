@@ -95,8 +95,7 @@ def _backend_class(alias: str) -> type[Backend]:
             raise ImproperlyConfigured(
                 f"CACHES[{alias!r}] is a {cls.__name__}, which {reason}. {_WAY_OUT}"
             )
-    for ancestor in cls.__mro__:
-        name = f"{ancestor.__module__}.{ancestor.__qualname__}"
+    for name in _lineage(cls):
         if name in _BACKENDS:
             return _loaded(alias, path, *_BACKENDS[name])
     raise ImproperlyConfigured(
@@ -123,14 +122,22 @@ def _loaded(alias: str, path: object, name: str, extra: str | None) -> type[Back
     return cls
 
 
-def _cache_class(path: object) -> type[BaseCache]:
+def _lineage(cls: type) -> list[str]:
+    """Return the paths of a class and its ancestors."""
+    return [f"{each.__module__}.{each.__qualname__}" for each in cls.__mro__]
+
+
+def _cache_class(path: object) -> type:
     try:
         cls: Any = import_string(path) if isinstance(path, str) else path
     except ImportError as error:
         raise InvalidCacheBackendError(f"BACKEND {path!r}: {error}") from error
-    if not (isinstance(cls, type) and issubclass(cls, BaseCache)):
-        raise InvalidCacheBackendError(f"BACKEND {path!r} is not a cache class")
-    return cls
+    # django-valkey's caches have the methods of a BaseCache without being one.
+    if isinstance(cls, type) and (
+        issubclass(cls, BaseCache) or not _BACKENDS.keys().isdisjoint(_lineage(cls))
+    ):
+        return cls
+    raise InvalidCacheBackendError(f"BACKEND {path!r} is not a cache class")
 
 
 # Both flavours of each alias; the index is whether it blocks.

@@ -295,7 +295,7 @@ def _of_sentinels(
     if not pool.is_master:
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}] writes to a replica (is_master is false), which takes "
-            "no writes. Name the primary first."
+            f"no writes. Name the primary first in LOCATION. {_WAY_OUT}"
         )
     manager = pool.sentinel_manager
     cls = type(manager)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import redis
+import valkey
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from django_redis.cache import RedisCache as DjangoRedisCache
@@ -148,7 +149,50 @@ class OwnSentinelCache(SentinelCache):
     kind = OwnSentinel
 
 
-class CoroutineCache(RedisCache):
-    """A cache of the shape of django-valkey's AsyncValkeyCache."""
+class BaseValkeyCache:
+    """A cache of the shape of django-valkey's, which derive from no cache of Django."""
+
+    # As that package has it: sessionstores knows it by its name.
+    __module__ = "django_valkey.base"
+
+    def __init__(self, server: str, params: dict[str, Any]) -> None:
+        self.server = server
+        self.options = params.get("OPTIONS", {})
+
+    def connect(self, index: int) -> Any:
+        """Return the client of a server."""
+        pool: Any = valkey.ConnectionPool
+        return valkey.Valkey(connection_pool=pool.from_url(self.server, **self.options))
+
+    @property
+    def client(self) -> Any:
+        """The cache's client, which connects."""
+        return self
+
+
+class ValkeyCache(BaseValkeyCache):
+    """A cache of one Valkey."""
+
+
+class WatchedValkeyCache(BaseValkeyCache):
+    """A cache whose Valkey is watched by sentinels."""
+
+    def connect(self, index: int) -> Any:
+        """See `BaseValkeyCache.connect`."""
+        return sentinel_client(valkey.Sentinel)
+
+
+class AsyncValkeyCache(BaseValkeyCache):
+    """A cache for coroutines."""
 
     is_async = True
+
+
+class ClusterValkeyCache(BaseValkeyCache):
+    """A cache on a cluster, whose client connects at once."""
+
+    __module__ = "django_valkey.cluster_cache.cache"
+
+    def connect(self, index: int) -> Any:
+        """See `BaseValkeyCache.connect`."""
+        return valkey.ValkeyCluster.from_url(self.server)

@@ -82,6 +82,15 @@ def django_redis(
     return Example(cache, meant(means, told))
 
 
+def valkey(location: Any, means: str, told: Any = None, **options: Any) -> Example:
+    cache = {
+        "BACKEND": f"{SITE}.ValkeyCache",
+        "LOCATION": location,
+        "OPTIONS": options,
+    }
+    return Example(cache, meant(means, told))
+
+
 LOCAL = "redis://127.0.0.1:6379"
 FIRST = "redis://127.0.0.1:6379/1"
 USER = {"username": "username", "password": "password"}
@@ -219,6 +228,24 @@ EXAMPLES = {
     "rotating credentials": django(
         FIRST, FIRST, {"credential_provider": LOGIN}, credential_provider=LOGIN
     ),
+    # django-valkey, "Basic configuration".
+    "valkey": valkey("valkey://127.0.0.1:6379", LOCAL),
+    "valkey, user": valkey(
+        "valkey://django:mysecret@localhost:6379/0",
+        "redis://localhost:6379/0",
+        {"username": "django", "password": "mysecret"},
+    ),
+    "valkey, tls": valkey(
+        "valkeys://cache.example:6380/2",
+        "rediss://cache.example:6380/2",
+        {"ssl_ca_certs": "/ca.pem", "max_connections": 7},
+        ssl_ca_certs="/ca.pem",
+        max_connections=7,
+        socket_timeout=3,
+    ),
+    "valkey, unix": valkey(
+        "unix:///run/valkey.sock?db=2", "unix:///run/valkey.sock", {"db": 2}
+    ),
     "ipv6": django("redis://[fd00::1]:6400/1", "redis://[fd00::1]:6400/1"),
 }
 
@@ -345,8 +372,9 @@ def test_sentinels_are_those_of_django_redis(
         pool.make_connection()
 
 
-def test_sentinels_need_others_as_the_cache_says(settings: Settings) -> None:
-    at(settings, f"{SITE}.SentinelCache", "redis://unused")
+@pytest.mark.parametrize("name", ["SentinelCache", "WatchedValkeyCache"])
+def test_sentinels_need_others_as_the_cache_says(settings: Settings, name: str) -> None:
+    at(settings, f"{SITE}.{name}", "redis://unused")
     found = location_for("default")
     assert found == Location(
         sentinels=(("watch.example", 26379),),
@@ -402,7 +430,8 @@ def test_an_address_that_is_not_a_url_is_refused(
         ({"BACKEND": f"{SITE}.GlideCache"}, "cache_site.GlideClient, which has no"),
         ({"BACKEND": f"{SITE}.OwnSentinelCache"}, r"sentinels by a .*\.OwnSentinel\."),
         ({"BACKEND": f"{SITE}.OtherCache"}, "no backend in sessionstores"),
-        ({"BACKEND": f"{SITE}.CoroutineCache"}, "connections for coroutines only"),
+        ({"BACKEND": f"{SITE}.AsyncValkeyCache"}, "connections for coroutines only"),
+        ({"BACKEND": f"{SITE}.ClusterValkeyCache"}, "only once it has connected"),
     ],
 )
 def test_a_connection_that_only_the_site_can_make_is_refused_with_a_way_out(
