@@ -22,6 +22,7 @@ from ..keys import only_ours
 from .cas.backend import CasBackend
 from .cas.key_value import KeyValueStore, Versioned
 from .clock import ServerClock
+from .configured_cache import configured_cache
 from .database_deadline import DEADLINE, SCAN_DEADLINE
 from .database_pool import DatabasePool, T, Work, perform_here
 from .types import Finding
@@ -77,13 +78,13 @@ class DatabaseStore(KeyValueStore):
     ) -> None:
         self._server_clock = ServerClock(tolerance=CLOCK_TOLERANCE)
         super().__init__(blocking=blocking, clock=clock or self._server_clock)
-        self.table: str = settings.CACHES[alias]["LOCATION"]
+        self.table = table_of(alias)
         self._pool: DatabasePool | None = None
 
     @classmethod
     def problem(cls, alias: str) -> str | None:
         """See `Backend.problem`."""
-        table = settings.CACHES[alias].get("LOCATION")
+        table: object = table_of(alias)
         if not table or not isinstance(table, str):
             return (
                 f"CACHES[{alias!r}]['LOCATION'] is {table!r}, not the name of a table. "
@@ -305,6 +306,12 @@ class DatabaseBackend(CasBackend):
     def problem(cls, alias: str) -> str | None:
         """See `Backend.problem`."""
         return DatabaseStore.problem(alias)
+
+
+def table_of(alias: str) -> str:
+    """Return the name of the table of a DatabaseCache."""
+    name: str = configured_cache(alias)._table
+    return name
 
 
 def database_of(table: str) -> str:

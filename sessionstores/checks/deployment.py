@@ -18,12 +18,18 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from ..backends import get_backend, places_redis, problem
-from ..backends.database import database_of
+from ..backends.database import database_of, table_of
 from .settings import TAG, Apps, usable_conf
 
 DATABASE = "django.core.cache.backends.db.DatabaseCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
-REDIS = ("django.core.cache.backends.redis.RedisCache", DJANGO_REDIS)
+DJANGO_VALKEY = "django_valkey.base.BaseValkeyCache"
+REDIS = ("django.core.cache.backends.redis.RedisCache", DJANGO_REDIS, DJANGO_VALKEY)
+# The settings by which packages hide outages in all their caches.
+HIDING = {
+    DJANGO_REDIS: "DJANGO_REDIS_IGNORE_EXCEPTIONS",
+    DJANGO_VALKEY: "DJANGO_VALKEY_IGNORE_EXCEPTIONS",
+}
 # The default serializers of Django and of django-redis.
 PICKLING = (".RedisSerializer", ".PickleSerializer")
 IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
@@ -103,9 +109,9 @@ def check_database_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]
     if given is None:
         return []
     found: list[CheckMessage] = []
-    table = settings.CACHES[given.cache]["LOCATION"]
+    table = table_of(given.cache)
     for alias, cache in settings.CACHES.items():
-        if DATABASE not in _lineage(cache) or cache.get("LOCATION") != table:
+        if DATABASE not in _lineage(cache) or table_of(alias) != table:
             continue
         limit = _options(cache).get("MAX_ENTRIES", DJANGO_MAX_ENTRIES)
         if _number(limit) < ENOUGH_ENTRIES:
@@ -194,9 +200,9 @@ def _hides_outages(cache: Mapping[str, Any]) -> str | None:
     for option in ("IGNORE_EXCEPTIONS", "ignore_exc"):
         if option in options:
             return option if options[option] else None
-    setting = "DJANGO_REDIS_IGNORE_EXCEPTIONS"
-    if DJANGO_REDIS in _lineage(cache) and getattr(settings, setting, False):
-        return setting
+    for path, setting in HIDING.items():
+        if getattr(settings, setting, False) and path in _lineage(cache):
+            return setting
     return None
 
 
@@ -207,7 +213,7 @@ def check_redis_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if given is None:
         return []
     cache = settings.CACHES[given.cache]
-    given_as: str | Sequence[str] = cache["LOCATION"]
+    given_as: str | Sequence[str] = cache.get("LOCATION") or ""
     locations = re.split("[;,]", given_as) if isinstance(given_as, str) else given_as
     # With sentinels, all locations name the same service.
     if len(locations) < 2 or "SENTINELS" in _options(cache):

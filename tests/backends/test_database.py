@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 from django.core.cache import caches
+from django.core.cache.backends.db import DatabaseCache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.backends.signals import connection_created
@@ -35,6 +36,7 @@ from sessionstores.backends.database import (
 )
 from sessionstores.backends.database_pool import THREADS, close_connections
 from sessionstores.backends.types import Committed, Record, Stale
+from sessionstores.checks.deployment import check_database_cache
 from sessionstores.exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey, cache_key
 from tests.conftest import started
@@ -708,6 +710,27 @@ def test_the_settings_choose_it(alias: str, settings: Settings) -> None:
     backend = get_backend(blocking=False)
     assert isinstance(backend, DatabaseBackend)
     assert (backend.shared, backend.in_memory) == (True, False)
+
+
+class FixedCache(DatabaseCache):
+    """Knows its table, and so needs no LOCATION."""
+
+    def __init__(self, table: str, params: dict[str, Any]) -> None:
+        super().__init__("lite", params)
+
+
+def test_the_table_is_that_of_a_subclass(settings: Settings, sqlite: Path) -> None:
+    settings.CACHES = settings.CACHES | {"own": {"BACKEND": f"{__name__}.FixedCache"}}
+    settings.SESSIONSTORES = {"CACHE": "own"}
+    assert problem("own") is None
+    backend = get_backend(blocking=True)
+    assert isinstance(backend, DatabaseBackend)
+    run(backend.clear())
+    assert isinstance(run(backend.open(ALICE, BOARD)).record, Record)
+    assert [each.id for each in check_database_cache(None)] == [
+        "sessionstores.W008"
+    ] * 2
+    run(backend.clear())
 
 
 @pytest.mark.parametrize(

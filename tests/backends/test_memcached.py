@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from django.core.cache.backends.memcached import PyMemcacheCache
 from django.core.exceptions import ImproperlyConfigured
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheServerError
@@ -778,6 +779,64 @@ def test_either_of_djangos_caches_is_taken_for_its_servers(
         "cache-2:11212",
         "/run/memcached",
     ]
+
+
+class Counted:
+    """A mixin of the shape of django-prometheus's: it counts what is read."""
+
+    def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
+        value: Any = super().get(key, None, version)  # type: ignore[misc]
+        return default if value is None else value
+
+
+class CountedCache(Counted, PyMemcacheCache):
+    pass
+
+
+class FixedCache(PyMemcacheCache):
+    """Knows its server, and so needs no LOCATION."""
+
+    def __init__(self, server: object, params: dict[str, Any]) -> None:
+        super().__init__(["fixed.example:11300"], params)
+
+
+@pytest.mark.parametrize(
+    ("cache", "servers"),
+    [
+        # Django's cache framework, Memcached.
+        ({"LOCATION": "127.0.0.1:11211"}, ["127.0.0.1:11211"]),
+        ({"LOCATION": "unix:/tmp/memcached.sock"}, ["/tmp/memcached.sock"]),
+        (
+            {"LOCATION": ["172.19.26.240:11211", "172.19.26.242:11211"]},
+            ["172.19.26.240:11211", "172.19.26.242:11211"],
+        ),
+        (
+            {
+                "LOCATION": "127.0.0.1:11211",
+                "OPTIONS": {
+                    "no_delay": True,
+                    "ignore_exc": True,
+                    "max_pool_size": 4,
+                    "use_pooling": True,
+                },
+            },
+            ["127.0.0.1:11211"],
+        ),
+        (
+            {"BACKEND": f"{__name__}.CountedCache", "LOCATION": "cache-1"},
+            ["cache-1:11211"],
+        ),
+        ({"BACKEND": f"{__name__}.FixedCache"}, ["fixed.example:11300"]),
+    ],
+)
+def test_the_servers_are_those_that_the_cache_package_makes_of_the_alias(
+    settings: Settings, cache: dict[str, Any], servers: list[str]
+) -> None:
+    settings.CACHES = {"default": {"BACKEND": PYMEMCACHE, **cache}}
+    assert problem("default") is None
+    backend = get_backend(blocking=True)
+    assert isinstance(backend, MemcachedBackend)
+    assert list(map(str, backend.store.servers)) == servers
 
 
 class OnSocket(Flagged):

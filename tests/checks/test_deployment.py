@@ -39,7 +39,7 @@ DATABASE = {
 }
 PUBSUB = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
 CORE = "channels_redis.core.RedisChannelLayer"
-SAFE = {"serializer": "site.json.Serializer"}
+SAFE = {"serializer": "django.core.signing.JSONSerializer"}
 
 
 class PlainCache(LocMemCache):
@@ -265,6 +265,19 @@ def test_several_servers_of_which_one_is_used_are_a_warning(
     assert with_cache({**cache, **changed}) == expected
 
 
+SITE = "tests.backends.redis.cache_site"
+
+
+def test_caches_that_derive_from_a_known_one_have_its_warnings() -> None:
+    fixed = {"BACKEND": f"{SITE}.FixedRedisCache"}
+    assert with_cache(fixed, deploy=True) == ["W015"]
+    valkey = {"BACKEND": f"{SITE}.ValkeyCache", "LOCATION": "valkey://cache.example"}
+    assert with_cache(valkey, deploy=True) == ["W015"]
+    hides = {"DJANGO_VALKEY_IGNORE_EXCEPTIONS": True}
+    assert with_cache(valkey, **hides) == ["W010"]
+    assert with_cache({**valkey, "LOCATION": ""}) == ["E002"]
+
+
 def test_several_addresses_are_not_a_warning_where_sentinels_or_a_setting_decide() -> (
     None
 ):
@@ -284,7 +297,15 @@ def test_several_addresses_are_not_a_warning_where_sentinels_or_a_setting_decide
         ),
         ({**REDIS, "OPTIONS": SAFE}, []),
         (DJANGO_REDIS, ["W015"]),
-        ({**DJANGO_REDIS, "OPTIONS": {"SERIALIZER": "site.json.Serializer"}}, []),
+        (
+            {
+                **DJANGO_REDIS,
+                "OPTIONS": {
+                    "SERIALIZER": "django_redis.serializers.json.JSONSerializer"
+                },
+            },
+            [],
+        ),
     ],
 )
 def test_pickles_on_the_server_of_records_are_a_warning_for_deployment(

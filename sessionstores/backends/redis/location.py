@@ -14,12 +14,12 @@ from inspect import signature
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from redis import BlockingConnectionPool, ConnectionPool
 from redis.asyncio import connection as aio_connection
 
 from ... import conf
+from ..configured_cache import configured_cache
 
 # A reply is waited for this long.
 REPLY_SECONDS = 1.0
@@ -192,15 +192,8 @@ def _pool_of(alias: str) -> Any:
 
 
 def _cache_of(alias: str) -> Any:
-    """Return an instance of the cache that nobody else uses."""
-    try:
-        cache: Any = caches.create_connection(alias)
-    except ImproperlyConfigured:
-        raise
-    except Exception as error:
-        raise ImproperlyConfigured(
-            f"CACHES[{alias!r}] cannot be made: {type(error).__name__}: {error}."
-        ) from error
+    """Return the cache if it can be asked without connecting."""
+    cache = configured_cache(alias)
     if getattr(cache, "is_async", False):
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}] is a {_path(type(cache))}, which has connections for "

@@ -33,7 +33,7 @@ CACHES = {{
     "default": {{
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": "{url}",
-        "OPTIONS": {{"serializer": "site.json.Serializer"}},
+        "OPTIONS": {{"serializer": "django.core.signing.JSONSerializer"}},
     }}
 }}
 CHANNEL_LAYERS = {{
