@@ -61,8 +61,8 @@ _OUTCOME = "What was being written may or may not be stored; read before you try
 _UNCHANGED = "Nothing was sent, so nothing was changed."
 
 _PERMISSIONS = (
-    "Allow its user in the ACL +@read +@write +@scripting +@connection +info on "
-    "the keys ~{prefix}:*, or give another user."
+    "Allow its user in the ACL the commands that docs/caches.md lists, on the keys "
+    "~{prefix}:*, or give another user."
 )
 
 # By the code of a reply that says that the server cannot do what it was asked. It says

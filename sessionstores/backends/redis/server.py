@@ -8,8 +8,10 @@ from hashlib import blake2b
 from typing import Any
 
 from ... import conf
+from ...exceptions import StoreUnavailable
 from ...keys import only_ours
 from ..types import MEASURED_TRIPS, Finding, ServerInfo, Value
+from .errors import error_code
 from .scripts import ScriptRunner
 from .serializers import registry_key, value_key
 
@@ -17,6 +19,14 @@ from .serializers import registry_key, value_key
 SLOW_MS = 10
 # Hashes, scripts that write after asking for the time, and UNLINK.
 OLDEST_VERSION = (6, 2)
+# The name of every run of a server that does not tell.
+NO_RUN = "0"
+NO_INFO = Finding(
+    "warning",
+    "The server's ACL does not allow INFO to this user: its version, memory and "
+    "persistence are unknown, and so is whether it has restarted.",
+    "Allow it: ACL SETUSER <user> +info. All else works without.",
+)
 # The share of its memory from which a server counts as nearly full.
 NEARLY_FULL = 0.9
 
@@ -56,7 +66,8 @@ class RedisServer:
     async def examine(self) -> list[Finding]:
         """Return findings about the server, or each of the cluster's primaries."""
         took = min([await self._trip_ms() for _ in range(MEASURED_TRIPS)])
-        found = [f for info in await self._infos() for f in findings(info)]
+        infos = await self._infos()
+        found = [NO_INFO] if infos is None else [f for i in infos for f in findings(i)]
         speed = Finding("ok", f"Round trip {took:.1f} ms")
         if took > SLOW_MS:
             speed = Finding(
@@ -71,13 +82,23 @@ class RedisServer:
         await self.now()
         return (time.monotonic() - started) * 1000
 
-    async def server(self) -> ServerInfo:
-        """Return the server's figures, or those of the cluster's primaries together."""
-        return totals(await self._infos())
+    async def server(self) -> ServerInfo | None:
+        """Return the server's figures, or those of the cluster's primaries together.
+
+        None if the user may not ask for them.
+        """
+        infos = await self._infos()
+        return None if infos is None else totals(infos)
 
     async def run_name(self) -> str:
-        """Name the server's present run, or those of all the cluster's primaries."""
-        runs = sorted(info["run_id"] for info in await self._infos("server"))
+        """Name the server's present run, or those of all the cluster's primaries.
+
+        Always the same if the user may not ask for it.
+        """
+        infos = await self._infos("server")
+        if infos is None:
+            return NO_RUN
+        runs = sorted(info["run_id"] for info in infos)
         return blake2b(" ".join(runs).encode(), digest_size=4).hexdigest()
 
     async def clear(self) -> None:
@@ -90,9 +111,18 @@ class RedisServer:
             [("UNLINK", key.encode("latin-1")) for key in keys]
         )
 
-    async def _infos(self, *sections: str) -> list[Mapping[str, Any]]:
-        """Return INFO of the server, or of each of the cluster's primaries."""
-        replies = await self._scripts.send_to_each("INFO", *sections)
+    async def _infos(self, *sections: str) -> list[Mapping[str, Any]] | None:
+        """Return INFO of the server, or of each of the cluster's primaries.
+
+        None if its ACL does not let the user ask: all else works without.
+        """
+        try:
+            replies = await self._scripts.send_to_each("INFO", *sections)
+        except StoreUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, Exception) and error_code(cause) == "NOPERM":
+                return None
+            raise
         return [parse_info(reply) for reply in replies]
 
 
