@@ -92,6 +92,12 @@ class SessionLocked(SessionStoresError, RuntimeError):
     code = "session_locked"
 
 
+class Kicked(SessionStoresError, PermissionError):
+    """The participant was removed from the session, and not readmitted since."""
+
+    code = "kicked"
+
+
 class StoreUnavailable(SessionStoresError, ConnectionError):
     """The cache refused, was not reached, or gave no answer in time.
 

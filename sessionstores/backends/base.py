@@ -12,7 +12,7 @@ the epoch by the backend's clock; sizes are bytes.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,11 +23,12 @@ from . import types
 from .clock import ServerClock
 from .flavours import pause, run
 from .process_memory import ProcessMemory
+from .standings import Standings
 
 __all__ = ["Backend", "pause", "run"]
 
 
-class Backend(ABC):
+class Backend(Standings):
     """Where records live. The module's docstring holds for every method."""
 
     def __init__(self, *, blocking: bool) -> None:
@@ -79,9 +80,10 @@ class Backend(ABC):
         both are entered in the index; a creation that fails leaves nothing behind. The
         session's own record exists as long as the session.
 
-        Raises `SessionEnded` under a tombstone, `SessionLocked` for a newcomer to a
-        locked session who is not `admitted` all the same, and `LimitReached` past
-        `MAX_SESSIONS` or `MAX_PARTICIPANTS`.
+        Raises `SessionEnded` under a tombstone, `Kicked` for whom the session keeps
+        out, record or not, `SessionLocked` for a newcomer to a locked session who is
+        not `admitted` all the same, and `LimitReached` past `MAX_SESSIONS` or
+        `MAX_PARTICIPANTS`.
         """
 
     @abstractmethod
@@ -291,24 +293,6 @@ class Backend(ABC):
         No limit applies. Under a tombstone the answer is False, and the record is
         removed instead, once the caller that ended the session has had a minute to
         remove and report it.
-        """
-
-    # Tokens
-
-    @abstractmethod
-    async def revoke(self, key: StoreKey) -> frozenset[str]:
-        """Void what was issued to `key` until now (`"*"`: to all of the session).
-
-        Kept for `TOKEN_MAX_AGE`. Returns the processes that follow the record.
-        """
-
-    @abstractmethod
-    async def standings(
-        self, keys: Sequence[StoreKey]
-    ) -> dict[StoreKey, types.Standing]:
-        """Return for each participant what decides whether a token is valid.
-
-        Raises `StateCorrupt` if revocations cannot be read, rather than lose one.
         """
 
     # Connections. An entry outlives its deadline until it is reaped, so that of all

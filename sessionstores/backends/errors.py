@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from .. import conf
-from ..exceptions import LimitReached, SessionEnded, SessionLocked, StoreUnavailable
+from ..exceptions import (
+    Kicked,
+    LimitReached,
+    SessionEnded,
+    SessionLocked,
+    StoreUnavailable,
+    UnknownSession,
+)
 from ..keys import StoreKey
 from ..state.revisions import Rev
-from .types import Record
+from .types import MAX_KICKED, Record
+
+
+def unknown(session: str) -> UnknownSession:
+    """Return the error for a session that does not exist, or has ended."""
+    return UnknownSession(
+        f"There is no session {session}, or it has ended. stores.sessions() lists the "
+        "codes of all sessions."
+    )
 
 
 def ended(session: str) -> SessionEnded:
@@ -22,6 +37,22 @@ def locked(key: StoreKey) -> SessionLocked:
     return SessionLocked(
         f"Session {key.session} takes no newcomers, so {key.participant} cannot join. "
         "Unlock it first."
+    )
+
+
+def kicked(key: StoreKey) -> Kicked:
+    """Return the error for a participant whom the session keeps out."""
+    return Kicked(
+        f"{key.participant} was removed from session {key.session}. "
+        f"stores.readmit({key.session!r}, {key.participant!r}) lets them in again."
+    )
+
+
+def too_many_kicked(session: str) -> LimitReached:
+    """Return the error for one more participant to be kept out than there may be."""
+    return LimitReached(
+        f"Session {session} keeps {MAX_KICKED} people out, as many as it can. Readmit "
+        "some, lock it against newcomers, or end it."
     )
 
 

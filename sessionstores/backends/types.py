@@ -23,6 +23,8 @@ EVERYONE = "+"
 # The latest events that a session keeps, and the minutes for which it counts changes.
 MAX_EVENTS = 100
 ACTIVITY_MINUTES = 30
+# People whom a session keeps out at most: as one value, their ids fit every cache.
+MAX_KICKED = 1_000
 # Participants of whom one round trip reads a state.
 STATES_BATCH = 500
 # Round trips of which the shortest counts as a server's distance: the others show how
@@ -205,10 +207,14 @@ class Lease(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Whether the session has ended, and when tokens were last revoked."""
+    """Whether the session has ended, and when tokens were last revoked.
+
+    `kicked`: whether the session keeps the participant out.
+    """
 
     ended: bool
     revoked_at: float | None
+    kicked: bool = False
 
 
 class SessionInfo(NamedTuple):

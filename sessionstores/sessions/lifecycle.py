@@ -11,13 +11,9 @@ import msgspec
 
 from .. import event_bus, signals
 from ..backends.base import Backend
+from ..backends.errors import unknown
 from ..backends.types import Record, SessionInfo
-from ..exceptions import (
-    InvalidArguments,
-    LimitReached,
-    StateCorrupt,
-    UnknownSession,
-)
+from ..exceptions import InvalidArguments, LimitReached, StateCorrupt
 from ..keys import StoreKey, generate_code
 from ..state import codec
 from ..state.declaration import State, states_in
@@ -166,11 +162,3 @@ async def reset(backend: Backend, key: StoreKey) -> bool:
 
 def _note(code: str, kind: str, text: str = "") -> None:
     event_bus.bus.publish(event_bus.Note(StoreKey.of_session(code), kind, text))
-
-
-def unknown(code: str) -> UnknownSession:
-    """Return the error for a session that does not exist, or has ended."""
-    return UnknownSession(
-        f"There is no session {code}, or it has ended. stores.sessions() lists the "
-        "codes of all sessions."
-    )

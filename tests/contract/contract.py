@@ -22,6 +22,7 @@ from sessionstores.backends.types import (
     Record,
     Removed,
     Stale,
+    Standing,
     Unchanged,
     removed_with,
 )
@@ -53,6 +54,7 @@ from tests.backends.driven import (
 )
 from tests.contract.connections import ConnectionsContract
 from tests.contract.keeping import KeepingContract
+from tests.contract.kicks import KicksContract
 from tests.contract.overview import OverviewContract
 from tests.logs import records_of_ours
 
@@ -69,7 +71,9 @@ def quarantine_in(caplog: pytest.LogCaptureFixture) -> str:
     return str(last[-1].args[-1])  # type: ignore[index, arg-type]
 
 
-class BackendContract(ConnectionsContract, KeepingContract, OverviewContract):
+class BackendContract(
+    ConnectionsContract, KeepingContract, KicksContract, OverviewContract
+):
     """The whole of it."""
 
     @pytest.fixture(autouse=True)
@@ -1238,7 +1242,7 @@ class BackendContract(ConnectionsContract, KeepingContract, OverviewContract):
         settings.SESSIONSTORES = {"TOKEN_MAX_AGE": 1_000}
         backend.open(ALICE, BOARD)
         backend.lease([lease()])
-        assert backend.standings([ALICE]) == {ALICE: (False, None)}
+        assert backend.standings([ALICE]) == {ALICE: Standing(False, None)}
         assert backend.revoke(ALICE) == {"web-1"}
         assert backend.revoke(BOB) == frozenset()
         clock.advance(5)

@@ -35,6 +35,7 @@ from .index import Index
 from .keeping import ParticipantKeeping
 from .key_value import KeyValueStore
 from .keys import value_key
+from .kicks import Kicks
 from .leases import Leases
 from .orphans import Orphans
 from .records import Records
@@ -64,13 +65,14 @@ class CasBackend(Backend):
         self._index = index = Index(values)
         self._followers = Followers(values)
         self._leases = Leases(values)
-        self._revocations = Revocations(values)
+        self._revocations = Revocations(values, index)
         keeping = ParticipantKeeping(values, index)
         creation = RecordCreation(values, index, keeping)
         self._records = Records(
             values, index, creation, keeping, self._followers, self._decoder
         )
         self._removal = RecordRemoval(values, index, self._followers)
+        self._kicks = Kicks(values, index, self._removal)
         self._sessions = Sessions(
             values, index, creation, self._removal, self._leases, keeping
         )
@@ -256,6 +258,18 @@ class CasBackend(Backend):
     def standings(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Standing]]:
         """See `Backend.standings`."""
         return self._revocations.standings(keys)
+
+    def kick(self, key: StoreKey) -> Answer[Removed | None]:
+        """See `Standings.kick`."""
+        return self._kicks.kick(key)
+
+    def readmit(self, key: StoreKey) -> Answer[bool]:
+        """See `Standings.readmit`."""
+        return self._kicks.readmit(key)
+
+    def kicked(self, code: str) -> Answer[dict[str, float]]:
+        """See `Standings.kicked`."""
+        return self._kicks.kicked(code)
 
     # Connections
 

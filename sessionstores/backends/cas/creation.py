@@ -13,6 +13,7 @@ from ..errors import (
     check_participants,
     check_sessions,
     ended,
+    kicked,
     locked,
     too_many_sessions,
 )
@@ -54,8 +55,8 @@ class RecordCreation:
     ) -> Opened | None:
         """Create the record, and its session if need be; None: another came first.
 
-        `context` is as it was read before. Raises `SessionEnded`, `LimitReached` and,
-        unless the participant is `admitted`, `SessionLocked`.
+        `context` is as it was read before. Raises `SessionEnded`, `Kicked`,
+        `LimitReached` and, unless the participant is `admitted`, `SessionLocked`.
         """
         session, id = key
         if not (key.is_session or has_line(context.members.value, id)):
@@ -83,8 +84,7 @@ class RecordCreation:
                 limit = conf.get().max_participants
                 await self._index.enter(session, id, limit, kept=kept)
             settled = await self._index.settle(key)
-            if settled.ended:
-                raise ended(session)
+            _check_still_open(key, settled)
             await self._keeping.adopt(key, settled)
         except BaseException:
             await self._undo(key, stored.rev, session_rev)
@@ -103,7 +103,12 @@ class RecordCreation:
         is_known = has_line(context.bucket.value, session)
         if not is_known:
             check_sessions(session, await self._index.session_count() + 1)
+        if not context.is_founded:
+            await self._index.forget_kicks(session, context.kicks)
         token = await self._put_new(session_key(session), stored)
+        if token is not None and context.is_founded:
+            lifetime = record_lifetime(stored, self._values.now())
+            await self._index.extend_kicks(session, lifetime, context.kicks)
         if token is None or is_known:
             return token
         for attempt in range(MAX_ATTEMPTS):
@@ -137,9 +142,21 @@ class RecordCreation:
 
     async def _drop_if(self, key: StoreKey, found: Versioned | None, rev: Rev) -> None:
         """Remove a record that is still at the `rev` that this creation gave it."""
+        name = record_key(key)
         with suppress(StateCorrupt):
-            if found is not None and decode_head(key, found.value).rev == rev:
-                await self._values.drop(record_key(key), found.token)
+            while found is not None and decode_head(key, found.value).rev == rev:
+                if await self._values.drop(name, found.token):
+                    return
+                # It was only touched, maybe: a tab of theirs may have been open.
+                found = (await self._values.get(name)).get(name)
+
+
+def _check_still_open(key: StoreKey, settled: RecordContext) -> None:
+    """Raise `SessionEnded` or `Kicked` if that has come in between."""
+    if settled.ended:
+        raise ended(key.session)
+    if settled.keeps_out(key):
+        raise kicked(key)
 
 
 def _check_newcomer(key: StoreKey, context: RecordContext, *, admitted: bool) -> None:

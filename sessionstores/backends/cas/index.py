@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ... import conf
-from ...exceptions import StateCorrupt
+from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..errors import MAX_ATTEMPTS, check_participants, contended
@@ -20,6 +20,7 @@ from .key_value import ABSENT, Versioned
 from .keys import (
     bucket_key,
     bucket_keys,
+    kicks_key,
     members_key,
     record_key,
     session_key,
@@ -31,6 +32,7 @@ from .serializers import (
     codes_in,
     count_lines,
     decode_head,
+    decode_kicks,
     encode,
     fresh,
     has_line,
@@ -53,6 +55,21 @@ class RecordContext(NamedTuple):
     session: Versioned | None
     members: Versioned
     bucket: Versioned
+    kicks: Versioned = ABSENT
+
+    @property
+    def is_founded(self) -> bool:
+        """Whether there is a session, and be it one whose own record is lost."""
+        return self.session is not None or bool(self.members.value)
+
+    def keeps_out(self, key: StoreKey) -> bool:
+        """Whether the session keeps a participant out; raises `StateCorrupt`."""
+        # What is left of an earlier session of the code does not count.
+        return (
+            bool(self.kicks.value)
+            and self.is_founded
+            and key.participant in decode_kicks(key.session, self.kicks.value)
+        )
 
 
 class Index:
@@ -72,16 +89,33 @@ class Index:
             session_key(session),
             members_key(session),
             bucket_key(session),
+            kicks_key(session),
         )
         found = await self._values.get(*dict.fromkeys(names))
-        tombstone, record, own, members, bucket = names
+        tombstone, record, own, members, bucket, kicks = names
         return RecordContext(
             tombstone in found,
             found.get(record),
             found.get(own),
             found.get(members, ABSENT),
             found.get(bucket, ABSENT),
+            found.get(kicks, ABSENT),
         )
+
+    async def is_premature(self, key: StoreKey) -> bool:
+        """Whether a new record is one that its creator is about to remove again.
+
+        They read who is kept out before somebody was kicked, and wrote it afterwards.
+        """
+        if key.is_session:
+            return False
+        name = kicks_key(key.session)
+        try:
+            kicks = (await self._values.get(name)).get(name, ABSENT).value
+        except StoreUnavailable as error:
+            # Nothing has been written yet.
+            raise StoreUnavailable(str(error), refused=True) from error
+        return key.participant in decode_kicks(key.session, kicks)
 
     async def sessions(self) -> list[str]:
         """Return the codes of all sessions, sorted."""
@@ -158,6 +192,24 @@ class Index:
         name, lifetime = members_key(session), self._lifetime(kept)
         return ids_in(await self._values.update(name, bytes, lifetime))
 
+    async def extend_kicks(
+        self, session: str, lifetime: float, found: Versioned | None = None
+    ) -> None:
+        """Keep people out as long as a session's record, which now expires so late.
+
+        With `found`, what is stored is not read, and nothing is done if it is nothing.
+        """
+        # A commit lets the record alone expire later, by a tenth of the timeout.
+        lifetime += conf.get().idle_timeout
+        await self._values.update(kicks_key(session), bytes, lifetime, found)
+
+    async def forget_kicks(self, session: str, found: Versioned) -> None:
+        """Keep nobody out who was `found` to be; leave it if that has changed."""
+        # Left behind, they count for no later session, and expire.
+        with suppress(StoreUnavailable):
+            if found.token is not None:
+                await self._values.drop(kicks_key(session), found.token)
+
     def _lifetime(self, kept: float) -> float:
         """Return the seconds after which a session's entries expire unless renewed."""
         return 2.2 * conf.get().idle_timeout + max(kept - self._values.now(), 0)
@@ -212,6 +264,7 @@ class Index:
             stored = fresh(Rev.first(), {}, now, Details())
             value, lifetime = recovered or encode(stored), record_lifetime(stored, now)
             await self._values.put(session_key(session), None, value, lifetime)
+            await self.extend_kicks(session, lifetime, context.kicks)
             return True
         if (context.session is not None) != has_line(bucket, session):
             if context.session is not None:

@@ -55,6 +55,11 @@ def revocations_key(session: str) -> str:
     return _of_session(session, "r")
 
 
+def kicks_key(session: str) -> str:
+    """Key of the people whom a session keeps out."""
+    return _of_session(session, "x")
+
+
 def leases_keys(keys: Iterable[StoreKey]) -> dict[StoreKey, str]:
     """Keys of the leases of participants."""
     prefix = conf.get().key_prefix

@@ -60,7 +60,7 @@ class Orphans:
         context = await self._index.settle(key)
         if context.record is None:
             return False
-        if context.ended:
+        if context.ended or context.keeps_out(key):
             if key.is_session:
                 await self._removal.take(key, context.record)
                 await self._index.settle(key)

@@ -18,6 +18,7 @@ from ..errors import (
     contended,
     ended,
     is_unrelated,
+    kicked,
     outcome_unknown,
     still_unknown,
 )
@@ -39,6 +40,7 @@ from .followers import Followers
 from .index import (
     RECHECK_AFTER,
     Index,
+    RecordContext,
     participants_kept_until,
     record_lifetime,
 )
@@ -98,6 +100,8 @@ class Records:
             context = await self._index.context(key)
             if context.ended:
                 raise ended(key.session)
+            if context.keeps_out(key):
+                raise kicked(key)
             is_listed = has_line(context.members.value, key.participant)
             if context.record is not None:
                 record = await self._touched(key, context.record)
@@ -187,6 +191,8 @@ class Records:
     ) -> Committed | Stale:
         """See `Backend.commit`."""
         key = base.key
+        if base.rev.counter == 1 and await self._index.is_premature(key):
+            return Stale(None)
         name = record_key(key)
         record = base
         is_repeat = False
@@ -302,9 +308,18 @@ class Records:
         if key.is_session:
             kept = participants_kept_until(session, context.session)
             await self._index.renew(session, kept, context.members)
+            await self._extend_kicks(key, context)
         else:
             await self._keeping.adopt(key, context)
             await self._touch_session(key, context.session)
+
+    async def _extend_kicks(self, key: StoreKey, context: RecordContext) -> None:
+        """Keep people out as long as the session, whose record is used now."""
+        if context.kicks.value and context.session is not None:
+            with suppress(StateCorrupt):
+                head = decode_head(key, context.session.value)
+                lifetime = record_lifetime(head, self._values.now())
+                await self._index.extend_kicks(key.session, lifetime, context.kicks)
 
     async def _touch_session(self, key: StoreKey, own: Versioned | None) -> None:
         """Mark the session of the participant at `key` as used, if that is due."""

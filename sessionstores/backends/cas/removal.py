@@ -228,6 +228,7 @@ class RecordRemoval:
                 blank.seen, blank.clients = stored.seen, stored.clients
             value, lifetime = encode(blank), record_lifetime(blank, now)
             if await self._values.put(name, found.token, value, lifetime) is not None:
+                await self._index.extend_kicks(key.session, lifetime)
                 final = removed_with(key, states or {})._replace(states=states)
                 return (await self._with_followers([final]))[0]
             await self._values.back_off(attempt)
@@ -249,7 +250,8 @@ class RecordRemoval:
             own = (await self._values.get(name)).get(name)
             if own is not None and (final := await self.take(key, own)):
                 removed += await self._with_followers([final])
-            await self._index.settle(key)
+            context = await self._index.settle(key)
+            await self._index.forget_kicks(session, context.kicks)
         except StoreUnavailable:
             # A second attempt finds the others.
             if not removed:

@@ -323,6 +323,19 @@ def decode_revocations(session: str, value: bytes) -> dict[str, float]:
         ) from error
 
 
+def decode_kicks(session: str, value: bytes) -> dict[str, float]:
+    """Return when each was kicked, by id; raise `StateCorrupt` rather than lose any."""
+    if not value:
+        return {}
+    try:
+        return _times(value)
+    except msgspec.MsgspecError as error:
+        raise StateCorrupt(
+            f"Whom session {session} keeps out cannot be read: {error}. End the "
+            "session, and start a new one."
+        ) from error
+
+
 # An index is lines of ASCII in one value: a look-up, a count and an addition are each
 # one operation on bytes, whatever its length.
 

@@ -18,7 +18,14 @@ from .creation import RecordCreation
 from .index import Index, participants_kept_until, record_lifetime
 from .keeping import ParticipantKeeping
 from .key_value import ABSENT
-from .keys import members_key, notes_key, record_key, session_key, tombstone_key
+from .keys import (
+    kicks_key,
+    members_key,
+    notes_key,
+    record_key,
+    session_key,
+    tombstone_key,
+)
 from .leases import Leases
 from .removal import Idleness, RecordRemoval
 from .serializers import (
@@ -95,7 +102,7 @@ class Sessions:
         key = StoreKey.of_session(code)
         name, tombstone, notes = _keys_about(code)
         for attempt in range(MAX_ATTEMPTS):
-            found = await self._values.get(name, tombstone, notes)
+            found = await self._values.get(name, tombstone, notes, kicks_key(code))
             if tombstone in found or name not in found:
                 return None
             stored = decode(key, found[name].value)
@@ -115,6 +122,8 @@ class Sessions:
                 await self._values.put(name, found[name].token, value, lifetime)
                 is not None
             ):
+                kicks = found.get(kicks_key(code), ABSENT)
+                await self._index.extend_kicks(code, lifetime, kicks)
                 if about.keep_participants and kept != about.keep:
                     await self._keeping.follow(code, stored.created + kept)
                 return _info(key, stored, found.get(notes, ABSENT).value)
@@ -227,9 +236,11 @@ class Sessions:
         code = key.session
         was_entered = await self._index.unregister(code)
         # A participant who joined meanwhile gets the session back as it was.
-        if (await self._index.settle(key, removed)).session is not None:
+        context = await self._index.settle(key, removed)
+        if context.session is not None:
             return False
         await self._forget_notes(code)
+        await self._index.forget_kicks(code, context.kicks)
         return was_entered
 
     async def _heads_of(self, keys: Collection[StoreKey]) -> dict[StoreKey, StoredHead]:

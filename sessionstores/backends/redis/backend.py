@@ -26,6 +26,7 @@ from ..errors import (
     contended,
     ended,
     is_unrelated,
+    kicked,
     locked,
     outcome_unknown,
 )
@@ -42,6 +43,7 @@ from ..types import (
     Value,
 )
 from .delegation import delegated
+from .kicks import RedisKicks
 from .leases import RedisLeases
 from .location import location_for
 from .quarantine import RedisQuarantine
@@ -92,6 +94,7 @@ class RedisBackend(Backend):
         self._registry = RedisRegistry(scripts)
         self._sessions = RedisSessions(scripts, self._registry, self._recent)
         self._leases = RedisLeases(scripts, self._registry)
+        self._kicks = RedisKicks(scripts, self._recent)
         self._server = RedisServer(scripts)
         self._quarantine = RedisQuarantine(scripts, self._recent)
 
@@ -146,6 +149,9 @@ class RedisBackend(Backend):
             raise corrupt(key)
         if reply == b"ended":
             raise ended(key.session)
+        if reply == b"kicked":
+            self._recent.drop(key)
+            raise kicked(key)
         if reply == b"locked":
             raise locked(key)
         check_participants(key.session, rest[0], conf.get().max_participants)
@@ -340,6 +346,9 @@ class RedisBackend(Backend):
 
     revoke = delegated("_leases", RedisLeases.revoke)
     standings = delegated("_leases", RedisLeases.standings)
+    kick = delegated("_kicks", RedisKicks.kick)
+    readmit = delegated("_kicks", RedisKicks.readmit)
+    kicked = delegated("_kicks", RedisKicks.kicked)
     lease = delegated("_leases", RedisLeases.lease)
     release = delegated("_leases", RedisLeases.release)
     reap = delegated("_leases", RedisLeases.reap)

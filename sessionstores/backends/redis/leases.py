@@ -122,14 +122,16 @@ class RedisLeases:
         standings = {}
         calls = by_session(keys)
         replies = await self._scripts.run_all("standings", calls)
-        for (session, ids), (has_ended, times) in zip(calls, replies, strict=True):
+        for (session, ids), reply in zip(calls, replies, strict=True):
+            has_ended, times, kicked = reply
             if times == b"corrupt":
                 raise corrupt_revocations(session)
             everyone, *own = times
-            for id, at in zip(ids, own, strict=True):
+            kicked = kicked or [None] * len(ids)
+            for id, at, out in zip(ids, own, kicked, strict=True):
                 revoked = [float(one) for one in (everyone, at) if one is not None]
                 standings[StoreKey.stored(session, id)] = Standing(
-                    bool(has_ended), max(revoked, default=None)
+                    bool(has_ended), max(revoked, default=None), kicked=out is not None
                 )
         return standings
 

@@ -8,7 +8,7 @@ import pytest
 
 from sessionstores.backends.base import run
 from sessionstores.backends.cas import records
-from sessionstores.backends.types import Attempt, Committed, Stale
+from sessionstores.backends.types import Attempt, Committed, Record, Stale
 from sessionstores.exceptions import (
     StoreUnavailable,
 )
@@ -58,6 +58,14 @@ def lose_reply(
         backend.store.after = lose
     else:
         backend.store.before = lose
+
+
+def used(backend: DictBackend) -> Record:
+    """Return a record that somebody has changed, whose next commit is one step."""
+    new = run(backend.open(ALICE, BOARD)).record
+    answer = run(backend.commit(new, new.rev.next(), BOARD))
+    assert isinstance(answer, Committed)
+    return answer.record
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -114,7 +122,7 @@ def test_a_lost_reply_before_a_reset_is_of_unknown_outcome(
 def test_a_commit_that_waited_long_for_its_answer_waits_no_longer(
     plain: DictBackend, stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = run(plain.open(ALICE, BOARD)).record
+    base = used(plain)
     monkeypatch.setattr(records, "REPEAT_WITHIN", -1)
     lose_reply(stepwise, applied=True)
     with pytest.raises(StoreUnavailable, match="may or may not be stored"):
@@ -136,7 +144,7 @@ def test_a_record_removed_after_a_lost_reply_is_absent(
 def test_a_cache_that_keeps_failing_is_not_asked_for_ever(
     plain: DictBackend, stepwise: Stepwise
 ) -> None:
-    base = run(plain.open(ALICE, BOARD)).record
+    base = used(plain)
     fail_at(stepwise, *range(100))
     with pytest.raises(StoreUnavailable):
         run(stepwise.commit(base, base.rev.next(), MORE))

@@ -6,6 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from sessionstores.backends.base import run
+from sessionstores.backends.cas.index import Index
 from sessionstores.backends.cas.revocations import Revocations
 from sessionstores.backends.cas.values import Values
 from sessionstores.backends.types import Standing
@@ -38,7 +39,7 @@ def test_revocations_that_cannot_be_read_let_nobody_in(
 
 @pytest.fixture
 def revocations(values: Values) -> Revocations:
-    return Revocations(values)
+    return Revocations(values, Index(values))
 
 
 def test_the_latest_of_ones_own_and_the_sessions_revocation_counts(

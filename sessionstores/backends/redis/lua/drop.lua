@@ -3,6 +3,7 @@
 local key = base .. 's:'
 local final = {}
 if call('EXISTS', key) == 1 then final = take('*', now()) end
+call('DEL', base .. 'x:')
 if call('ZCARD', base .. 'i:') > 0 and call('EXISTS', base .. 't:') == 0 then
   create('*', ARGV[1], now(), tonumber(ARGV[2]), {})
 else

@@ -7,7 +7,7 @@ local key = base .. 's:'
 local head, corrupt = head_of(key)
 if corrupt then return {'stays', ''} end
 if not head then
-  call('DEL', base .. 'e:')
+  call('DEL', base .. 'e:', base .. 'x:')
   return {'absent', ''}
 end
 local time = now()
@@ -17,5 +17,5 @@ if seen > time - idle_for then
 end
 local kept = created + (tonumber(call('HGET', key, 'k')) or 0)
 if time < kept then return {'stays', string.format('%.17g', -kept)} end
-call('DEL', key, base .. 'e:')
+call('DEL', key, base .. 'e:', base .. 'x:')
 return {'gone', ''}

@@ -7,6 +7,7 @@ local key = base .. 's:'
 local head, corrupt = head_of(key)
 if head then return rev_of(head) == rev and 1 or 0 end
 if corrupt then return 0 end
+forget_kicked()
 -- First, since create() reads the keep to set the expiry.
 call('HSET', key, 'n', ARGV[3], 'k', ARGV[4])
 if ARGV[5] == '0' then call('HSET', key, 'p', '0') end

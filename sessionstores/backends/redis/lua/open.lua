@@ -3,11 +3,12 @@
 -- may be created, too; its rev; whether to admit the participant to a locked session;
 -- then names and stored forms of the states.
 -- Returns {'record', what to repair, record, whether created, whether it was lost: in
--- the index without a record}; or {'ended'}, {'corrupt'}, {'locked'}, {'full', how many
--- participants}, {'unfounded'}: the session would have to be created.
+-- the index without a record}; or {'ended'}, {'kicked'}, {'corrupt'}, {'locked'}, {'full',
+-- how many participants}, {'unfounded'}: the session would have to be created.
 local id, rev, timeout = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = now()
 if call('EXISTS', base .. 't:') == 1 then return {'ended'} end
+if call('HEXISTS', base .. 'x:', id) == 1 and is_founded() then return {'kicked'} end
 local key = record_key(id)
 local head, corrupt = head_of(key)
 if corrupt then return {'corrupt'} end
@@ -31,6 +32,7 @@ if id ~= '*' and not lost then
   if others >= tonumber(ARGV[4]) then return {'full', others} end
 end
 if founded and ARGV[5] == '0' then return {'unfounded'} end
+forget_kicked()
 if founded and id ~= '*' then create('*', ARGV[6], time, timeout, {}) end
 create(id, rev, time, timeout, slice(ARGV, 8))
 local mend = 0

@@ -23,6 +23,7 @@
 --                    name; those of "+" follow every participant
 -- ss:{CODE}:b:<name> for 3 s, the call that released a participant's last connection
 -- ss:{CODE}:t:       the tombstone; r: hash, revocations by participant
+-- ss:{CODE}:x:       hash, when each of those who are kept out was kicked, by id
 local base = string.sub(KEYS[1], 1, -3)
 
 local call = redis.call
@@ -101,6 +102,11 @@ local function kept_until()
   return struct.unpack('<d', about[1], 13) + keep
 end
 
+-- Whether there is a session, and be it one whose own record is lost.
+local function is_founded()
+  return call('EXISTS', base .. 's:') == 1 or call('ZCARD', base .. 'i:') > 0
+end
+
 -- A session's last use is written up to two tenths of the timeout before that of its
 -- participants, and it must not expire before them. At the end of a keep, a sweep still
 -- finds what is idle then.
@@ -110,6 +116,8 @@ local function expire_session(head, time, timeout)
   local seconds = 2.2 * timeout + math.max(kept, 0)
   expire(base .. 's:', seconds)
   expire(base .. 'e:', seconds)
+  -- A commit lets the record alone expire later, by a tenth of the timeout at most.
+  expire(base .. 'x:', seconds + timeout)
 end
 
 -- Here and below, `kept` is what kept_until() returns.
@@ -172,6 +180,11 @@ local function touch(id, key, head, time, timeout, how)
   call('HSET', key, 'h', head, 'r', exactly(time))
   expire_record(id, head, time, timeout, kept)
   return head, refresh(id, time, timeout, kept)
+end
+
+-- Who was kicked from a session of this code that has expired may be in another.
+local function forget_kicked()
+  if not is_founded() then call('DEL', base .. 'x:') end
 end
 
 local function create(id, rev, time, timeout, states)

@@ -1,8 +1,9 @@
 -- Enter a record in the index again. ARGV: id; timeout.
--- Returns 'in', or 'gone': there is none, or it was removed, as its session has ended.
+-- Returns 'in', or 'gone': there is none, or it was removed, as its session has ended or
+-- keeps it out.
 local id, time = ARGV[1], now()
 local key = record_key(id)
-if call('EXISTS', base .. 't:') == 1 then
+if call('EXISTS', base .. 't:') == 1 or call('HEXISTS', base .. 'x:', id) == 1 then
   take(id, time)
   return 'gone'
 end

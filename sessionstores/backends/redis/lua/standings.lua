@@ -1,4 +1,7 @@
--- Return whether the session has ended, and when '*' and each id were last revoked.
+-- Return whether the session has ended, when '*' and each id were last revoked, and when
+-- each id that is kept out was kicked.
 local times = redis.pcall('HMGET', base .. 'r:', '*', unpack(ARGV))
 if times.err then times = 'corrupt' end
-return {call('EXISTS', base .. 't:'), times}
+local kicked = call('HMGET', base .. 'x:', unpack(ARGV))
+if not is_founded() then kicked = {} end
+return {call('EXISTS', base .. 't:'), times, kicked}
