@@ -92,7 +92,10 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """A record was removed; `reason` is "idle", "cleanup", "ended" or "lost"."""
+    """A record was removed; `reason` is "idle", "cleanup", "ended", "kicked" or "lost".
+
+    "kicked" is also published of who had no record: their tabs are to close.
+    """
 
     key: StoreKey
     reason: str

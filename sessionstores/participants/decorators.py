@@ -9,7 +9,12 @@ from urllib.parse import urlencode
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseGone
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseForbidden,
+    HttpResponseGone,
+)
 from django.shortcuts import redirect, resolve_url
 from django.template import TemplateDoesNotExist, loader
 from django.utils.html import format_html
@@ -17,7 +22,8 @@ from django.utils.translation import gettext
 
 from ..backends import get_backend
 from ..backends.base import run
-from .joining import has_ended
+from ..backends.types import Standing
+from .joining import standing_of
 from .private_pages import keep_private
 from .requests import code_of
 
@@ -41,7 +47,7 @@ def participant_required(
     and the address to come back to, `next`, in the query; without one they are
     answered 403 (PermissionDenied), whether there is such a session or not. Who was in
     a session that has ended is answered 410, with the template 410.html if the site
-    has one.
+    has one; who was kicked from it 403, with 403_kicked.html. Nobody else is told.
 
     A response with a token is `private, no-store`, for a `cache_page` around it too.
     For sync and async views; classes have `ParticipantRequiredMixin`. Needs
@@ -59,8 +65,8 @@ def _guarded(view: View, join_url: str | None) -> View:
         async def aguarded(request: Any, *args: Any, **kwargs: Any) -> Any:
             _require_middleware(request)
             if await request.aparticipant() is None:
-                over = await has_ended(get_backend(blocking=False), request)
-                return await sync_to_async(_refusal)(request, join_url, over=over)
+                standing = await standing_of(get_backend(blocking=False), request)
+                return await sync_to_async(_refusal)(request, join_url, standing)
             response = await view(request, *args, **kwargs)
             keep_private(response)
             return response
@@ -71,8 +77,8 @@ def _guarded(view: View, join_url: str | None) -> View:
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
         _require_middleware(request)
         if request.participant is None:
-            over = run(has_ended(get_backend(blocking=True), request))
-            return _refusal(request, join_url, over=over)
+            standing = run(standing_of(get_backend(blocking=True), request))
+            return _refusal(request, join_url, standing)
         response = view(request, *args, **kwargs)
         keep_private(response)
         return response
@@ -97,10 +103,16 @@ class ParticipantRequiredMixin:
         return _guarded(dispatch, self.join_url)(request, *args, **kwargs)
 
 
-def _refusal(request: Any, join_url: str | None, *, over: bool) -> HttpResponse:
+def _refusal(
+    request: Any, join_url: str | None, standing: Standing | None
+) -> HttpResponse:
     """Return how a request without a participant is answered."""
-    if over:
-        return _gone(request)
+    if standing is not None and standing.ended:
+        text = gettext("This session is over.")
+        return HttpResponseGone(_page(request, "410.html", text))
+    if standing is not None and standing.kicked:
+        text = gettext("You were removed from this session.")
+        return HttpResponseForbidden(_page(request, "403_kicked.html", text))
     if join_url is None:
         raise PermissionDenied("Join the session first.")
     code = code_of(request)
@@ -110,15 +122,12 @@ def _refusal(request: Any, join_url: str | None, *, over: bool) -> HttpResponse:
     return redirect(f"{page}{'&' if '?' in page else '?'}{given}")
 
 
-def _gone(request: HttpRequest) -> HttpResponse:
+def _page(request: HttpRequest, template: str, text: str) -> str:
+    """Return the site's page of that name, else one that says `text`."""
     try:
-        text = loader.get_template("410.html").render({}, request)
+        return loader.get_template(template).render({}, request)
     except TemplateDoesNotExist:
-        text = format_html(
-            "<!doctype html><title>{0}</title><h1>{0}</h1>",
-            gettext("This session is over."),
-        )
-    return HttpResponseGone(text)
+        return format_html("<!doctype html><title>{0}</title><h1>{0}</h1>", text)
 
 
 def _require_middleware(request: HttpRequest) -> None:

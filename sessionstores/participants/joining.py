@@ -8,7 +8,14 @@ from django.utils.asyncio import async_unsafe
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
-from ..exceptions import InvalidToken, SessionEnded, StateCorrupt, UnknownSession
+from ..backends.types import Standing
+from ..exceptions import (
+    InvalidToken,
+    Kicked,
+    SessionEnded,
+    StateCorrupt,
+    UnknownSession,
+)
 from ..keys import check_participant, normalize_code
 from ..state.declaration import states_in
 from ..store.admissions import admit
@@ -49,9 +56,10 @@ def join(
     of IPv6 its /64 network: behind a proxy, let the server set it from the proxy's
     header (uvicorn: `--proxy-headers`), else all visitors share one.
 
-    Raises `InvalidKey` before any cache access, `SessionLocked` for a newcomer (nobody
-    is one whose id this browser keeps, or who has a valid link, with a record or
-    without), and `LimitReached` past `MAX_PARTICIPANTS` or `MAX_SESSIONS`.
+    Raises `InvalidKey` before any cache access, `Kicked` for whom this browser keeps,
+    the link or the site names, until they are readmitted, `SessionLocked` for a
+    newcomer (nobody is one whose id this browser keeps, or who has a valid link, with a
+    record or without), and `LimitReached` past `MAX_PARTICIPANTS` or `MAX_SESSIONS`.
     """
     backend = get_backend(blocking=True)
     return run(
@@ -91,7 +99,7 @@ async def _join(
     visitor = RequestIdentity(request, blocking=backend.blocking)
     visitor.require_session()
     link = visitor.link(code) if participant is None else None
-    if link is not None and not await _is_valid(backend, link):
+    if link is not None and not await _is_valid(backend, link, or_kicked=True):
         link = None
     kept = await visitor.kept(code)
     known = link or kept
@@ -184,7 +192,7 @@ def resolve(request: HttpRequest, code: object) -> Participant | None:
 
     A signed link decides alone, and must name session `code` unless that is None;
     without a link it is the participant who joined `code` in this Django session.
-    Expired, revoked and ended: None. One call to the cache, none for strangers.
+    Expired, revoked, ended and kicked: None. One call to the cache, none for strangers.
     """
     return run(_resolve(get_backend(blocking=True), request, code))
 
@@ -194,16 +202,16 @@ async def aresolve(request: HttpRequest, code: object) -> Participant | None:
     return await _resolve(get_backend(blocking=False), request, code)
 
 
-async def has_ended(backend: Backend, request: HttpRequest) -> bool:
-    """Whether `request` is of somebody who was in a session that has ended.
+async def standing_of(backend: Backend, request: HttpRequest) -> Standing | None:
+    """Return the standing of whom a request names, for the view's code; else None.
 
-    Nobody else is told that there has been one.
+    Nobody else is told whether there has been such a session, or who was kicked.
     """
     claims = await _claims_of(backend, request, code_of(request))
     if claims is None:
-        return False
+        return None
     standings = await backend.standings([claims.key])
-    return standings[claims.key].ended
+    return standings[claims.key]
 
 
 async def _claims_of(
@@ -225,9 +233,14 @@ async def _resolve(
     return Participant(claims.session, claims.participant, claims.role)
 
 
-async def _is_valid(backend: Backend, claims: Claims) -> bool:
+async def _is_valid(
+    backend: Backend, claims: Claims, *, or_kicked: bool = False
+) -> bool:
+    """Whether claims are valid; `or_kicked`: also of whom opening a record refuses."""
     try:
         await check_standing(backend, claims, max_age=conf.get().token_max_age)
+    except Kicked:
+        return or_kicked
     except (InvalidToken, SessionEnded):
         return False
     return True

@@ -76,8 +76,8 @@ class Participant:
 
         Both documents are opened, so missing states are created and committed. They
         are two reads: there is no order between documents. Raises `SessionEnded`,
-        `LimitReached` and, for a newcomer whom no request or token has identified,
-        `SessionLocked`.
+        `Kicked`, `LimitReached` and, for a newcomer whom no request or token has
+        identified, `SessionLocked`.
         """
         return run(_config(get_backend(blocking=True), self))
 

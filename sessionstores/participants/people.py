@@ -28,6 +28,49 @@ class PeopleManager:
         key = StoreKey.stored(session, check_stored(participant))
         return await lifecycle.cleanup_participant(get_backend(blocking=False), key)
 
+    @async_unsafe("Inside an event loop: await akick() instead.")
+    def kick(self, session: str, participant: str) -> bool:
+        """Remove a participant from a session, and keep them out as long as it lives.
+
+        False if there was no such participant; they are kept out all the same. Their
+        tabs are closed, `participant_removed` has the reason "kicked" and the final
+        states, and whoever opens a record under that id from here on gets `Kicked`:
+        `join`, stores, tabs. Once it returns, no change of theirs to their own state is
+        ever stored; what they had sent for the session's state may still be, until
+        their tabs' processes hear of it, which takes milliseconds, or a heartbeat where
+        the channel layer fails.
+
+        It is the id that is kept out. A user's is the same in every browser; a guest
+        in another browser is a newcomer, whom `lock` refuses. In a rolling deploy,
+        processes of a release before this one let them in.
+
+        Tombstone and removal are one step on Redis, else the tombstone comes first: it
+        is safe to repeat. Raises `UnknownSession`, and `LimitReached` for one more
+        than the 1,000 that a session keeps out.
+        """
+        key = StoreKey.stored(session, check_stored(participant))
+        return run(lifecycle.kick(get_backend(blocking=True), key))
+
+    async def akick(self, session: str, participant: str) -> bool:
+        """See `kick`."""
+        key = StoreKey.stored(session, check_stored(participant))
+        return await lifecycle.kick(get_backend(blocking=False), key)
+
+    @async_unsafe("Inside an event loop: await areadmit() instead.")
+    def readmit(self, session: str, participant: str) -> bool:
+        """Keep somebody who was kicked out no longer; they start afresh.
+
+        False if they were not kept out. A lock does not refuse whom their browser's
+        kept identity or a signed link names. Raises `UnknownSession`.
+        """
+        key = StoreKey.stored(session, check_stored(participant))
+        return run(lifecycle.readmit(get_backend(blocking=True), key))
+
+    async def areadmit(self, session: str, participant: str) -> bool:
+        """See `readmit`."""
+        key = StoreKey.stored(session, check_stored(participant))
+        return await lifecycle.readmit(get_backend(blocking=False), key)
+
     @async_unsafe("Inside an event loop: await arevoke() instead.")
     def revoke(self, session: str, participant: str | None = None) -> None:
         """Void the tokens issued until now to a participant, or to the whole session.

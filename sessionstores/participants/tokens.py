@@ -16,6 +16,7 @@ from ..exceptions import (
     InsideTransaction,
     InvalidKey,
     InvalidToken,
+    Kicked,
     SessionEnded,
     StoreUnavailable,
 )
@@ -182,12 +183,14 @@ def check_age(claims: Claims, *, max_age: float) -> None:
 
 
 def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
-    """Raise `InvalidToken` or `SessionEnded` if `claims` are no longer valid.
+    """Raise `InvalidToken`, `SessionEnded` or `Kicked` if `claims` are not valid now.
 
     For callers that read the standings of many at once.
     """
     if standing.ended:
         raise SessionEnded(f"Session {claims.session} has ended.")
+    if standing.kicked:
+        raise Kicked("You were removed from this session.")
     if standing.revoked_at is not None and claims.issued <= standing.revoked_at:
         raise InvalidToken(
             f"The tokens of {claims.key} were revoked. Join the session again."
@@ -198,8 +201,9 @@ def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
 async def check_standing(backend: Backend, claims: Claims, *, max_age: float) -> None:
     """Check `claims` against the backend; one call, once a minute three.
 
-    Raises `SessionEnded` under a tombstone, and `InvalidToken` if they have expired or
-    were issued before a revocation of the participant or of the whole session.
+    Raises `SessionEnded` under a tombstone, `Kicked` for whom the session keeps out,
+    and `InvalidToken` if they have expired or were issued before a revocation of the
+    participant or of the whole session.
     """
     standings = await backend.standings([claims.key])
     await check_clock(backend)

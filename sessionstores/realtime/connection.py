@@ -15,6 +15,7 @@ from ..backends.base import Backend
 from ..backends.types import MAX_META_BYTES, Lease, Record
 from ..exceptions import (
     InvalidArguments,
+    Kicked,
     SessionStoresError,
     StateCorrupt,
     StoreUnavailable,
@@ -265,6 +266,8 @@ class Connection:
             return await self.open(document)
         except SessionStoresError as error:
             document.owed = isinstance(error, StoreUnavailable)
+            if isinstance(error, Kicked):
+                self.kick()
             return protocol.error(*public_error(error), head)
         except Exception:
             logger.exception("%s: a snapshot of %r failed", self.key, name)
@@ -284,6 +287,10 @@ class Connection:
             return
         if asyncio.current_task() is not self._reader:
             self._reader.cancel()
+
+    def kick(self) -> None:
+        """Close it, since the session keeps its participant out."""
+        self.close(Close.KICKED, protocol.end("kicked"))
 
     def _give_up(self) -> None:
         self.close(Close.SLOW, protocol.error("slow", "This tab reads too slowly."))

@@ -20,6 +20,7 @@ from .. import conf
 from ..backends import get_backend
 from ..exceptions import (
     InvalidToken,
+    Kicked,
     LimitReached,
     SessionEnded,
     SessionLocked,
@@ -66,6 +67,7 @@ QUIET_SECONDS = 0.1
 _CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
     (InvalidToken, Close.TOKEN),
     (SessionEnded, Close.ENDED),
+    (Kicked, Close.KICKED),
     (SessionLocked, Close.FORBIDDEN),
     (LimitReached, Close.LIMIT),
     (StoreUnavailable, Close.UNAVAILABLE),
@@ -321,6 +323,8 @@ class StoreConsumer(AsyncConsumer):
         except SessionStoresError as error:
             text = protocol.error(*public_error(error), FrameHead(of="token"))
             await connection.outbox.reply(text)
+            if isinstance(error, Kicked):
+                connection.kick()
         else:
             connection.claims = claims
 

@@ -13,6 +13,7 @@ from ..backends.types import Attempt, Record
 from ..exceptions import (
     ActionRejected,
     InvalidArguments,
+    Kicked,
     LimitReached,
     OutcomeUnknown,
     SessionStoresError,
@@ -169,6 +170,8 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - it is logged there
             name: str | None
             name, text = self._refuse(frame, error)
+            if isinstance(error, Kicked):
+                connection.kick()
         else:
             name, text = document.name, ""
             if document.key.is_session and outcome.base != outcome.rev:

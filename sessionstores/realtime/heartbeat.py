@@ -11,7 +11,7 @@ from .. import conf
 from ..backends import get_backend
 from ..backends.types import Standing
 from ..event_bus import Removal
-from ..exceptions import InvalidToken, SessionEnded, StoreUnavailable
+from ..exceptions import InvalidToken, Kicked, SessionEnded, StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.history import sample
 from ..monitoring.log_limiter import log_limiter
@@ -237,6 +237,8 @@ def enforce_token_validity(connection: Connection, standing: Standing) -> bool:
         check_claims(connection.claims, standing, max_age=max_age)
     except SessionEnded:
         connection.close(Close.ENDED, protocol.end("ended"))
+    except Kicked:
+        connection.kick()
     except InvalidToken as error:
         connection.close(Close.TOKEN, protocol.error(error.code, str(error)))
     else:

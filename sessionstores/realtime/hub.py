@@ -236,6 +236,9 @@ class Hub:
         for connection in tuple(self.following.get(event.key, ())):
             if event.reason == "lost":
                 connection.refresh(connection.documents[event.key])
+            elif event.reason == "kicked":
+                if event.key == connection.key:
+                    connection.kick()
             elif event.key.is_session or event.key == connection.key:
                 connection.close(Close.ENDED, protocol.end(event.reason))
 

@@ -49,6 +49,7 @@ class Close(IntEnum):
     ENDED = 4004  # the session or participant was removed; an `end` frame says why
     LIMIT = 4005  # one more participant or session than is allowed
     DISCONNECTED = 4006  # by the site, after an `end` frame; the token stays valid
+    KICKED = 4007  # removed and kept out; an `end` frame or the error `kicked` says so
 
     TOKEN = 4100  # forged, expired, revoked, or for another session
 

@@ -58,6 +58,29 @@ async def cleanup_participant(backend: Backend, key: StoreKey) -> bool:
     return True
 
 
+async def kick(backend: Backend, key: StoreKey) -> bool:
+    """Remove a participant's record and keep them out; False if there was none.
+
+    Raises `UnknownSession` and `LimitReached`.
+    """
+    removed = await backend.kick(key)
+    if removed is None:
+        # The cache may have lost it, and tabs of theirs are open all the same.
+        followers = await backend.followers(key)
+        event_bus.bus.publish(event_bus.Removal(key, "kicked", followers))
+        return False
+    await announce_removed(backend, [removed], "kicked")
+    return True
+
+
+async def readmit(backend: Backend, key: StoreKey) -> bool:
+    """Let somebody in again; False if they were not kept out, or `UnknownSession`."""
+    if not await backend.readmit(key):
+        return False
+    event_bus.bus.publish(event_bus.Note(key, "readmitted"))
+    return True
+
+
 async def cleanup(backend: Backend, code: str) -> int:
     """Remove a session; return how many participants it had."""
     removed = await backend.delete_session(code)

@@ -48,7 +48,7 @@ async def open_record(
 
     Data at `key` that is not a record is set aside, and a fresh record replaces it.
     `lost`: a tab has been shown a record, so if there is none now, the cache has
-    lost it. Raises `SessionEnded`, `SessionLocked` and `LimitReached`.
+    lost it. Raises `SessionEnded`, `Kicked`, `SessionLocked` and `LimitReached`.
     """
     try:
         record = await backend.read(key)

@@ -174,7 +174,7 @@ class Store(Generic[S]):
 
     Every method that does I/O has an async twin and refuses to run inside an event
     loop. All raise `StoreUnavailable` when the cache does not answer, and those that
-    create raise `SessionEnded`, `SessionLocked` and `LimitReached`.
+    create raise `SessionEnded`, `Kicked`, `SessionLocked` and `LimitReached`.
     """
 
     __slots__ = ("__weakref__", "cls", "key")

@@ -101,8 +101,9 @@ export interface SessionEvents {
   /** Sent by `stores.send` on the server. */
   message: any;
   /**
-   * Sent once. `reason` is the server's ("ended", "cleanup", "idle", "disconnected"), the code of
-   * its refusal ("invalid_token", "session_locked" …), or "left" after `leave()`.
+   * Sent once. `reason` is the server's ("ended", "cleanup", "idle", "disconnected", "kicked": the
+   * participant was removed and is kept out), the code of its refusal ("invalid_token",
+   * "session_locked", "kicked" …), or "left" after `leave()`.
    */
   end: { reason: string; message: string };
   /**

@@ -17,6 +17,7 @@ const MAX_DEPTH = 31; // levels of a meta; its frame is one more
 const META_PAUSE = 100; // ms between two metas; of those set meanwhile, the last is sent
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
+const REMOVED = "You were removed from this session.";
 const MAX_CONFLICTS = 5; // how often an action is sent again because others came first
 
 export class PatchError extends Error {
@@ -726,8 +727,9 @@ export function connect(source, options = {}) {
     setStatus(next);
   }
 
-  function finish(reason, message = `The session is over: ${reason}.`) {
+  function finish(reason, message) {
     if (status === "ended") return;
+    message ??= reason === "kicked" ? REMOVED : `The session is over: ${reason}.`;
     drop();
     pageEvents.abort();
     setStatus("ended");
