@@ -72,9 +72,14 @@ class Backend(Standings):
 
     @abstractmethod
     async def open(
-        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+        self,
+        key: StoreKey,
+        states: Mapping[str, bytes],
+        *,
+        admitted: bool = False,
+        profile: types.Profile = types.UNKNOWN,
     ) -> types.Opened:
-        """Return the record at `key`, created with `states` if it does not exist.
+        """Return the record at `key`, created with these if it does not exist.
 
         An existing record is touched. A new one creates its session if need be, and
         both are entered in the index; a creation that fails leaves nothing behind. The

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .types import RUNS, ClientEntry
+from .types import PROFILE, RUNS, ClientEntry
 
 # Bytes of one participant's entries in the session's record: eight tabs of the longest
 # ids. Those of `MAX_PARTICIPANTS` people fit into a memcached item beside states of
@@ -96,7 +96,8 @@ def _reduce(
         return set()
     # Sorting is stable.
     names = sorted(
-        (name for name in names if name != mark), key=lambda name: kept[name].at
+        (name for name in names if name not in (mark, PROFILE)),
+        key=lambda name: kept[name].at,
     )
     touched: set[str] = set()
     for details in (_codes, _runs):

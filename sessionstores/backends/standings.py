@@ -1,4 +1,7 @@
-"""Standings: the part of a backend's contract that says who may be in a session."""
+"""Standings: the part of a backend's contract on who is in a session, and who may be.
+
+What the module of `Backend` says holds for these methods, too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from . import types
 
 
 class Standings(ABC):
-    """Void tokens, and people whom a session keeps out; see `Backend`."""
+    """Void tokens, people whom a session keeps out, and what others are called."""
 
     # Tokens
 
@@ -23,9 +26,9 @@ class Standings(ABC):
 
     @abstractmethod
     async def standings(
-        self, keys: Sequence[StoreKey]
+        self, keys: Sequence[StoreKey], *, profiles: bool = False
     ) -> dict[StoreKey, types.Standing]:
-        """Return for each participant what decides whether a token is valid.
+        """Return what decides whether tokens are valid; with `profiles`, those too.
 
         Raises `StateCorrupt` if revocations, or who is kept out, cannot be read, rather
         than lose one.
@@ -56,3 +59,23 @@ class Standings(ABC):
     @abstractmethod
     async def kicked(self, code: str) -> dict[str, float]:
         """Return when each of those whom a session keeps out was kicked, by id."""
+
+    # Profiles, which are kept with the records
+
+    @abstractmethod
+    async def set_profile(
+        self, key: StoreKey, given: types.Profile, how: types.ProfileRule = "set"
+    ) -> types.Profile | None:
+        """Change the parts that are given, without a new rev; return all of it.
+
+        None: there is no record. Whoever has a name is kept as those are who have
+        changed something; nobody counts as used. `how`: "set" replaces; "join" does
+        too, but leaves a role that is not "" as it is; "fill" sets only what is None.
+        """
+
+    @abstractmethod
+    async def profiles(self, keys: Sequence[StoreKey]) -> dict[StoreKey, types.Profile]:
+        """Return what records say of these participants, in one round trip.
+
+        Nothing is known of those without a sound record. Touches nothing.
+        """

@@ -38,6 +38,9 @@ MAX_META_BYTES = 1_024
 # of runs never look it up.
 RUNS = 0
 
+# The place of a profile among the client entries of a record. No client has this id.
+PROFILE = "*"
+
 
 class ClientEntry(NamedTuple):
     """A client's latest ids in a record, so that no action takes effect twice.
@@ -92,10 +95,29 @@ class Attempt(NamedTuple):
     resent: bool = False
 
 
+class Profile(NamedTuple):
+    """Who a participant is: name, role, and of a user the pk as text.
+
+    What is None is not known: nobody has said so, or the cache has lost it. The role ""
+    was withdrawn.
+    """
+
+    name: str | None = None
+    role: str | None = None
+    user: str | None = None
+
+
+UNKNOWN = Profile()
+
+# How a profile is changed; see `Standings.set_profile`.
+ProfileRule = Literal["set", "join", "fill"]
+
+
 class Record(msgspec.Struct, frozen=True, eq=False):
     """The record at `key`. `states` maps names to stored forms (see `state.codec`).
 
-    `token` is the backend's own: it is compared at the next commit.
+    `token` is the backend's own: it is compared at the next commit. `profile` changes
+    without a new rev: in a record that was recalled it may be outdated.
     """
 
     key: StoreKey
@@ -105,6 +127,7 @@ class Record(msgspec.Struct, frozen=True, eq=False):
     created: float
     seen: float
     token: Any = None
+    profile: Profile = UNKNOWN
 
     @property
     def rev(self) -> Rev:
@@ -210,11 +233,13 @@ class Standing(NamedTuple):
     """Whether the session has ended, and when tokens were last revoked.
 
     `kicked`: whether the session keeps the participant out.
+    `profile` is what the record says of the participant, if the caller asked for it.
     """
 
     ended: bool
     revoked_at: float | None
     kicked: bool = False
+    profile: Profile = UNKNOWN
 
 
 class SessionInfo(NamedTuple):
@@ -238,7 +263,7 @@ class ParticipantInfo(NamedTuple):
     """A participant's record, without its states.
 
     `connections` leaves out those that are leaving. `kept_until`: when their session
-    stops keeping them, 0 if it does not: they have changed nothing yet.
+    stops keeping them, 0 if it does not: they have no name and changed nothing yet.
     """
 
     id: str
@@ -248,6 +273,7 @@ class ParticipantInfo(NamedTuple):
     bytes: int
     connections: int
     kept_until: float = 0.0
+    profile: Profile = UNKNOWN
 
 
 class SessionSummary(NamedTuple):

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionstores.backends.client_entries import (
+    MAX_RUNS,
+    ONE,
     OUTCOME_UNKNOWN,
     has_run,
     merge,
@@ -18,7 +20,15 @@ from sessionstores.backends.client_limits import (
     reduced,
 )
 from sessionstores.backends.memcached import MAX_VALUE
-from sessionstores.backends.types import CLIENT_MEMORY, Attempt, ClientEntry
+from sessionstores.backends.profiles import profile_entry, profile_in
+from sessionstores.backends.types import (
+    CLIENT_MEMORY,
+    PROFILE,
+    RUNS,
+    Attempt,
+    ClientEntry,
+    Profile,
+)
 from sessionstores.conf import Conf
 from sessionstores.keys import generate_participant
 
@@ -167,3 +177,19 @@ def test_what_has_to_go_goes_as_far_as_there_is_something(excess: int) -> None:
     assert len(encoded(fewer)) <= max(size - excess, 60)
     assert told(fewer, "ann/19", 9) is True
     assert told(fewer, "ann/0", 3) in ("not_so", "rejected", OUTCOME_UNKNOWN)
+
+
+def test_a_profile_outlasts_all_clients() -> None:
+    profile = Profile("Ada", "facilitator", "7")
+    many = {
+        f"c{n:04}": ClientEntry(9, {RUNS: ONE * MAX_RUNS, 3: "x" * 400}, n)
+        for n in range(200)
+    }
+    clients = {**many, PROFILE: profile_entry(profile)}
+    left = reduced(clients, 1_000_000)
+    assert len(left) < 5
+    assert profile_in(left) == profile
+    # Long after the others are forgotten, too.
+    kept = merged(clients, [Attempt("d", 3, {2: "x" * 400})], 1e12)
+    assert kept.keys() == {"d", PROFILE}
+    assert profile_in(kept) == profile

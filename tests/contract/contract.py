@@ -56,6 +56,7 @@ from tests.contract.connections import ConnectionsContract
 from tests.contract.keeping import KeepingContract
 from tests.contract.kicks import KicksContract
 from tests.contract.overview import OverviewContract
+from tests.contract.profiles import ProfilesContract
 from tests.logs import records_of_ours
 
 # Where the backends keep how long they wait for a server.
@@ -72,7 +73,11 @@ def quarantine_in(caplog: pytest.LogCaptureFixture) -> str:
 
 
 class BackendContract(
-    ConnectionsContract, KeepingContract, KicksContract, OverviewContract
+    ConnectionsContract,
+    KeepingContract,
+    KicksContract,
+    OverviewContract,
+    ProfilesContract,
 ):
     """The whole of it."""
 

@@ -11,12 +11,15 @@ from ...keys import StoreKey
 from ...state.revisions import Rev
 from ..base import Backend
 from ..types import (
+    UNKNOWN,
     Attempt,
     Committed,
     Finding,
     Lease,
     Opened,
     ParticipantInfo,
+    Profile,
+    ProfileRule,
     Quarantined,
     Record,
     Removed,
@@ -38,6 +41,7 @@ from .keys import value_key
 from .kicks import Kicks
 from .leases import Leases
 from .orphans import Orphans
+from .profiles import Profiles
 from .records import Records
 from .removal import RecordRemoval
 from .revocations import Revocations
@@ -71,6 +75,7 @@ class CasBackend(Backend):
         self._records = Records(
             values, index, creation, keeping, self._followers, self._decoder
         )
+        self._profiles = Profiles(values)
         self._removal = RecordRemoval(values, index, self._followers)
         self._kicks = Kicks(values, index, self._removal)
         self._sessions = Sessions(
@@ -96,10 +101,15 @@ class CasBackend(Backend):
     # Records
 
     def open(
-        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+        self,
+        key: StoreKey,
+        states: Mapping[str, bytes],
+        *,
+        admitted: bool = False,
+        profile: Profile = UNKNOWN,
     ) -> Answer[Opened]:
         """See `Backend.open`."""
-        return self._records.open(key, states, admitted=admitted)
+        return self._records.open(key, states, admitted=admitted, profile=profile)
 
     def read(
         self, key: StoreKey, *, known: Rev | None = None, touch: bool = True
@@ -149,6 +159,16 @@ class CasBackend(Backend):
     def quarantined(self, name: str) -> Answer[Quarantined | None]:
         """See `Backend.quarantined`."""
         return self._records.quarantined(name)
+
+    def set_profile(
+        self, key: StoreKey, given: Profile, how: ProfileRule = "set"
+    ) -> Answer[Profile | None]:
+        """See `Standings.set_profile`."""
+        return self._profiles.set(key, given, how)
+
+    def profiles(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Profile]]:
+        """See `Standings.profiles`."""
+        return self._profiles.read(keys)
 
     # Sessions
 
@@ -255,9 +275,11 @@ class CasBackend(Backend):
         await self._revocations.revoke(key)
         return await self._followers.followers(key)
 
-    def standings(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Standing]]:
+    def standings(
+        self, keys: Sequence[StoreKey], *, profiles: bool = False
+    ) -> Answer[dict[StoreKey, Standing]]:
         """See `Backend.standings`."""
-        return self._revocations.standings(keys)
+        return self._revocations.standings(keys, profiles=profiles)
 
     def kick(self, key: StoreKey) -> Answer[Removed | None]:
         """See `Standings.kick`."""

@@ -26,9 +26,11 @@ from ..types import (
     NOBODY,
     QUARANTINE,
     STATES_BATCH,
+    UNKNOWN,
     Attempt,
     Committed,
     Opened,
+    Profile,
     Quarantined,
     Record,
     Stale,
@@ -47,6 +49,7 @@ from .index import (
 from .keeping import ParticipantKeeping
 from .key_value import Versioned
 from .keys import quarantine_key, record_key, record_keys
+from .profiles import change_profile
 from .serializers import (
     Details,
     RecordDecoder,
@@ -92,7 +95,12 @@ class Records:
         self._decoded = decoder.decoded
 
     async def open(
-        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+        self,
+        key: StoreKey,
+        states: Mapping[str, bytes],
+        *,
+        admitted: bool = False,
+        profile: Profile = UNKNOWN,
     ) -> Opened:
         """See `Backend.open`."""
         has_looked_again = lost = False
@@ -119,6 +127,7 @@ class Records:
                 lost = lost or is_listed
                 about = Details() if key.is_session else None
                 stored = fresh(Rev.first(), states, self._values.now(), about)
+                change_profile(stored, profile, "set")
                 opened = await self._creation.create(
                     key, stored, context, admitted=admitted
                 )

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from ... import conf
 from ...keys import SESSION, StoreKey
-from ..types import Standing
+from ..types import UNKNOWN, Standing
 from .index import Index
 from .key_value import ABSENT, Versioned
-from .keys import kicks_key, revocations_key, tombstone_key
+from .keys import kicks_key, record_key, revocations_key, tombstone_key
+from .profiles import profile_at
 from .serializers import decode_kicks, decode_revocations, encode
 from .values import Values
 
@@ -33,14 +34,17 @@ class Revocations:
 
         await self._values.update(revocations_key(key.session), enter, age)
 
-    async def standings(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Standing]:
+    async def standings(
+        self, keys: Sequence[StoreKey], *, profiles: bool = False
+    ) -> dict[StoreKey, Standing]:
         """See `Backend.standings`."""
         sessions = {key.session for key in keys}
         tombstones = {session: tombstone_key(session) for session in sessions}
         revocations = {session: revocations_key(session) for session in sessions}
         kicks = map(kicks_key, sessions)
+        records = {key: record_key(key) for key in keys} if profiles else {}
         found = await self._values.get(
-            *tombstones.values(), *revocations.values(), *kicks
+            *tombstones.values(), *revocations.values(), *kicks, *records.values()
         )
         times = {
             session: decode_revocations(session, found.get(name, ABSENT).value)
@@ -53,8 +57,9 @@ class Revocations:
             everyone = times[key.session].get(SESSION)
             revoked = [at for at in (own, everyone) if at is not None]
             ended = tombstones[key.session] in found
+            profile = profile_at(key, found.get(records[key])) if profiles else UNKNOWN
             standings[key] = Standing(
-                ended, max(revoked, default=None), kicked=key in kicked
+                ended, max(revoked, default=None), key in kicked, profile
             )
         return standings
 

@@ -12,6 +12,7 @@ from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ...state.revisions import History, Rev
 from ..client_entries import merged
+from ..profiles import profile_in
 from ..types import Attempt, ClientEntry, Lease, Record
 from .key_value import Versioned
 
@@ -123,27 +124,29 @@ _times = msgspec.msgpack.Decoder(dict[str, float]).decode
 def decode_head(key: StoreKey, value: bytes) -> StoredHead:
     """Return the head of the record at `key`; raise `StateCorrupt` if it is not one."""
     try:
-        return _checked(_head(value))
+        return checked(_head(value))
     except (msgspec.MsgspecError, ValueError) as error:
-        raise _corrupt(key, error) from error
+        raise corrupt(key, error) from error
 
 
 def decode(key: StoreKey, value: bytes) -> StoredRecord:
     """Return the record at `key`; raise `StateCorrupt` if it is not one."""
     try:
-        return _checked(_stored(value))
+        return checked(_stored(value))
     except (msgspec.MsgspecError, ValueError) as error:
-        raise _corrupt(key, error) from error
+        raise corrupt(key, error) from error
 
 
-def _checked(head: H) -> H:
+def checked(head: H) -> H:
+    """Return a decoded head; raise ValueError if it has no rev."""
     ring = len(head.ring)
     if ring < 4 or ring % 4 or len(head.incarnation) != 4 or head.counter < 1:
         raise ValueError("it has no rev")
     return head
 
 
-def _corrupt(key: StoreKey, reason: object) -> StateCorrupt:
+def corrupt(key: StoreKey, reason: object) -> StateCorrupt:
+    """Return the error for a value at `key` that is not a record."""
     return StateCorrupt(
         f"What the cache holds at {key} is not a record: {reason}. Take a snapshot of "
         "one of its states: that sets it aside and starts afresh."
@@ -180,6 +183,7 @@ def record_of(
         stored.created,
         stored.seen,
         RecordToken(token, stored.about, renewed_at(stored)),
+        profile_in(stored.clients),
     )
 
 

@@ -27,6 +27,7 @@ from .keys import (
     tombstone_key,
 )
 from .leases import Leases
+from .profiles import StoredOutline, decode_outline
 from .removal import Idleness, RecordRemoval
 from .serializers import (
     Details,
@@ -163,7 +164,7 @@ class Sessions:
         """See `Backend.participants`."""
         ids, kept = await self._members_of(code)
         keys = [StoreKey.stored(code, id) for id in sorted(ids)]
-        heads = await self._heads_of(keys)
+        heads = await self._outlines_of(keys)
         connections = await self._leases.live(heads)
         return [
             ParticipantInfo(
@@ -174,6 +175,7 @@ class Sessions:
                 head.size,
                 sum(not entry.leaving for entry in connections[key]),
                 max(kept, kept_until(head)) if has_changed(head) else 0.0,
+                head.profile,
             )
             for key, head in heads.items()
         ]
@@ -243,7 +245,9 @@ class Sessions:
         await self._index.forget_kicks(code, context.kicks)
         return was_entered
 
-    async def _heads_of(self, keys: Collection[StoreKey]) -> dict[StoreKey, StoredHead]:
+    async def _outlines_of(
+        self, keys: Collection[StoreKey]
+    ) -> dict[StoreKey, StoredOutline]:
         """Return those records that there are and that are not corrupt."""
         names = {key: record_key(key) for key in keys}
         found = await self._values.get(*names.values())
@@ -251,7 +255,7 @@ class Sessions:
         for key, name in names.items():
             if name in found:
                 with suppress(StateCorrupt):
-                    heads[key] = decode_head(key, found[name].value)
+                    heads[key] = decode_outline(key, found[name].value)
         return heads
 
 

@@ -33,9 +33,11 @@ from ..errors import (
 from ..record_cache import RecordCache
 from ..types import (
     CLIENT_MEMORY,
+    UNKNOWN,
     Attempt,
     Committed,
     Opened,
+    Profile,
     Record,
     Removed,
     Stale,
@@ -46,6 +48,7 @@ from .delegation import delegated
 from .kicks import RedisKicks
 from .leases import RedisLeases
 from .location import location_for
+from .profiles import RedisProfiles
 from .quarantine import RedisQuarantine
 from .registry import RedisRegistry
 from .scripts import ScriptRunner
@@ -55,6 +58,7 @@ from .serializers import (
     by_session,
     corrupt,
     pack_commit,
+    pack_profile,
     pack_rev,
     record_key,
     unpack_followers,
@@ -95,6 +99,7 @@ class RedisBackend(Backend):
         self._sessions = RedisSessions(scripts, self._registry, self._recent)
         self._leases = RedisLeases(scripts, self._registry)
         self._kicks = RedisKicks(scripts, self._recent)
+        self._profiles = RedisProfiles(scripts)
         self._server = RedisServer(scripts)
         self._quarantine = RedisQuarantine(scripts, self._recent)
 
@@ -110,7 +115,12 @@ class RedisBackend(Backend):
     # Records
 
     async def open(
-        self, key: StoreKey, states: Mapping[str, bytes], *, admitted: bool = False
+        self,
+        key: StoreKey,
+        states: Mapping[str, bytes],
+        *,
+        admitted: bool = False,
+        profile: Profile = UNKNOWN,
     ) -> Opened:
         """See `Backend.open`."""
         session, id = key
@@ -128,6 +138,7 @@ class RedisBackend(Backend):
                 int(may_create),
                 pack_rev(session_rev),
                 int(admitted),
+                *pack_profile(profile),
                 *(part for pair in states.items() for part in pair),
             )
             if reply == b"unfounded":
@@ -261,7 +272,9 @@ class RedisBackend(Backend):
             clients[name] = entry._replace(at=now)
         for name in [k for k, e in clients.items() if e.at <= now - CLIENT_MEMORY]:
             del clients[name]
-        record = Record(key, history, kept, clients, base.created, seen)
+        record = Record(
+            key, history, kept, clients, base.created, seen, profile=base.profile
+        )
         self._recent.put(record)
         if is_due:
             # The commit is in, whatever fails now.
@@ -316,6 +329,8 @@ class RedisBackend(Backend):
         )
         return unpack_removed(key.session, found[0]) if found else None
 
+    set_profile = delegated("_profiles", RedisProfiles.set_profile)
+    profiles = delegated("_profiles", RedisProfiles.profiles)
     set_aside = delegated("_quarantine", RedisQuarantine.set_aside)
     quarantined = delegated("_quarantine", RedisQuarantine.quarantined)
 

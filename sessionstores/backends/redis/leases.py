@@ -9,7 +9,8 @@ from typing import Any
 from ... import conf
 from ...exceptions import StoreUnavailable
 from ...keys import StoreKey
-from ..types import Lease, Standing
+from ..types import UNKNOWN, Lease, Standing
+from .profiles import profiles_in
 from .registry import RedisRegistry
 from .scripts import ScriptRunner
 from .serializers import (
@@ -117,21 +118,30 @@ class RedisLeases:
         time, *lines = reply
         return unpack_followers(key, time, lines)
 
-    async def standings(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Standing]:
+    async def standings(
+        self, keys: Sequence[StoreKey], *, profiles: bool = False
+    ) -> dict[StoreKey, Standing]:
         """See `Backend.standings`."""
         standings = {}
         calls = by_session(keys)
-        replies = await self._scripts.run_all("standings", calls)
+        replies = await self._scripts.run_all(
+            "standings",
+            [(session, (int(profiles), *ids)) for session, ids in calls],
+        )
         for (session, ids), reply in zip(calls, replies, strict=True):
-            has_ended, times, kicked = reply
+            has_ended, times, kicked, who = reply
             if times == b"corrupt":
                 raise corrupt_revocations(session)
             everyone, *own = times
             kicked = kicked or [None] * len(ids)
-            for id, at, out in zip(ids, own, kicked, strict=True):
+            known = profiles_in(who) if profiles else [UNKNOWN] * len(ids)
+            for id, at, out, profile in zip(ids, own, kicked, known, strict=True):
                 revoked = [float(one) for one in (everyone, at) if one is not None]
                 standings[StoreKey.stored(session, id)] = Standing(
-                    bool(has_ended), max(revoked, default=None), kicked=out is not None
+                    bool(has_ended),
+                    max(revoked, default=None),
+                    out is not None,
+                    profile,
                 )
         return standings
 

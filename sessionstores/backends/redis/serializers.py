@@ -17,8 +17,10 @@ from ..client_entries import Merge
 from ..types import (
     ACTIVITY_MINUTES,
     NOBODY,
+    UNKNOWN,
     ClientEntry,
     Lease,
+    Profile,
     Record,
     Removed,
     removed_with,
@@ -32,6 +34,8 @@ _HEAD = struct.Struct("<4sdddd")
 _CLIENT = struct.Struct("<dd")
 _ORDER = struct.Struct("<ddB")
 _ACTIVITY = struct.Struct(f"<d{ACTIVITY_MINUTES}H")
+# Fields of a participant's record: name, role and user.
+_PROFILE = (b"n", b"o", b"w")
 # The reply to a commit: the time, the record's last use, and whether to touch it.
 COMMITTED = struct.Struct("<ddB")
 
@@ -155,6 +159,20 @@ def _packed(entry: ClientEntry) -> bytes:
     return TIME.pack(entry.last) + _encode(entry.rejected)
 
 
+def pack_profile(profile: Profile) -> tuple[str, str, str]:
+    """Return name, role and user as scripts are passed them."""
+    name, role, user = ("" if part is None else f"={part}" for part in profile)
+    return name, role, user
+
+
+def unpack_profile(fields: Sequence[bytes | None]) -> Profile:
+    """Return a profile from its three fields."""
+    name, role, user = (
+        None if field is None else field.decode(errors="replace") for field in fields
+    )
+    return Profile(name, role, user)
+
+
 def unpack_head(packed: bytes) -> PackedHead:
     """Return the content of a record's field `h`."""
     incarnation, counter, created, seen, size = _HEAD.unpack_from(packed)
@@ -172,6 +190,7 @@ def unpack_record(key: StoreKey, fields: Sequence[bytes]) -> Record:
     states: dict[str, bytes] = {}
     clients: dict[str, ClientEntry] = {}
     head: PackedHead | None = None
+    profile: dict[bytes, bytes] = {}
     for name, value in in_pairs(fields):
         if name == b"h":
             head = unpack_head(value)
@@ -183,9 +202,17 @@ def unpack_record(key: StoreKey, fields: Sequence[bytes]) -> Record:
                 at, last = _CLIENT.unpack_from(value)
                 entry = ClientEntry(int(last), _rejected(value[_CLIENT.size :]), at)
                 clients[name[2:].decode()] = entry
+        elif name in _PROFILE:
+            profile[name] = value
     if head is None:
         raise corrupt(key)
-    return Record(key, head.history, states, clients, head.created, head.seen)
+    known = UNKNOWN
+    # In a session's record, one of them is the label.
+    if profile and not key.is_session:
+        known = unpack_profile([profile.get(name) for name in _PROFILE])
+    return Record(
+        key, head.history, states, clients, head.created, head.seen, profile=known
+    )
 
 
 def unpack_removed(session: str, reply: Sequence[Any]) -> Removed:

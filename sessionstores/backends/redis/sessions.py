@@ -35,6 +35,7 @@ from .serializers import (
     tombstone_key,
     unpack_activity,
     unpack_head,
+    unpack_profile,
     unpack_removed,
     unpack_rev,
 )
@@ -207,7 +208,7 @@ class RedisSessions:
         """See `Backend.participants`."""
         listed = iter(await self._scripts.run("participants", code))
         found = []
-        for id, packed, connections, kept in zip(*[listed] * 4, strict=True):
+        for id, packed, connections, kept, *who in zip(*[listed] * 7, strict=True):
             head = unpack_head(packed)
             found.append(
                 ParticipantInfo(
@@ -218,6 +219,7 @@ class RedisSessions:
                     head.size,
                     connections,
                     float(kept),
+                    unpack_profile(who),
                 )
             )
         return sorted(found)

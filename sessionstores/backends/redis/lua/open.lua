@@ -1,7 +1,8 @@
 -- Return the record of an id, created if there is none.
 -- ARGV: id; rev to create it with; timeout; limit of participants; whether the session
 -- may be created, too; its rev; whether to admit the participant to a locked session;
--- then names and stored forms of the states.
+-- name, role and user to create it with, as for profile.lua; then names and stored forms
+-- of the states.
 -- Returns {'record', what to repair, record, whether created, whether it was lost: in
 -- the index without a record}; or {'ended'}, {'kicked'}, {'corrupt'}, {'locked'}, {'full',
 -- how many participants}, {'unfounded'}: the session would have to be created.
@@ -34,7 +35,8 @@ end
 if founded and ARGV[5] == '0' then return {'unfounded'} end
 forget_kicked()
 if founded and id ~= '*' then create('*', ARGV[6], time, timeout, {}) end
-create(id, rev, time, timeout, slice(ARGV, 8))
+local profile = {part(ARGV[8]), part(ARGV[9]), part(ARGV[10])}
+create(id, rev, time, timeout, slice(ARGV, 11), profile)
 local mend = 0
 if id ~= '*' and not founded then
   mend = touch_session(time, timeout)

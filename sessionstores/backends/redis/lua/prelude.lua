@@ -6,7 +6,7 @@
 --                    activity: minutes since the epoch, then changes by minute
 -- ss:{CODE}:p:<id>   hash, a participant's record; also k until when the session keeps
 --                    it, and u the latest counter up to which nobody has changed
---                    anything (none: 1)
+--                    anything (none: 1); and who it is: n name, o role, w user
 --     h              its head: incarnation, counter, created, seen, size; the ring
 --     r              when a use last renewed index and session (none: when last seen)
 --     s:<name>       a state's stored form
@@ -187,13 +187,47 @@ local function forget_kicked()
   if not is_founded() then call('DEL', base .. 'x:') end
 end
 
-local function create(id, rev, time, timeout, states)
+-- The fields for parts of a profile, name, role and user, each unless it is nil or false.
+-- Who has a name is kept as those are who have changed something.
+local function profile_fields(key, head, profile)
+  local fields = {}
+  for at, name in ipairs({'n', 'o', 'w'}) do
+    if profile[at] then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = profile[at]
+    end
+  end
+  if profile[1] and not has_changed(head, call('HGET', key, 'u')) then
+    fields[#fields + 1] = 'u'
+    fields[#fields + 1] = 0
+  end
+  return fields
+end
+
+-- The profile in a record: name, role and user, each false if it is not known.
+local function profile_of(key)
+  local profile = redis.pcall('HMGET', key, 'n', 'o', 'w')
+  if not profile.err then return profile end
+  if not string.find(profile.err, 'WRONGTYPE', 1, true) then call('HGET', key, 'n') end
+  return {false, false, false}
+end
+
+-- A part of a profile as it is passed: '' is nil, else a mark comes before it.
+local function part(argument)
+  return argument ~= '' and string.sub(argument, 2) or nil
+end
+
+local function create(id, rev, time, timeout, states, profile)
   local size = 0
   for at = 2, #states, 2 do size = size + #states[at] end
   local head = string.sub(rev, 1, 12)
     .. struct.pack('<ddd', time, time, size) .. string.sub(rev, 13)
   local key, kept = record_key(id), kept_until()
-  local fields = {'h', head, 'r', exactly(time)}
+  local fields = profile and profile_fields(key, head, profile) or {}
+  fields[#fields + 1] = 'h'
+  fields[#fields + 1] = head
+  fields[#fields + 1] = 'r'
+  fields[#fields + 1] = exactly(time)
   for at = 1, #states, 2 do
     fields[#fields + 1] = 's:' .. states[at]
     fields[#fields + 1] = states[at + 1]

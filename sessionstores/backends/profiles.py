@@ -1,0 +1,50 @@
+"""Profiles: who a participant is, and how a record holds that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from .types import PROFILE, RUNS, UNKNOWN, ClientEntry, Profile, ProfileRule
+
+# Among client entries, which are forgotten by their time.
+_FOREVER = 2**53 - 1
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Profile).decode
+
+
+def changed(held: Profile, given: Profile, how: ProfileRule) -> Profile:
+    """Return a profile after a change; see `Standings.set_profile`."""
+    name, role, user = (
+        before if after is None or (how == "fill" and before is not None) else after
+        for before, after in zip(held, given, strict=True)
+    )
+    if how == "join" and held.role:
+        role = held.role
+    return Profile(name, role, user)
+
+
+# In a record that is one value, the profile is among the client entries: releases that
+# know of no profiles copy these from commit to commit, whatever else they rewrite.
+
+
+def profile_in(clients: Mapping[str, ClientEntry]) -> Profile:
+    """Return the profile among a record's client entries."""
+    entry = clients.get(PROFILE)
+    return UNKNOWN if entry is None else profile_of(entry)
+
+
+def profile_of(entry: ClientEntry) -> Profile:
+    """Return the profile in its entry; nothing is known from one that is corrupt."""
+    try:
+        return _decode(entry.rejected.get(RUNS, ""))
+    except (msgspec.MsgspecError, UnicodeEncodeError):
+        return UNKNOWN
+
+
+def profile_entry(profile: Profile) -> ClientEntry:
+    """Return the client entry that holds a profile."""
+    # Where the others have their runs, which go last if entries take up too much.
+    return ClientEntry(0, {RUNS: _encode(profile).decode()}, _FOREVER)
