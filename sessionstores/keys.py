@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from django.utils.translation import gettext_lazy as _
+
 from .exceptions import InvalidKey
 
 # Without 0/O and 1/I/L: codes are read aloud and typed from a projector.
@@ -46,7 +48,8 @@ def check_code(code: object) -> str:
     if isinstance(code, str) and _CODE.fullmatch(code):
         return code
     raise InvalidKey(
-        f"{_shown(code)} is not a session code: six characters of A-Z and 0-9."
+        f"{_shown(code)} is not a session code: six characters of A-Z and 0-9.",
+        message=_("A code has six letters and digits. Check it, then try again."),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
-from ..exceptions import ActionRejected
+from ..exceptions import MESSAGES, ActionRejected, general_message
 from .client_limits import bound, is_forgotten, is_mark, owner_of
 from .types import CLIENT_MEMORY, RUNS, Attempt, ClientEntry
 
@@ -73,7 +73,9 @@ def has_run(clients: Mapping[str, ClientEntry], attempt: Attempt) -> bool:
             raise _unknown(attempt.id)
         code = ActionRejected.code
     raise ActionRejected(
-        f"Action {attempt.id} was rejected when it was first sent.", code=code
+        general_message(code),
+        code=code,
+        hint=f"Action {attempt.id} was rejected when it was first sent.",
     )
 
 
@@ -166,8 +168,9 @@ def _merge(
 
 def _unknown(id: int) -> ActionRejected:
     return ActionRejected(
-        f"It is no longer known whether action {id} took effect.",
+        MESSAGES[OUTCOME_UNKNOWN],
         code=OUTCOME_UNKNOWN,
+        hint=f"It is no longer known whether action {id} took effect.",
     )
 
 

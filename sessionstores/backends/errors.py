@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_lazy as _
+
 from .. import conf
 from ..exceptions import (
     Kicked,
@@ -61,7 +63,8 @@ def check_participants(session: str, count: int, limit: int) -> None:
     if count >= limit:
         raise LimitReached(
             f"Session {session} has {count} participants, all that MAX_PARTICIPANTS "
-            "allows. Remove some, or raise it in SESSIONSTORES."
+            "allows. Remove some, or raise it in SESSIONSTORES.",
+            message=_("This session is full. Ask whoever runs it to make room."),
         )
 
 
@@ -75,7 +78,8 @@ def too_many_sessions(session: str) -> LimitReached:
     """Return the error for a session past `MAX_SESSIONS`."""
     return LimitReached(
         f"Session {session} would be one more than the {conf.get().max_sessions} that "
-        "MAX_SESSIONS allows. End some, or raise it in SESSIONSTORES."
+        "MAX_SESSIONS allows. End some, or raise it in SESSIONSTORES.",
+        message=_("No more sessions can be opened at the moment. Try again later."),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar, overload
 from urllib.parse import urlencode
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import (
     HttpRequest,
@@ -18,7 +19,7 @@ from django.http import (
 from django.shortcuts import redirect, resolve_url
 from django.template import TemplateDoesNotExist, loader
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 
 from ..backends import get_backend
 from ..backends.base import run
@@ -114,7 +115,7 @@ def _refusal(
         text = gettext("You were removed from this session.")
         return HttpResponseForbidden(_page(request, "403_kicked.html", text))
     if join_url is None:
-        raise PermissionDenied("Join the session first.")
+        raise PermissionDenied(gettext("Join the session first."))
     code = code_of(request)
     query = {"code": code, "next": request.get_full_path()}
     given = urlencode({name: value for name, value in query.items() if value})
@@ -127,7 +128,12 @@ def _page(request: HttpRequest, template: str, text: str) -> str:
     try:
         return loader.get_template(template).render({}, request)
     except TemplateDoesNotExist:
-        return format_html("<!doctype html><title>{0}</title><h1>{0}</h1>", text)
+        language = get_language() or settings.LANGUAGE_CODE
+        return format_html(
+            '<!doctype html><html lang="{1}"><title>{0}</title><h1>{0}</h1>',
+            text,
+            language,
+        )
 
 
 def _require_middleware(request: HttpRequest) -> None:

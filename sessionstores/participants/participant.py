@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.urls import get_script_prefix
 from django.utils.asyncio import async_unsafe
+from django.utils.translation import get_language
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
@@ -15,6 +17,7 @@ from ..state import codec
 from ..state.declaration import Scope, register_injectable, states_in
 from ..store.records import open_document
 from . import tokens
+from .messages import client_messages
 from .private_pages import note_token
 from .requests import LINK_PARAMETER
 from .tokens import LINK_SALT, check_role, make_token
@@ -114,4 +117,6 @@ async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
         "role": participant.role,
         "docs": docs,
         "states": places,
+        "lang": get_language() or settings.LANGUAGE_CODE,
+        "messages": client_messages(),
     }

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
 
 from .. import conf
 from ..backends.base import Backend
@@ -114,7 +115,12 @@ class GuessThrottle:
     def _too_many(self) -> LimitReached:
         return LimitReached(
             f"{self.limit} unknown session codes within {self.window:g} s from this "
-            f"address. Wait for {self.window:g} s, then check the code."
+            f"address. Wait for {self.window:g} s, then check the code; or raise "
+            "GUESS_LIMIT.",
+            message=_(
+                "Too many wrong codes have come from your network. Wait a little, "
+                "check the code, then try again."
+            ),
         )
 
     def _look_for_proxy(self) -> None:

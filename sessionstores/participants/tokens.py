@@ -11,12 +11,12 @@ from django.core import signing
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
+from ..backends.errors import kicked
 from ..backends.types import Standing
 from ..exceptions import (
     InsideTransaction,
     InvalidKey,
     InvalidToken,
-    Kicked,
     SessionEnded,
     StoreUnavailable,
 )
@@ -190,7 +190,7 @@ def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
     if standing.ended:
         raise SessionEnded(f"Session {claims.session} has ended.")
     if standing.kicked:
-        raise Kicked("You were removed from this session.")
+        raise kicked(claims.key)
     if standing.revoked_at is not None and claims.issued <= standing.revoked_at:
         raise InvalidToken(
             f"The tokens of {claims.key} were revoked. Join the session again."

@@ -8,30 +8,30 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from django.utils import translation
 from msgspec import Raw
 
-from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import MAX_META_BYTES, Lease, Record
 from ..exceptions import (
     InvalidArguments,
     Kicked,
     SessionStoresError,
-    StateCorrupt,
     StoreUnavailable,
 )
 from ..keys import StoreKey
-from ..monitoring.log_limiter import log_limiter
 from ..participants.tokens import Claims
 from ..state import codec
 from ..state.declaration import states_in
-from ..state.json_rules import encode_portable, portable_text
+from ..state.json_rules import encode_portable
 from ..state.revisions import Rev
 from ..store.records import open_document
 from . import protocol
 from .broadcast import Broadcast
 from .document import Document
+from .error_frames import end_frame, error_frame, failure_frame
 from .frame_head import NO_HEAD, FrameHead
+from .languages import language_of
 from .outbox import Outbox
 from .protocol import BadFrame, Close
 from .roster import NOBODY, RosterView
@@ -40,26 +40,6 @@ logger = logging.getLogger("sessionstores.delivery")
 
 META = FrameHead(of="meta")
 SYNC = FrameHead(of="sync")
-
-
-def public_error(error: SessionStoresError) -> tuple[str, str]:
-    """Return the code and the message of an error that a tab may see.
-
-    Both are what browsers can be sent, whatever a site's action made them of.
-    """
-    code = portable_text(error.code)
-    if isinstance(error, StoreUnavailable | StateCorrupt):
-        # Their texts are for the site's operators: they may name hosts and data.
-        log_limiter(get_backend(blocking=False)).log(
-            logger,
-            logging.WARNING,
-            "A tab gets the error %s: %s",
-            error.code,
-            error,
-            kind=("tab", error.code),
-        )
-        return code, "The server cannot use this state now; try again later."
-    return code, portable_text(error)
 
 
 class Connection:
@@ -83,6 +63,7 @@ class Connection:
         "id",
         "joined",
         "key",
+        "language",
         "meta",
         "names",
         "outbox",
@@ -102,6 +83,8 @@ class Connection:
         self.claims = claims
         self.key = claims.key
         self.client = hello.client
+        # In which it is told things; see `refuse`.
+        self.language = language_of(hello.lang)
         # What the tab shows of itself, JSON; see `show`.
         self.meta = b""
         # Whether its participant has joined by it, and that is not announced yet.
@@ -133,7 +116,7 @@ class Connection:
                 # All participants write to this record: none may use up another's ids.
                 document.numbering = f"{claims.participant}/"
             self.names[name] = self.documents[key] = document
-        self.outbox = Outbox(send, self.read, self._presence_frame, self._give_up)
+        self.outbox = Outbox(send, self.read, self._presence_frame, self.give_up)
         self._reader = asyncio.current_task()
         # True while the reader must not be cancelled: its work would be half done.
         self.busy = True
@@ -268,10 +251,12 @@ class Connection:
             document.owed = isinstance(error, StoreUnavailable)
             if isinstance(error, Kicked):
                 self.kick()
-            return protocol.error(*public_error(error), head)
-        except Exception:
+            with translation.override(self.language):
+                return error_frame(error, head)
+        except Exception as error:
             logger.exception("%s: a snapshot of %r failed", self.key, name)
-            return protocol.error("internal", "The server failed to read this.", head)
+            with translation.override(self.language):
+                return failure_frame("internal", f"{name}: {error!r}", head)
 
     def _presence_frame(self) -> str:
         known, self._known = self._known, self._view
@@ -288,12 +273,24 @@ class Connection:
         if asyncio.current_task() is not self._reader:
             self._reader.cancel()
 
+    def end(self, code: Close, reason: str) -> None:
+        """Close for good, with an `end` frame; from any task."""
+        with translation.override(self.language):
+            self.close(code, end_frame(reason))
+
     def kick(self) -> None:
         """Close it, since the session keeps its participant out."""
-        self.close(Close.KICKED, protocol.end("kicked"))
+        self.end(Close.KICKED, "kicked")
 
-    def _give_up(self) -> None:
-        self.close(Close.SLOW, protocol.error("slow", "This tab reads too slowly."))
+    def refuse(self, code: Close, error: SessionStoresError) -> None:
+        """Close with an `error` frame; from any task."""
+        with translation.override(self.language):
+            self.close(code, error_frame(error))
+
+    def give_up(self, hint: str = "This tab reads too slowly.") -> None:
+        """Close, since the tab does not keep up; it comes back."""
+        with translation.override(self.language):
+            self.close(Close.SLOW, failure_frame("slow", hint))
 
     async def _is_current(self, document: Document) -> bool:
         """Whether the tab is at the record's head, read without the record."""

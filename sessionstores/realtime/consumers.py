@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.consumer import AsyncConsumer
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _
 
 from .. import conf
 from ..backends import get_backend
@@ -30,11 +32,13 @@ from ..exceptions import (
 from ..participants.tokens import check_claims, check_standing, read_token
 from ..store.admissions import admit
 from . import protocol
-from .connection import SYNC, Connection, public_error
+from .connection import SYNC, Connection
 from .dispatcher import Dispatcher
-from .frame_head import NO_HEAD, FrameHead
+from .error_frames import error_frame, failure_frame
+from .frame_head import FrameHead
 from .frame_throttle import CHARACTERS, FrameThrottle, TooManyFrames
 from .hub import Hub, current_hub
+from .languages import language_of
 from .lobby import current_lobby
 from .origins import is_own, is_validated
 from .protocol import BadFrame, Close, HelloFrame
@@ -55,6 +59,12 @@ STRIDE = 16
 PAID_AT_ONCE = 16
 
 HELLO = FrameHead(of="hello")
+TOKEN = FrameHead(of="token")
+
+_FOREIGN = _("This page may not connect. Open it by the usual address of the site.")
+_TOO_MANY_TABS = _(
+    "This session is open in too many tabs. Close one, and this one connects by itself."
+)
 
 # A server reads on until the tab agrees to be closed, as fast as it can. One that keeps
 # on sending is not asked to agree, which a server that names this version of the ASGI
@@ -75,12 +85,10 @@ _CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
 
 
 class _Denied(Exception):
-    def __init__(
-        self, close: Close, code: str, message: str, head: FrameHead = NO_HEAD
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, close: Close, frame: str) -> None:
+        super().__init__(frame)
         self.close = close
-        self.frame = protocol.error(code, message, head)
+        self.frame = frame
 
 
 class _ClientDisconnected(Exception):
@@ -128,12 +136,12 @@ class StoreConsumer(AsyncConsumer):
         try:
             self._check_origin()
             if offered and protocol.SUBPROTOCOL not in offered:
-                raise _Denied(
-                    Close.UNKNOWN_PROTOCOL,
-                    "unknown_protocol",
-                    f"The subprotocol must be {protocol.SUBPROTOCOL}.",
-                )
+                hint = f"The subprotocol must be {protocol.SUBPROTOCOL}."
+                frame = failure_frame("unknown_protocol", hint)
+                raise _Denied(Close.UNKNOWN_PROTOCOL, frame)
             hello = await self._hello()
+            # Of this task, which is the tab's own, and of the actions that it runs.
+            translation.activate(language_of(hello.lang))
             connection = await self._welcome(hello)
             await self._read(connection)
             return connection.closing or Close.NORMAL, connection.farewell
@@ -147,17 +155,16 @@ class StoreConsumer(AsyncConsumer):
         except _Denied as denied:
             return denied.close, denied.frame
         except TooManyFrames as flood:
-            text = protocol.error(LimitReached.code, flood.message)
-            return Close.TOO_MANY_FRAMES, text
+            limit = LimitReached(flood.hint, message=flood.message)
+            return Close.TOO_MANY_FRAMES, error_frame(limit)
         except SessionStoresError as error:
             closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
-            text = protocol.error(*public_error(error), HELLO)
-            return (closes or [Close.INTERNAL])[0], text
+            return (closes or [Close.INTERNAL])[0], error_frame(error, HELLO)
         except _ClientDisconnected:
             raise
-        except Exception:
+        except Exception as error:
             logger.exception("A connection failed")
-            return Close.INTERNAL, protocol.error("internal", "The server failed.")
+            return Close.INTERNAL, failure_frame("internal", repr(error))
 
     def _check_origin(self) -> None:
         # In case the site's routing lacks a validator. Every browser sends an origin;
@@ -168,11 +175,9 @@ class StoreConsumer(AsyncConsumer):
         if not given:
             return
         if not is_own(given[-1]):
-            raise _Denied(
-                Close.FORBIDDEN,
-                "forbidden",
-                "This origin may not connect; see ALLOWED_HOSTS.",
-            )
+            hint = f"The origin {given[-1][:200]!r} may not connect; see ALLOWED_HOSTS."
+            frame = failure_frame("forbidden", hint, message=_FOREIGN)
+            raise _Denied(Close.FORBIDDEN, frame)
 
     async def _hello(self) -> HelloFrame:
         try:
@@ -180,9 +185,8 @@ class StoreConsumer(AsyncConsumer):
                 with current_lobby().waiting(self.scope, limit):
                     return await self._first_frame()
         except TimeoutError:
-            raise _Denied(
-                Close.HELLO_TIMEOUT, "hello_timeout", "No hello came in time."
-            ) from None
+            frame = failure_frame("hello_timeout", "No hello came in time.")
+            raise _Denied(Close.HELLO_TIMEOUT, frame) from None
 
     async def _first_frame(self) -> HelloFrame:
         while True:
@@ -247,13 +251,12 @@ class StoreConsumer(AsyncConsumer):
         # What the tab itself left behind, when its worker died, does not count.
         left = [lease for lease in same if lease in earlier]
         if len(earlier) - bool(left) >= conf.get().max_connections:
-            raise _Denied(
-                Close.TOO_MANY_CONNECTIONS,
-                LimitReached.code,
-                f"{connection.key} has {len(earlier)} connections open already; close "
-                "a tab first.",
-                HELLO,
+            error = LimitReached(
+                f"{connection.key} has {len(earlier)} connections open already, and "
+                "MAX_CONNECTIONS allows no more: close a tab first.",
+                message=_TOO_MANY_TABS,
             )
+            raise _Denied(Close.TOO_MANY_CONNECTIONS, error_frame(error, HELLO))
         for lease in left:
             if lease.connection not in self._hub.connections:
                 # If its process is alive after all, it leases it again.
@@ -321,8 +324,7 @@ class StoreConsumer(AsyncConsumer):
             standings = await connection.backend.standings([claims.key])
             check_claims(claims, standings[claims.key], max_age=max_age)
         except SessionStoresError as error:
-            text = protocol.error(*public_error(error), FrameHead(of="token"))
-            await connection.outbox.reply(text)
+            await connection.outbox.reply(error_frame(error, TOKEN))
             if isinstance(error, Kicked):
                 connection.kick()
         else:
@@ -348,13 +350,10 @@ class StoreConsumer(AsyncConsumer):
         self, bad: BadFrame, say: Callable[[str], Awaitable[None]]
     ) -> None:
         if not self._bad_frames.take():
-            raise _Denied(
-                Close.TOO_MANY_BAD_FRAMES,
-                "too_many_bad_frames",
-                f"More than {MAX_BAD_FRAMES} bad frames in a minute.",
-                bad.head,
-            )
-        await say(protocol.error(bad.code, bad.message, bad.head))
+            hint = f"More than {MAX_BAD_FRAMES} bad frames in a minute. {bad.hint}"
+            frame = failure_frame("too_many_bad_frames", hint, bad.head)
+            raise _Denied(Close.TOO_MANY_BAD_FRAMES, frame)
+        await say(error_frame(bad))
 
     async def _say(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})

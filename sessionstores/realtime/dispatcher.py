@@ -7,10 +7,13 @@ import logging
 from functools import partial
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
+
 from .. import conf
 from ..backends.client_entries import OUTCOME_UNKNOWN, has_run
 from ..backends.types import Attempt, Record
 from ..exceptions import (
+    MESSAGES,
     ActionRejected,
     InvalidArguments,
     Kicked,
@@ -18,17 +21,19 @@ from ..exceptions import (
     OutcomeUnknown,
     SessionStoresError,
     StoreUnavailable,
+    Text,
     UnknownState,
 )
 from ..participants.participant import Participant
 from ..participants.tokens import Claims
 from ..state.declaration import Action, State, get_action, get_state
-from ..state.json_rules import encode_portable
+from ..state.json_rules import encode_portable, portable_text
 from ..store.calls import Outcome
 from ..store.transactions import perform
 from . import protocol
-from .connection import Connection, public_error
+from .connection import Connection
 from .document import Document
+from .error_frames import log_if_internal, reject_frame
 from .token_bucket import TokenBucket
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -37,6 +42,12 @@ logger = logging.getLogger("sessionstores.delivery")
 MAX_ANSWERS = 128
 # Clients and documents: a tab has two of its own, and those of the pages before it.
 MAX_PLACES = 16
+
+_TOO_FAST = _("That was too fast. Wait a moment, then try again.")
+_FAILED = _(
+    "Something went wrong on the server, and nothing was changed. Try again; if it "
+    "stays so, tell whoever runs the session."
+)
 
 # A client, as the record of a document counts its actions, and the document's name.
 Place = tuple[str, str]
@@ -257,7 +268,10 @@ class Dispatcher:
         role = self._connection.claims.role
         if action.roles and role not in action.roles:
             raise ActionRejected(
-                f"{action.name} is not for the role {role!r}.", code="forbidden"
+                MESSAGES["forbidden"],
+                code="forbidden",
+                hint=f"{action.name} is not for the role {role!r}: "
+                f"@action(role=…) admits {', '.join(map(repr, action.roles))}.",
             )
         document = self._documents[cls.__sessionstores__.scope]
         return document, cls, action, action.decode(bytes(frame.args))
@@ -289,7 +303,9 @@ class Dispatcher:
     ) -> None:
         if frame.client is None:
             raise LimitReached(
-                f"More than {bucket.rate:g} actions a second; wait a little."
+                f"More than {bucket.rate:g} actions a second, all that RATE_LIMIT "
+                "allows; pace them.",
+                message=_TOO_FAST,
             )
         # It may have taken effect when it was first sent: a refusal could be wrong.
         await asyncio.sleep(bucket.delay())
@@ -299,11 +315,13 @@ class Dispatcher:
         self, frame: protocol.ActionFrame, error: Exception
     ) -> tuple[str | None, str]:
         """Remember a refusal; return the name of the document, and the reject."""
+        message: Text
+        where = f"{frame.state}.{frame.action}"
         if isinstance(error, SessionStoresError):
-            code, message = public_error(error)
+            log_if_internal(error)
+            code, message, hint = portable_text(error.code), error.message, error.hint
         else:
-            code, message = "internal", "The server failed; nothing was changed."
-            where = f"{frame.state}.{frame.action}"
+            code, message, hint = "internal", _FAILED, f"{where} raised {error!r}."
             logger.error(
                 "%s: action %s failed", self._connection.key, where, exc_info=error
             )
@@ -316,13 +334,9 @@ class Dispatcher:
             # It may have taken effect when it was first sent.
             isinstance(error, StoreUnavailable) and frame.client is not None
         ):
-            code = OUTCOME_UNKNOWN
-            message = (
-                "The server's cache gave no answer: "
-                "the action may or may not have taken effect."
-            )
+            code, message = OUTCOME_UNKNOWN, MESSAGES[OUTCOME_UNKNOWN]
         name = documents[0].name if len(documents) == 1 else None
-        return name, protocol.reject(frame.id, code, message)
+        return name, reject_frame(frame.id, code, message, hint)
 
     def _attempt(self, document: Document, frame: protocol.ActionFrame) -> Attempt:
         return self._answers.attempt(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
+from django.utils.translation import gettext_lazy as _
+
 from .token_bucket import TokenBucket
 
 # Frames besides actions, a second and at once: our client sends a pong for each ping
@@ -29,7 +31,8 @@ WAITING_SHARE = 0.1
 class TooManyFrames(Exception):
     """The tab has been slowed down for long, and has kept on."""
 
-    message = "This tab sends more than the server takes from one."
+    message = _("This page sent too much at once. It connects again by itself.")
+    hint = "This tab sends more than the server takes from one."
 
 
 class FrameThrottle:

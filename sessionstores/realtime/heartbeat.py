@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextvars import Context
 from operator import attrgetter
 
 from .. import conf
@@ -83,7 +84,10 @@ class Heartbeat:
     async def start(self) -> None:
         """Beat from here on, in a task; raise `StoreUnavailable`."""
         self.run = await get_backend(blocking=False).run_name()
-        self._beating = asyncio.get_running_loop().create_task(self._beat())
+        # In no tab's context, the first one's: with its language.
+        self._beating = asyncio.get_running_loop().create_task(
+            self._beat(), context=Context()
+        )
 
     async def stop(self) -> None:
         """Beat no more, and return when what was being done has ended."""
@@ -236,11 +240,11 @@ def enforce_token_validity(connection: Connection, standing: Standing) -> bool:
     try:
         check_claims(connection.claims, standing, max_age=max_age)
     except SessionEnded:
-        connection.close(Close.ENDED, protocol.end("ended"))
+        connection.end(Close.ENDED, "ended")
     except Kicked:
         connection.kick()
     except InvalidToken as error:
-        connection.close(Close.TOKEN, protocol.error(error.code, str(error)))
+        connection.refuse(Close.TOKEN, error)
     else:
         return True
     return False
@@ -260,8 +264,7 @@ def ping(
     if not enforce_token_validity(connection, standing or GOOD):
         return
     if missed_pongs(connection, PATIENCE):
-        message = "This tab answered no ping for too long."
-        connection.close(Close.SLOW, protocol.error("slow", message))
+        connection.give_up("This tab answered no ping for too long.")
         return
     if standing is not None:
         _renew_token(connection)

@@ -201,7 +201,7 @@ class Hub:
                 connection.outbox.post(frame)
         elif isinstance(event, event_bus.Disconnection):
             for connection in self._tabs_of(event.key):
-                connection.close(Close.DISCONNECTED, protocol.end("disconnected"))
+                connection.end(Close.DISCONNECTED, "disconnected")
         elif isinstance(event, event_bus.Revocation):
             self.heartbeat.check_soon(self._tabs_of(event.key))
         elif isinstance(event, event_bus.Attendance):
@@ -240,7 +240,7 @@ class Hub:
                 if event.key == connection.key:
                     connection.kick()
             elif event.key.is_session or event.key == connection.key:
-                connection.close(Close.ENDED, protocol.end(event.reason))
+                connection.end(Close.ENDED, event.reason)
 
     async def _start(self) -> None:
         await self.heartbeat.start()

@@ -65,7 +65,7 @@ class HelloFrame(Struct, frozen=True, tag_field="type", tag="hello"):
     """The first frame: token, client id, and the revs that the tab has already.
 
     `runs`: by document, the `run` of the last snapshot. `meta`
-    as in `MetaFrame`.
+    as in `MetaFrame`. `lang`: the language of the page, whatever it may be called.
     """
 
     token: TokenText
@@ -73,6 +73,7 @@ class HelloFrame(Struct, frozen=True, tag_field="type", tag="hello"):
     have: Annotated[dict[Name, RevText], Meta(max_length=256)] = {}
     runs: Annotated[dict[Name, RunText], Meta(max_length=256)] = {}
     meta: dict[str, Any] = {}
+    lang: Any = None
 
 
 class ActionFrame(Struct, frozen=True, tag_field="type", tag="action"):
@@ -131,12 +132,15 @@ BadCode = Literal[
 
 
 class BadFrame(Exception):
-    """Raised for a frame that is refused, with the fields of the `error` frame."""
+    """Raised for a frame that is refused; `hint` is for the developers of its sender.
 
-    def __init__(self, code: BadCode, message: str, head: FrameHead = NO_HEAD) -> None:
-        super().__init__(message)
+    `head` names the frame.
+    """
+
+    def __init__(self, code: BadCode, hint: str, head: FrameHead = NO_HEAD) -> None:
+        super().__init__(hint)
         self.code: BadCode = code
-        self.message = message
+        self.hint = hint
         self.head = head
 
 
@@ -333,10 +337,9 @@ def ack(
     return f'{{"type":"ack","id":{id},"doc":"{doc}","rev":"{rev}"{change}{shown}}}'
 
 
-def reject(id: int, code: str, message: str) -> str:
-    """An action was refused and changed nothing."""
-    shown = {"code": portable_text(code), "message": portable_text(message)}
-    return _json({"type": "reject", "id": id, **shown})
+def reject(id: int, code: str, message: str, hint: str = "") -> str:
+    """An action was refused and changed nothing; `hint` is for developers, if any."""
+    return _json({"type": "reject", "id": id, **_told(code, message, hint)})
 
 
 def ping(heads: dict[str, str] | None) -> str:
@@ -369,23 +372,25 @@ def token(text: str) -> str:
     return _json({"type": "token", "token": text})
 
 
-def end(reason: str) -> str:
+def end(reason: str, message: str = "") -> str:
     """The end, by a removal's reason or "disconnected"; the tab does not retry."""
-    return _json({"type": "end", "reason": reason, "retry": False})
+    frame = {"type": "end", "reason": reason, "retry": False}
+    return _json({**frame, "message": message} if message else frame)
 
 
-def error(code: str, message: str, head: FrameHead = NO_HEAD) -> str:
+def error(code: str, message: str, head: FrameHead = NO_HEAD, hint: str = "") -> str:
     """A frame was refused, which `head` names, or the connection is about to close."""
-    frame: dict[str, Any] = {
-        "type": "error",
-        "code": portable_text(code),
-        "message": portable_text(message),
-    }
+    frame: dict[str, Any] = {"type": "error", **_told(code, message, hint)}
     if head.id is not None:
         frame["id"] = head.id
     elif head.of is not None:
         frame["of"] = head.of
     return _json(frame)
+
+
+def _told(code: str, message: str, hint: str) -> dict[str, str]:
+    told = {"code": portable_text(code), "message": portable_text(message)}
+    return {**told, "hint": portable_text(hint)} if hint else told
 
 
 def _json(value: Any) -> str:

@@ -31,7 +31,7 @@ test("hello opens the conversation, with the token in it and not in the URL", ()
   assert.deepEqual(page.socket.sent, []);
   page.socket.open();
   const [{ client, ...hello }] = page.socket.sent;
-  assert.deepEqual(hello, { type: "hello", token: "first", have: {} });
+  assert.deepEqual(hello, { type: "hello", token: "first", lang: "de", have: {} });
 });
 
 test("a page over plain http connects over ws, and an absolute ws URL is kept", () => {
@@ -331,7 +331,7 @@ for (const code of [4000, 4004, 4099]) {
     page.session.resume();
     assert.equal(page.session.status, "ended");
     assert.equal(page.sockets.length, 1);
-    assert.deepEqual(seen, [{ reason: "over", message: "The session is over: over." }]);
+    assert.deepEqual(seen, [{ reason: "over", message: "Nicht mehr verbunden." }]);
   });
 }
 
@@ -363,11 +363,11 @@ test("an end frame ends the session once, and what is pending with it", async ()
   const changes = statuses();
   const refused = failure(board().dispatch("move"));
   await turn();
-  page.socket.says({ type: "end", reason: "ended", retry: false });
+  page.socket.says({ type: "end", reason: "ended", retry: false, message: "It is over." });
   page.socket.onclose({ code: 4004, reason: "" });
   assert.equal((await refused).code, "session_ended");
   assert.equal((await failure(board().dispatch("move"))).code, "session_ended");
-  assert.deepEqual(seen, [{ reason: "ended", message: "The session is over: ended." }]);
+  assert.deepEqual(seen, [{ reason: "ended", message: "It is over." }]);
   assert.deepEqual(changes, ["ended"]);
   assert.ok(page.socket.closed);
   await turn();

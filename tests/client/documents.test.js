@@ -356,7 +356,12 @@ test("a reset replaces what was shown and says so, after listeners heard the new
     ["state", []],
     [
       "reset",
-      { doc: "me", states: { board: { log: [] } }, previous: { board: { log: [1] } } },
+      {
+        doc: "me",
+        states: { board: { log: [] } },
+        previous: { board: { log: [1] } },
+        message: "Zurückgesetzt.",
+      },
     ],
   ]);
   page.socket.says(patch(5));

@@ -72,6 +72,17 @@ export const CONFIG = {
   participant: "alice",
   role: "participant",
   states: { board: "me", notes: "me", agenda: "session" },
+  lang: "de",
+  messages: {
+    expired: "Nicht gesendet.",
+    outcome_unknown: "Vielleicht geschehen.",
+    too_large: "Zu groß.",
+    offline: "Offline.",
+    reconnecting: "Verbindung verloren.",
+    reset: "Zurückgesetzt.",
+    left: "Gegangen.",
+    closed: "Nicht mehr verbunden.",
+  },
 };
 
 export const snapshot = (counter, states, more) => ({

@@ -254,8 +254,6 @@ test("a tab that the site disconnects is told so and stays away", () => {
   page.socket.says({ type: "end", reason: "disconnected", retry: false });
   page.tick(10_000);
   assert.equal(session.status, "ended");
-  assert.deepEqual(seen, [
-    { reason: "disconnected", message: "The session is over: disconnected." },
-  ]);
+  assert.deepEqual(seen, [{ reason: "disconnected", message: "Nicht mehr verbunden." }]);
   assert.equal(page.sockets.length, 1);
 });

@@ -97,21 +97,25 @@ export interface SessionEvents {
     doc: string;
     states: Record<string, unknown>;
     previous: Record<string, unknown>;
+    /** What to tell the person, in the page's language. */
+    message: string;
   };
   /** Sent by `stores.send` on the server. */
   message: any;
   /**
    * Sent once. `reason` is the server's ("ended", "cleanup", "idle", "disconnected", "kicked": the
    * participant was removed and is kept out), the code of its refusal ("invalid_token",
-   * "session_locked", "kicked" …), or "left" after `leave()`.
+   * "session_locked", "kicked" …), or "left" after `leave()`. `message` tells the person, in the
+   * page's language, what has happened and what to do.
    */
   end: { reason: string; message: string };
   /**
    * The server refused a frame or the connection; or `no_token`: the `token` option failed, and is
    * asked again. The client keeps reconnecting, so this is for logs. An error that answers a frame
    * names the action by its `id`, which is then rejected, or what it is `of`: "meta", "sync" …
+   * `message` is for the person, `hint` for developers, sent under DEBUG only.
    */
-  error: { code: string; message: string; id?: number; of?: string };
+  error: { code: string; message: string; hint?: string; id?: number; of?: string };
 }
 
 export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
@@ -120,6 +124,11 @@ export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
   readonly participant: string;
   readonly role: string;
   readonly status: Status;
+  /**
+   * What to tell the person of `status`, in the page's language: why there is no connection, and
+   * what to do. Empty while there is nothing to tell.
+   */
+  readonly message: string;
   /** The number of actions that are not answered yet, or whose effect is not here yet. */
   readonly pending: number;
 
@@ -153,6 +162,9 @@ export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
     listener: (presence: Presence, change: { joined: Presence; left: string[] }) => void,
   ): () => void;
 
+  /** Listen to the status; `message` is what to tell the person of it, or empty. */
+  on(type: "status", listener: (status: Status, message: string) => void): () => void;
+
   /** Listen to an event. Returns a function that ends it. */
   on<Type extends keyof SessionEvents>(
     type: Type,
@@ -178,6 +190,10 @@ export interface Config {
   /** The document that each state lives in, by name of the state. */
   states: Record<string, string>;
   docs?: Record<string, { rev: string; states: Record<string, unknown> }>;
+  /** The page's language, in which the server answers this tab. */
+  lang?: string;
+  /** What the client tells by itself, in that language. */
+  messages?: Record<string, string>;
 }
 
 export interface Options {
@@ -206,7 +222,8 @@ export function connect<Stores extends StoresOf<Stores> = AnyStores>(
 ): Session<Stores>;
 
 /**
- * Why an action was refused. `code` is the server's ("rejected", "invalid_arguments" …;
+ * Why an action was refused. `message` is for the person, in the page's language; `hint` is for
+ * developers, if there is one: the server sends its own under DEBUG only. `code` is the server's ("rejected", "invalid_arguments" …;
  * "conflict" only after the client has sent it again a few times), or one of the client's own:
  *
  * - `outcome_unknown`: sent, but not answered within five minutes, or the server's cache gave it
@@ -220,7 +237,8 @@ export function connect<Stores extends StoresOf<Stores> = AnyStores>(
 export class DispatchError extends Error {
   readonly name: "DispatchError";
   readonly code: string;
-  constructor(code: string, message: string);
+  readonly hint?: string;
+  constructor(code: string, message: string, hint?: string);
 }
 
 export type PatchOperation =

@@ -17,7 +17,6 @@ const MAX_DEPTH = 31; // levels of a meta; its frame is one more
 const META_PAUSE = 100; // ms between two metas; of those set meanwhile, the last is sent
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
-const REMOVED = "You were removed from this session.";
 const MAX_CONFLICTS = 5; // how often an action is sent again because others came first
 
 export class PatchError extends Error {
@@ -25,11 +24,13 @@ export class PatchError extends Error {
   code = "patch_error";
 }
 
+// The message is for the person, the hint for developers, if there is one.
 export class DispatchError extends Error {
   name = "DispatchError";
-  constructor(code, message) {
+  constructor(code, message, hint) {
     super(message);
     this.code = code;
+    this.hint = hint;
   }
 }
 
@@ -355,6 +356,8 @@ export function connect(source, options = {}) {
   let renewing = false;
   let socket = null;
   let status = "connecting";
+  let ending; // what to tell of the end, once there is one
+  let trouble; // what the server said of why it closes
   let wasLive = false;
   let liveAt = 0;
   let heardAt = 0;
@@ -383,10 +386,19 @@ export function connect(source, options = {}) {
     listeners.get(type)?.forEach((listener) => call(listener, ...data));
   }
 
+  // In the page's language; a page of an earlier release brings none along.
+  const say = (what) => config.messages?.[what] ?? "Please reload the page.";
+
+  function told() {
+    if (status === "live") return "";
+    if (status === "offline") return say(status);
+    return ending ?? trouble ?? (wasLive ? say("reconnecting") : "");
+  }
+
   function setStatus(next) {
     if (next === status) return;
     status = next;
-    emit("status", status);
+    emit("status", status, told());
   }
 
   function setAway() {
@@ -453,9 +465,9 @@ export function connect(source, options = {}) {
     save();
   }
 
-  function refuse(entry, code, message) {
+  function refuse(entry, code, hint, message = say(code)) {
     take(entry);
-    entry.reject?.(new DispatchError(code, message));
+    entry.reject?.(new DispatchError(code, message, hint));
   }
 
   // It keeps its place until its effect is here: a patch that it shares with others follows.
@@ -574,6 +586,7 @@ export function connect(source, options = {}) {
     allowedAt = liveAt = Date.now();
     wasLive = roll = true;
     tokenIsNew = false;
+    trouble = undefined;
     onLineLies ||= navigator.onLine === false;
     listenForLife();
     expire();
@@ -591,7 +604,10 @@ export function connect(source, options = {}) {
       case "snapshot": {
         if (frame.run) (runs ??= {})[frame.doc] = frame.run;
         const previous = doc.snapshot(frame);
-        if (previous) emit("reset", { doc: frame.doc, states: doc.states(), previous });
+        if (previous) {
+          const message = say("reset");
+          emit("reset", { doc: frame.doc, states: doc.states(), previous, message });
+        }
         return;
       }
       case "patch":
@@ -604,7 +620,7 @@ export function connect(source, options = {}) {
       case "reject":
         if (!entry) return;
         if (frame.code === "conflict" && (entry.conflicts ?? 0) < MAX_CONFLICTS) sendAgain(entry);
-        else refuse(entry, frame.code, frame.message);
+        else refuse(entry, frame.code, frame.hint, frame.message);
         return;
       case "ping":
         transmit({ type: "pong", visible: !isHidden() });
@@ -621,12 +637,13 @@ export function connect(source, options = {}) {
         lastError = frame;
         // One that names no action refuses none: servers of earlier releases name nothing, and what
         // they leave unanswered ends as `outcome_unknown` in time.
-        if (entry) refuse(entry, frame.code, frame.message);
+        if (entry) refuse(entry, frame.code, frame.hint, frame.message);
+        if (!frame.id && /^(hello)?$/.test(frame.of ?? "")) trouble = frame.message;
         const { type, ...error } = frame;
         return emit("error", error);
       }
       case "end":
-        if (!frame.retry) finish(frame.reason);
+        if (!frame.retry) finish(frame.reason, frame.message);
     }
   }
 
@@ -652,7 +669,7 @@ export function connect(source, options = {}) {
       for (const [name, doc] of documents) if (doc.rev()) have[name] = doc.rev();
       sentMeta = meta;
       const shown = meta === "{}" ? {} : { meta: JSON.parse(meta) };
-      transmit({ type: "hello", token, client, have, runs, ...shown });
+      transmit({ type: "hello", token, client, lang: config.lang, have, runs, ...shown });
     };
     socket.onmessage = ({ data }) => {
       if (mine !== socket) return;
@@ -670,7 +687,7 @@ export function connect(source, options = {}) {
       token = await options.token();
       tokenIsNew = true;
     } catch (error) {
-      emit("error", { code: "no_token", message: String(error) });
+      emit("error", { code: "no_token", message: say("reconnecting"), hint: String(error) });
       return retry();
     } finally {
       renewing = false;
@@ -727,14 +744,14 @@ export function connect(source, options = {}) {
     setStatus(next);
   }
 
-  function finish(reason, message) {
+  function finish(reason, message = say("closed")) {
     if (status === "ended") return;
-    message ??= reason === "kicked" ? REMOVED : `The session is over: ${reason}.`;
     drop();
     pageEvents.abort();
+    ending = message;
     setStatus("ended");
     for (const doc of documents.values()) doc.close(); // resolves what is acknowledged
-    for (const entry of [...outbox]) refuse(entry, "session_ended", message);
+    for (const entry of [...outbox]) refuse(entry, "session_ended", reason, message);
     emit("end", { reason, message });
   }
 
@@ -763,7 +780,7 @@ export function connect(source, options = {}) {
         dispatch: (action, args = {}) =>
           new Promise((resolve, reject) => {
             if (status === "ended") {
-              throw new DispatchError("session_ended", "The session is over.");
+              throw new DispatchError("session_ended", ending);
             }
             // A copy, so that what is sent later is what was meant now.
             const entry = { state, action, args: JSON.parse(JSON.stringify(args)) };
@@ -797,6 +814,9 @@ export function connect(source, options = {}) {
     role: config.role,
     get status() {
       return status;
+    },
+    get message() {
+      return told();
     },
     get pending() {
       return outbox.length;
@@ -836,7 +856,7 @@ export function connect(source, options = {}) {
     },
     leave() {
       if (status === "live") transmit({ type: "bye" });
-      finish("left");
+      finish("left", say("left"));
     },
   };
 }

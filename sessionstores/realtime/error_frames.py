@@ -1,0 +1,84 @@
+"""Error frames: what a tab is told of errors and ends, in the active language.
+
+A person is told the message. Hints are for developers: they may name settings, hosts
+and data, and reach tabs under DEBUG only.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from django.conf import settings
+
+from ..backends import get_backend
+from ..exceptions import (
+    MESSAGES,
+    SessionStoresError,
+    StateCorrupt,
+    StoreUnavailable,
+    Text,
+)
+from ..monitoring.log_limiter import log_limiter
+from ..participants.messages import end_message
+from . import protocol
+from .frame_head import NO_HEAD, FrameHead
+from .protocol import BadFrame
+
+# What else errors are called on the wire, besides the codes of our exceptions.
+FailureCode = Literal[
+    "internal",
+    "forbidden",
+    "slow",
+    "hello_timeout",
+    "unknown_protocol",
+    "too_many_bad_frames",
+    "outcome_unknown",
+]
+
+logger = logging.getLogger("sessionstores.delivery")
+
+
+def error_frame(error: SessionStoresError | BadFrame, head: FrameHead = NO_HEAD) -> str:
+    """Return the `error` frame of an exception; `head` names what it answers."""
+    if isinstance(error, BadFrame):
+        message, head = str(MESSAGES[error.code]), error.head
+    else:
+        log_if_internal(error)
+        message = error.message
+    return protocol.error(error.code, message, head, _shown(error.hint))
+
+
+def failure_frame(
+    code: FailureCode, hint: str, head: FrameHead = NO_HEAD, *, message: Text = ""
+) -> str:
+    """Return the `error` frame of a failure that is no exception of ours."""
+    return protocol.error(code, str(message or MESSAGES[code]), head, _shown(hint))
+
+
+def reject_frame(id: int, code: str, message: Text, hint: str) -> str:
+    """Return the `reject` frame of an action."""
+    told = str(message)
+    return protocol.reject(id, code, told, _shown(hint if hint != told else ""))
+
+
+def end_frame(reason: str) -> str:
+    """Return the `end` frame of a removal, or of a disconnection."""
+    return protocol.end(reason, str(end_message(reason)))
+
+
+def log_if_internal(error: SessionStoresError) -> None:
+    """Log an error whose hint is for the site's operators, who do not see the tab."""
+    if isinstance(error, StoreUnavailable | StateCorrupt):
+        log_limiter(get_backend(blocking=False)).log(
+            logger,
+            logging.WARNING,
+            "A tab gets the error %s: %s",
+            error.code,
+            error,
+            kind=("tab", error.code),
+        )
+
+
+def _shown(hint: str) -> str:
+    return hint if settings.DEBUG else ""
