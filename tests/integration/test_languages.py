@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sized
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ class Tab:
 
     async def closed(self) -> int | None:
         """Return the code of the close, with which the server goes on."""
-        with pytest.raises(ConnectionClosed):
+        with suppress(ConnectionClosed):
             while True:
                 await self.socket.recv()
         return self.socket.close_code
@@ -125,6 +126,10 @@ def in_language(language: str, text: Any) -> str:
         return str(text)
 
 
+def is_long(waiting: Sized, count: int) -> bool:
+    return len(waiting) == count
+
+
 async def test_each_dispatch_of_a_group_runs_and_is_answered_in_its_own_language(
     wall: type[State],
 ) -> None:
@@ -140,10 +145,10 @@ async def test_each_dispatch_of_a_group_runs_and_is_answered_in_its_own_language
         for id, name in enumerate(["write", "refuse", "refuse_at_once", "fail"], 1):
             # What arrives while the record is held makes one group.
             async with holding(backend, SESSION):
-                queue = backend.memory.of(LoopQueues).find(backend, SESSION)
-                for each in tabs.values():
+                waiting = backend.memory.of(LoopQueues).find(backend, SESSION).waiting
+                for count, each in enumerate(tabs.values(), 1):
                     await each.act(id, name)
-                await until(lambda: len(queue.waiting) == len(tabs), "the group")
+                    await until(partial(is_long, waiting, count), "the group")
             for language, each in tabs.items():
                 save = SAVE[language[:2]]
                 if name == "write":

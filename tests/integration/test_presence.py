@@ -318,14 +318,15 @@ async def test_what_a_tab_shows_of_itself_reaches_the_others(tab: Opener) -> Non
 
 
 async def test_a_meta_that_is_too_large_is_refused_and_changes_nothing(
-    tab: Opener,
+    tab: Opener, settings: Any
 ) -> None:
+    settings.DEBUG = True
     alice, bob = await tab("alice", meta={"name": "Al"}), await tab("bob")
     await shows(bob, alice=[{"name": "Al"}], bob=1)
     full = {"x": "y" * (MAX_META_BYTES - len('{"x":""}'))}
     await alice.say(type="meta", data={**full, "z": 1})
     error = await alice.expect("error", code="bad_meta")
-    assert "1024 bytes" in error["message"]
+    assert "1024 bytes" in error["hint"]
     await alice.say(type="meta", data=full)
     await shows(bob, alice=[full], bob=1)
     assert (await alice.act(1, "board.note", text="x"))["type"] == "ack"

@@ -40,7 +40,7 @@ def nested(levels: int) -> str:
 def refusal(text: Any, **limits: int) -> str:
     with pytest.raises(BadFrame) as caught:
         parse(text, **limits)
-    assert caught.value.message
+    assert caught.value.hint
     return caught.value.code
 
 
@@ -232,7 +232,7 @@ def test_whatever_arrives_is_a_frame_or_refused(text: str | bytes) -> None:
         read = bad
     assert isinstance(read, protocol.Frame | BadFrame)
     if isinstance(read, BadFrame):
-        assert msgspec.json.decode(protocol.error(read.code, read.message))
+        assert msgspec.json.decode(protocol.error(read.code, read.hint))
 
 
 def is_rev(text: str) -> bool:
