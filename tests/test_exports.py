@@ -23,6 +23,7 @@ PUBLIC = [
     "InvalidArguments",
     "InvalidKey",
     "InvalidToken",
+    "Kicked",
     "LastSweep",
     "LimitReached",
     "OutcomeUnknown",

@@ -45,8 +45,9 @@ class Standings(ABC):
         a crash in between, but that a removal is returned once. Raises `UnknownSession`
         without a session, and `LimitReached` past `MAX_KICKED`.
 
-        A process of a release without this method opens a record for whom it is asked
-        to: until the last one has gone, others refuse them and this one does not.
+        A process of a release without this method opens a record for anybody. Others
+        refuse them a token's use all the same; until the last such process has gone,
+        there may be a record again, which another call removes.
         """
 
     @abstractmethod

@@ -42,7 +42,7 @@ class PeopleManager:
 
         It is the id that is kept out. A user's is the same in every browser; a guest
         in another browser is a newcomer, whom `lock` refuses. In a rolling deploy,
-        processes of a release before this one let them in.
+        processes of a release without `kick` let them in: kick them again after it.
 
         Tombstone and removal are one step on Redis, else the tombstone comes first: it
         is safe to repeat. Raises `UnknownSession`, and `LimitReached` for one more

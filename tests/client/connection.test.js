@@ -571,3 +571,35 @@ test("listeners that leave while the welcome is told do no harm", () => {
   assert.equal(page.session.status, "ended");
   assert.deepEqual(page.socket.of("action"), []);
 });
+
+test("who is kicked is told so, and nothing of theirs waits or is sent again", async () => {
+  page.live();
+  const [seen, changes] = [ends(), statuses()];
+  const refused = failure(board().dispatch("move"));
+  page.socket.says({ type: "end", reason: "kicked", retry: false });
+  const message = "You were removed from this session.";
+  assert.equal((await refused).message, message);
+  assert.deepEqual(seen, [{ reason: "kicked", message }]);
+  assert.deepEqual(changes, ["ended"]);
+  assert.equal(page.session.pending, 0);
+  page.tick(60_000);
+  assert.equal(page.sockets.length, 1);
+});
+
+for (const [how, frames] of [
+  ["an error", [{ type: "error", code: "kicked", message: "Out.", of: "hello" }]],
+  ["the close alone", []],
+]) {
+  test(`a tab that comes back after its participant was kicked stops, by ${how}`, () => {
+    page.connect();
+    const seen = ends();
+    page.socket.open();
+    page.socket.says(...frames);
+    page.socket.breaks(4007, "kicked");
+    const message = frames[0]?.message ?? "You were removed from this session.";
+    assert.deepEqual(seen, [{ reason: "kicked", message }]);
+    assert.equal(page.session.status, "ended");
+    page.tick(60_000);
+    assert.equal(page.sockets.length, 1);
+  });
+}

@@ -21,6 +21,7 @@ from sessionstores.participants.decorators import (
     ParticipantRequiredMixin,
     participant_required,
 )
+from sessionstores.participants.participant import Participant
 from tests.test_middleware import (
     MIDDLEWARE,
     acurrent,
@@ -127,6 +128,44 @@ def test_view_that_requires_a_participant_refuses_others(
     assert response.status_code == 410
     assert "This session is over." in response.content.decode()
     assert Client().get(f"/{code}/{view}/").status_code == 403
+
+
+@pytest.mark.parametrize("view", [*VIEWS, *SENDING])
+def test_only_who_was_kicked_is_told_so(view: str, client: Client, code: str) -> None:
+    stores.kick(code, "mallory")
+    before = Client().get(f"/{code}/{view}/")
+    id, _role = client.get(f"/{code}/join/").json()
+    link = Participant(code, id).link(f"/{code}/{view}/")
+    assert stores.kick(code, id)
+    for kicked in (client.get(f"/{code}/{view}/"), Client().get(link)):
+        assert kicked.status_code == 403
+        assert "You were removed from this session." in kicked.content.decode()
+        assert id not in kicked.content.decode()
+    # A stranger, and somebody of another session, learn nothing.
+    other = Client()
+    other.get(f"/{stores.create_session()}/join/")
+    for stranger in (Client(), other):
+        response = stranger.get(f"/{code}/{view}/")
+        assert response.status_code == before.status_code
+        assert response.content == before.content
+        assert response.get("location") == before.get("location")
+    assert stores.readmit(code, id)
+    assert client.get(f"/{code}/{view}/").json()[0] == id
+    stores.kick(code, id)
+    stores.end_session(code)
+    assert client.get(f"/{code}/{view}/").status_code == 410
+
+
+def test_the_page_for_who_was_kicked_is_the_sites_if_it_has_one(
+    client: Client, code: str, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "403_kicked.html").write_text("<p>Out of {{ request.path }}.</p>")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    id, _role = client.get(f"/{code}/join/").json()
+    stores.kick(code, id)
+    response = client.get(f"/{code}/private/")
+    assert response.status_code == 403
+    assert response.content.decode() == f"<p>Out of /{code}/private/.</p>"
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -17,6 +17,7 @@ from sessionstores.backends.cas.keys import record_key
 from sessionstores.exceptions import (
     InvalidKey,
     InvalidToken,
+    Kicked,
     LimitReached,
     SessionLocked,
     UnknownSession,
@@ -281,6 +282,74 @@ def test_who_is_resolved_may_use_a_locked_session_without_a_record(
         (Browser() if by_link else browser).resolve(code, url)
         use(joined)
         assert stores.participants(code) == [joined.id]
+
+
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+def test_who_was_kicked_cannot_join_again_but_as_somebody_new(
+    joining: Join, code: str, browser: Browser
+) -> None:
+    kept = browser.join(code, joining=joining)
+    assert stores.kick(code, kept.id)
+    assert browser.resolve(code) is None
+    for _ in range(2):
+        with pytest.raises(Kicked):
+            browser.join(code, joining=joining)
+    # The site says who it is, or another browser is one that nobody knows.
+    with pytest.raises(Kicked):
+        browser.join(code, joining=joining, participant=kept.id)
+    assert browser.join(code, joining=joining, participant="carol").id == "carol"
+    assert Browser().join(code, joining=joining).id != kept.id
+    assert kept.id not in stores.participants(code)
+
+
+def test_who_is_readmitted_is_who_they_were_though_it_is_locked(
+    code: str, browser: Browser
+) -> None:
+    kept = browser.join(code, role="facilitator")
+    stores.kick(code, kept.id)
+    with pytest.raises(Kicked):
+        browser.join(code)
+    stores.lock(code)
+    with pytest.raises(Kicked):
+        browser.join(code)
+    stores.readmit(code, kept.id)
+    assert browser.resolve(code) == kept
+    assert browser.join(code) == kept
+
+
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+def test_who_was_kicked_joins_by_no_link_either(
+    joining: Join, code: str, browser: Browser
+) -> None:
+    alice = Participant(code, "alice", "facilitator")
+    assert browser.join(code, joining=joining, url=alice.link("/")) == alice
+    own = browser.join(code, joining=joining)
+    stores.kick(code, "alice")
+    with pytest.raises(Kicked):
+        browser.join(code, joining=joining, url=alice.link("/"))
+    assert browser.resolve(code, url=alice.link("/")) is None
+    # It does not become another identity of the browser's, nor touch that.
+    assert browser.join(code, joining=joining) == own
+    assert stores.participants(code) == [own.id]
+
+
+def test_a_user_who_was_kicked_is_out_in_every_browser(
+    code: str, django_user_model: Any
+) -> None:
+    user = django_user_model(pk=7, username="ada")
+    kept = Browser(user=user).join(code)
+    stores.kick(code, kept.id)
+    with pytest.raises(Kicked):
+        Browser(user=user).join(code)
+
+
+def test_a_kick_costs_no_guess(code: str, browser: Browser) -> None:
+    kept = browser.join(code)
+    stores.kick(code, kept.id)
+    with override_settings(SESSIONSTORES={"GUESS_LIMIT": (1, 60)}):
+        for _ in range(3):
+            with pytest.raises(Kicked):
+                browser.join(code)
 
 
 def test_full_session_takes_no_more(code: str) -> None:

@@ -117,6 +117,16 @@ def revoke(code: str, participant: str) -> bool:
     return True
 
 
+def kick(code: str, participant: str) -> bool:
+    """Remove a participant, and keep them out; the release before cannot."""
+    return stores.kick(code, participant)
+
+
+def readmit(code: str, participant: str) -> bool:
+    """Keep somebody out no longer; the release before cannot."""
+    return stores.readmit(code, participant)
+
+
 def disconnect(code: str, participant: str) -> bool:
     """Close a participant's tabs."""
     stores.disconnect(code, participant)
@@ -176,6 +186,8 @@ PROGRAM: dict[str, Callable[..., Any]] = {
         sweep,
         cleanup,
         revoke,
+        kick,
+        readmit,
         disconnect,
         send,
         lock,

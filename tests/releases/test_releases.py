@@ -313,6 +313,39 @@ def test_who_wrote_with_either_release_is_kept_by_the_sweeps_of_this_one(
     assert new.ask("sweep", cache, code=code) == 0
 
 
+def test_the_release_before_is_not_in_the_way_of_a_kick(
+    releases: tuple[Release, Release], cache: str
+) -> None:
+    old, new = (each.program for each in releases)
+    code = old.ask("create", cache, label="", keep=3_600)
+    alice, bob = ({"code": code, "participant": id} for id in ("alice", "bob"))
+    for who in (alice, bob):
+        old.ask("write", cache, **who, line="a")
+    link = new.ask("link", cache, **alice)
+    assert new.ask("kick", cache, **alice) is True
+    assert new.error("write", cache, **alice, line="b") == "kicked"
+    assert new.ask("visitor", cache, url=link, code=code) is None
+    # It reads and writes what it knows as before.
+    assert old.ask("look", cache, **alice) is None
+    old.ask("write", cache, **bob, line="b")
+    assert new.ask("look", cache, **bob)[1] == ["a", "b"]
+    assert old.ask("overview", cache, code=code) == new.ask(
+        "overview", cache, code=code
+    )
+    # What it cannot know: it lets her in. This one does not, and removes her again.
+    assert old.ask("visitor", cache, url=link.replace("ss_", ""), code=code) == "alice"
+    old.ask("write", cache, **alice, line="old")
+    assert new.ask("visitor", cache, url=link, code=code) is None
+    assert new.ask("kick", cache, **alice) is True
+    assert old.ask("look", cache, **alice) is None
+    assert new.error("visit", cache, **alice) == "kicked"
+    assert new.ask("readmit", cache, **alice) is True
+    new.ask("write", cache, **alice, line="again")
+    assert old.ask("look", cache, **alice)[1] == ["again"]
+    old.ask("end", cache, code=code)
+    assert new.error("visit", cache, **alice) == "session_ended"
+
+
 # Tabs
 
 
@@ -439,6 +472,30 @@ async def test_tabs_at_both_releases_learn_what_either_does(
         await asyncio.to_thread(releases[0].program.ask, "end", code=code)
         await eventually(lambda: all(tab.closes for tab in rest), "the end")
         assert [tab.closes for tab in rest] == [[4004], [4004]]
+
+
+@pytest.mark.usefixtures("on_valkey")
+async def test_tabs_at_both_releases_close_when_their_participant_is_kicked(
+    releases: tuple[Release, Release],
+) -> None:
+    code = releases[0].program.ask("create", label="", keep=0)
+    tabs = tabs_at_both(releases, code, "alice", "bob")
+    async with connected(*tabs):
+        kicked = [tab for tab in tabs if tab.participant.id == "alice"]
+        others = [tab for tab in tabs if tab.participant.id == "bob"]
+        for tab in tabs:
+            await eventually(
+                lambda tab=tab: tab.present.keys() == {"alice", "bob"}, "everybody"
+            )
+        who = {"code": code, "participant": "alice"}
+        assert await asyncio.to_thread(releases[1].program.ask, "kick", **who)
+        await eventually(lambda: all(tab.closes for tab in kicked), "the end")
+        # The release before knows no other code for who was removed.
+        assert [tab.closes for tab in kicked] == [[4004], [4007]]
+        for tab in others:
+            await eventually(lambda tab=tab: [*tab.present] == ["bob"], "the leave")
+            assert tab.left == ["alice"]
+            assert not tab.closes
 
 
 @pytest.mark.usefixtures("on_valkey")
