@@ -32,6 +32,7 @@ from .monitoring.sweeps import LastSweep, Sweep
 from .participants.decorators import ParticipantRequiredMixin, participant_required
 from .participants.joining import ajoin, join
 from .participants.participant import Participant
+from .participants.people import Person
 from .sessions.presence import Attendee
 from .state.declaration import State, action, field, injected
 from .store.store import Snapshot, Store
@@ -53,6 +54,7 @@ __all__ = [
     "OutcomeUnknown",
     "Participant",
     "ParticipantRequiredMixin",
+    "Person",
     "Process",
     "Quarantined",
     "Sample",

@@ -29,6 +29,7 @@ PUBLIC = [
     "OutcomeUnknown",
     "Participant",
     "ParticipantRequiredMixin",
+    "Person",
     "Process",
     "Quarantined",
     "Sample",

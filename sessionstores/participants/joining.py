@@ -8,7 +8,7 @@ from django.utils.asyncio import async_unsafe
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
-from ..backends.types import Standing
+from ..backends.types import Profile, Standing
 from ..exceptions import (
     InvalidToken,
     Kicked,
@@ -17,11 +17,13 @@ from ..exceptions import (
     UnknownSession,
 )
 from ..keys import check_participant, normalize_code
+from ..sessions import presence
 from ..state.declaration import states_in
 from ..store.admissions import admit
 from ..store.records import open_record
 from . import tokens
-from .participant import DEFAULT_ROLE, Participant
+from .names import check_name
+from .participant import DEFAULT_ROLE, Participant, as_recorded
 from .requests import RequestIdentity, code_of
 from .throttling import GuessThrottle
 from .tokens import Claims, check_role, check_standing
@@ -32,6 +34,7 @@ def join(
     request: HttpRequest,
     code: str,
     *,
+    name: str | None = None,
     participant: str | None = None,
     role: str | None = None,
     create: bool = False,
@@ -44,10 +47,11 @@ def join(
     `participant` if given (it replaces the id kept before), a keyed hash of the user's
     pk for a user (the same in every browser), a random id for a guest. A visitor with
     a signed link for this session is the participant that the link names, and nothing
-    is kept. `role` is kept with the id; left out, it stays unchanged, "participant" at
-    first. The participant's record is opened, so `stores.participants()` lists it,
-    and `request.participant` is the result from here on. After a revocation, or
-    an absence of `TOKEN_MAX_AGE`, a join restores the id but not the role.
+    is kept. `role`, "participant" if left out, counts for newcomers only: from then on
+    the record's decides, see `stores.set_role`, until a revocation withdraws it. `name`
+    replaces the one that the record has; see `stores.set_name`. Of a user the pk is
+    kept, too. The participant's record is opened, so `stores.people()` lists it,
+    and `request.participant` is the result from here on.
 
     `create` makes the session if there is none; otherwise unknown codes and ended ones
     raise the same `UnknownSession`, and past `GUESS_LIMIT` of these from one address
@@ -63,7 +67,15 @@ def join(
     """
     backend = get_backend(blocking=True)
     return run(
-        _join(backend, request, code, participant=participant, role=role, create=create)
+        _join(
+            backend,
+            request,
+            code,
+            name=name,
+            participant=participant,
+            role=role,
+            create=create,
+        )
     )
 
 
@@ -71,6 +83,7 @@ async def ajoin(
     request: HttpRequest,
     code: str,
     *,
+    name: str | None = None,
     participant: str | None = None,
     role: str | None = None,
     create: bool = False,
@@ -78,7 +91,13 @@ async def ajoin(
     """See `join`."""
     backend = get_backend(blocking=False)
     return await _join(
-        backend, request, code, participant=participant, role=role, create=create
+        backend,
+        request,
+        code,
+        name=name,
+        participant=participant,
+        role=role,
+        create=create,
     )
 
 
@@ -87,15 +106,14 @@ async def _join(
     request: HttpRequest,
     code: str,
     *,
+    name: str | None,
     participant: str | None,
     role: str | None,
     create: bool,
 ) -> Participant:
     code = normalize_code(code)
-    if participant is not None:
-        check_participant(participant)
-    if role is not None:
-        check_role(role)
+    name = name if name is None else check_name(name)
+    _check(participant, role)
     visitor = RequestIdentity(request, blocking=backend.blocking)
     visitor.require_session()
     link = visitor.link(code) if participant is None else None
@@ -117,8 +135,10 @@ async def _join(
         given = link or valid
         same = given if given and given.participant == participant else None
         role = same.role if same else DEFAULT_ROLE
-    joined = Participant(code, participant, role)
-    await _open(backend, joined, known)
+    # Whoever has a link may be somebody else's guest.
+    user = await visitor.user_pk() if link is None else None
+    joined = Participant(code, participant, role, name)
+    joined = await _open(backend, joined, known, user)
     if guesses is not None:
         await guesses.give_back()
     if link is None:
@@ -127,14 +147,32 @@ async def _join(
     return joined
 
 
-async def _open(backend: Backend, joined: Participant, known: Claims | None) -> None:
-    """Open the record, of a locked session only for whom this browser is `known`."""
+def _check(participant: str | None, role: str | None) -> None:
+    if participant is not None:
+        check_participant(participant)
+    if role is not None:
+        check_role(role)
+
+
+async def _open(
+    backend: Backend, joined: Participant, known: Claims | None, user: str | None
+) -> Participant:
+    """Open the record, of a locked session only for whom this browser is `known`.
+
+    Returns the participant with the name and the role that the record has now.
+    """
     if known is not None and known.key == joined.key:
         admit(backend, joined.key)
+    given = Profile(joined.name, joined.role, user)
+    classes = states_in("participant")
     try:
-        await open_record(backend, joined.key, states_in("participant"))
+        record = await open_record(backend, joined.key, classes, profile=given)
     except SessionEnded:
         raise _unknown(joined.session) from None
+    profile = await backend.set_profile(joined.key, given, "join") or given
+    if profile != record.profile:
+        await presence.notify(backend, joined.session)
+    return as_recorded(joined, profile)
 
 
 async def _keep(
@@ -227,10 +265,12 @@ async def _resolve(
     backend: Backend, request: HttpRequest, code: object
 ) -> Participant | None:
     claims = await _claims_of(backend, request, code)
-    if claims is None or not await _is_valid(backend, claims):
+    profile = claims and await _profile_if_valid(backend, claims)
+    if claims is None or profile is None:
         return None
     admit(backend, claims.key)
-    return Participant(claims.session, claims.participant, claims.role)
+    claimed = Participant(claims.session, claims.participant, claims.role)
+    return as_recorded(claimed, profile)
 
 
 async def _is_valid(
@@ -244,3 +284,12 @@ async def _is_valid(
     except (InvalidToken, SessionEnded):
         return False
     return True
+
+
+async def _profile_if_valid(backend: Backend, claims: Claims) -> Profile | None:
+    """Return what the record says of the participant; None if the claims are void."""
+    max_age = conf.get().token_max_age
+    try:
+        return await check_standing(backend, claims, max_age=max_age)
+    except (InvalidToken, Kicked, SessionEnded):
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -12,12 +12,14 @@ from django.utils.translation import get_language
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
+from ..backends.types import UNKNOWN, Profile
 from ..keys import StoreKey, check_code, check_participant
 from ..state import codec
 from ..state.declaration import Scope, register_injectable, states_in
 from ..store.records import open_document
 from . import tokens
 from .messages import client_messages
+from .names import check_name
 from .private_pages import note_token
 from .requests import LINK_PARAMETER
 from .tokens import LINK_SALT, check_role, make_token
@@ -28,19 +30,23 @@ WEBSOCKET_PATH = "ws/sessionstores/"
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """One person in one session, however many tabs, and their role.
+    """One person in one session, however many tabs, their role, and their name if any.
 
-    Raises `InvalidKey` for anything but a session code, a participant id and a role.
+    Raises `InvalidKey` for anything but a session code, a participant id, a role and a
+    name.
     """
 
     session: str
     id: str
     role: str = DEFAULT_ROLE
+    name: str | None = None
 
     def __post_init__(self) -> None:
         check_code(self.session)
         check_participant(self.id)
         check_role(self.role)
+        if self.name is not None:
+            check_name(self.name)
 
     @property
     def key(self) -> StoreKey:
@@ -92,6 +98,14 @@ class Participant:
 register_injectable(Participant)
 
 
+def as_recorded(participant: Participant, profile: Profile) -> Participant:
+    """Return the participant with the role and the name that the record has, if any."""
+    role, name = profile.role or participant.role, profile.name or participant.name
+    if (role, name) == (participant.role, participant.name):
+        return participant
+    return replace(participant, role=role, name=name)
+
+
 async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
     note_token()
     documents: tuple[tuple[str, Scope, StoreKey], ...] = (
@@ -101,10 +115,12 @@ async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
     claims = await tokens.issue(
         backend, participant.session, participant.id, participant.role
     )
+    profile = Profile(participant.name, participant.role)
     docs: dict[str, dict[str, Any]] = {}
     places: dict[str, str] = {}
     for doc, scope, key in documents:
-        record = await open_document(backend, key)
+        whose = UNKNOWN if key.is_session else profile
+        record = await open_document(backend, key, profile=whose)
         names = [cls.__sessionstores__.name for cls in states_in(scope)]
         states = {name: codec.plain(record.states[name]) for name in names}
         docs[doc] = {"rev": str(record.rev), "states": states}
@@ -115,6 +131,7 @@ async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
         "session": participant.session,
         "participant": participant.id,
         "role": participant.role,
+        "name": participant.name,
         "docs": docs,
         "states": places,
         "lang": get_language() or settings.LANGUAGE_CODE,

@@ -2,17 +2,90 @@
 
 from __future__ import annotations
 
+import msgspec
 from django.utils.asyncio import async_unsafe
 
 from ..backends import get_backend
 from ..backends.base import run
+from ..backends.types import ParticipantInfo, Profile
 from ..keys import StoreKey, check_code, check_participant, check_stored
 from ..sessions import lifecycle
 from ..sessions.presence import Attendee, attendance
+from ..sessions.profiles import change_profile, withdraw_roles
+from .names import check_name
+from .participant import DEFAULT_ROLE
+from .tokens import check_role
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A participant with a record, whether or not they are there now.
+
+    `name`: what they are called, None if nobody has said so. `online`: whether they
+    have a tab open; `tabs`: how many. `last_seen`: their last use, in seconds since the
+    epoch, exact to a tenth of `IDLE_TIMEOUT`. `bytes`: the size of their stored states.
+    `user`: of a user of the site the pk, as text.
+    """
+
+    id: str
+    name: str | None
+    role: str
+    online: bool
+    tabs: int
+    last_seen: float
+    bytes: int
+    user: str | None
 
 
 class PeopleManager:
     """The methods of `sessionstores.stores` that look after participants."""
+
+    @async_unsafe("Inside an event loop: await apeople() instead.")
+    def people(self, session: str) -> list[Person]:
+        """Return everybody with a record in a session, sorted by id.
+
+        Those who are offline, too. A constant number of round trips; no state is
+        decoded.
+        """
+        backend = get_backend(blocking=True)
+        return list(map(_person, run(backend.participants(check_code(session)))))
+
+    async def apeople(self, session: str) -> list[Person]:
+        """See `people`."""
+        backend = get_backend(blocking=False)
+        return list(map(_person, await backend.participants(check_code(session))))
+
+    @async_unsafe("Inside an event loop: await aset_role() instead.")
+    def set_role(self, session: str, participant: str, role: str) -> bool:
+        """Change a participant's role; their open tabs and later actions follow.
+
+        Kept with the record, and stronger than what a token or a later `join` says.
+        Tabs learn of it at once, or, if the message is lost, with their next heartbeat.
+        False if there is no such participant. Raises `InvalidKey` and `UnknownSession`.
+        """
+        key, given = _of_participant(session, participant), _with_role(role)
+        return run(change_profile(get_backend(blocking=True), key, given))
+
+    async def aset_role(self, session: str, participant: str, role: str) -> bool:
+        """See `set_role`."""
+        key, given = _of_participant(session, participant), _with_role(role)
+        return await change_profile(get_backend(blocking=False), key, given)
+
+    @async_unsafe("Inside an event loop: await aset_name() instead.")
+    def set_name(self, session: str, participant: str, name: str) -> bool:
+        """Change what a participant is called; everybody's open tabs follow.
+
+        A name has 1 to 80 characters beside surrounding space, which is stripped, no
+        control characters, and need not be unique. Whoever has one is kept as long as
+        their session is. False if there is no such participant. Raises `InvalidKey` and
+        `UnknownSession`.
+        """
+        key, given = _of_participant(session, participant), _with_name(name)
+        return run(change_profile(get_backend(blocking=True), key, given))
+
+    async def aset_name(self, session: str, participant: str, name: str) -> bool:
+        """See `set_name`."""
+        key, given = _of_participant(session, participant), _with_name(name)
+        return await change_profile(get_backend(blocking=False), key, given)
 
     @async_unsafe("Inside an event loop: await acleanup_participant() instead.")
     def cleanup_participant(self, session: str, participant: str) -> bool:
@@ -75,15 +148,18 @@ class PeopleManager:
     def revoke(self, session: str, participant: str | None = None) -> None:
         """Void the tokens issued until now to a participant, or to the whole session.
 
-        Their open connections are closed.
+        Their open connections are closed. Their roles are withdrawn: whoever joins
+        again has the one that this `join` says.
         """
-        key = stored_key(session, participant)
-        run(lifecycle.revoke(get_backend(blocking=True), key))
+        backend, key = get_backend(blocking=True), stored_key(session, participant)
+        run(lifecycle.revoke(backend, key))
+        run(withdraw_roles(backend, key))
 
     async def arevoke(self, session: str, participant: str | None = None) -> None:
         """See `revoke`."""
-        key = stored_key(session, participant)
-        await lifecycle.revoke(get_backend(blocking=False), key)
+        backend, key = get_backend(blocking=False), stored_key(session, participant)
+        await lifecycle.revoke(backend, key)
+        await withdraw_roles(backend, key)
 
     @async_unsafe("Inside an event loop: await adisconnect() instead.")
     def disconnect(self, session: str, participant: str | None = None) -> None:
@@ -144,6 +220,32 @@ class PeopleManager:
         """See `participants`."""
         backend = get_backend(blocking=False)
         return [info.id for info in await backend.participants(check_code(session))]
+
+
+def _of_participant(session: str, participant: str) -> StoreKey:
+    return StoreKey.stored(session, check_stored(participant))
+
+
+def _with_role(role: str) -> Profile:
+    return Profile(role=check_role(role))
+
+
+def _with_name(name: str) -> Profile:
+    return Profile(name=check_name(name))
+
+
+def _person(info: ParticipantInfo) -> Person:
+    name, role, user = info.profile
+    return Person(
+        id=info.id,
+        name=name,
+        role=role or DEFAULT_ROLE,
+        online=info.connections > 0,
+        tabs=info.connections,
+        last_seen=info.seen,
+        bytes=info.bytes,
+        user=user,
+    )
 
 
 def stored_key(session: str, participant: str | None) -> StoreKey:

@@ -90,15 +90,20 @@ class RequestIdentity:
         else:
             await self.request.session.aset(name, list(claims))
 
-    async def participant_id(self) -> str:
-        """Return the id for a newcomer: a keyed hash of the user's pk, or random."""
+    async def user_pk(self) -> str | None:
+        """Return the pk of the request's user as text; None for a guest."""
         if self.blocking or not hasattr(self.request, "auser"):
             user = getattr(self.request, "user", None)
         else:
             user = await self.request.auser()
-        if user is None or not user.is_authenticated:
+        return str(user.pk) if user is not None and user.is_authenticated else None
+
+    async def participant_id(self) -> str:
+        """Return the id for a newcomer: a keyed hash of the user's pk, or random."""
+        pk = await self.user_pk()
+        if pk is None:
             return generate_participant()
         digest = salted_hmac(
-            "sessionstores.participant", str(user.pk), algorithm="sha256"
+            "sessionstores.participant", pk, algorithm="sha256"
         ).digest()
         return base64.urlsafe_b64encode(digest[:12]).decode()

@@ -12,7 +12,7 @@ from django.core import signing
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.errors import kicked
-from ..backends.types import Standing
+from ..backends.types import Profile, Standing
 from ..exceptions import (
     InsideTransaction,
     InvalidKey,
@@ -198,13 +198,18 @@ def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
     check_age(claims, max_age=max_age)
 
 
-async def check_standing(backend: Backend, claims: Claims, *, max_age: float) -> None:
+async def check_standing(
+    backend: Backend, claims: Claims, *, max_age: float
+) -> Profile:
     """Check `claims` against the backend; one call, once a minute three.
 
+    Returns what the record says of the participant, which decides over the claims.
     Raises `SessionEnded` under a tombstone, `Kicked` for whom the session keeps out,
     and `InvalidToken` if they have expired or were issued before a revocation of the
     participant or of the whole session.
     """
-    standings = await backend.standings([claims.key])
+    standings = await backend.standings([claims.key], profiles=True)
     await check_clock(backend)
-    check_claims(claims, standings[claims.key], max_age=max_age)
+    standing = standings[claims.key]
+    check_claims(claims, standing, max_age=max_age)
+    return standing.profile

@@ -15,6 +15,8 @@ import msgspec
 from .. import conf, event_bus, signals
 from ..backends.base import Backend
 from ..backends.types import (
+    UNKNOWN,
+    Profile,
     Record,
     Removed,
     Unchanged,
@@ -43,12 +45,14 @@ async def open_record(
     classes: Iterable[type[State]],
     *,
     lost: bool = False,
+    profile: Profile = UNKNOWN,
 ) -> Record:
     """Return the record at `key`, created with fresh `classes` if there is none.
 
     Data at `key` that is not a record is set aside, and a fresh record replaces it.
     `lost`: a tab has been shown a record, so if there is none now, the cache has
-    lost it. Raises `SessionEnded`, `Kicked`, `SessionLocked` and `LimitReached`.
+    lost it. `profile`: whose record it is, if it is created. Raises `SessionEnded`,
+    `Kicked`, `SessionLocked` and `LimitReached`.
     """
     try:
         record = await backend.read(key)
@@ -61,7 +65,7 @@ async def open_record(
     states = codec.encode_defaults(classes)
     check_size(states, conf.get().max_state_bytes)
     admitted = is_admitted(backend, key)
-    opened = await backend.open(key, states, admitted=admitted)
+    opened = await backend.open(key, states, admitted=admitted, profile=profile)
     if opened.created:
         event_bus.bus.publish(event_bus.Creation(key))
     if opened.lost or (opened.created and lost):
@@ -151,14 +155,18 @@ def _decode_states(
 
 @alerts.warn_if_slow("opening")
 async def open_document(
-    backend: Backend, key: StoreKey, *, lost: bool = False
+    backend: Backend,
+    key: StoreKey,
+    *,
+    lost: bool = False,
+    profile: Profile = UNKNOWN,
 ) -> Record:
     """Return the record at `key` as tabs see it: every declared state of its scope.
 
-    `lost` as for `open_record`.
+    `lost` and `profile` as for `open_record`.
     """
     classes = states_in("session" if key.is_session else "participant")
-    record = await open_record(backend, key, classes, lost=lost)
+    record = await open_record(backend, key, classes, lost=lost, profile=profile)
     if classes:
         record, _ = await update_states(backend, record, classes)
     return record

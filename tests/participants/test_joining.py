@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.test import override_settings
 
@@ -57,14 +58,80 @@ def test_given_id_wins_and_is_kept(joining: Join, code: str, browser: Browser) -
     assert browser.resolve(code) == named
 
 
-def test_role_is_kept_until_another_is_given(code: str, browser: Browser) -> None:
-    assert browser.join(code).role == "participant"
-    assert browser.join(code, role="facilitator").role == "facilitator"
-    assert browser.join(code).role == "facilitator"
-    kept = browser.resolve(code)
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+def test_role_of_a_join_counts_for_newcomers_only(
+    joining: Join, code: str, browser: Browser
+) -> None:
+    assert browser.join(code, joining=joining).role == "participant"
+    assert browser.join(code, joining=joining, role="facilitator").role == "participant"
+    lead = Browser()
+    assert lead.join(code, joining=joining, role="facilitator").role == "facilitator"
+    assert lead.join(code, joining=joining, role="participant").role == "facilitator"
+    assert lead.join(code, joining=joining).role == "facilitator"
+    kept = lead.resolve(code)
     assert kept is not None
     assert kept.role == "facilitator"
-    assert browser.join(code, role="participant").role == "participant"
+
+
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+def test_name_is_kept_with_the_record(
+    joining: Join, code: str, browser: Browser
+) -> None:
+    assert browser.join(code, joining=joining).name is None
+    named = browser.join(code, joining=joining, name=" Ada ")
+    assert named == Participant(code, named.id, name="Ada")
+    # Left out, it stays.
+    assert browser.join(code, joining=joining) == named
+    assert browser.resolve(code) == named
+    assert browser.resolve(code, named.link("/")) == named
+    assert Browser().join(code, joining=joining, url=named.link("/")) == named
+    assert named.config()["name"] == "Ada"
+    assert browser.join(code, joining=joining, name="Bo").name == "Bo"
+    assert [person.name for person in stores.people(code)] == ["Bo"]
+    # Others may have the same.
+    assert Browser().join(code, joining=joining, name="Bo").id != named.id
+
+
+def test_name_and_role_of_the_record_decide_over_what_is_kept(
+    code: str, browser: Browser
+) -> None:
+    joined = browser.join(code, name="Ada")
+    assert stores.set_role(code, joined.id, "facilitator")
+    assert stores.set_name(code, joined.id, "Ada L.")
+    expected = Participant(code, joined.id, "facilitator", "Ada L.")
+    assert browser.resolve(code) == expected
+    assert browser.resolve(code, joined.link("/")) == expected
+    assert browser.join(code, role="guest") == expected
+    assert Browser().join(code, url=joined.link("/")) == expected
+    assert stores.set_role(code, joined.id, "guest")
+    assert browser.resolve(code) == browser.join(code)
+    assert browser.join(code).role == "guest"
+
+
+def test_lost_record_is_opened_again_with_the_role_that_is_kept(
+    code: str, browser: Browser
+) -> None:
+    joined = browser.join(code, role="facilitator")
+    stores.cleanup_participant(code, joined.id)
+    assert browser.resolve(code) == joined
+    joined.config()
+    assert [person.role for person in stores.people(code)] == ["facilitator"]
+    assert browser.join(code) == joined
+
+
+def test_pk_of_a_user_is_kept_with_the_record(code: str, browser: Browser) -> None:
+    guest = browser.join(code)
+    user = User(pk=7)
+    joined = Browser(user=user).join(code)
+    users = {person.id: person.user for person in stores.people(code)}
+    assert users == {guest.id: None, joined.id: "7"}
+    # One who opens another's link is not that other.
+    Browser(user=user).join(code, url=guest.link("/"))
+    assert {person.id: person.user for person in stores.people(code)} == users
+    # A guest who logs in is known from then on.
+    browser.user = user
+    browser.join(code)
+    assert {person.user for person in stores.people(code)} == {"7"}
 
 
 def test_role_does_not_go_over_to_another_id(code: str, browser: Browser) -> None:
@@ -135,11 +202,19 @@ def test_revoked_is_nobody_until_joining_again_as_the_same(
     assert browser.resolve(code) == joined
 
 
-def test_revoked_comes_back_without_the_role(code: str, browser: Browser) -> None:
-    lead = browser.join(code, participant="lead", role="facilitator")
-    stores.revoke(code, "lead")
-    assert browser.join(code) == Participant(code, "lead")
+@pytest.mark.parametrize("whom", ["lead", None])
+def test_revoked_comes_back_without_the_role(
+    code: str, browser: Browser, whom: str | None
+) -> None:
+    lead = browser.join(code, participant="lead", role="facilitator", name="Ada")
+    stores.revoke(code, whom)
+    assert browser.join(code) == Participant(code, "lead", name="Ada")
+    stores.revoke(code, whom)
+    # In whatever browser.
+    assert Browser().join(code, participant="lead").role == "participant"
+    stores.revoke(code, whom)
     assert browser.join(code, role="facilitator") == lead
+    assert browser.join(code) == lead
 
 
 @pytest.mark.parametrize(
@@ -152,6 +227,9 @@ def test_revoked_comes_back_without_the_role(code: str, browser: Browser) -> Non
         {"participant": ""},
         {"participant": "*"},
         {"role": ""},
+        {"name": ""},
+        {"name": "A\nda"},
+        {"name": "x" * 81},
     ],
 )
 @pytest.mark.parametrize("joining", BOTH_JOINS)
