@@ -131,6 +131,14 @@ class Attendance:
 
 
 @dataclass(frozen=True, eq=False)
+class ProfileChange:
+    """The participant at `key` has another name or role: it is to be read again."""
+
+    key: StoreKey
+    followers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
 class Disconnection:
     """The tabs of a participant, or with `"*"` of a whole session, are to close."""
 
@@ -161,7 +169,9 @@ class Serving:
 
 
 # What the processes with tabs of a record receive.
-Hint = Change | Removal | Message | Revocation | Attendance | Disconnection
+Hint = (
+    Change | Removal | Message | Revocation | Attendance | ProfileChange | Disconnection
+)
 # What happens in sessions.
 SessionEvent = Hint | Note
 Event = SessionEvent | Creation | Serving
@@ -173,6 +183,7 @@ HINTS: tuple[type[Hint], ...] = (
     Message,
     Revocation,
     Attendance,
+    ProfileChange,
     Disconnection,
 )
 SESSION_EVENTS: tuple[type[SessionEvent], ...] = (*HINTS, Note)

@@ -171,7 +171,7 @@ async def _open(
         raise _unknown(joined.session) from None
     profile = await backend.set_profile(joined.key, given, "join") or given
     if profile != record.profile:
-        await presence.notify(backend, joined.session)
+        await presence.notify(backend, joined.session, changed=joined.key)
     return as_recorded(joined, profile)
 
 

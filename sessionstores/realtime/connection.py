@@ -12,7 +12,7 @@ from django.utils import translation
 from msgspec import Raw
 
 from ..backends.base import Backend
-from ..backends.types import MAX_META_BYTES, Lease, Record
+from ..backends.types import MAX_META_BYTES, UNKNOWN, Lease, Profile, Record
 from ..exceptions import (
     InvalidArguments,
     Kicked,
@@ -20,6 +20,7 @@ from ..exceptions import (
     StoreUnavailable,
 )
 from ..keys import StoreKey
+from ..participants.participant import Participant, as_recorded
 from ..participants.tokens import Claims
 from ..state import codec
 from ..state.declaration import states_in
@@ -33,6 +34,7 @@ from .error_frames import end_frame, error_frame, failure_frame
 from .frame_head import NO_HEAD, FrameHead
 from .languages import language_of
 from .outbox import Outbox
+from .people_frames import self_frame
 from .protocol import BadFrame, Close
 from .roster import NOBODY, RosterView
 
@@ -51,6 +53,7 @@ class Connection:
         "_synced",
         "_view",
         "acted",
+        "actor",
         "backend",
         "busy",
         "claims",
@@ -67,6 +70,7 @@ class Connection:
         "meta",
         "names",
         "outbox",
+        "profile",
         "resumed",
         "run",
     )
@@ -77,11 +81,18 @@ class Connection:
         claims: Claims,
         hello: protocol.HelloFrame,
         send: Callable[[dict[str, Any]], Awaitable[None]],
+        profile: Profile = UNKNOWN,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.backend = backend
         self.claims = claims
         self.key = claims.key
+        # What is known of its participant; the token's role if their record has none.
+        if profile.role is None:
+            profile = profile._replace(role=claims.role)
+        self.profile = profile
+        # As whom the tab's actions run.
+        self.actor = self._actor()
         self.client = hello.client
         # In which it is told things; see `refuse`.
         self.language = language_of(hello.lang)
@@ -160,6 +171,26 @@ class Connection:
         if view is not self._view:
             self._view = view
             self.outbox.presence()
+            if (profile := view.profiles.get(self.key.participant)) is not None:
+                self._know(profile)
+
+    def missing_from(self, profile: Profile) -> Profile:
+        """Return what is known here of the participant, and not to their record."""
+        parts = zip(profile, self.profile, strict=True)
+        return Profile(*(ours if theirs is None else None for theirs, ours in parts))
+
+    def _know(self, profile: Profile) -> None:
+        """Take in what the record says; tell the tab if its name or role is new."""
+        parts = zip(profile, self.profile, strict=True)
+        self.profile = Profile(*(b if a is None else a for a, b in parts))
+        actor = self._actor()
+        if actor != self.actor:
+            self.actor = actor
+            self.outbox.post(self_frame(actor.name, actor.role))
+
+    def _actor(self) -> Participant:
+        claimed = Participant(*self.key, self.claims.role)
+        return as_recorded(claimed, self.profile)
 
     def revs(self) -> dict[str, Rev | None]:
         """Return the newest rev sent to the tab, of each document by name."""
@@ -222,7 +253,12 @@ class Connection:
             if seen == {have} and await self._is_current(document):
                 return self._show(document, run, have, None)
             lost, document.missing = document.missing, False
-            record = await open_document(self.backend, document.key, lost=lost)
+            record = await open_document(
+                self.backend,
+                document.key,
+                lost=lost,
+                profile=self.profile if document.key == self.key else UNKNOWN,
+            )
             places = {record.history.place(rev) for rev in seen}
             if "unknown" in places and document.run is not None:
                 # Past its history after a restart, it may or may not be undone.

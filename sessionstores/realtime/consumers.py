@@ -40,7 +40,7 @@ from .frame_throttle import CHARACTERS, FrameThrottle, TooManyFrames
 from .hub import Hub, current_hub
 from .languages import language_of
 from .lobby import current_lobby
-from .origins import is_own, is_validated
+from .origins import foreign_origin
 from .protocol import BadFrame, Close, HelloFrame
 from .token_bucket import TokenBucket
 
@@ -167,15 +167,9 @@ class StoreConsumer(AsyncConsumer):
             return Close.INTERNAL, failure_frame("internal", repr(error))
 
     def _check_origin(self) -> None:
-        # In case the site's routing lacks a validator. Every browser sends an origin;
-        # other clients have no user's cookies to misuse.
-        if is_validated():
-            return
-        given = [value for name, value in self.scope["headers"] if name == b"origin"]
-        if not given:
-            return
-        if not is_own(given[-1]):
-            hint = f"The origin {given[-1][:200]!r} may not connect; see ALLOWED_HOSTS."
+        # In case the site's routing lacks a validator.
+        if (origin := foreign_origin(self.scope["headers"])) is not None:
+            hint = f"The origin {origin[:200]!r} may not connect; see ALLOWED_HOSTS."
             frame = failure_frame("forbidden", hint, message=_FOREIGN)
             raise _Denied(Close.FORBIDDEN, frame)
 
@@ -203,10 +197,11 @@ class StoreConsumer(AsyncConsumer):
         """Join the hub, then send snapshots: commits between the two reach the tab."""
         settings = conf.get()
         backend = get_backend(blocking=False)
-        claims = read_token(hello.token, max_age=settings.token_max_age)
-        await check_standing(backend, claims, max_age=settings.token_max_age)
+        max_age = settings.token_max_age
+        claims = read_token(hello.token, max_age=max_age)
+        profile = await check_standing(backend, claims, max_age=max_age)
         admit(backend, claims.key)
-        connection = Connection(backend, claims, hello, self._send)
+        connection = Connection(backend, claims, hello, self._send, profile)
         try:
             connection.show(hello.meta)
         except BadFrame as bad:
@@ -219,7 +214,8 @@ class StoreConsumer(AsyncConsumer):
         welcome = protocol.welcome(
             session=claims.session,
             participant=claims.participant,
-            role=claims.role,
+            role=connection.actor.role,
+            name=connection.actor.name,
             client=connection.client,
             ping=settings.heartbeat,
             rate=settings.rate_limit,

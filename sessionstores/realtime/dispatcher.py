@@ -24,8 +24,6 @@ from ..exceptions import (
     Text,
     UnknownState,
 )
-from ..participants.participant import Participant
-from ..participants.tokens import Claims
 from ..state.declaration import Action, State, get_action, get_state
 from ..state.json_rules import encode_portable, portable_text
 from ..store.calls import Outcome
@@ -154,10 +152,8 @@ class Dispatcher:
     """Runs the actions that one connection's reader receives."""
 
     __slots__ = (
-        "_actor",
         "_answers",
         "_bucket",
-        "_claims",
         "_connection",
         "_documents",
     )
@@ -167,7 +163,6 @@ class Dispatcher:
         # By the scope of the states in them.
         names = connection.names
         self._documents = {"participant": names["me"], "session": names["session"]}
-        self._claims: Claims | None = None
         rate = conf.get().rate_limit
         self._bucket = TokenBucket(*rate) if rate else None
         self._answers = Answers()
@@ -239,17 +234,13 @@ class Dispatcher:
             if frame.client is not None and (found := await self._recall(frame)):
                 return found
             raise
-        claims = connection.claims
-        if claims is not self._claims:
-            self._claims = claims
-            self._actor = Participant(claims.session, claims.participant, claims.role)
         outcome = await perform(
             connection.backend,
             document.key,
             cls,
             action,
             arguments,
-            actor=self._actor,
+            actor=connection.actor,
             attempt=self._attempt(document, frame),
             source=connection.id,
             answer=partial(self._post, frame, document),
@@ -265,7 +256,7 @@ class Dispatcher:
             await self._slow_down(bucket, frame)
         cls = get_state(frame.state)
         action = get_action(cls, frame.action)
-        role = self._connection.claims.role
+        role = self._connection.actor.role
         if action.roles and role not in action.roles:
             raise ActionRejected(
                 MESSAGES["forbidden"],

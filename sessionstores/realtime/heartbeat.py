@@ -298,7 +298,7 @@ def _heads_for(
 
 def _renew_token(connection: Connection) -> None:
     claims = connection.claims
-    newer = Claims.now(claims.session, claims.participant, claims.role)
+    newer = Claims.now(*connection.key, connection.actor.role)
     if newer.issued - claims.issued > RENEW_AFTER * conf.get().token_max_age:
         connection.claims = newer
         connection.outbox.post(protocol.token(make_token(newer)))

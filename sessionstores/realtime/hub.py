@@ -206,6 +206,8 @@ class Hub:
             self.heartbeat.check_soon(self._tabs_of(event.key))
         elif isinstance(event, event_bus.Attendance):
             self._roster.look(event.key.session)
+        elif isinstance(event, event_bus.ProfileChange):
+            self._roster.look(event.key.session, changed=event.key.participant)
         else:
             self._broadcast(event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,6 +52,17 @@ def is_validated() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def foreign_origin(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the origin by which the caller's connection is not the site's, if any.
+
+    Every browser sends one; other clients have no user's cookies to misuse.
+    """
+    given = [value for name, value in headers if name == b"origin"]
+    if not given or is_validated() or is_own(given[-1]):
+        return None
+    return given[-1]
 
 
 def is_own(origin: bytes) -> bool:

@@ -7,7 +7,6 @@ token, 4200-4299 retry with backoff; see `Close`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 
@@ -274,6 +273,7 @@ def welcome(
     ping: float,
     rate: tuple[float, float] | None,
     frame: int,
+    name: str | None = None,
 ) -> str:
     """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst."""
     return _json(
@@ -282,6 +282,7 @@ def welcome(
             "session": session,
             "participant": participant,
             "role": role,
+            "name": name,
             "client": client,
             "ping": ping,
             "limits": {"rate": rate, "frame": frame},
@@ -351,20 +352,6 @@ def ping(heads: dict[str, str] | None) -> str:
 def message(data: bytes) -> str:
     """Data that the site sends to tabs; JSON already."""
     return f'{{"type":"message","data":{data.decode()}}}'
-
-
-def presence(joined: Mapping[str, Iterable[bytes]], left: Collection[str]) -> str:
-    """Changes of who is present; the first frame names everybody.
-
-    `joined` maps ids to what each connection shows of itself, JSON objects or `b""`.
-    """
-    entries = []
-    for id, metas in joined.items():
-        shown = ",".join(meta.decode() or "{}" for meta in metas)
-        entries.append(f'"{id}":[{shown}]')
-    return (
-        f'{{"type":"presence","joined":{{{",".join(entries)}}},"left":{_json(left)}}}'
-    )
 
 
 def token(text: str) -> str:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from .. import conf
 from ..backends import get_backend
-from ..backends.types import Lease
+from ..backends.types import UNKNOWN, Lease, Profile
 from ..exceptions import StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.log_limiter import log_limiter
+from ..participants.participant import DEFAULT_ROLE
 from ..sessions import presence
-from . import protocol
 from .bulkhead import Bulkhead
 from .channel_layer import end
+from .people_frames import presence_frame
 
 logger = logging.getLogger("sessionstores.presence")
 
@@ -34,10 +36,16 @@ _numbers = itertools.count()
 class RosterView:
     """Who was present at one read, and what their connections showed. Immutable."""
 
-    __slots__ = ("_frame", "metas", "number")
+    __slots__ = ("_frame", "metas", "number", "profiles")
 
-    def __init__(self, metas: dict[str, tuple[bytes, ...]]) -> None:
+    def __init__(
+        self,
+        metas: dict[str, tuple[bytes, ...]],
+        profiles: Mapping[str, Profile] = MappingProxyType({}),
+    ) -> None:
         self.metas = metas
+        # Of those present whose records are known.
+        self.profiles = profiles
         self.number = next(_numbers)
         # The last frame: all tabs of a session need the same. By number, since views
         # that hold each other would never be freed.
@@ -51,7 +59,12 @@ class RosterView:
                 id: metas for id, metas in self.metas.items() if known.get(id) != metas
             }
             left = [id for id in known if id not in self.metas]
-            self._frame = before.number, protocol.presence(joined, left)
+            people = {
+                id: (profile.name, profile.role or DEFAULT_ROLE)
+                for id, profile in self.profiles.items()
+                if id not in known or before.profiles.get(id) != profile
+            }
+            self._frame = before.number, presence_frame(joined, left, people)
         return self._frame[1]
 
 
@@ -69,6 +82,9 @@ class Tab(Protocol):
     def show_presence(self, view: RosterView) -> None:
         """Show who is present, unless the tab was shown this view."""
 
+    def missing_from(self, profile: Profile) -> Profile:
+        """Return what the tab knows of its participant and their record does not."""
+
 
 class _Room:
     """A session with tabs here: its view, and its pending work."""
@@ -79,6 +95,8 @@ class _Room:
         "code",
         "hint",
         "looks",
+        "outdated",
+        "profiles",
         "ready_at",
         "shown",
         "tabs",
@@ -91,6 +109,9 @@ class _Room:
         self.code = code
         self.tabs: set[Tab] = set()
         self.view: RosterView | None = None
+        # Of those present, and those of whom they are to be read again.
+        self.profiles: dict[str, Profile] = {}
+        self.outdated: set[str] = set()
         # Reads are numbered, so that none replaces one begun after it.
         self.looks = self.shown = 0
         # Tabs whose leases are to be renewed, and whether others are to get a hint.
@@ -111,16 +132,30 @@ class _Room:
         self.looks += 1
         return self.looks
 
-    def show(self, look: int, leases: Sequence[Lease]) -> None:
+    def show(
+        self, look: int, leases: Sequence[Lease], read: Mapping[StoreKey, Profile]
+    ) -> None:
         """Show the tabs what a read has found, unless a later one has ended."""
         if look < self.shown:
             return
         self.shown = look
         metas = presence.metas_of(leases)
-        if self.view is None or self.view.metas != metas:
-            self.view = RosterView(metas)
+        known = self.profiles | {key.participant: read[key] for key in read}
+        profiles = self.profiles = {id: known[id] for id in metas if id in known}
+        view = self.view
+        if view is None or (view.metas, view.profiles) != (metas, profiles):
+            view = self.view = RosterView(metas, profiles)
         for tab in self.tabs:
-            tab.show_presence(self.view)
+            tab.show_presence(view)
+
+    def unread(self, leases: Sequence[Lease]) -> list[StoreKey]:
+        """Return those present whose profiles are to be read, each once."""
+        keys = dict.fromkeys(lease.key for lease in leases)
+        return [
+            key
+            for key in keys
+            if key.participant not in self.profiles or key.participant in self.outdated
+        ]
 
 
 class Roster:
@@ -166,10 +201,15 @@ class Roster:
             room.changed.add(tab)
             self._schedule(room, hint=True)
 
-    def look(self, code: str) -> None:
-        """Read soon who is present in a session, if it has tabs here."""
+    def look(self, code: str, *, changed: str | None = None) -> None:
+        """Read soon who is present in a session, if it has tabs here.
+
+        `changed`: the id of a participant whose profile is to be read again.
+        """
         room = self._rooms.get(code)
         if room is not None:
+            if changed is not None:
+                room.outdated.add(changed)
             self._schedule(room)
 
     async def announce(self, code: str) -> None:
@@ -204,7 +244,7 @@ class Roster:
             task.add_done_callback(self._reaping.discard)
 
     async def beat(self, *, besides: Collection[str] = ()) -> None:
-        """Reap the sessions that have tabs here and read them, in two round trips.
+        """Reap the sessions that have tabs here and read them, in three round trips.
 
         Sessions in `besides` are left out. In an outage, tabs keep what they show.
         """
@@ -212,22 +252,50 @@ class Roster:
         codes = [room.code for room in rooms]
         backend = get_backend(blocking=False)
         found: dict[str, list[Lease]] = {}
+        profiles: dict[StoreKey, Profile] = {}
 
         async def look(some: Sequence[str]) -> None:
-            found.update(await backend.connections_of(some))
+            leases = await backend.connections_of(some)
+            present = {lease.key for held in leases.values() for lease in held}
+            profiles.update(await backend.profiles(list(present)))
+            found.update(leases)
 
+        looks = []
         try:
             await self._reaps.each(self._reap_now, codes, str)
-            looks = [room.look() for room in rooms]
+            for room in rooms:
+                room.outdated.clear()
+                looks.append(room.look())
             await self._looks.each(look, codes, str)
+            await self._restore(rooms, profiles)
         except StoreUnavailable as error:
             logger.warning("Presence is not updated: %s", error)
             return
         for room, number in zip(rooms, looks, strict=True):
             if room.code in found:
-                room.show(number, found[room.code])
+                held = found[room.code]
+                read = {lease.key: profiles[lease.key] for lease in held}
+                room.show(number, held, read)
                 self._expect(room, found[room.code])
             await asyncio.sleep(0)
+
+    async def _restore(
+        self, rooms: Sequence[_Room], profiles: dict[StoreKey, Profile]
+    ) -> None:
+        """Give records that were lost and opened again the profiles that tabs know."""
+        missing: dict[StoreKey, Profile] = {}
+        for room in rooms:
+            for tab in room.tabs:
+                if (found := profiles.get(tab.key)) is not None:
+                    lacking = tab.missing_from(found)
+                    if lacking != UNKNOWN:
+                        missing[tab.key] = lacking
+        for key, lacking in missing.items():
+            restored = await get_backend(blocking=False).set_profile(
+                key, lacking, "fill"
+            )
+            if restored is not None:
+                profiles[key] = restored
 
     async def close(self) -> None:
         """Stop reading; what is due after `LEAVE_GRACE` is done all the same."""
@@ -284,7 +352,10 @@ class Roster:
             look = room.look()
             found = await backend.connections_of([room.code])
             leases = found.get(room.code, ())
-            room.show(look, leases)
+            unread = room.unread(leases)
+            room.outdated.clear()
+            profiles = await backend.profiles(unread) if unread else {}
+            room.show(look, leases, profiles)
             self._expect(room, leases)
         except StoreUnavailable as error:
             text = "%s: presence is read at the next heartbeat: %s"

@@ -18,6 +18,7 @@ from ..event_bus import (
     Disconnection,
     Hint,
     Message,
+    ProfileChange,
     Removal,
     Revocation,
 )
@@ -71,6 +72,11 @@ class _WireAttendance(Struct, tag_field="kind", tag="attendance"):
     participant: str
 
 
+class _WireProfileChange(Struct, tag_field="kind", tag="profile"):
+    session: str
+    participant: str
+
+
 class _WireDisconnection(Struct, tag_field="kind", tag="disconnection"):
     session: str
     participant: str
@@ -86,6 +92,7 @@ _Wire = (
     | _WireMessage
     | _WireRevocation
     | _WireAttendance
+    | _WireProfileChange
     | _WireDisconnection
     | LayerProbe
 )
@@ -117,6 +124,8 @@ def encode(event: Hint) -> str:
         wire = _WireMessage(*event.key, event.data)
     elif isinstance(event, Attendance):
         wire = _WireAttendance(*event.key)
+    elif isinstance(event, ProfileChange):
+        wire = _WireProfileChange(*event.key)
     elif isinstance(event, Disconnection):
         wire = _WireDisconnection(*event.key)
     else:
@@ -136,6 +145,8 @@ def decode(text: str) -> Delivery | LayerProbe:
         return Message(key, wire.data)
     if isinstance(wire, _WireAttendance):
         return Attendance(key)
+    if isinstance(wire, _WireProfileChange):
+        return ProfileChange(key)
     if isinstance(wire, _WireDisconnection):
         return Disconnection(key)
     return Revocation(key)

@@ -104,12 +104,17 @@ async def reap(
 
 
 async def notify(
-    backend: Backend, session: str, *, besides: frozenset[str] = frozenset()
+    backend: Backend,
+    session: str,
+    *,
+    besides: frozenset[str] = frozenset(),
+    changed: StoreKey | None = None,
 ) -> None:
     """Have the processes with tabs of a session read again who is present.
 
-    A hint, since each process reads at every heartbeat anyway: if the cache does not
-    answer, no process is notified, and nothing is raised.
+    With `changed`, that participant's name or role is what is new. A hint, since each
+    process reads at every heartbeat anyway: if the cache does not answer, no process is
+    notified, and nothing is raised.
     """
     key = StoreKey.of_session(session)
     try:
@@ -118,7 +123,9 @@ async def notify(
         text = "%s: presence is updated at the next beat only: %s"
         log_limiter(backend).log(logger, logging.INFO, text, session, error)
         return
-    if followers:
+    if followers and changed is not None:
+        event_bus.bus.publish(event_bus.ProfileChange(changed, followers))
+    elif followers:
         event_bus.bus.publish(event_bus.Attendance(key, followers))
 
 

@@ -21,7 +21,7 @@ async def change_profile(backend: Backend, key: StoreKey, given: Profile) -> boo
         if await backend.session(key.session) is None:
             raise unknown(key.session)
         return False
-    await presence.notify(backend, key.session)
+    await presence.notify(backend, key.session, changed=key)
     return True
 
 

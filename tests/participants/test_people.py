@@ -12,7 +12,7 @@ from hypothesis import given
 from sessionstores import Person, stores
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.event_bus import Attendance, bus
+from sessionstores.event_bus import ProfileChange, bus
 from sessionstores.exceptions import InvalidKey, SessionEnded, UnknownSession
 from sessionstores.keys import StoreKey
 from sessionstores.participants.participant import Participant
@@ -128,9 +128,9 @@ def test_processes_with_tabs_get_a_hint(code: str) -> None:
     Browser().join(code, participant="alice")
     backend = get_backend(blocking=True)
     run(backend.lease([lease(StoreKey(code, "bob"), process="web-2")]))
-    heard: list[Attendance] = []
+    heard: list[ProfileChange] = []
     with bus.isolated():
-        bus.subscribe(heard.append, Attendance)
+        bus.subscribe(heard.append, ProfileChange)
         stores.set_name(code, "alice", "Ada")
         stores.set_role(code, "alice", "facilitator")
         stores.set_role(code, "nobody", "facilitator")
@@ -139,6 +139,7 @@ def test_processes_with_tabs_get_a_hint(code: str) -> None:
         Browser().join(code, participant="alice", name="Bo")
         Browser().join(code, participant="alice")
     assert [event.followers for event in heard] == [frozenset({"web-2"})] * 3
+    assert {event.key for event in heard} == {StoreKey(code, "alice")}
 
 
 def test_data_of_a_participant_includes_the_name(code: str) -> None:

@@ -20,6 +20,7 @@ from sessionstores.realtime import (
     protocol,
 )
 from sessionstores.realtime.frame_head import FrameHead
+from sessionstores.realtime.people_frames import presence_frame, self_frame
 from sessionstores.realtime.protocol import BadCode, BadFrame, Close, parse
 from sessionstores.state.revisions import Rev
 
@@ -330,6 +331,7 @@ def test_outgoing_frames_read_as_designed() -> None:
             "session": "K7Q2ZD",
             "participant": "alice",
             "role": odd,
+            "name": None,
             "client": "c8f2",
             "ping": 10,
             "limits": {"rate": [20, 40], "frame": 65_536},
@@ -380,12 +382,22 @@ def test_outgoing_frames_read_as_designed() -> None:
         protocol.ping({"me": REV}): {"type": "ping", "heads": {"me": REV}},
         protocol.ping(None): {"type": "ping"},
         protocol.message(b"[1]"): {"type": "message", "data": [1]},
-        protocol.presence({"bob": [b'{"name":"Bob"}', b""], "al": [b""]}, ["eve"]): {
+        presence_frame({"bob": [b'{"name":"Bob"}', b""], "al": [b""]}, ["eve"]): {
             "type": "presence",
             "joined": {"bob": [{"name": "Bob"}, {}], "al": [{}]},
             "left": ["eve"],
         },
-        protocol.presence({}, []): {"type": "presence", "joined": {}, "left": []},
+        presence_frame({}, []): {"type": "presence", "joined": {}, "left": []},
+        presence_frame({}, [], {"bob": (odd, "guest"), "al": (None, odd)}): {
+            "type": "presence",
+            "joined": {},
+            "left": [],
+            "people": {
+                "bob": {"name": odd, "role": "guest"},
+                "al": {"name": None, "role": odd},
+            },
+        },
+        self_frame(odd, "guest"): {"type": "self", "name": odd, "role": "guest"},
         protocol.token(odd): {"type": "token", "token": odd},
         protocol.end("ended"): {"type": "end", "reason": "ended", "retry": False},
         protocol.error("bad_frame", odd): {

@@ -10,7 +10,7 @@ import pytest
 
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
-from sessionstores.backends.types import Lease
+from sessionstores.backends.types import UNKNOWN, Lease, Profile
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.keys import SESSION, StoreKey
 from sessionstores.realtime import roster as module
@@ -29,6 +29,9 @@ class Tab:
     def show_presence(self, view: RosterView) -> None:
         if view not in self.views[-1:]:
             self.views.append(view)
+
+    def missing_from(self, profile: Profile) -> Profile:
+        return UNKNOWN
 
     def lease(self) -> Lease:
         follows = frozenset({SESSION, self.key.participant})
