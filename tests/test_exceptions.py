@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -214,3 +215,13 @@ def test_what_the_client_tells_by_itself_is_text_and_short() -> None:
         assert all(type(text) is str for text in told.values())
         assert sum(map(len, told.values())) < 1_000
     assert exceptions.MESSAGES["expired"] == CLIENT_MESSAGES["expired"]
+
+
+def test_the_docs_list_every_code_with_its_message() -> None:
+    page = (Path(__file__).parents[1] / "docs/protocol.md").read_text()
+    rows = re.findall(r"^\| (`[a-z_`, ]+) \| (.*?) \| .+ \|$", page, re.MULTILINE)
+    listed = {
+        code: message for codes, message in rows for code in re.findall(r"\w+", codes)
+    }
+    known = {code: str(message) for code, message in MESSAGES.items()}
+    assert {code: listed.get(code) for code in known} == known

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
+from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.views import View
 
@@ -212,6 +213,24 @@ def test_a_view_may_send_others_to_a_page_to_join(
     assert client.get(page).json() == alice
     stores.end_session(code)
     assert client.get(page).status_code == 410
+
+
+def test_who_is_refused_is_told_so_in_german(
+    client: Client, code: str, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "403.html").write_text("{{ exception }}")
+    (engine,) = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "DIRS": [tmp_path]}]
+    with translation.override("de"):
+        refused = client.get(f"/{code}/private/")
+        client.get(f"/{code}/join/")
+        stores.end_session(code)
+        over = client.get(f"/{code}/private/")
+    assert refused.status_code == 403
+    assert refused.content.decode() == "Bitte zuerst der Sitzung beitreten."
+    assert over.status_code == 410
+    assert '<html lang="de">' in over.content.decode()
+    assert "<h1>Diese Sitzung ist vorbei.</h1>" in over.content.decode()
 
 
 def test_a_site_says_in_its_own_words_that_a_session_is_over(
