@@ -46,7 +46,8 @@ async def probe() -> Finding:
                 "error",
                 f"{name} does not answer a WebSocket at {path} within "
                 f"{SOCKET_SECONDS:g} s.",
-                "Which of its middlewares waits?",
+                "Something around the routes of sessionstores waits: take the "
+                "middleware off one by one.",
             )
         except Exception as error:  # noqa: BLE001 - the site's own code may raise any
             return Finding(

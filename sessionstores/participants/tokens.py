@@ -177,8 +177,9 @@ def check_age(claims: Claims, *, max_age: float) -> None:
     now = get_backend(blocking=True).clock()
     if now - claims.issued > max_age:
         raise InvalidToken(
-            "The token has expired. Reload the page for a new one, or raise "
-            "SESSIONSTORES['TOKEN_MAX_AGE']."
+            f"The token has expired: it is {now - claims.issued:.0f} s old, and "
+            f"TOKEN_MAX_AGE is {max_age:g} s. Reload the page for a new one, or pass "
+            "connect() a `token` function that fetches one."
         )
 
 
@@ -188,7 +189,10 @@ def check_claims(claims: Claims, standing: Standing, *, max_age: float) -> None:
     For callers that read the standings of many at once.
     """
     if standing.ended:
-        raise SessionEnded(f"Session {claims.session} has ended.")
+        raise SessionEnded(
+            f"Session {claims.session} has ended, and its tokens with it. Start a new "
+            "session."
+        )
     if standing.kicked:
         raise kicked(claims.key)
     if standing.revoked_at is not None and claims.issued <= standing.revoked_at:

@@ -316,7 +316,10 @@ class StoreConsumer(AsyncConsumer):
         try:
             claims = read_token(token, max_age=max_age)
             if claims.key != connection.key:
-                raise InvalidToken(f"The token is not for {connection.key}.")
+                raise InvalidToken(
+                    f"The token is for {claims.key}, and this connection is of "
+                    f"{connection.key}: open another one for it."
+                )
             standings = await connection.backend.standings([claims.key])
             check_claims(claims, standings[claims.key], max_age=max_age)
         except SessionStoresError as error:

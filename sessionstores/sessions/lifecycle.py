@@ -46,7 +46,10 @@ async def create(
         ):
             event_bus.bus.publish(event_bus.Creation(StoreKey.of_session(code)))
             return code
-    raise LimitReached(f"{CODE_TRIES} random codes in a row were taken.")
+    raise LimitReached(
+        f"{CODE_TRIES} random codes in a row were taken, of nearly a billion: the cache "
+        "says so of every code, or this process draws the same numbers as others."
+    )
 
 
 async def cleanup_participant(backend: Backend, key: StoreKey) -> bool:
@@ -145,7 +148,7 @@ def _check_keep(seconds: float) -> None:
 
 def _check_label(label: object) -> None:
     if not isinstance(label, str):
-        raise InvalidArguments(f"label: {ascii(label)[:80]} is not text.")
+        raise InvalidArguments(f"label: {ascii(label)[:80]} is not text: pass a str.")
     encode_portable(label, "label")
 
 

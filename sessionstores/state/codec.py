@@ -235,7 +235,10 @@ def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
 def _split(name: str, stored: bytes) -> tuple[int, bytes]:
     version, colon, body = stored.partition(b":")
     if not colon or not version.isdigit() or len(version) > 9 or version[:1] == b"0":
-        raise StateCorrupt(f"{name}: stored data {stored[:20]!r} has no version.")
+        raise StateCorrupt(
+            f"{name}: stored data {stored[:20]!r} has no version, so sessionstores has "
+            "not written it."
+        )
     return int(version), body
 
 
@@ -250,7 +253,8 @@ def _migrate(cls: type[State], body: bytes, version: int) -> bytes:
     except Exception as error:
         raise StateCorrupt(
             f"{name}: {cls.__qualname__}.migrate() failed on data of version "
-            f"{version}: {type(error).__name__}: {error}."
+            f"{version}: {type(error).__name__}: {error}. Let it take what that "
+            "version stored."
         ) from error
 
 

@@ -226,7 +226,10 @@ class Registry:
         if isinstance(state, str):
             return self._only(state)
         if not isinstance(state, StateMeta) or state is State:
-            raise UnknownState(f"{state!r} is not a declared State class.")
+            raise UnknownState(
+                f"{state!r} is not a declared State class: pass a subclass of State, "
+                "or its name."
+            )
         cls = cast("type[State]", state)
         if self._only(cls.__sessionstores__.name) is not cls:
             raise UnknownState(
@@ -237,8 +240,11 @@ class Registry:
     def _only(self, name: str) -> type[State]:
         states = self._states.get(name)
         if not states:
-            near = _did_you_mean(name, self._states)
-            raise UnknownState(f"No state {name[:64]!r} is declared.{near}")
+            way_out = _did_you_mean(name, self._states) or (
+                " States are declared in modules named `states` of INSTALLED_APPS, or "
+                "in what these import."
+            )
+            raise UnknownState(f"No state {name[:64]!r} is declared.{way_out}")
         if len(states) > 1:
             raise UnknownState(
                 f"The name {name!r} is declared by "
@@ -329,5 +335,12 @@ def get_action(cls: type[State], name: str) -> Action:
     except KeyError:
         raise UnknownAction(
             f"{declaration.name} has no action {name[:64]!r}."
-            f"{_did_you_mean(name, declaration.actions)}"
+            f"{_did_you_mean(name, declaration.actions) or _actions_of(cls, name)}"
         ) from None
+
+
+def _actions_of(cls: type[State], name: str) -> str:
+    if not name.startswith("_") and callable(getattr(cls, name, None)):
+        return " Clients may call methods with @action only, which it has not."
+    names = ", ".join(cls.__sessionstores__.actions)
+    return f" Its actions are: {names}." if names else " It has none."

@@ -399,17 +399,25 @@ def test_a_role_is_a_name(role: Any) -> None:
         action(role=role)
 
 
+NO_ACTION = " Clients may call methods with @action only, which it has not."
+ACTIONS = f" Its actions are: {', '.join(CardBoard.__sessionstores__.actions)}."
+DECLARE_IT = (
+    " States are declared in modules named `states` of INSTALLED_APPS, or in what these "
+    "import."
+)
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
         ("moves", " Did you mean 'move'?"),
-        ("private", ""),
-        ("migrate", ""),
-        ("__class__", ""),
-        ("__init__", ""),
-        ("deck", ""),
-        ("__struct_fields__", ""),
-        ("", ""),
+        ("private", NO_ACTION),
+        ("migrate", NO_ACTION),
+        ("__class__", ACTIONS),
+        ("__init__", ACTIONS),
+        ("deck", ACTIONS),
+        ("__struct_fields__", ACTIONS),
+        ("", ACTIONS),
     ],
 )
 def test_what_is_no_action_is_unknown(name: str, hint: str) -> None:
@@ -986,7 +994,12 @@ def test_states_are_found_by_name_and_by_class() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("bord", " Did you mean 'board'?"), ("xyz", ""), ("State", ""), ("", "")],
+    [
+        ("bord", " Did you mean 'board'?"),
+        ("xyz", DECLARE_IT),
+        ("State", DECLARE_IT),
+        ("", DECLARE_IT),
+    ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(UnknownState) as caught:
