@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from sessionstores import InvalidKey, normalize_code
 
@@ -14,7 +15,7 @@ class JoinForm(forms.Form):
     """A workshop's code, and the name that others see."""
 
     code = forms.CharField(
-        label="Workshop code",
+        label=_("Workshop code"),
         max_length=MAX_TYPED,
         widget=forms.TextInput(
             attrs={
@@ -26,7 +27,7 @@ class JoinForm(forms.Form):
         ),
     )
     name = forms.CharField(
-        label="Your name",
+        label=_("Your name"),
         max_length=40,
         widget=forms.TextInput(attrs={"autocomplete": "given-name"}),
     )
@@ -36,5 +37,5 @@ class JoinForm(forms.Form):
             return normalize_code(self.cleaned_data["code"])
         except InvalidKey:
             raise forms.ValidationError(
-                "A code has six letters and digits, such as K7Q 2ZD."
+                _("A code has six letters and digits, such as K7Q 2ZD.")
             ) from None

@@ -5,22 +5,24 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from sessionstores import ActionRejected, State, action, field
 
 CARDS = {
-    "focus": "Focus mornings",
-    "meetings": "Shorter meetings",
-    "tests": "Faster tests",
-    "customers": "Customer visits",
-    "docs": "Writing days",
-    "lunch": "Team lunch",
-    "oncall": "Kinder on-call",
-    "learning": "Learning budget",
-    "tools": "Fewer tools",
-    "pairing": "Pair programming",
-    "demos": "Friday demos",
-    "remote": "Remote weeks",
+    "focus": _("Focus mornings"),
+    "meetings": _("Shorter meetings"),
+    "tests": _("Faster tests"),
+    "customers": _("Customer visits"),
+    "docs": _("Writing days"),
+    "lunch": _("Team lunch"),
+    "oncall": _("Kinder on-call"),
+    "learning": _("Learning budget"),
+    "tools": _("Fewer tools"),
+    "pairing": _("Pair programming"),
+    "demos": _("Friday demos"),
+    "remote": _("Remote weeks"),
 }
 STEPS = 3
 TOP = 3
@@ -75,9 +77,15 @@ class Board(State):
         """Make a card number `rank` of the top three, or none of them."""
         self.expect(2, agenda, card)
         if card not in self.candidates:
-            raise ActionRejected(f"{CARDS[card]} is not on a pile.", code="not_sorted")
+            raise ActionRejected(
+                gettext("%(card)s is not on a pile.") % {"card": CARDS[card]},
+                code="not_sorted",
+            )
         if rank is not None and not 1 <= rank <= TOP:
-            raise ActionRejected(f"There is no rank {rank}.", code="no_such_rank")
+            raise ActionRejected(
+                gettext("There is no number %(rank)d here.") % {"rank": rank},
+                code="no_such_rank",
+            )
         old = self.top.index(card) if card in self.top else None
         displaced = "" if rank is None else self.top[rank - 1]
         if old is not None:
@@ -94,7 +102,9 @@ class Board(State):
         self.expect(3, agenda, card)
         if card not in self.top:
             raise ActionRejected(
-                f"{CARDS[card]} is not among your top three.", code="not_chosen"
+                gettext("%(card)s is not among your top three.")
+                % {"card": CARDS[card]},
+                code="not_chosen",
             )
         if spot is None:
             self.spots.pop(card, None)
@@ -108,7 +118,9 @@ class Board(State):
         placed, wanted = self.progress(agenda.step)
         if placed < wanted:
             raise ActionRejected(
-                f"{wanted - placed} of {wanted} are still open.", code="not_finished"
+                gettext("%(open)d of %(wanted)d are still open.")
+                % {"open": wanted - placed, "wanted": wanted},
+                code="not_finished",
             )
         if agenda.step not in self.done:
             self.done.append(agenda.step)
@@ -129,10 +141,14 @@ class Board(State):
 
     def expect(self, step: int, agenda: Agenda, card: str) -> None:
         if card not in CARDS:
-            raise ActionRejected(f"There is no card {card!r}.", code="no_such_card")
+            raise ActionRejected(
+                gettext("There is no such card here."), code="no_such_card"
+            )
         if agenda.step != step:
             raise ActionRejected(
-                f"The workshop is at step {agenda.step}.", code="wrong_step"
+                gettext("The workshop is at step %(step)d now.")
+                % {"step": agenda.step},
+                code="wrong_step",
             )
 
     def forget(self, card: str) -> None:
@@ -165,5 +181,8 @@ class Agenda(State, scope="session"):
 
     def go(self, step: int) -> None:
         if not 1 <= step <= STEPS:
-            raise ActionRejected(f"There is no step {step}.", code="no_such_step")
+            raise ActionRejected(
+                gettext("There is no step %(step)d.") % {"step": step},
+                code="no_such_step",
+            )
         self.step = step

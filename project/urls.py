@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import path, register_converter
 from django.views.generic import RedirectView
+from django.views.i18n import JavaScriptCatalog
 
 from sessionstores.converters import SessionCodeConverter
 
@@ -18,6 +19,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("favicon.ico", RedirectView.as_view(url=static("workshop/icon.svg"))),
     path("start/", views.start, name="start"),
+    path("texts.js", JavaScriptCatalog.as_view(packages=["project"]), name="texts"),
     path("admin/", admin.site.urls),
     path("<code:code>/", views.board, name="board"),
     path("<code:code>/shared/", views.board, {"shared": True}, name="shared"),

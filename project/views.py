@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST, require_safe
@@ -51,11 +52,10 @@ def home(request: HttpRequest) -> HttpResponse:
         try:
             guest = join(request, code)
         except (UnknownSession, InvalidKey):
-            form.add_error("code", "No workshop has this code. Is it spelled right?")
-        except LimitReached:
-            form.add_error("code", "That was one guess too many. Wait for a minute.")
-        except SessionLocked:
-            form.add_error("code", "This workshop takes no more people.")
+            text = _("No workshop has this code. Is it spelled right?")
+            form.add_error("code", text)
+        except (LimitReached, SessionLocked) as refusal:
+            form.add_error("code", refusal.message)
         else:
             board = stores.get(Board, code, guest.id)
             board.dispatch(Board.introduce, form.cleaned_data["name"])
@@ -173,5 +173,5 @@ def facilitator_of(request: ParticipantRequest) -> Participant:
     """Return the participant of a request if they are the facilitator; else 403."""
     participant = participant_of(request)
     if participant.role != "facilitator":
-        raise PermissionDenied("Only the facilitator may see this.")
+        raise PermissionDenied(_("Only the facilitator may see this."))
     return participant

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from django.utils.translation import gettext_lazy as _
+
 from sessionstores import Participant, stores
 
 from .states import Agenda, Board
 
-LABEL = "A better working week"
-STEP_TITLES = ("Sort", "Choose", "Weigh")
+LABEL = _("A better working week")
+STEP_TITLES = (_("Sort"), _("Choose"), _("Weigh"))
 FACILITATOR = "facilitator"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CAST = ("ada", "ben", "chloe", "dan", "eve", "finn")
@@ -17,7 +19,7 @@ CAST = ("ada", "ben", "chloe", "dan", "eve", "finn")
 
 def open_workshop(people: int = 2) -> str:
     """Create a session with the first `people` of the cast; return its code."""
-    code = stores.create_session(label=LABEL, keep=86_400)
+    code = stores.create_session(label=str(LABEL), keep=86_400)
     for person in CAST[:people]:
         board = stores.get(Board, code, person)
         board.dispatch(Board.introduce, person.title())

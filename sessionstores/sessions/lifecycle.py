@@ -47,8 +47,8 @@ async def create(
             event_bus.bus.publish(event_bus.Creation(StoreKey.of_session(code)))
             return code
     raise LimitReached(
-        f"{CODE_TRIES} random codes in a row were taken, of nearly a billion: the cache "
-        "says so of every code, or this process draws the same numbers as others."
+        f"{CODE_TRIES} random codes in a row were taken, of nearly a billion: the "
+        "cache says so of any code, or this process draws the numbers of another."
     )
 
 

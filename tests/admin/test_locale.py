@@ -1,4 +1,4 @@
-"""Every text of the admin can be translated, and is in German."""
+"""Every text of ours can be translated, and is in German."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ CALL = re.compile(rf"\bn?(p?)gettext\({STRING}(?:, *{STRING})?")
 Message = tuple[str, str]
 
 
-def texts_in_code() -> Iterator[Message]:
-    for path in PACKAGE.rglob("*.py"):
+def texts_in_code(folder: Path = PACKAGE) -> Iterator[Message]:
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
@@ -69,8 +69,8 @@ def texts_in_code() -> Iterator[Message]:
                 yield "", given[0]
 
 
-def texts_in_templates() -> Iterator[Message]:
-    for path in PACKAGE.rglob("*.html"):
+def texts_in_templates(folder: Path = PACKAGE) -> Iterator[Message]:
+    for path in folder.rglob("*.html"):
         code = templatize(path.read_text(), origin=path.name)
         code = re.sub(r"(?<![\w.])_\(", "gettext(", code)
         for with_context, first, second in CALL.findall(code):
@@ -80,7 +80,7 @@ def texts_in_templates() -> Iterator[Message]:
                 yield "", ast.literal_eval(first)
 
 
-def messages_in_po() -> dict[Message, str]:
+def messages_in_po(catalog: Path = CATALOG) -> dict[Message, str]:
     """Return the texts of the .po file with their (first) translation."""
     found = {}
     entry = re.compile(
@@ -89,7 +89,7 @@ def messages_in_po() -> dict[Message, str]:
         r'msgstr(?:\[0\])? ((?:"(?:[^"\\]|\\.)*"\n)+)',
         re.MULTILINE,
     )
-    text = CATALOG.with_suffix(".po").read_text()
+    text = catalog.with_suffix(".po").read_text()
     for context, original, translated in entry.findall(text):
         found[joined(context), joined(original)] = joined(translated)
     del found["", ""]

@@ -82,7 +82,7 @@ def test_a_flushed_server_is_told_and_the_page_heals(
     expect(page.locator("#said")).to_have_text("The server is empty now.")
     for board in (ada, ben):
         alert = board.root.get_by_role("alert")
-        expect(alert).to_contain_text("no longer has what you saw", timeout=HEALED)
+        expect(alert).to_contain_text("What you saw here was reset.", timeout=HEALED)
         expect(board.cards_in("pool")).to_have_count(12)
         board.expect_live()
     ada.move("Team lunch", "later")

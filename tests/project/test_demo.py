@@ -74,6 +74,32 @@ class Visitor:
             return response.status, text, dict(response.headers)
 
 
+def test_its_pages_are_in_the_language_of_the_browser(demo: DemoProcess) -> None:
+    visitor = Visitor()
+    visitor.opener.addheaders = [("Accept-Language", "de-AT,de;q=0.9")]
+    home = demo.url("Join as a guest")
+    base, code = home.split("?code=")
+    _, text, _ = visitor.get(home)
+    assert '<html lang="de"' in text
+    for said in ("Eine bessere Arbeitswoche", "Code des Workshops", "Beitreten"):
+        assert said in text
+    _, text, _ = visitor.post(base, code="ZZZZZZ", name="Gast")
+    assert "Einen Workshop mit diesem Code gibt es nicht." in text
+    _, text, _ = visitor.post(base, code=code, name="Gast")
+    assert '<html lang="de"' in text
+    assert "Brett von Gast" in text
+    assert '"lang": "de"' in text
+    assert "Offline. Was inzwischen geschieht" in text
+    _, script, _ = visitor.get(f"{base}texts.js")
+    assert "Was sollen wir tun?" in script
+    for path, status, said in (
+        ("nothing/", 404, "Hier ist nichts"),
+        ("ZZZZZZ/", 403, "Noch nicht f"),
+    ):
+        found, text, _ = visitor.get(base + path)
+        assert (found, said in text) == (status, True)
+
+
 def test_every_printed_address_answers_and_static_files_are_served(
     demo: DemoProcess,
 ) -> None:

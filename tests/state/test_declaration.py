@@ -402,8 +402,8 @@ def test_a_role_is_a_name(role: Any) -> None:
 NO_ACTION = " Clients may call methods with @action only, which it has not."
 ACTIONS = f" Its actions are: {', '.join(CardBoard.__sessionstores__.actions)}."
 DECLARE_IT = (
-    " States are declared in modules named `states` of INSTALLED_APPS, or in what these "
-    "import."
+    " States are declared in modules named `states` of INSTALLED_APPS, or in what "
+    "these import."
 )
 
 

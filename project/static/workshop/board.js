@@ -50,8 +50,8 @@ function draw() {
   byId("placed").textContent = placed;
   byId("wanted").textContent = wanted;
   byId("finish").disabled = done || placed < wanted || session.status === "ended";
-  byId("finish").textContent = done ? "Done. Waiting for the others" : "I’m done";
-  if (shownStep && shownStep !== number) say(`Step ${number}: ${step.title} ${step.hint}`);
+  byId("finish").textContent = done ? gettext("Done. Waiting for the others") : gettext("I’m done");
+  if (shownStep && shownStep !== number) say(`${interpolate(gettext("Step %s:"), [number])} ${step.title} ${step.hint}`);
   shownStep = number;
   drawStatus();
 }
@@ -79,18 +79,18 @@ byId("drop").addEventListener("click", ({ currentTarget: button }) => {
   dropped = !dropped;
   if (dropped) session.pause();
   else session.resume();
-  button.textContent = dropped ? "Reconnect" : "Drop connection";
+  button.textContent = dropped ? gettext("Reconnect") : gettext("Drop connection");
 });
 
 board.subscribe(draw);
 agenda.subscribe(draw);
 // From the staff, in the admin.
 session.on("message", ({ announcement }) => announcement && notify(announcement, { stay: true }));
-session.on("reset", () => notify("The server no longer has what you saw. This is what it has."));
+session.on("reset", ({ message }) => notify(message));
 session.on("error", ({ code, message }) => code === "limit_reached" && notify(message));
 session.on("end", ({ reason, message }) => {
   byId("drop").disabled = true;
-  notify(reason === "ended" ? "The workshop has ended. Thank you!" : message, { stay: true });
+  notify(reason === "ended" ? gettext("The workshop has ended. Thank you!") : message, { stay: true });
   draw();
 });
 draw();

@@ -21,7 +21,8 @@ function row([id, tabs]) {
   const isAway = tabs.every(({ away }) => away === true);
   const avatar = element("span", "avatar", name.slice(0, 1).toUpperCase());
   avatar.ariaHidden = "true";
-  const words = `${isAway ? "Away" : "Online"}${tabs.length > 1 ? ` · ${tabs.length} tabs` : ""}`;
+  const state = isAway ? gettext("Away") : gettext("Online");
+  const words = tabs.length > 1 ? `${state} · ${interpolate(gettext("%s tabs"), [tabs.length])}` : state;
   const node = element("li", "", avatar, element("span", "name", name), element("span", "figure", words));
   node.dataset.person = id;
   node.toggleAttribute("data-away", isAway);

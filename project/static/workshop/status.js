@@ -1,11 +1,11 @@
 // The connection in words: what it is doing, what waits for it, and how far the document has come.
 
 const WORDS = {
-  connecting: "Connecting",
-  live: "Live",
-  reconnecting: "Reconnecting",
-  offline: "Offline",
-  ended: "Ended",
+  connecting: gettext("Connecting"),
+  live: gettext("Live"),
+  reconnecting: gettext("Reconnecting"),
+  offline: gettext("Offline"),
+  ended: gettext("Ended"),
 };
 
 const counterOf = (rev) => rev?.split(/[.-]/)[1];
@@ -18,9 +18,10 @@ export function showStatus(session, doc) {
 
   function draw() {
     const rev = session.rev(doc);
-    const waiting = session.pending && session.status !== "live" ? ` · ${session.pending} waiting` : "";
+    const waiting = session.pending && session.status !== "live" ? ` · ${interpolate(gettext("%s waiting"), [session.pending])}` : "";
     const text = WORDS[session.status] + waiting;
     if (words.textContent !== text) words.textContent = text;
+    words.title = session.message;
     code.textContent = rev ? `rev ${counterOf(rev)}` : "";
     code.title = rev ?? "";
     document.body.dataset.status = session.status;

@@ -6,15 +6,15 @@
 const take = (list, card) => list.filter((other) => other !== card);
 
 const sort = {
-  title: "What should we do?",
-  hint: "Sort every idea onto a pile.",
+  title: gettext("What should we do?"),
+  hint: gettext("Sort every idea onto a pile."),
   action: "move",
   argument: "pile",
-  pool: { title: "Ideas", none: "All sorted." },
+  pool: { title: gettext("Ideas"), none: gettext("All sorted.") },
   zones: [
-    { key: "start", to: "start", title: "Start now" },
-    { key: "later", to: "later", title: "Maybe later" },
-    { key: "leave", to: "leave", title: "Leave it" },
+    { key: "start", to: "start", title: gettext("Start now") },
+    { key: "later", to: "later", title: gettext("Maybe later") },
+    { key: "leave", to: "leave", title: gettext("Leave it") },
   ],
   layout: ({ deck, piles }) => [deck, piles.start, piles.later, piles.leave],
   wanted: (board) => board.deck.length + Object.values(board.piles).flat().length,
@@ -28,12 +28,12 @@ const sort = {
 const candidates = ({ piles }) => [...piles.start, ...piles.later];
 
 const choose = {
-  title: "Which three first?",
-  hint: "Pick your top three, in order.",
+  title: gettext("Which three first?"),
+  hint: gettext("Pick your top three, in order."),
   action: "choose",
   argument: "rank",
-  pool: { title: "Start now, maybe later", none: "None left here." },
-  zones: [1, 2, 3].map((rank) => ({ key: `rank-${rank}`, to: rank, title: `Number ${rank}` })),
+  pool: { title: gettext("Start now, maybe later"), none: gettext("None left here.") },
+  zones: [1, 2, 3].map((rank) => ({ key: `rank-${rank}`, to: rank, title: interpolate(gettext("Number %s"), [rank]) })),
   layout: (board) => [
     candidates(board).filter((card) => !board.top.includes(card)),
     ...board.top.map((card) => (card ? [card] : [])),
@@ -46,24 +46,31 @@ const choose = {
   },
 };
 
+const notes = {
+  "low high": gettext("low effort, high value"),
+  "high high": gettext("high effort, high value"),
+  "low low": gettext("low effort, low value"),
+  "high low": gettext("high effort, low value"),
+};
+
 const spot = (effort, value, title) => ({
   key: `${effort}-${value}`,
   to: { effort, value },
   title,
-  note: `${effort} effort, ${value} value`,
+  note: notes[`${effort} ${value}`],
 });
 
 const weigh = {
-  title: "What is it worth?",
-  hint: "Weigh effort against value.",
+  title: gettext("What is it worth?"),
+  hint: gettext("Weigh effort against value."),
   action: "place",
   argument: "spot",
-  pool: { title: "Your top three", none: "None left here." },
+  pool: { title: gettext("Your top three"), none: gettext("None left here.") },
   zones: [
-    spot("low", "high", "Quick win"),
-    spot("high", "high", "Big bet"),
-    spot("low", "low", "On the side"),
-    spot("high", "low", "Think again"),
+    spot("low", "high", gettext("Quick win")),
+    spot("high", "high", gettext("Big bet")),
+    spot("low", "low", gettext("On the side")),
+    spot("high", "low", gettext("Think again")),
   ],
   layout: ({ top, spots }) => {
     const chosen = top.filter(Boolean);

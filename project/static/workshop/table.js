@@ -65,8 +65,8 @@ export function createTable(root, titles, put, say) {
     const list = element("ul", {});
     const count = element("span", { className: "number" });
     const here = element("button", { type: "button", className: "put", hidden: true });
-    here.append(element("span", { textContent: "Put here" }));
-    here.setAttribute("aria-label", number ? `Put into ${title}` : `Put back: ${title}`);
+    here.append(element("span", { textContent: gettext("Put here") }));
+    here.setAttribute("aria-label", interpolate(number ? gettext("Put into %s") : gettext("Put back: %s"), [title]));
     here.addEventListener("click", () => place(picked, zone));
     const heading = element("h3", {});
     if (number) heading.append(element("kbd", { textContent: number, ariaHidden: "true" }));
@@ -99,9 +99,9 @@ export function createTable(root, titles, put, say) {
       button.tabIndex = id && other !== id ? -1 : 0; // the next stop of Tab is a place to put it
     }
     if (silently) return;
-    if (!id) return say("Put down.");
+    if (!id) return say(gettext("Put down."));
     const places = zones.slice(1).map(({ title }, index) => `${index + 1} ${title}`);
-    say(`${titles[id]} picked up. ${places.join(", ")}, 0 back, Escape to leave it.`);
+    say(interpolate(gettext("%s picked up. %s, 0 back, Escape to leave it."), [titles[id], places.join(", ")]));
   }
 
   function place(id, zone) {
@@ -110,7 +110,7 @@ export function createTable(root, titles, put, say) {
     pick(null, { silently: true });
     put(id, zone.to);
     (next ?? node).firstChild.focus({ preventScroll: true });
-    say(`${titles[id]}: ${zone.title}. ${zones[0].list.childElementCount} left.`);
+    say(interpolate(gettext("%s: %s. %s left."), [titles[id], zone.title, zones[0].list.childElementCount]));
   }
 
   root.addEventListener("keydown", (event) => {

@@ -13,7 +13,7 @@ for (const id of ["kill", "flush"]) {
     const body = new FormData(form, submitter);
     const response = await fetch(form.action, { method: "POST", body }).catch(() => null);
     const refused = response && !response.ok;
-    byId("said").textContent = refused ? "The server refused." : submitter.dataset.said;
+    byId("said").textContent = refused ? gettext("The server refused.") : submitter.dataset.said;
     refresh();
   });
 }
