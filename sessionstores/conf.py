@@ -161,6 +161,8 @@ _changes = 0
 # Of a context that has chosen another cache; and how many have.
 _chosen: ContextVar[Conf | None] = ContextVar("sessionstores_conf", default=None)
 _choices = 0
+# What `KEY_PREFIX` is in a block of `prefixed`, whatever the settings say.
+_prefix: str | None = None
 _lock = threading.RLock()
 
 
@@ -224,11 +226,31 @@ def using_cache(alias: str | None) -> Iterator[None]:
             _choices -= 1
 
 
+@contextmanager
+def prefixed(prefix: str) -> Iterator[None]:
+    """Let `prefix` be `KEY_PREFIX` in a block, in every thread; for tests.
+
+    Settings that change meanwhile do not change that.
+    """
+    global _prefix, _current, _changes
+    outer, _prefix = _prefix, prefix
+    try:
+        with _lock:
+            _changes, _current = _changes + 1, None
+        yield
+    finally:
+        with _lock:
+            _prefix = outer
+            _changes, _current = _changes + 1, None
+
+
 def _read() -> Conf:
     given = getattr(settings, "SESSIONSTORES", {})
     if found := problems(given):
         raise ImproperlyConfigured(" ".join(found))
     values = {KEYS[key]: _plain(value) for key, value in given.items()}
+    if _prefix is not None:
+        values["key_prefix"] = _prefix
     return msgspec.convert(values, Conf)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -140,8 +141,13 @@ def _cache_class(path: object) -> type:
     raise InvalidCacheBackendError(f"BACKEND {path!r} is not a cache class")
 
 
+# Makes one flavour of an alias's backend: `make(alias, blocking=…)`.
+Maker = Callable[..., Backend]
+
 # Both flavours of each alias; the index is whether it blocks.
 _backends: dict[str, tuple[Backend, Backend]] = {}
+# What makes them in place of the settings: of the blocks of `made_by`, the last counts.
+_makers: list[Maker | None] = []
 _lock = threading.Lock()
 
 
@@ -149,15 +155,40 @@ def _create(alias: str) -> tuple[Backend, Backend]:
     # One pair for all threads: it owns the clock, and what this process remembers.
     with _lock:
         if alias not in _backends:
-            cls = _backend_class(alias)
-            if reason := _problem(cls, alias):
-                raise ImproperlyConfigured(reason)
-            make: Callable[..., Backend] = cls
+            make = current_maker() or _configured(alias)
             flavours = make(alias, blocking=False), make(alias, blocking=True)
             flavours[False].clock = flavours[True].clock
             flavours[False].memory = flavours[True].memory
             _backends[alias] = flavours
         return _backends[alias]
+
+
+def _configured(alias: str) -> Maker:
+    cls = _backend_class(alias)
+    if reason := _problem(cls, alias):
+        raise ImproperlyConfigured(reason)
+    return cls
+
+
+def current_maker() -> Maker | None:
+    """Return what makes backends in place of the settings; None: the settings do."""
+    return _makers[-1] if _makers else None
+
+
+@contextmanager
+def made_by(make: Maker | None) -> Iterator[None]:
+    """Have `make` make all backends in a block, in every thread; None: the settings.
+
+    Those from before are dropped, and those of the block after it. Blocks may end in
+    any order, as fixtures do. For tests; not while others use the backends.
+    """
+    try:
+        _makers.append(make)
+        drop_backends()
+        yield
+    finally:
+        del _makers[max(place for place, each in enumerate(_makers) if each is make)]
+        drop_backends()
 
 
 def _renew_lock() -> None:

@@ -135,12 +135,19 @@ class LocMemStore(KeyValueStore):
     in_memory: ClassVar[bool] = True
 
     def __init__(
-        self, alias: str, *, blocking: bool, clock: Callable[[], float] = time.time
+        self,
+        alias: str,
+        *,
+        blocking: bool,
+        clock: Callable[[], float] = time.time,
+        cache: BytesCache | None = None,
     ) -> None:
         super().__init__(blocking=blocking, clock=clock)
         # Django keeps one cache for each name in a process: the flavours share it, and
         # `caches[alias].clear()` does not reach it.
-        self.cache = BytesCache(f"sessionstores:{alias}", {})
+        self.cache = (
+            BytesCache(f"sessionstores:{alias}", {}) if cache is None else cache
+        )
 
     async def read(self, keys: Sequence[str]) -> dict[str, Versioned]:
         """See `KeyValueStore.read`."""
@@ -166,10 +173,18 @@ class LocMemStore(KeyValueStore):
 
 
 class LocMemBackend(CasBackend):
-    """Records in this process; both flavours share them."""
+    """Records in this process; both flavours share them.
+
+    They are in a cache of the alias, or in another one that is given.
+    """
 
     def __init__(
-        self, alias: str, *, blocking: bool, clock: Callable[[], float] = time.time
+        self,
+        alias: str,
+        *,
+        blocking: bool,
+        clock: Callable[[], float] = time.time,
+        cache: BytesCache | None = None,
     ) -> None:
-        store = LocMemStore(alias, blocking=blocking, clock=clock)
+        store = LocMemStore(alias, blocking=blocking, clock=clock, cache=cache)
         super().__init__(store, decoder=DecodedRecords())

@@ -1,0 +1,64 @@
+"""Participants of tests, in a session of their own or one that is given."""
+
+from __future__ import annotations
+
+from ..backends import get_backend
+from ..backends.base import Backend, run
+from ..keys import StoreKey
+from ..participants.participant import DEFAULT_ROLE, Participant
+from ..sessions import lifecycle
+from ..state.declaration import states_in
+from ..store.records import open_record
+
+# Whom a session's tests know by name; then come p6, p7, …
+NAMES = ("alice", "bob", "carol", "dave", "erin")
+
+
+def participant(
+    session: str | Participant | None = None,
+    id: str | None = None,
+    *,
+    role: str = DEFAULT_ROLE,
+) -> Participant:
+    """Return a participant who has joined a session, a new one if it is left out.
+
+    A participant stands for their session: `participant(alice)` is in hers. Without an
+    `id` it is the first that is free of alice, bob, carol, dave, erin, p6, p7 and so
+    on. Their record is open, so `stores.participants()` lists them. Also inside an
+    event loop, unless the stores are in the table of a database: then `aparticipant`.
+    Raises what `join` raises.
+    """
+    return run(_participant(get_backend(blocking=True), session, id, role))
+
+
+async def aparticipant(
+    session: str | Participant | None = None,
+    id: str | None = None,
+    *,
+    role: str = DEFAULT_ROLE,
+) -> Participant:
+    """See `participant`."""
+    return await _participant(get_backend(blocking=False), session, id, role)
+
+
+async def _participant(
+    backend: Backend, session: str | Participant | None, id: str | None, role: str
+) -> Participant:
+    if isinstance(session, Participant):
+        session = session.session
+    if session is None:
+        session = await lifecycle.create(
+            backend, label="", keep=0, keep_participants=True
+        )
+    if id is None:
+        id = await _free_id(backend, session)
+    joined = Participant(session, id, role)
+    await open_record(backend, joined.key, states_in("participant"))
+    return joined
+
+
+async def _free_id(backend: Backend, session: str) -> str:
+    code = StoreKey.of_session(session).session
+    taken = {each.id for each in await backend.participants(code)}
+    later = (f"p{number}" for number in range(len(NAMES) + 1, len(taken) + 7))
+    return next(id for id in (*NAMES, *later) if id not in taken)

@@ -1,0 +1,186 @@
+"""Receiver of a tab: what frames make of its documents, presence and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from ..exceptions import UnknownState
+from ..participants.participant import Participant
+from ..state.declaration import State
+from .documents import GAP_PATIENCE, TabDocument, is_past
+from .outbox import TabOutbox
+
+# The documents that each tab follows.
+OWN = ("me", "session")
+Status = Literal["new", "live", "dropped", "ended"]
+
+
+class TabReceiver(ABC):
+    """What a tab knows by the frames that it has got; see `PageTab`."""
+
+    def __init__(self, participant: Participant, token: str | None) -> None:
+        self.participant = participant
+        self.role = participant.role
+        self.name: str | None = None
+        self.status: Status = "new"
+        self.ended: str | None = None
+        self.presence: dict[str, list[dict[str, Any]]] = {}
+        self.people: dict[str, dict[str, Any]] = {}
+        self.messages: list[Any] = []
+        self.frames: list[dict[str, Any]] = []
+        self.resets: list[str] = []
+        self._token = token
+        self._documents = {name: TabDocument() for name in OWN}
+        # Those whose first snapshot of this connection has not come.
+        self._awaited: set[str] = set()
+        self._outbox = TabOutbox(secrets.token_hex(8))
+        # The next frame of presence names everybody.
+        self._roll = False
+        self._error: dict[str, Any] = {}
+        self._gap: asyncio.TimerHandle | None = None
+
+    @abstractmethod
+    def _say(self, frame: Mapping[str, Any]) -> None:
+        """Send a frame, if there is a connection."""
+
+    @abstractmethod
+    def _flush(self) -> None:
+        """Send the actions that are not on their way."""
+
+    def state(self, state: str | type[State]) -> Any:
+        """Return a state as this tab has it: a dict, by the names of its fields.
+
+        Raises `UnknownState`.
+        """
+        return self._state_of(OWN, state)
+
+    def watched(self, id: str, state: str | type[State]) -> Any:
+        """Return a state of a participant whom this tab watches, likewise."""
+        return self._state_of((f"p:{id}",), state)
+
+    def rev(self, document: Literal["me", "session"] = "me") -> str | None:
+        """Return the rev of a document, as this tab has it."""
+        return self._documents[document].rev
+
+    def _state_of(self, names: Sequence[str], state: str | type[State]) -> Any:
+        if not isinstance(state, str):
+            state = state.__sessionstores__.name
+        found: dict[str, Any] = {}
+        for name in names:
+            if name in self._documents:
+                found |= self._documents[name].states or {}
+        if state not in found:
+            known = ", ".join(map(repr, sorted(found))) or "none"
+            raise UnknownState(f"This tab has no state {state!r}, only {known}.")
+        return copy.deepcopy(found[state])
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        self.frames.append(frame)
+        takes: dict[str, Callable[[dict[str, Any]], None]] = {
+            "welcome": self._welcome,
+            "snapshot": self._take_snapshot,
+            "patch": self._take_patch,
+            "ack": self._take_ack,
+            "reject": self._take_reject,
+            "error": self._take_error,
+            "ping": self._take_ping,
+            "presence": self._take_presence,
+            "self": self._take_self,
+            "message": lambda frame: self.messages.append(frame["data"]),
+            "token": lambda frame: setattr(self, "_token", frame["token"]),
+            "end": lambda frame: setattr(self, "ended", frame["reason"]),
+        }
+        take = takes.get(frame["type"])
+        if take is not None:
+            take(frame)
+        self._repair_later()
+
+    def _welcome(self, frame: dict[str, Any]) -> None:
+        self.role = frame.get("role", self.role)
+        self.status = "live"
+        self._roll = True
+        rate = frame.get("limits", {}).get("rate")
+        self._outbox.welcome(frame["client"], rate)
+        for name in self._documents.keys() - {*OWN}:
+            self._say({"type": "watch", "participant": name.removeprefix("p:")})
+        self._flush()
+
+    def _take_snapshot(self, frame: dict[str, Any]) -> None:
+        name = frame["doc"]
+        document = self._documents.get(name)
+        if document is None:
+            return
+        if frame["reset"]:
+            self.resets.append(name)
+        if document.take_snapshot(frame):
+            # Whatever it holds, it is what has become of the actions before it.
+            self._outbox.release(lambda doc, rev: doc == name)
+        self._awaited.discard(name)
+
+    def _take_patch(self, frame: dict[str, Any]) -> None:
+        if frame["doc"] in self._documents:
+            self._documents[frame["doc"]].take_patch(frame)
+            self._outbox.release(self._has)
+
+    def _take_ack(self, frame: dict[str, Any]) -> None:
+        self._outbox.acknowledge(frame)
+        # A repeated action's says where the document is, not how it got there.
+        carries = "result" in frame or frame.get("ops")
+        self._take_patch(frame if carries else {**frame, "base": frame["rev"]})
+
+    def _take_reject(self, frame: dict[str, Any]) -> None:
+        self._outbox.reject(frame)
+        self._flush()
+
+    def _take_error(self, frame: dict[str, Any]) -> None:
+        self._error = frame
+        self._outbox.reject(frame)
+
+    def _take_ping(self, frame: dict[str, Any]) -> None:
+        self._say({"type": "pong", "visible": True})
+        for name, head in frame.get("heads", {}).items():
+            if name in self._documents:
+                self._documents[name].take_head(head)
+
+    def _take_presence(self, frame: dict[str, Any]) -> None:
+        # The first one of a connection names everybody.
+        self.presence = {} if self._roll else self.presence
+        self.people = {} if self._roll else self.people
+        self._roll = False
+        self.presence |= frame["joined"]
+        self.people |= frame.get("people", {})
+        for id in frame["left"]:
+            self.presence.pop(id, None)
+
+    def _take_self(self, frame: dict[str, Any]) -> None:
+        self.role = frame.get("role", self.role)
+        self.name = frame.get("name", self.name)
+
+    def _has(self, name: str, rev: str) -> bool:
+        return is_past(self._documents[name].rev, rev)
+
+    def _repair_later(self) -> None:
+        lacking = any(document.lacks for document in self._documents.values())
+        if lacking and self._gap is None:
+            loop = asyncio.get_running_loop()
+            self._gap = loop.call_later(GAP_PATIENCE, self._repair)
+        elif not lacking and self._gap is not None:
+            self._gap.cancel()
+            self._gap = None
+
+    def _repair(self) -> None:
+        self._gap = None
+        for name, document in self._documents.items():
+            if document.lacks:
+                self._sync(name)
+
+    def _sync(self, name: str) -> None:
+        document = self._documents[name]
+        document.forget()
+        document.asked = True
+        self._say({"type": "sync", "doc": name, "rev": document.rev})

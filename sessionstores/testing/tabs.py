@@ -1,0 +1,373 @@
+"""Tabs of tests: they speak the protocol as client.js does, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..exceptions import ActionRejected
+from ..participants.participant import Participant
+from ..state.declaration import State
+from .documents import TabDocument
+from .receiving import OWN, TabReceiver
+from .transports import GOING_AWAY, LOST, TabSocket, open_socket
+
+PATIENCE = 10.0
+# Seconds between two looks at a condition, besides those at each frame.
+POLL = 0.05
+Condition = Callable[[], object]
+
+
+class TabClosed(ConnectionError):
+    """The server has closed a tab that is to open or to act; `code` says why.
+
+    `reason` is that of its `end` frame, or the code of its last `error` frame.
+    """
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(f"The server closed the tab: {reason} ({code}). {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+def tab(
+    participant: Participant,
+    *,
+    application: Any = None,
+    url: str | None = None,
+    path: str | None = None,
+    origin: str | None = None,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    token: str | None = None,
+    meta: Mapping[str, Any] | None = None,
+    language: str | None = None,
+    patience: float = PATIENCE,
+) -> PageTab:
+    """Return a tab of a participant's browser: `async with tab(alice) as page: …`.
+
+    It talks to the site's ASGI_APPLICATION in this process and event loop (without that
+    setting to our consumer alone), or to `application`; with a `url` such as
+    `http://127.0.0.1:8000`, to a server that listens there, by the package websockets.
+    `path` is that of our route, if the site has another; `origin` that of its pages,
+    `http://testserver` by default. `token`: one that a page was given, in place of a
+    new one. `meta`: what the tab shows of itself. `patience`: seconds for what the
+    server has to answer.
+    """
+    socket = lambda: open_socket(  # noqa: E731 - each connection has its own
+        application, url, path=path, origin=origin, headers=headers
+    )
+    return PageTab(
+        participant,
+        socket,
+        token=token,
+        meta=dict(meta or {}),
+        language=language,
+        patience=patience,
+    )
+
+
+class PageTab(TabReceiver):
+    """One tab, from `tab`; belongs to one event loop.
+
+    `status`: "new", "live", "dropped" (it may `resume`) or "ended", for the reason
+    `ended`. `closed`: the code with which the server has closed, if it has. `presence`:
+    the metas of each participant who is present, by id. `messages`: what the site has
+    sent. `frames`: all that the server has sent, in order. `resets`: the documents
+    whose state the server had lost, once for each time.
+    """
+
+    def __init__(
+        self,
+        participant: Participant,
+        socket: Callable[[], TabSocket],
+        *,
+        token: str | None = None,
+        meta: dict[str, Any] | None = None,
+        language: str | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        super().__init__(participant, token)
+        self.patience = patience
+        self.closed: int | None = None
+        self._make_socket = socket
+        self._socket: TabSocket | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._meta = meta or {}
+        self._language = language
+        # Of the application, or of this tab.
+        self._failure: Exception | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._pace: asyncio.TimerHandle | None = None
+
+    # Connecting
+
+    async def __aenter__(self) -> PageTab:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect, and return when the first snapshots are here.
+
+        Raises `TabClosed` if the server turns the tab away, and ConnectionError if it
+        has no such socket.
+        """
+        if self.status != "new":
+            raise RuntimeError(f"This tab is {self.status}; a tab opens once.")
+        await self._connect()
+
+    async def drop(self) -> None:
+        """Lose the connection, as in a tunnel: what is on its way is lost too.
+
+        Actions that are not answered, and those that are dispatched meanwhile, go out
+        again when the tab resumes.
+        """
+        if self.status == "live":
+            self.status = "dropped"
+            await self._disconnect(LOST)
+
+    async def resume(self) -> None:
+        """Connect again, with what the tab has; return when it has caught up.
+
+        Raises what `open` raises; after the end of a tab, RuntimeError.
+        """
+        if self.status != "dropped":
+            raise RuntimeError(
+                f"This tab is {self.status}; only one that was dropped can resume. "
+                "Open another one, as a reload of the page does."
+            )
+        await self._connect()
+
+    async def close(self) -> None:
+        """Close the tab, as when its page is left; no goodbye."""
+        if self.status != "ended":
+            self.status = "ended"
+            self.ended = "closed"
+        await self._disconnect(GOING_AWAY)
+        self._outbox.fail("session_ended", "The tab was closed.")
+        self._wake()
+
+    async def leave(self) -> None:
+        """Say goodbye, and return when the server has closed."""
+        self.ended = "left"
+        self._say({"type": "bye"})
+        await self.wait_until(lambda: self.closed is not None)
+
+    async def _connect(self) -> None:
+        self.closed, self._error = None, {}
+        self._awaited = {*OWN}
+        if self._token is None:
+            self._token = self.participant.token()
+        socket = self._make_socket()
+        await socket.open()
+        self._socket = socket
+        self._reading = asyncio.create_task(self._read(socket))
+        self._hello()
+        try:
+            told = await self._until(lambda: self.closed or not self._awaited)
+        except BaseException:
+            await self.close()
+            raise
+        if not told:
+            await self.close()
+            raise TimeoutError(
+                f"The server did not welcome the tab of {self.participant.key} within "
+                f"{self.patience:g} s."
+            )
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self.closed is not None:
+            reason = self.ended or str(self._error.get("code", "closed"))
+            raise TabClosed(self.closed, reason, self._error.get("message", ""))
+
+    def _hello(self) -> None:
+        known = [(name, self._documents[name]) for name in OWN]
+        hello = {
+            "type": "hello",
+            "token": self._token,
+            "client": self._outbox.client,
+            "have": {name: document.rev for name, document in known if document.rev},
+            "runs": {name: document.run for name, document in known if document.run},
+            "meta": self._meta,
+        }
+        if self._language is not None:
+            hello["lang"] = self._language
+        self._say(hello)
+
+    async def _disconnect(self, code: int) -> None:
+        socket, self._socket = self._socket, None
+        reading, self._reading = self._reading, None
+        self._forget_connection()
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait([reading])
+        if socket is not None:
+            await socket.close(code)
+
+    def _forget_connection(self) -> None:
+        for timer in (self._gap, self._pace):
+            if timer is not None:
+                timer.cancel()
+        self._gap = self._pace = None
+        self._outbox.disconnect()
+        for document in self._documents.values():
+            document.forget()
+
+    # Acting
+
+    async def dispatch(
+        self,
+        state: str | type[State],
+        action: str | Callable[..., Any],
+        args: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run an action, and return its result once its effect is in this tab.
+
+        By names, or by the class and its method. A dropped tab sends it when it
+        resumes. Raises `ActionRejected`, with the code and the message that a page
+        gets, for whatever refuses it; TimeoutError after `patience` seconds.
+        """
+        if not isinstance(state, str):
+            state = state.__sessionstores__.name
+        name = action if isinstance(action, str) else action.__name__
+        if self.status == "ended":
+            raise ActionRejected(
+                f"The session is over: {self.ended}.", code="session_ended"
+            )
+        # A copy, so that what is sent later is what was meant now.
+        given = json.loads(json.dumps(dict(args or {})))
+        future = self._outbox.add(state, name, given)
+        self._flush()
+        try:
+            async with asyncio.timeout(self.patience):
+                return await future
+        except TimeoutError:
+            raise TimeoutError(
+                f"{state}.{name} of {self.participant.key} was not answered within "
+                f"{self.patience:g} s; the tab is {self.status}."
+            ) from None
+
+    async def set_meta(self, data: Mapping[str, Any]) -> None:
+        """Replace what the tab shows of itself to the others."""
+        self._meta = dict(data)
+        if self.status == "live":
+            self._say({"type": "meta", "data": self._meta})
+
+    async def watch(self, id: str) -> None:
+        """Follow another participant's record, as far as this tab's role may.
+
+        Returns when its state is here; raises `ActionRejected` for a refusal.
+        """
+        name = f"p:{id}"
+        self._documents.setdefault(name, TabDocument())
+        self._error = {}
+        self._say({"type": "watch", "participant": id})
+        await self.wait_until(
+            lambda: self._error or self._documents[name].states is not None
+        )
+        if self._error:
+            del self._documents[name]
+            raise ActionRejected(self._error["message"], code=self._error["code"])
+
+    async def unwatch(self, id: str) -> None:
+        """Follow them no more."""
+        self._documents.pop(f"p:{id}", None)
+        self._say({"type": "unwatch", "participant": id})
+
+    def _flush(self) -> None:
+        """Send the actions that are not on their way, as fast as the server takes."""
+        if self._pace is not None:
+            self._pace.cancel()
+            self._pace = None
+        if self.status != "live":
+            return
+        frames, wait = self._outbox.take()
+        for frame in frames:
+            self._say(frame)
+        if wait:
+            loop = asyncio.get_running_loop()
+            self._pace = loop.call_later(wait, self._flush)
+
+    # Looking
+
+    async def wait_until(self, condition: Condition, what: str = "") -> None:
+        """Return when `condition()` is true, which is looked at after each frame.
+
+        It raises AssertionError after `patience` seconds, and at once if the tab has
+        ended and gets no more frames; `what` says in its text what was awaited.
+        """
+        if not await self._until(condition):
+            shown = {name: self._documents[name].states for name in OWN}
+            raise AssertionError(
+                f"The tab of {self.participant.key} waited in vain"
+                f"{' for ' if what else ''}{what}: it is {self.status}"
+                f"{f' ({self.ended})' if self.ended else ''}, with the states {shown}."
+            )
+
+    async def catch_up(self) -> None:
+        """Return when all is here that the server had sent or stored before the call.
+
+        So that a test can say that nothing came.
+        """
+        for name in OWN:
+            self._sync(name)
+        await self.wait_until(
+            lambda: not any(self._documents[name].asked for name in OWN), "snapshots"
+        )
+
+    async def _until(self, condition: Condition) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.patience
+        while not condition():
+            if self._failure is not None:
+                raise self._failure
+            if loop.time() > deadline or (self.status == "ended" and not self._reading):
+                return bool(condition())
+            waiter = loop.create_future()
+            self._waiters.add(waiter)
+            await asyncio.wait([waiter], timeout=POLL)
+            self._waiters.discard(waiter)
+        return True
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # Receiving
+
+    def _say(self, frame: Mapping[str, Any]) -> None:
+        if self._socket is not None:
+            self._socket.send(json.dumps(frame))
+
+    async def _read(self, socket: TabSocket) -> None:
+        code = LOST
+        try:
+            while isinstance(text := await socket.receive(), str):
+                self._take(json.loads(text))
+                self._wake()
+            code = text
+            await socket.close(GOING_AWAY)
+        except Exception as error:  # noqa: BLE001 - the site's own code may raise any
+            self._failure = error
+            self.ended = "failed"
+        self._lose(code)
+
+    def _lose(self, code: int) -> None:
+        self.closed = code
+        self._socket = self._reading = None
+        self._forget_connection()
+        # As in client.js: other codes say that it may come back.
+        if 4000 <= code < 4200 or self.ended:
+            self.status = "ended"
+            self.ended = self.ended or str(self._error.get("code", f"closed_{code}"))
+            self._outbox.fail("session_ended", f"The session is over: {self.ended}.")
+        else:
+            self.status = "dropped"
+        self._wake()
