@@ -37,7 +37,14 @@ LONGEST = (
     "faults/test_crowd",
     "faults/test_servers",
 )
-LONG = ("browser", "faults", "project", "management", "integration")
+LONG = (
+    "browser",
+    "faults",
+    "project",
+    "management",
+    "integration",
+    "testing/test_plugin",
+)
 # One for each test that asks for one; a server makes them as they are used.
 DATABASES = 10_000
 unused_databases = itertools.count(1)

@@ -76,6 +76,21 @@ PATHS = {
     ],
     "sessionstores.admin": ["LiveSessionAdmin"],
     "sessionstores.models": ["LiveSession"],
+    "sessionstores.testing": [
+        "BlockingTab",
+        "LossyLayer",
+        "PageTab",
+        "SessionStoresTestMixin",
+        "TabClosed",
+        "aassert_isolated",
+        "advance",
+        "aparticipant",
+        "assert_isolated",
+        "blocking_tab",
+        "isolated_stores",
+        "participant",
+        "tab",
+    ],
     "sessionstores.templatetags.sessionstores": ["register"],
 }
 ROOTS = (StoreManager, sessionstores.Store, sessionstores.Participant)
@@ -92,6 +107,13 @@ def test_public_paths_can_be_imported(module: str) -> None:
     found = import_module(module)
     for name in PATHS[module]:
         assert hasattr(found, name)
+
+
+def test_the_names_for_tests_are_these() -> None:
+    module = import_module("sessionstores.testing")
+    assert sorted(module.__all__) == PATHS["sessionstores.testing"]
+    with pytest.raises(AttributeError, match="no attribute 'tabb'"):
+        module.tabb  # noqa: B018 - there is none
 
 
 def own_types(hint: Any) -> Iterator[type]:

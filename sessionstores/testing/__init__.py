@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockingTab",
     "LossyLayer",
-    "SessionStoresTestMixin",
     "PageTab",
+    "SessionStoresTestMixin",
     "TabClosed",
     "aassert_isolated",
     "advance",

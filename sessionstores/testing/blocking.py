@@ -1,39 +1,67 @@
-"""Tabs for tests without an event loop: each call runs the tab's own loop."""
+"""Tabs for tests without an event loop: each has one of its own, in a thread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ..participants.participant import Participant
 from ..state.declaration import State
 from .tabs import Condition, PageTab, tab
+
+T = TypeVar("T")
 
 
 @contextmanager
 def blocking_tab(participant: Participant, **options: Any) -> Iterator[BlockingTab]:
     """Open a tab from code without an event loop, and close it after the block.
 
-    `options` are those of `tab`. The tab and its connection in the server live while
-    one of its methods runs: call `wait_until` for what others do.
+    `options` are those of `tab`. The tab, and its connection in the server, run in a
+    thread: so do the conditions that are given to `wait_until`.
     """
-    with asyncio.Runner() as runner:
-        page = tab(participant, **options)
-        runner.run(page.open())
+    with _loop_in_thread() as loop:
+        page = BlockingTab(tab(participant, **options), loop)
+        page.run(page.page.open())
         try:
-            yield BlockingTab(page, runner)
+            yield page
         finally:
-            runner.run(page.close())
+            page.run(page.page.close())
+
+
+@contextmanager
+def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    started: Future[asyncio.AbstractEventLoop] = Future()
+    stopping = asyncio.Event()
+
+    def serve() -> None:
+        with asyncio.Runner() as runner:
+            started.set_result(runner.get_loop())
+            runner.run(stopping.wait())
+
+    thread = threading.Thread(target=serve, name="sessionstores-tab", daemon=True)
+    thread.start()
+    loop = started.result()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join()
 
 
 class BlockingTab:
     """A `PageTab` whose methods block; `page` is that tab, with all that it knows."""
 
-    def __init__(self, page: PageTab, runner: asyncio.Runner) -> None:
+    def __init__(self, page: PageTab, loop: asyncio.AbstractEventLoop) -> None:
         self.page = page
-        self._runner = runner
+        self._loop = loop
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the tab's event loop; return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def dispatch(
         self,
@@ -42,7 +70,7 @@ class BlockingTab:
         args: Mapping[str, Any] | None = None,
     ) -> Any:
         """See `PageTab.dispatch`."""
-        return self._runner.run(self.page.dispatch(state, action, args))
+        return self.run(self.page.dispatch(state, action, args))
 
     def state(self, state: str | type[State]) -> Any:
         """See `PageTab.state`."""
@@ -50,20 +78,24 @@ class BlockingTab:
 
     def wait_until(self, condition: Condition, what: str = "") -> None:
         """See `PageTab.wait_until`."""
-        self._runner.run(self.page.wait_until(condition, what))
+        self.run(self.page.wait_until(condition, what))
+
+    def catch_up(self) -> None:
+        """See `PageTab.catch_up`."""
+        self.run(self.page.catch_up())
 
     def set_meta(self, data: Mapping[str, Any]) -> None:
         """See `PageTab.set_meta`."""
-        self._runner.run(self.page.set_meta(data))
+        self.run(self.page.set_meta(data))
 
     def drop(self) -> None:
         """See `PageTab.drop`."""
-        self._runner.run(self.page.drop())
+        self.run(self.page.drop())
 
     def resume(self) -> None:
         """See `PageTab.resume`."""
-        self._runner.run(self.page.resume())
+        self.run(self.page.resume())
 
     def leave(self) -> None:
         """See `PageTab.leave`."""
-        self._runner.run(self.page.leave())
+        self.run(self.page.leave())

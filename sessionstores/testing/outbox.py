@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ class TabOutbox:
         """Begin a connection, under the client id that the server gave."""
         self.client = client
         self._limit = limit
-        self._allowance = limit[1] if limit else 0.0
+        self._allowance = math.inf
         self._allowed_at = asyncio.get_running_loop().time()
 
     def disconnect(self) -> None:
@@ -87,6 +88,8 @@ class TabOutbox:
         if self._limit is None:
             return 0.0
         rate, burst = self._limit
+        # As in client.js, which leaves half of it for frames that were delayed.
+        burst = max(1.0, burst / 2)
         now = asyncio.get_running_loop().time()
         earned = (now - self._allowed_at) * rate
         self._allowance = min(burst, self._allowance + earned)

@@ -42,6 +42,8 @@ class TabReceiver(ABC):
         # The next frame of presence names everybody.
         self._roll = False
         self._error: dict[str, Any] = {}
+        # Why the connection is about to end for good.
+        self._farewell: str | None = None
         self._gap: asyncio.TimerHandle | None = None
 
     @abstractmethod
@@ -93,7 +95,7 @@ class TabReceiver(ABC):
             "self": self._take_self,
             "message": lambda frame: self.messages.append(frame["data"]),
             "token": lambda frame: setattr(self, "_token", frame["token"]),
-            "end": lambda frame: setattr(self, "ended", frame["reason"]),
+            "end": lambda frame: setattr(self, "_farewell", frame["reason"]),
         }
         take = takes.get(frame["type"])
         if take is not None:

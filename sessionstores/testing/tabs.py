@@ -154,7 +154,7 @@ class PageTab(TabReceiver):
 
     async def leave(self) -> None:
         """Say goodbye, and return when the server has closed."""
-        self.ended = "left"
+        self._farewell = "left"
         self._say({"type": "bye"})
         await self.wait_until(lambda: self.closed is not None)
 
@@ -182,6 +182,8 @@ class PageTab(TabReceiver):
         self._check_open()
 
     def _check_open(self) -> None:
+        if self._failure is not None:
+            raise self._failure
         if self.closed is not None:
             reason = self.ended or str(self._error.get("code", "closed"))
             raise TabClosed(self.closed, reason, self._error.get("message", ""))
@@ -356,7 +358,7 @@ class PageTab(TabReceiver):
             await socket.close(GOING_AWAY)
         except Exception as error:  # noqa: BLE001 - the site's own code may raise any
             self._failure = error
-            self.ended = "failed"
+            self._farewell = "failed"
         self._lose(code)
 
     def _lose(self, code: int) -> None:
@@ -364,9 +366,10 @@ class PageTab(TabReceiver):
         self._socket = self._reading = None
         self._forget_connection()
         # As in client.js: other codes say that it may come back.
-        if 4000 <= code < 4200 or self.ended:
+        if 4000 <= code < 4200 or self._farewell:
             self.status = "ended"
-            self.ended = self.ended or str(self._error.get("code", f"closed_{code}"))
+            told = self._error.get("code", f"closed_{code}")
+            self.ended = self._farewell or str(told)
             self._outbox.fail("session_ended", f"The session is over: {self.ended}.")
         else:
             self.status = "dropped"

@@ -105,7 +105,7 @@ class AsgiSocket(TabSocket):
             error.add_note(f"The application failed for {self._path}. {ROUTE}")
             raise
         if answer["type"] != "websocket.accept":
-            await self._communicator.wait(END_SECONDS)
+            await self.close(LOST)
             raise Refused(
                 f"The application refused a WebSocket at {self._path} from "
                 f"{self._origin}, so it knows no such route or origin. Give the origin "

@@ -23,7 +23,7 @@ CODE = "POKER2"
 class HandTests(SessionStoresTestMixin, SimpleTestCase):
     def setUp(self) -> None:
         # Without a call of super().
-        self.assertEqual(stores.sessions(), [])
+        assert stores.sessions() == []
 
     def test_choosing(self) -> None:
         stores.get(Hand, CODE, "alice").dispatch(Hand.choose, "1")
@@ -31,7 +31,7 @@ class HandTests(SessionStoresTestMixin, SimpleTestCase):
     def test_idling(self) -> None:
         stores.get(Hand, CODE, "alice").dispatch(Hand.choose, "1")
         advance(400)
-        self.assertEqual(stores.sweep().participants, 1)
+        assert stores.sweep().participants == 1
 
 
 class GameTests(SessionStoresTestMixin, TestCase):
@@ -40,11 +40,11 @@ class GameTests(SessionStoresTestMixin, TestCase):
         cls.ada = participant(CODE, "ada")
 
     def test_one(self) -> None:
-        self.assertEqual(stores.participants(CODE), ["ada"])
+        assert stores.participants(CODE) == ["ada"]
         participant(CODE)
 
     def test_another(self) -> None:
-        self.assertEqual(stores.participants(CODE), ["ada"])
+        assert stores.participants(CODE) == ["ada"]
         stores.end_session(CODE)
 
     async def test_a_tab(self) -> None:
@@ -56,16 +56,16 @@ class TabTests(SessionStoresTestMixin, unittest.IsolatedAsyncioTestCase):
     async def test_a_tab(self) -> None:
         async with tab(await aparticipant(CODE)) as page:
             await page.dispatch("hand", "choose", {"card": "8"})
-        self.assertEqual(await stores.asessions(), [CODE])
+        assert await stores.asessions() == [CODE]
 
 
 class CacheTests(SessionStoresTestMixin, TransactionTestCase):
     sessionstores_cache = True
 
     def test_one(self) -> None:
-        self.assertEqual(stores.sessions(), [])
+        assert stores.sessions() == []
         participant(CODE)
 
     def test_another(self) -> None:
-        self.assertEqual(stores.sessions(), [])
+        assert stores.sessions() == []
         participant(CODE)
