@@ -2,57 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-import threading
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
-from tests.demo_process import PATIENCE, ROOT, until
-from tests.servers import free_port
+from tests.browser.pasting import SERVERS, Served, blocks, manage, paste
+from tests.demo_process import ROOT
 
 README = (ROOT / "README.md").read_text()
-SERVERS = {
-    "runserver": [sys.executable, "manage.py", "runserver", "--noreload"],
-    "uvicorn": [sys.executable, "-m", "uvicorn", "mysite.asgi:application", "--port"],
-}
-
-
-def blocks() -> Iterator[tuple[str, bool, str]]:
-    """Yield what the README would have somebody paste: where, whether below, what."""
-    for match in re.finditer(r"```(?:python|html|js)\n(.*?)\n(.*?)```", README, re.S):
-        head, body = match.groups()
-        named = re.match(r"(?:#|//|<!--) ([\w]+/[\w./]+)(, at its end)?", head)
-        if named:
-            yield named[1], bool(named[2]), body
-
-
-def manage(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-
-
-def environment(folder: Path) -> dict[str, str]:
-    others = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "DJANGO_SETTINGS_MODULE"
-    }
-    return {**others, "PYTHONPATH": os.pathsep.join(map(os.fspath, (folder, ROOT)))}
 
 
 @pytest.fixture(scope="module")
@@ -62,57 +21,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manage(parent, "-m", "django", "startproject", "mysite")
     folder = parent / "mysite"
     manage(folder, "manage.py", "startapp", "workshop")
-    for place, below, text in blocks():
-        file = folder / place
-        file.parent.mkdir(parents=True, exist_ok=True)
-        before = file.read_text() if below else ""
-        file.write_text(before + text)
+    paste(folder, README)
     manage(folder, "manage.py", "migrate")
     return folder
 
 
-class Served:
-    """A server of the site, and what it says."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        port = free_port()
-        self.base = f"http://127.0.0.1:{port}"
-        self.output = ""
-        self.process = subprocess.Popen(
-            [*SERVERS[name], str(port)],
-            cwd=folder,
-            env={**environment(folder), "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-        until(self.answers, f"{name} to answer")
-
-    def read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.output += line
-
-    def answers(self) -> bool:
-        assert self.process.poll() is None, self.output
-        try:
-            with urllib.request.urlopen(self.base, timeout=PATIENCE):
-                return True
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(PATIENCE)
-        self.reader.join(PATIENCE)
-        assert self.process.stdout
-        self.process.stdout.close()
-
-
 def test_its_blocks_are_files_of_the_site() -> None:
-    assert [place for place, _, _ in blocks()] == [
+    assert [place for place, _, _ in blocks(README)] == [
         "workshop/states.py",
         "mysite/settings.py",
         "mysite/asgi.py",
