@@ -5,6 +5,7 @@
 #   make test                     test the package, its client and the demo; COV=--cov
 #   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
 #   make lint                     judge style, types, layers, house rules, settings
+#   make docs                     build the documentation site into build/docs
 #   make bench                    print the figures beside their floors; two checkouts:
 #                                 python benchmarks/compare.py --base PATH
 #   make trace                    count a dispatch's and a frame's calls, files and changes
@@ -26,7 +27,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
 
-.PHONY: help demo demo-redis test faults lint bench trace soak clean
+.PHONY: help demo demo-redis test faults lint docs bench trace soak clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -66,6 +67,12 @@ lint: $(VENV)/.dev
 		npm install --silent && npm run --silent types && npm run --silent size; \
 	else echo "There is no npm: the client's types and size are not checked"; fi
 
+# A warning is an error: a link that leads nowhere, a name that has no page.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet \
+		--builder html docs build/docs
+	@echo "Open build/docs/index.html"
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
@@ -99,6 +106,11 @@ $(VENV)/.demo-redis: pyproject.toml $(VENV)/.python
 	@echo "Installing what the demo needs into $(VENV) (once, about 20 seconds) ..."
 	@$(PIP) --editable '.[demo-redis]' $(if $(DJANGO),'$(DJANGO)')
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.python
+	@echo "Installing what the documentation needs into $(VENV) (once, about 20 seconds) ..."
+	@$(PIP) --editable '.[docs]' $(if $(DJANGO),'$(DJANGO)')
+	@touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.txt $(VENV)/.python
 	@echo "Installing what the tests need into $(VENV) (once, about a minute) ..."

@@ -21,6 +21,14 @@ SERVERS = {
         *(PYTHON, "-m", "uvicorn", "mysite.asgi:application"),
         *("--host", "{host}", "--port", "{port}"),
     ],
+    "daphne": [
+        *(PYTHON, "-m", "daphne", "-b", "{host}", "-p", "{port}"),
+        "mysite.asgi:application",
+    ],
+    "granian": [
+        *(PYTHON, "-m", "granian", "--interface", "asginl"),
+        *("--host", "{host}", "--port", "{port}", "mysite.asgi:application"),
+    ],
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
-from tests.browser.pasting import SERVERS, Served, blocks, manage, paste
+from tests.browser.pasting import Served, blocks, manage, paste
 from tests.demo_process import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -47,7 +47,7 @@ def test_the_site_passes_its_checks(site: Path) -> None:
     assert "All is well" in report
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", ["runserver", "uvicorn"])
 def test_two_browsers_meet_on_it(site: Path, open_page: Open, server: str) -> None:
     served = Served(site, server)
     try:
