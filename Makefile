@@ -42,8 +42,9 @@ demo-redis: $(VENV)/.demo-redis
 test faults: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/.dev
-	@if command -v npm >/dev/null && [ ! -d node_modules/axe-core ]; then \
-		npm install --silent || echo "npm install failed: the pages are not judged by axe"; fi
+	@if command -v npm >/dev/null && \
+		! [ -d node_modules/axe-core -a -d node_modules/pyright ]; then \
+		npm install --silent || echo "npm install failed: no axe judges pages, no pyright types"; fi
 	@if [ -n "$(CLIENT_TESTS)" ]; then "$(NODE)" --test --test-reporter=spec $(CLIENT_TESTS); fi
 	$(BIN)/python -m pytest $(COV) --numprocesses $(WORKERS) --dist loadfile \
 		--no-loadscope-reorder $(ARGS)

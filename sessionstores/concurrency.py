@@ -1,4 +1,4 @@
-"""Concurrency primitives: exponential backoff, and a thread that survives forks."""
+"""Concurrency primitives: backoff, a thread that survives forks, sync-only calls."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from django.utils import asyncio as django_asyncio
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Beyond this many doublings every ceiling is at its cap.
 _MAX_DOUBLINGS = 32
+
+
+def async_unsafe(message: str) -> Callable[[F], F]:
+    """Let a function raise inside an event loop: `SynchronousOnlyOperation`, `message`.
+
+    Django's own decorator with a type. Its own has none: at sites without stubs of
+    Django, type checkers would know nothing of what it decorates.
+    """
+    decorate: Callable[[F], F] = django_asyncio.async_unsafe(message)
+    return decorate
 
 
 @dataclass(frozen=True, slots=True)

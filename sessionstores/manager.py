@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
-from django.utils.asyncio import async_unsafe
-
 from .backends import get_backend
 from .backends.base import run
 from .backends.types import Quarantined
+from .concurrency import async_unsafe
 from .keys import (
     StoreKey,
     check_code,

@@ -146,6 +146,19 @@ def test_an_import_in_a_function_is_found() -> None:
     assert list(local_imports(module)) == ["m.b"]
 
 
+# Types
+
+
+def test_only_the_typed_async_unsafe_is_used() -> None:
+    """Django's has no types, and takes those of what it decorates from every site."""
+    users = [
+        name
+        for name, source in sources("sessionstores").items()
+        if re.search(r"django\.utils(\.| import )asyncio", source)
+    ]
+    assert users == ["sessionstores.concurrency"]
+
+
 # Classes
 
 

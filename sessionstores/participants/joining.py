@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.http import HttpRequest
-from django.utils.asyncio import async_unsafe
 
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Profile, Standing
+from ..concurrency import async_unsafe
 from ..exceptions import (
     InvalidToken,
     Kicked,

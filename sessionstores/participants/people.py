@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from django.utils.asyncio import async_unsafe
 
 from ..backends import get_backend
 from ..backends.base import run
 from ..backends.types import ParticipantInfo, Profile
+from ..concurrency import async_unsafe
 from ..keys import StoreKey, check_code, check_participant, check_stored
 from ..sessions import lifecycle
 from ..sessions.presence import Attendee, attendance

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, overload
 
-from django.utils.asyncio import async_unsafe
-
 from ..backends import get_backend
 from ..backends.base import Backend, run
+from ..concurrency import async_unsafe
 from ..exceptions import InvalidKey
 from ..keys import StoreKey
 from ..monitoring import alerts

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
-from django.utils.asyncio import async_unsafe
-
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Record
+from ..concurrency import async_unsafe
 from ..exceptions import Conflict, InvalidKey, SessionStoresError
 from ..keys import StoreKey, check_code, check_participant
 from ..monitoring import alerts
