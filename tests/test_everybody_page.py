@@ -50,11 +50,3 @@ def test_who_has_voted_and_what_is_as_it_says() -> None:
 def test_its_figures_are_those_of_the_code() -> None:
     assert f"each {types.STATES_BATCH} participants" in TEXT
     assert f"each {sessions.STATES_BYTES // 2**20} MiB of states" in TEXT
-
-
-def test_its_links_lead_somewhere() -> None:
-    for link, anchor in re.findall(r"\]\(([^)#]+)(?:#([^)]+))?\)", TEXT):
-        target = PAGE.parent / link
-        assert target.exists(), link
-        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
-        assert not anchor or anchor in {h.lower().replace(" ", "-") for h in headings}

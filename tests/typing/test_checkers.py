@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, *command: str | Path) -> str:
     done = subprocess.run(
-        list(map(os.fspath, command)),
+        [str(part) for part in command],
         cwd=folder,
         # Their configuration is the folder's, and nothing else is on their path.
         env={key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ},
@@ -53,7 +53,8 @@ def run(folder: Path, *command: str | Path) -> str:
         check=False,
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    return done.stdout
+    output: str = done.stdout
+    return output
 
 
 def by_mypy(folder: Path) -> Complaints:
