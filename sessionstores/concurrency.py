@@ -1,15 +1,27 @@
-"""Concurrency primitives: backoff, a thread that survives forks, sync-only calls."""
+"""Concurrency primitives: backoff, sync-only calls, and threads.
+
+gevent and eventlet replace threads by greenlets, which share one thread of the system.
+asyncio notes the running loop by thread of the system: were a loop of ours to run in a
+greenlet, Django would take every other one for a coroutine and refuse the ORM to it.
+So the threads of loops are always the system's.
+"""
 
 from __future__ import annotations
 
 import atexit
 import os
 import random
+import sys
 import threading
+import time
+
+# gevent and eventlet replace that of `queue` by one of greenlets.
+from _queue import SimpleQueue
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from django.utils import asyncio as django_asyncio
 
@@ -49,6 +61,105 @@ class Backoff:
         return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Start = Callable[[Callable[[], None], tuple[()]], object]
+
+# Seconds between looks at what a thread of the system does, where greenlets wait.
+LOOK_SECONDS = 0.001
+# Threads of a pool beside greenlets; each has an event loop of gevent's or eventlet's.
+MAX_SYSTEM_THREADS = 8
+
+
+def start_system_thread() -> Start | None:
+    """Return what starts a thread of the system where threads are greenlets.
+
+    None where they are not.
+    """
+    monkey: Any = sys.modules.get("gevent.monkey")
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    start: Start | None = None
+    if monkey is not None and monkey.is_module_patched("threading"):
+        start = monkey.get_original("_thread", "start_new_thread")
+    elif patcher is not None and patcher.is_monkey_patched("thread"):
+        start = patcher.original("threading")._start_new_thread
+    return start
+
+
+def socket_home() -> int:
+    """Return the thread of the system outside of which a socket cannot wait; else 0.
+
+    gevent's sockets belong to it; any thread may use the standard library's.
+    """
+    return 0 if start_system_thread() is None else threading.get_native_id()
+
+
+class Completion:
+    """Set once by one thread and waited for in another, or in a greenlet of another."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        # The events of greenlets do not reach across threads of the system.
+        self._event = threading.Event() if start_system_thread() is None else None
+
+    def set(self) -> None:
+        """End the waiting."""
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait up to `seconds`; return whether it is set."""
+        if self._event is not None:
+            return self._event.wait(seconds)
+        deadline = time.monotonic() + seconds
+        while not self._is_set and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        return self._is_set
+
+
+def thread_pool(threads: int, name: str) -> Executor:
+    """Return a pool of threads whose calls a coroutine waits for."""
+    start = start_system_thread()
+    if start is None:
+        return ThreadPoolExecutor(threads, name)
+    return _SystemThreadPool(start, min(threads, MAX_SYSTEM_THREADS))
+
+
+class _SystemThreadPool(Executor):
+    """Threads of the system beside greenlets; they end with the process."""
+
+    def __init__(self, start: Start, threads: int) -> None:
+        self._start = start
+        self._left = threads
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def submit(
+        self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        """See `Executor.submit`."""
+        future: Future[R] = Future()
+
+        def perform() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(call(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+                future.set_exception(error)
+
+        self._calls.put(perform)
+        if self._left > 0:
+            self._left -= 1
+            self._start(self._work, ())
+        return future
+
+    def _work(self) -> None:
+        while True:
+            self._calls.get()()
+
+
 class Worker(Protocol):
     """The work of one background thread, from its start to its end."""
 
@@ -62,13 +173,70 @@ class Worker(Protocol):
 W = TypeVar("W", bound=Worker)
 
 
+class _Thread(Generic[W]):
+    """A started thread of the standard library, with its worker."""
+
+    def __init__(self, name: str, make: Callable[[], W]) -> None:
+        self.worker = make()
+        self._thread = threading.Thread(target=self.worker.run, name=name, daemon=True)
+        # A system that is out of threads raises, and then there is no worker.
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        return self._thread is threading.current_thread()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+
+class _SystemThread(Generic[W]):
+    """A started thread of the system, whose worker is made in it, beside greenlets."""
+
+    def __init__(self, start: Start, make: Callable[[], W]) -> None:
+        self._make = make
+        self._made: list[W | BaseException] = []
+        self._id = 0
+        self._has_ended = False
+        start(self._run, ())
+        while not self._made:
+            time.sleep(LOOK_SECONDS)
+        (made,) = self._made
+        if isinstance(made, BaseException):
+            raise made
+        self.worker: W = made
+
+    def _run(self) -> None:
+        self._id = threading.get_native_id()
+        try:
+            worker = self._make()
+            self._made.append(worker)
+            worker.run()
+        except BaseException as error:
+            if self._made:
+                raise
+            # Raised where the thread is started.
+            self._made.append(error)
+        finally:
+            self._has_ended = True
+
+    @property
+    def is_current(self) -> bool:
+        return self._id == threading.get_native_id()
+
+    def join(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._has_ended and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+
+
 class BackgroundThread(Generic[W]):
     """A daemon thread that starts when needed and ends before a fork and at exit.
 
     It ends before a fork because the child would inherit its sockets, and any lock
     that it held at that moment. Each start gets a new worker from `make`. With
     `resumes`, the parent starts it again after the fork; a child starts its own when
-    it needs one.
+    it needs one. One that `has_loop` is a thread of the system even beside greenlets.
     """
 
     def __init__(
@@ -78,14 +246,15 @@ class BackgroundThread(Generic[W]):
         *,
         join_seconds: float,
         resumes: bool = False,
+        has_loop: bool = False,
     ) -> None:
+        self._has_loop = has_loop
         self._name = name
         self._make = make
         self._join_seconds = join_seconds
         self._resumes = resumes
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._worker: W | None = None
+        self._thread: _Thread[W] | _SystemThread[W] | None = None
         self._was_running = False
         atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
@@ -107,10 +276,7 @@ class BackgroundThread(Generic[W]):
         The lock is held inside: hand over work, and wait for it outside.
         """
         with self._lock:
-            if self._worker is None:
-                self._start()
-            assert self._worker is not None  # noqa: S101 - for the type checker
-            yield self._worker
+            yield (self._thread or self._start()).worker
 
     def close(self) -> None:
         """Stop the thread and wait up to `join_seconds` for its end."""
@@ -127,25 +293,26 @@ class BackgroundThread(Generic[W]):
         with self._lock:
             if not is_idle():
                 return False
-            if self._thread is threading.current_thread():
-                self._thread = self._worker = None
+            if self._thread is not None and self._thread.is_current:
+                self._thread = None
             return True
 
-    def _start(self) -> None:
-        worker = self._make()
-        thread = threading.Thread(target=worker.run, name=self._name, daemon=True)
-        # First: a system that is out of threads raises, and then there is no worker.
-        thread.start()
-        self._thread, self._worker = thread, worker
+    def _start(self) -> _Thread[W] | _SystemThread[W]:
+        start = start_system_thread() if self._has_loop else None
+        if start is None:
+            self._thread = _Thread(self._name, self._make)
+        else:
+            self._thread = _SystemThread(start, self._make)
+        return self._thread
 
-    def _detach(self) -> threading.Thread | None:
+    def _detach(self) -> _Thread[W] | _SystemThread[W] | None:
         """Stop the worker and return its thread to be joined; None: there is none."""
-        thread, worker = self._thread, self._worker
+        thread = self._thread
         # The thread itself may fork or exit, in code of the site that it calls.
-        if thread is None or worker is None or thread is threading.current_thread():
+        if thread is None or thread.is_current:
             return None
-        self._thread = self._worker = None
-        worker.stop()
+        self._thread = None
+        thread.worker.stop()
         return thread
 
     def _before_fork(self) -> None:
@@ -166,5 +333,5 @@ class BackgroundThread(Generic[W]):
         self._lock.release()
 
     def _after_fork_in_child(self) -> None:
-        self._thread = self._worker = None
+        self._thread = None
         self._lock.release()

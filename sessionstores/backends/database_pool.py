@@ -10,13 +10,13 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any, Generic, TypeVar
 
 from django.db import Error, OperationalError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from ..concurrency import thread_pool
 from ..exceptions import InsideTransaction, StoreUnavailable
 from .database_deadline import (
     BUSY_SECONDS,
@@ -106,7 +106,7 @@ class DatabasePool:
     def __init__(self, db: str) -> None:
         self._db = db
         self._process = os.getpid()
-        self._threads = ThreadPoolExecutor(THREADS, "sessionstores-database")
+        self._threads = thread_pool(THREADS, "sessionstores-database")
         self._idle: list[BaseDatabaseWrapper] = []
         _pools.add(self)
         weakref.finalize(self, _close_unused, self._idle, self._process)

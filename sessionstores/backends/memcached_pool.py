@@ -6,9 +6,8 @@ import asyncio
 import os
 import re
 import weakref
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -26,6 +25,7 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
     MemcacheUnexpectedCloseError,
 )
 
+from ..concurrency import socket_home, thread_pool
 from .clock import ServerClock
 from .configured_cache import configured_cache
 from .errors import NotSent
@@ -76,8 +76,13 @@ class MemcachedServer:
 
     def _start_afresh(self) -> None:
         self._process = os.getpid()
-        self._idle: deque[ReplyLine] = deque()
-        self._threads = ThreadPoolExecutor(THREADS, "sessionstores-memcached")
+        # By the thread that they belong to, where there is one.
+        self._lines: defaultdict[int, deque[ReplyLine]] = defaultdict(deque)
+        self._threads = thread_pool(THREADS, "sessionstores-memcached")
+
+    @property
+    def _idle(self) -> deque[ReplyLine]:
+        return self._lines[socket_home()]
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
@@ -85,10 +90,11 @@ class MemcachedServer:
             self._start_afresh()
 
     def hang_up(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections, where they can be."""
+        idle = self._idle
         with suppress(IndexError):
             while True:
-                self._idle.pop().client.close()
+                idle.pop().client.close()
 
     @property
     def _patience(self) -> float:

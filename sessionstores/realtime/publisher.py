@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +19,7 @@ from django.dispatch import receiver
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import run
-from ..concurrency import BackgroundThread
+from ..concurrency import BackgroundThread, Completion, start_system_thread
 from ..event_bus import Hint
 from ..monitoring.log_limiter import log_limiter
 from . import serializers
@@ -48,7 +47,10 @@ class Publisher:
         # The thread stays once it has begun, since each new loop would be a new
         # connection of the layer.
         self._background = BackgroundThread(
-            "sessionstores-publisher", _PublisherThread, join_seconds=LAYER_SECONDS
+            "sessionstores-publisher",
+            _PublisherThread,
+            join_seconds=LAYER_SECONDS,
+            has_loop=True,
         )
         # The layer that was used last, and whether it reaches other processes.
         self._layer: Any = None
@@ -108,18 +110,17 @@ class Publisher:
             sender.enqueue(event, processes)
 
     def _send_from_thread(self, event: Hint, processes: Sequence[str]) -> None:
-        done: Future[None] = Future()
+        done = Completion()
         with self._background.worker() as thread:
             works = thread.sender.works
             thread.loop.call_soon_threadsafe(
                 thread.sender.enqueue, event, processes, done
             )
         if works:
-            with suppress(TimeoutError):
-                done.result(LAYER_SECONDS)
+            done.wait(LAYER_SECONDS)
 
 
-_Waiting = tuple[Hint | str, Sequence[str], Future[None] | None]
+_Waiting = tuple[Hint | str, Sequence[str], Completion | None]
 
 
 def _encoded(event: Hint) -> str:
@@ -148,7 +149,7 @@ class _LayerSender:
         self._task: asyncio.Task[None] | None = None
 
     def enqueue(
-        self, event: Hint, processes: Sequence[str], done: Future[None] | None = None
+        self, event: Hint, processes: Sequence[str], done: Completion | None = None
     ) -> None:
         """Have an event sent to processes; `done` resolves then, or if it is dropped.
 
@@ -159,7 +160,7 @@ class _LayerSender:
         if len(self._waiting) >= MAX_WAITING:
             counters.dropped += len(processes)
             if done is not None:
-                done.set_result(None)
+                done.set()
             return
         if self._task is None:
             self._waiting.append((event, processes, done))
@@ -179,7 +180,7 @@ class _LayerSender:
                     except Exception as error:  # noqa: BLE001 - layers raise anything
                         _warn("The channel layer could not be asked: %r", error)
                 if done is not None:
-                    done.set_result(None)
+                    done.set()
         finally:
             self._task = None
 
@@ -233,7 +234,8 @@ class _PublisherThread:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             runner.run(self._serve())
         # Blocking: an interpreter that exits starts no threads for coroutines.
-        run(write_timeline(blocking=True))
+        if start_system_thread() is None:
+            run(write_timeline(blocking=True))
         connections.close_all()
 
     def stop(self) -> None:
@@ -257,6 +259,10 @@ class _PublisherThread:
         # Cancelled, they would lose what they are writing.
         if self._writes:
             await asyncio.wait(self._writes)
+        # Blocking code would take the connections of greenlets, which belong to their
+        # thread.
+        if start_system_thread() is not None:
+            await write_timeline()
 
 
 publisher = Publisher()

@@ -268,7 +268,8 @@ def _parameters(cls: type) -> frozenset[str]:
 
 @cache
 def _default_limits() -> frozenset[int | None]:
-    pools = ConnectionPool(), BlockingConnectionPool()  # type: ignore[no-untyped-call]
+    blocking: Any = BlockingConnectionPool
+    pools = ConnectionPool(), blocking()
     # The last is valkey-py's, and an older redis-py's.
     return frozenset({None, 2**31, *(pool.max_connections for pool in pools)})
 
