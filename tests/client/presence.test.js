@@ -257,3 +257,83 @@ test("a tab that the site disconnects is told so and stays away", () => {
   assert.deepEqual(seen, [{ reason: "disconnected", message: "Nicht mehr verbunden." }]);
   assert.equal(page.sockets.length, 1);
 });
+
+// Names and roles
+
+const named = (metas, name, role = "participant") => Object.assign(metas, { name, role });
+
+test("presence entries carry name and role beside the metas", () => {
+  const session = meet();
+  page.socket.says({
+    ...presence({ carol: [{}] }),
+    people: { carol: { name: "Carol", role: "facilitator" } },
+  });
+  const { bob, carol } = session.presence;
+  assert.deepEqual(carol, named([{}], "Carol", "facilitator"));
+  assert.deepEqual([carol.name, carol.role, carol.length], ["Carol", "facilitator", 1]);
+  // Of an earlier release's server.
+  assert.deepEqual(bob, [{ name: "Bob" }]);
+});
+
+test("a new name is a change, and a new meta keeps the name", () => {
+  const session = meet();
+  const seen = changes();
+  const { alice } = session.presence;
+  page.socket.says({ ...presence({}), people: { bob: { name: "Bo", role: "guest" } } });
+  assert.deepEqual(session.presence.bob, named([{ name: "Bob" }], "Bo", "guest"));
+  assert.equal(session.presence.alice, alice);
+  page.socket.says(presence({ bob: [{}] }));
+  assert.deepEqual(session.presence.bob, named([{}], "Bo", "guest"));
+  page.socket.says({ ...presence({}), people: { bob: { name: "Bo", role: "guest" } } });
+  assert.deepEqual(
+    seen.map(([, { joined }]) => joined),
+    [{ bob: named([{ name: "Bob" }], "Bo", "guest") }, { bob: named([{}], "Bo", "guest") }],
+  );
+});
+
+test("after a new connection, names are those of its first frame", () => {
+  const session = meet();
+  page.socket.says({ ...presence({}), people: { bob: { name: "Bo", role: "guest" } } });
+  reconnect();
+  page.socket.says({
+    ...presence({ bob: [{}], toString: [{}] }),
+    people: { toString: { name: "To", role: "guest" } },
+  });
+  assert.deepEqual(session.presence, { bob: [{}], toString: named([{}], "To", "guest") });
+  page.socket.says({ ...presence({}), people: { toString: { name: "Str", role: "guest" } } });
+  assert.deepEqual(session.presence.toString, named([{}], "Str", "guest"));
+});
+
+test("who the tab is comes with the page, and follows the server", () => {
+  page.live();
+  const { session } = page;
+  const first = session.self;
+  assert.deepEqual(first, { id: "alice", name: null, role: "participant" });
+  const seen = [];
+  session.on("self", (self) => seen.push(self));
+  page.socket.says({ type: "self", name: "Ada", role: "participant" });
+  assert.deepEqual(session.self, { id: "alice", name: "Ada", role: "participant" });
+  assert.deepEqual(first.name, null);
+  const named = session.self;
+  page.socket.says({ type: "self", name: "Ada", role: "participant" });
+  assert.equal(session.self, named);
+  page.socket.says({ type: "self", name: "Ada", role: "facilitator" });
+  assert.equal(session.role, "facilitator");
+  assert.equal(session.participant, "alice");
+  assert.deepEqual(
+    seen.map(({ name, role }) => [name, role]),
+    [
+      ["Ada", "participant"],
+      ["Ada", "facilitator"],
+    ],
+  );
+});
+
+test("a welcome says who the tab is by now, but for servers of an earlier release", () => {
+  page.live();
+  page.socket.says({ type: "self", name: "Ada", role: "guest" });
+  reconnect({ name: "Ada L.", role: "facilitator" });
+  assert.deepEqual(page.session.self, { id: "alice", name: "Ada L.", role: "facilitator" });
+  reconnect({ role: "guest" });
+  assert.deepEqual(page.session.self, { id: "alice", name: "Ada L.", role: "guest" });
+});

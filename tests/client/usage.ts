@@ -115,6 +115,10 @@ export function refused(): void {
   session.status === "online";
   // @ts-expect-error: the status is not ours to set
   session.status = "live";
+  // @ts-expect-error: who we are is not ours to set
+  session.self.name = "Ada";
+  // @ts-expect-error: somebody who is present may have no name
+  session.presence["bob"].name.length;
   // @ts-expect-error: who is present is not ours to set
   session.presence = {};
   // @ts-expect-error: nor to change

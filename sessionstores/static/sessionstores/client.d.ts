@@ -81,8 +81,26 @@ export type Status = "connecting" | "live" | "reconnecting" | "offline" | "ended
 /** What a tab shows of itself to the others in its session, such as a name or `typing`. */
 export type Meta = Record<string, any>;
 
-/** Who is present, by participant id, each with the metas of its tabs in the order they came. */
-export type Presence = Readonly<Record<string, readonly Meta[]>>;
+/**
+ * A participant who is present: the metas of their tabs in the order they came, and beside these
+ * what they are called, `null` if nobody has said so, and their role. A server of an earlier
+ * release says neither.
+ */
+export interface Present extends ReadonlyArray<Meta> {
+  readonly name?: string | null;
+  readonly role?: string;
+}
+
+/** Who is present, by participant id. */
+export type Presence = Readonly<Record<string, Present>>;
+
+/** This tab's participant. A name or a role that changes makes another object of it. */
+export interface Self {
+  readonly id: string;
+  /** `null` if nobody has said so. */
+  readonly name: string | null;
+  readonly role: string;
+}
 
 /** What listeners of `session.on` receive. */
 export interface SessionEvents {
@@ -102,6 +120,8 @@ export interface SessionEvents {
   };
   /** Sent by `stores.send` on the server. */
   message: any;
+  /** This tab's participant has another name or role. */
+  self: Self;
   /**
    * Sent once. `reason` is the server's ("ended", "cleanup", "idle", "disconnected", "kicked": the
    * participant was removed and is kept out), the code of its refusal ("invalid_token",
@@ -122,7 +142,10 @@ export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
   /** The session code. */
   readonly code: string;
   readonly participant: string;
+  /** As in `self`. */
   readonly role: string;
+  /** Who this tab's participant is now; see the `self` event. */
+  readonly self: Self;
   readonly status: Status;
   /**
    * What to tell the person of `status`, in the page's language: why there is no connection, and
@@ -154,8 +177,8 @@ export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
   store<Name extends keyof Stores & string>(name: Name): Store<Stores[Name]>;
 
   /**
-   * Listen to who is present. `joined` are those who came, or whose tabs or metas changed, as they
-   * are now; `left` are those who went, which a reload is not.
+   * Listen to who is present. `joined` are those who came, or whose tabs, metas, name or role
+   * changed, as they are now; `left` are those who went, which a reload is not.
    */
   on(
     type: "presence",
@@ -187,6 +210,7 @@ export interface Config {
   session: string;
   participant: string;
   role: string;
+  name?: string | null;
   /** The document that each state lives in, by name of the state. */
   states: Record<string, string>;
   docs?: Record<string, { rev: string; states: Record<string, unknown> }>;

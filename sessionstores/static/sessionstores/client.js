@@ -38,6 +38,8 @@ const bytes = (text) => new TextEncoder().encode(text).length;
 
 const isContainer = (value) => typeof value === "object" && value !== null;
 
+const own = (object, key) => (Object.hasOwn(object, key) ? object[key] : undefined);
+
 const sameKind = (a, b) =>
   isContainer(a) && isContainer(b) && Array.isArray(a) === Array.isArray(b);
 
@@ -370,7 +372,8 @@ export function connect(source, options = {}) {
   let allowance = 0;
   let allowedAt = 0;
   let saving = false;
-  let present = {}; // participants by id, each with the metas of its tabs
+  let self = { id: config.participant, name: config.name ?? null, role: config.role };
+  let present = {}; // participants by id, each with the metas of its tabs, name and role
   let roll = false; // the next presence frame names everybody
   let meta = "{}"; // our own, as JSON
   let sentMeta; // what was sent of it on this socket
@@ -567,7 +570,14 @@ export function connect(source, options = {}) {
 
   function attend(frame) {
     const before = present;
-    const after = roll ? frame.joined : { ...before, ...frame.joined };
+    const { joined: metas, people = {} } = frame;
+    // Servers of earlier releases say nothing of names and roles.
+    const entries = Object.keys({ ...people, ...metas }).map((id) => {
+      const known = (!roll && own(before, id)) || [];
+      const { name, role } = own(people, id) ?? known;
+      return [id, Object.assign([...(own(metas, id) ?? known)], role && { name, role })];
+    });
+    const after = { ...(roll ? {} : before), ...Object.fromEntries(entries) };
     for (const id of frame.left) delete after[id];
     roll = false;
     if (equal(before, after)) return; // in whatever order people are named
@@ -577,7 +587,14 @@ export function connect(source, options = {}) {
     emit("presence", present, { joined: Object.fromEntries(joined), left });
   }
 
+  function know({ name = self.name, role = self.role }) {
+    if (name === self.name && role === self.role) return;
+    self = { ...self, name, role };
+    emit("self", self);
+  }
+
   function welcome(frame) {
+    know(frame);
     client = frame.client ?? client;
     silence = (frame.ping ?? 10) * 2500;
     limit = frame.limits?.rate;
@@ -628,6 +645,8 @@ export function connect(source, options = {}) {
         return;
       case "presence":
         return attend(frame);
+      case "self":
+        return know(frame);
       case "token":
         token = frame.token;
         return;
@@ -811,7 +830,12 @@ export function connect(source, options = {}) {
   return {
     code: config.session,
     participant: config.participant,
-    role: config.role,
+    get role() {
+      return self.role;
+    },
+    get self() {
+      return self;
+    },
     get status() {
       return status;
     },
