@@ -16,7 +16,7 @@ from .workers import MAY_FLUSH, WORKER_NUMBER
 register_converter(SessionCodeConverter, "code")
 
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", views.Home.as_view(), name="home"),
     path("favicon.ico", RedirectView.as_view(url=static("workshop/icon.svg"))),
     path("start/", views.start, name="start"),
     path("texts.js", JavaScriptCatalog.as_view(packages=["project"]), name="texts"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -14,16 +14,14 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST, require_safe
 
 from sessionstores import (
-    InvalidKey,
-    LimitReached,
     Participant,
-    SessionLocked,
-    UnknownSession,
+    forms,
     join,
     participant_required,
     stores,
 )
 from sessionstores.middleware import ParticipantRequest
+from sessionstores.views import JoinView
 
 from .forms import JoinForm
 from .states import CARDS, Board
@@ -40,27 +38,21 @@ from .workshop import (
 )
 
 
-def home(request: HttpRequest) -> HttpResponse:
+class Home(JoinView):
     """Let a guest join with a code and a name."""
-    form = JoinForm(
-        request.POST or None,
-        initial={"code": request.GET.get("code", "")},
-        label_suffix="",
-    )
-    if request.method == "POST" and form.is_valid():
-        code = form.cleaned_data["code"]
-        try:
-            guest = join(request, code)
-        except (UnknownSession, InvalidKey):
-            text = _("No workshop has this code. Is it spelled right?")
-            form.add_error("code", text)
-        except (LimitReached, SessionLocked) as refusal:
-            form.add_error("code", refusal.message)
-        else:
-            board = stores.get(Board, code, guest.id)
-            board.dispatch(Board.introduce, form.cleaned_data["name"])
-            return redirect("board", code=code)
-    return render(request, "workshop/home.html", {"form": form, "label": LABEL})
+
+    form_class = JoinForm
+    template_name = "workshop/home.html"
+    success_url = "board"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what the page shows."""
+        return super().get_context_data(**kwargs, label=LABEL)
+
+    def joined(self, participant: Participant, form: forms.JoinForm) -> None:
+        """Note the name on the guest's board."""
+        board = stores.get(Board, *participant.key)
+        board.dispatch(Board.introduce, form.cleaned_data["name"])
 
 
 @require_POST

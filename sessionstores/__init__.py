@@ -31,6 +31,7 @@ from .monitoring.stats import Process, Stats
 from .monitoring.sweeps import LastSweep, Sweep
 from .participants.decorators import ParticipantRequiredMixin, participant_required
 from .participants.joining import ajoin, join
+from .participants.leaving import aleave, leave
 from .participants.participant import Participant
 from .participants.people import Person
 from .sessions.presence import Attendee
@@ -77,9 +78,11 @@ __all__ = [
     "UnknownState",
     "action",
     "ajoin",
+    "aleave",
     "field",
     "injected",
     "join",
+    "leave",
     "normalize_code",
     "participant_required",
     "stores",

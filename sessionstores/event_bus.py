@@ -92,9 +92,10 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """A record was removed; `reason` is "idle", "cleanup", "ended", "kicked" or "lost".
+    """A record was removed.
 
-    "kicked" is also published of who had no record: their tabs are to close.
+    `reason` is "idle", "cleanup", "ended", "kicked", "left" or "lost". "kicked" is also
+    published of who had no record: their tabs are to close.
     """
 
     key: StoreKey

@@ -6,7 +6,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from django.utils.translation import gettext_lazy as _
 
@@ -44,13 +44,18 @@ def generate_participant() -> str:
 
 def check_code(code: object) -> str:
     """Return `code` if it is a session code, else raise `InvalidKey`."""
-    # fullmatch, since "$" would let a trailing newline pass.
-    if isinstance(code, str) and _CODE.fullmatch(code):
+    if is_code(code):
         return code
     raise InvalidKey(
         f"{_shown(code)} is not a session code: six characters of A-Z and 0-9.",
         message=_("A code has six letters and digits. Check it, then try again."),
     )
+
+
+def is_code(code: object) -> TypeGuard[str]:
+    """Return whether `code` is a session code."""
+    # fullmatch, since "$" would let a trailing newline pass.
+    return isinstance(code, str) and _CODE.fullmatch(code) is not None
 
 
 def normalize_code(text: object) -> str:
@@ -80,6 +85,15 @@ def check_participant(participant: object) -> str:
             "object. Put a prefix before it."
         )
     return id
+
+
+def is_participant(participant: object) -> TypeGuard[str]:
+    """Return whether `participant` is a participant id."""
+    return (
+        isinstance(participant, str)
+        and _PARTICIPANT.fullmatch(participant) is not None
+        and participant not in REFUSED_IDS
+    )
 
 
 def check_stored(participant: object) -> str:

@@ -52,9 +52,11 @@ PUBLIC = [
     "UnknownState",
     "action",
     "ajoin",
+    "aleave",
     "field",
     "injected",
     "join",
+    "leave",
     "normalize_code",
     "participant_required",
     "stores",
@@ -62,6 +64,7 @@ PUBLIC = [
 # Public by its module: the name that sites use there.
 PATHS = {
     "sessionstores.converters": ["SessionCodeConverter"],
+    "sessionstores.forms": ["JoinForm"],
     "sessionstores.middleware": ["ParticipantMiddleware", "ParticipantRequest"],
     "sessionstores.routing": ["websocket_urlpatterns"],
     "sessionstores.signals": [
@@ -91,6 +94,8 @@ PATHS = {
         "participant",
         "tab",
     ],
+    "sessionstores.urls": ["urlpatterns"],
+    "sessionstores.views": ["JoinView"],
     "sessionstores.templatetags.sessionstores": ["register"],
 }
 ROOTS = (StoreManager, sessionstores.Store, sessionstores.Participant)

@@ -31,6 +31,7 @@ REASONS: dict[str, Promise] = {
     "idle": _("idle"),
     "cleanup": _("by staff or the site"),
     "ended": _("the session ended"),
+    "left": _("they left"),
     "lost": _("its data were lost"),
 }
 MAX_TEXT = 80

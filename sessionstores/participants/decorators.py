@@ -24,9 +24,19 @@ from django.utils.translation import get_language, gettext
 from ..backends import get_backend
 from ..backends.base import run
 from ..backends.types import Standing
+from ..exceptions import (
+    Kicked,
+    LimitReached,
+    SessionEnded,
+    SessionLocked,
+    SessionStoresError,
+)
 from .joining import standing_of
 from .private_pages import keep_private
 from .requests import code_of
+
+# Raised where a session ends while a page is made, or a link brings somebody new.
+CLOSED = (SessionEnded, Kicked, SessionLocked, LimitReached)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -48,7 +58,9 @@ def participant_required(
     and the address to come back to, `next`, in the query; without one they are
     answered 403 (PermissionDenied), whether there is such a session or not. Who was in
     a session that has ended is answered 410, with the template 410.html if the site
-    has one; who was kicked from it 403, with 403_kicked.html. Nobody else is told.
+    has one; so is a view that raises `SessionEnded`. Who was kicked from it is answered
+    403, with 403_kicked.html. Nobody else is told. A view that raises `SessionLocked`
+    or `LimitReached`, for whom a link brings in, is 403.
 
     A response with a token is `private, no-store`, for a `cache_page` around it too.
     For sync and async views; classes have `ParticipantRequiredMixin`. Needs
@@ -68,7 +80,10 @@ def _guarded(view: View, join_url: str | None) -> View:
             if await request.aparticipant() is None:
                 standing = await standing_of(get_backend(blocking=False), request)
                 return await sync_to_async(_refusal)(request, join_url, standing)
-            response = await view(request, *args, **kwargs)
+            try:
+                response = await view(request, *args, **kwargs)
+            except CLOSED as error:
+                return await sync_to_async(_closed)(request, error)
             keep_private(response)
             return response
 
@@ -80,7 +95,10 @@ def _guarded(view: View, join_url: str | None) -> View:
         if request.participant is None:
             standing = run(standing_of(get_backend(blocking=True), request))
             return _refusal(request, join_url, standing)
-        response = view(request, *args, **kwargs)
+        try:
+            response = view(request, *args, **kwargs)
+        except CLOSED as error:
+            return _closed(request, error)
         keep_private(response)
         return response
 
@@ -121,6 +139,14 @@ def _refusal(
     given = urlencode({name: value for name, value in query.items() if value})
     page = resolve_url(join_url)
     return redirect(f"{page}{'&' if '?' in page else '?'}{given}")
+
+
+def _closed(request: HttpRequest, error: SessionStoresError) -> HttpResponse:
+    """Return how somebody is answered whose record could not be opened."""
+    if isinstance(error, SessionEnded | Kicked):
+        kicked = isinstance(error, Kicked)
+        return _refusal(request, None, Standing(not kicked, None, kicked))
+    raise PermissionDenied(error.message) from error
 
 
 def _page(request: HttpRequest, template: str, text: str) -> str:

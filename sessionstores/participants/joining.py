@@ -22,11 +22,12 @@ from ..state.declaration import states_in
 from ..store.admissions import admit
 from ..store.records import open_record
 from . import tokens
+from .identities import Origin
 from .names import check_name
-from .participant import DEFAULT_ROLE, Participant, as_recorded
+from .participant import Participant, as_recorded
 from .requests import RequestIdentity, code_of
 from .throttling import GuessThrottle
-from .tokens import Claims, check_role, check_standing
+from .tokens import DEFAULT_ROLE, Claims, check_role, check_standing
 
 
 @async_unsafe("Inside an event loop: await ajoin() instead.")
@@ -45,13 +46,16 @@ def join(
 
     The first join decides the id, and the Django session keeps it as long as it lives:
     `participant` if given (it replaces the id kept before), a keyed hash of the user's
-    pk for a user (the same in every browser), a random id for a guest. A visitor with
-    a signed link for this session is the participant that the link names, and nothing
-    is kept. `role`, "participant" if left out, counts for newcomers only: from then on
-    the record's decides, see `stores.set_role`, until a revocation withdraws it. `name`
-    replaces the one that the record has; see `stores.set_name`. Of a user the pk is
-    kept, too. The participant's record is opened, so `stores.people()` lists it,
-    and `request.participant` is the result from here on.
+    pk for a user (the same in every browser, and if a key of `SECRET_KEY_FALLBACKS`
+    made it), one of a random seed for a guest. Two requests at once make one person if
+    the browser had a session of Django's before them, or was shown `views.JoinView`.
+    A visitor with a signed link for this session is the participant that the link
+    names, and nothing is kept. `role`, "participant" if left out, counts for newcomers
+    only: from then on the record's decides, see `stores.set_role`, until a revocation
+    withdraws it. `name` replaces the one that the record has; see `stores.set_name`. Of
+    a user the pk is kept, too. The participant's record is opened, so `stores.people()`
+    lists it, and `request.participant` is the result from here on: join for a POST,
+    since a GET may be a link preview.
 
     `create` makes the session if there is none; otherwise unknown codes and ended ones
     raise the same `UnknownSession`, and past `GUESS_LIMIT` of these from one address
@@ -125,11 +129,12 @@ async def _join(
     guesses = None
     if not create:
         guesses = await _admit(backend, code, request if known is None else None)
+    origin = Origin()
     if participant is None:
-        if known is None:
-            participant = await visitor.participant_id()
+        if link is not None:
+            participant = link.participant
         else:
-            participant = known.participant
+            participant, origin = await visitor.participant_id(backend, code, kept)
     if role is None:
         # A revoked participant may return, but without the role that they had.
         given = link or valid
@@ -142,7 +147,7 @@ async def _join(
     if guesses is not None:
         await guesses.give_back()
     if link is None:
-        await _keep(backend, visitor, valid, joined)
+        await _keep(backend, visitor, valid, joined, origin)
     request.participant = joined  # type: ignore[attr-defined]
     return joined
 
@@ -176,7 +181,11 @@ async def _open(
 
 
 async def _keep(
-    backend: Backend, visitor: RequestIdentity, kept: Claims | None, joined: Participant
+    backend: Backend,
+    visitor: RequestIdentity,
+    kept: Claims | None,
+    joined: Participant,
+    origin: Origin,
 ) -> None:
     """Keep the participant's claims, if they are new or past half of their age."""
     claims = await tokens.issue(backend, joined.session, joined.id, joined.role)
@@ -185,7 +194,7 @@ async def _keep(
         or kept[:-1] != claims[:-1]
         or claims.issued - kept.issued > conf.get().token_max_age / 2
     ):
-        await visitor.keep(claims)
+        await visitor.keep(backend, claims, origin)
 
 
 async def _admit(
@@ -265,12 +274,32 @@ async def _resolve(
     backend: Backend, request: HttpRequest, code: object
 ) -> Participant | None:
     claims = await _claims_of(backend, request, code)
-    profile = claims and await _profile_if_valid(backend, claims)
-    if claims is None or profile is None:
+    if claims is None:
+        return await _rederived(backend, request, code)
+    profile = await _profile_if_valid(backend, claims)
+    if profile is None:
         return None
     admit(backend, claims.key)
     claimed = Participant(claims.session, claims.participant, claims.role)
     return as_recorded(claimed, profile)
+
+
+async def _rederived(
+    backend: Backend, request: HttpRequest, code: object
+) -> Participant | None:
+    """Return who has joined by this Django session, though it keeps no claims of that.
+
+    They have a record, and nothing of theirs was revoked: neither is so of who has left
+    or looks in for the first time.
+    """
+    visitor = RequestIdentity(request, blocking=backend.blocking)
+    key = None if visitor.has_link else await visitor.derived(backend, code)
+    if key is None:
+        return None
+    standing = (await backend.standings([key], profiles=True))[key]
+    if standing.ended or standing.kicked or standing.revoked_at is not None:
+        return None
+    return as_recorded(Participant(*key), standing.profile)
 
 
 async def _is_valid(

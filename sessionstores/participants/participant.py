@@ -22,9 +22,9 @@ from .messages import client_messages
 from .names import check_name
 from .private_pages import note_token
 from .requests import LINK_PARAMETER
+from .tokens import DEFAULT_ROLE as DEFAULT_ROLE
 from .tokens import LINK_SALT, check_role, make_token
 
-DEFAULT_ROLE = "participant"
 WEBSOCKET_PATH = "ws/sessionstores/"
 
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import math
+from collections.abc import Sequence
 
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
-from django.utils.crypto import salted_hmac
 
 from .. import conf
-from ..exceptions import InvalidToken
-from ..keys import generate_participant
-from .tokens import LINK_SALT, Claims, parse_claims, read_token
+from ..backends.base import Backend
+from ..exceptions import InvalidToken, StateCorrupt
+from ..keys import StoreKey, is_code
+from .identities import (
+    SHARED_ENTRY,
+    KeptIdentities,
+    Origin,
+    fits,
+    guest_id,
+    user_id,
+)
+from .tokens import LINK_SALT, Claims, read_token
+from .visitors import offered_seed
 
 # Ours alone: a page of the site may have a `participant` of its own.
 LINK_PARAMETER = "ss_participant"
@@ -74,21 +85,78 @@ class RequestIdentity:
 
     async def kept(self, code: object) -> Claims | None:
         """Return the claims that Django's session keeps for `code`."""
-        session = getattr(self.request, "session", None)
-        if code is None or session is None:
+        if not isinstance(code, str):
             return None
-        name = f"sessionstores.{code}"
-        content = session.get(name) if self.blocking else await session.aget(name)
-        claims = parse_claims(content)
-        return claims if claims is not None and claims.session == code else None
+        return (await self._identities()).get(code)
 
-    async def keep(self, claims: Claims) -> None:
-        """Keep the claims in Django's session, as long as that lives."""
-        name = f"sessionstores.{claims.session}"
-        if self.blocking:
-            self.request.session[name] = list(claims)
+    async def keep(self, backend: Backend, claims: Claims, origin: Origin) -> None:
+        """Keep the claims and their origin, as long as Django's session lives.
+
+        Where that is too much, ended sessions go first, then the oldest.
+        """
+        identities = await self._identities()
+        origin = identities.origin.updated(origin)
+        held = identities.with_claims(claims)
+        if not fits(held, origin):
+            ended = await _ended(backend, held)
+            held = [each for each in held if each.session not in ended]
+        identities.write(held, origin)
+
+    async def forget(self, code: str) -> None:
+        """Keep no claims for `code` any more."""
+        (await self._identities()).forget(code)
+
+    async def derived(self, backend: Backend, code: object) -> StoreKey | None:
+        """Return the key of who has joined `code` in this Django session.
+
+        For a code of which no claims are kept: there are too many, or they were lost
+        when two requests saved the session at once. At most one call to the cache.
+        """
+        if not is_code(code):
+            return None
+        ids = (await self._identities()).origin.ids(code)
+        return await _recorded(backend, code, ids)
+
+    async def participant_id(
+        self, backend: Backend, code: str, kept: Claims | None
+    ) -> tuple[str, Origin]:
+        """Return the visitor's id in session `code`, and its origin unless it is kept.
+
+        The id that is kept; else for a user a keyed hash of the pk, for a guest one of
+        the seed. Two requests of a guest at once get one id if they began with the same
+        session of Django's, or with the cookie of a page to join.
+        """
+        if kept is None or settings.SECRET_KEY_FALLBACKS:
+            pk = await self.user_pk()
+            if pk is not None:
+                return await self._users_id(backend, code, pk, kept)
+        if kept is not None:
+            return kept.participant, Origin()
+        identities = await self._identities()
+        seed = identities.origin.seed or offered_seed(self.request)
+        seed = seed or identities.derive_seed()
+        return guest_id(seed, code), Origin(seed)
+
+    async def _users_id(
+        self, backend: Backend, code: str, pk: str, kept: Claims | None
+    ) -> tuple[str, Origin]:
+        """Return a user's id: of those that may be it, the first that has a record.
+
+        They are hashes by each of the site's keys, and the id of the guest that this
+        browser was before the user logged in.
+        """
+        keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+        ids = [user_id(pk, key) for key in keys]
+        if kept is None:
+            seed = (await self._identities()).origin.seed
+            found = [*ids, *Origin(seed).ids(code)]
+        elif kept.participant in ids:
+            found = [kept.participant, *ids]
         else:
-            await self.request.session.aset(name, list(claims))
+            return kept.participant, Origin()
+        recorded = await _recorded(backend, code, found) if len(found) > 1 else None
+        id = found[0] if recorded is None else recorded.participant
+        return id, Origin(user=id) if id in ids else Origin()
 
     async def user_pk(self) -> str | None:
         """Return the pk of the request's user as text; None for a guest."""
@@ -98,12 +166,29 @@ class RequestIdentity:
             user = await self.request.auser()
         return str(user.pk) if user is not None and user.is_authenticated else None
 
-    async def participant_id(self) -> str:
-        """Return the id for a newcomer: a keyed hash of the user's pk, or random."""
-        pk = await self.user_pk()
-        if pk is None:
-            return generate_participant()
-        digest = salted_hmac(
-            "sessionstores.participant", pk, algorithm="sha256"
-        ).digest()
-        return base64.urlsafe_b64encode(digest[:12]).decode()
+    async def _identities(self) -> KeptIdentities:
+        """Return what Django's session keeps; nothing without one."""
+        session = getattr(self.request, "session", None)
+        if session is None:
+            session = SessionBase()
+        if not self.blocking:
+            # From here on it is in memory.
+            await session.aget(SHARED_ENTRY)
+        return KeptIdentities(session)
+
+
+async def _recorded(backend: Backend, code: str, ids: Sequence[str]) -> StoreKey | None:
+    """Return the key of the first of `ids` that has a record."""
+    keys = [StoreKey(code, id) for id in ids]
+    heads = await backend.heads(keys) if keys else {}
+    return next((key for key in keys if heads[key] is not None), None)
+
+
+async def _ended(backend: Backend, held: list[Claims]) -> set[str]:
+    """Return which of the sessions have ended."""
+    try:
+        standings = await backend.standings([claims.key for claims in held])
+    except StateCorrupt:
+        # One of them cannot be read: then the oldest go.
+        return set()
+    return {key.session for key, standing in standings.items() if standing.ended}

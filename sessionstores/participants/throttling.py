@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import time
 from contextlib import suppress
 from typing import NamedTuple
@@ -46,6 +47,12 @@ class Failures(NamedTuple):
     def encoded(self) -> bytes:
         """Return the form that is stored."""
         return msgspec.json.encode([*self.counted, *(-at for at in self.returned)])
+
+
+class TooManyGuesses(LimitReached):
+    """Raised past `GUESS_LIMIT`; `seconds`: after so many all failures are over."""
+
+    seconds = 0
 
 
 class GuessThrottle:
@@ -113,7 +120,7 @@ class GuessThrottle:
         )
 
     def _too_many(self) -> LimitReached:
-        return LimitReached(
+        error = TooManyGuesses(
             f"{self.limit} unknown session codes within {self.window:g} s from this "
             f"address. Wait for {self.window:g} s, then check the code; or raise "
             "GUESS_LIMIT.",
@@ -122,6 +129,8 @@ class GuessThrottle:
                 "check the code, then try again."
             ),
         )
+        error.seconds = math.ceil(self.window)
+        return error
 
     def _look_for_proxy(self) -> None:
         address = self._request.META.get("REMOTE_ADDR") or ""

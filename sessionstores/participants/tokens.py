@@ -27,6 +27,7 @@ from ..keys import StoreKey, check_code, check_participant
 TOKEN_SALT = "sessionstores.token"
 LINK_SALT = "sessionstores.link"
 
+DEFAULT_ROLE = "participant"
 MAX_ROLE_LENGTH = 64
 # The longest that we sign, with a role of 64 emoji, has 1199 characters.
 MAX_TOKEN_LENGTH = 1536

@@ -18,6 +18,7 @@ from ..keys import StoreKey, generate_code
 from ..state import codec
 from ..state.declaration import State, states_in
 from ..state.json_rules import encode_portable
+from ..store.admissions import dismiss
 from ..store.commits import Applied, commit
 from ..store.records import open_document
 from ..store.removals import announce_removed
@@ -82,6 +83,18 @@ async def readmit(backend: Backend, key: StoreKey) -> bool:
         return False
     event_bus.bus.publish(event_bus.Note(key, "readmitted"))
     return True
+
+
+async def leave(backend: Backend, key: StoreKey) -> bool:
+    """Void a participant's tokens and remove their record; False if there was none."""
+    # Before the record goes, so that no tab comes back by its token in between.
+    followers = await backend.revoke(key)
+    dismiss(backend, key)
+    removed = await backend.delete(key)
+    if removed is not None:
+        await announce_removed(backend, [removed], "left")
+    event_bus.bus.publish(event_bus.Revocation(key, followers))
+    return removed is not None
 
 
 async def cleanup(backend: Backend, code: str) -> int:

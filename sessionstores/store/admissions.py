@@ -30,10 +30,19 @@ class Admissions:
         if len(self._keys) > MAX_ADMISSIONS:
             self._keys.popitem(last=False)
 
+    def discard(self, key: StoreKey) -> None:
+        """Admit a participant no longer."""
+        self._keys.pop(key, None)
+
 
 def admit(backend: Backend, key: StoreKey) -> None:
     """Let a participant, whose identity was verified, enter though it is locked."""
     backend.memory.of(Admissions).add(key)
+
+
+def dismiss(backend: Backend, key: StoreKey) -> None:
+    """Let a participant no longer enter a locked session: they have left."""
+    backend.memory.of(Admissions).discard(key)
 
 
 def is_admitted(backend: Backend, key: StoreKey) -> bool:

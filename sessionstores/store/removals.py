@@ -18,13 +18,15 @@ from ..state.declaration import State, get_state
 NOTICED_WITHIN = 5.0
 BEATS = 3
 LOST = b"lost"
+# Why records are removed whose tabs have no other way to find out.
+TOLD_LATER = frozenset({"cleanup", "left"})
 
 
 async def announce_removed(
     backend: Backend, removals: Sequence[Removed], reason: str
 ) -> int:
     """Announce removed records; return how many of them are participants'."""
-    if reason == "cleanup":
+    if reason in TOLD_LATER:
         await _store_reason(backend, removals, reason)
     count = 0
     for removed in removals:

@@ -15,9 +15,13 @@ from sessionstores.backends.cas.keys import record_key
 from sessionstores.backends.types import Lease
 from sessionstores.keys import StoreKey, cache_key
 from sessionstores.manager import stores
+from sessionstores.participants.joining import ajoin, aresolve
+from sessionstores.participants.leaving import aleave
+from sessionstores.participants.participant import Participant
 from sessionstores.realtime.hub import current_hub, hubs
 from sessionstores.realtime.protocol import Close
 from tests.caches import KINDS, cache_on
+from tests.participants.browsers import Browser
 from tests.servers import Valkey
 from tests.sockets import CODE, Opener, Socket, opening_tabs, until
 from tests.workshop.states import Agenda, Board
@@ -174,6 +178,41 @@ async def test_cleanup_whose_hint_is_lost_ends_tabs_at_the_next_heartbeat(
     assert await stores.aparticipants(CODE) == ([] if whole else ["bob"])
     again = await tab("alice")
     assert again.snapshots["me"]["states"]["board"]["notes"] == ""
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+async def test_leaving_is_told_of_once_and_no_open_page_undoes_it(
+    is_heard: bool, tab: Opener, removed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = Browser()
+    request = browser.request()
+    await ajoin(request, CODE, participant="alice", create=True)
+    await noted("alice")
+    # A page that the browser keeps, as for its back button.
+    page = (await Participant(CODE, "alice").aconfig())["token"]
+    alice, also_alice, bob = await tab("alice"), await tab("alice"), await tab("bob")
+    with monkeypatch.context() as deaf:
+        if not is_heard:
+            deaf.setattr(current_hub(), "deliver", lambda event: None)
+        assert await aleave(request, CODE) is True
+        assert await aleave(request, CODE) is False
+    if not is_heard:
+        await current_hub().heartbeat.pulse()
+    await ended(alice, "left")
+    await ended(also_alice, "left")
+    assert bob.silent is is_heard  # else it was pinged
+    assert removed == [("alice", "left", "mine")]
+    assert await aresolve(request, CODE) is None
+    back = Socket()
+    await back.open()
+    await back.say(type="hello", token=page, client="c1")
+    await back.expect("error", code="invalid_token")
+    assert await back.closed() == Close.TOKEN
+    assert await stores.aparticipants(CODE) == ["bob"]
+    await ajoin(request, CODE, participant="alice")
+    again = await tab("alice")
+    assert again.snapshots["me"]["states"]["board"]["notes"] == ""
+    assert len(removed) == 1
 
 
 async def test_end_of_a_session_is_told_of_once_for_each_participant(

@@ -62,8 +62,10 @@ def guess(code: str, address: str = "192.0.2.1", *, joining: Join = join) -> typ
     request.session = SessionBase()
     try:
         joining(request, code)
-    except (UnknownSession, LimitReached) as error:
-        return type(error)
+    except LimitReached:
+        return LimitReached
+    except UnknownSession:
+        return UnknownSession
     return Participant
 
 

@@ -135,7 +135,7 @@ def test_a_guest_joins_by_code_and_name(demo: DemoProcess) -> None:
     visitor.get(demo.url("Join as a guest"))
     code = demo.url("Join as a guest")[-6:]
     _, text, _ = visitor.post(f"{demo.base}/", code="222222", name="Zoe")
-    assert "No workshop has this code" in text
+    assert "There is no session" in text
     status, text, _ = visitor.post(f"{demo.base}/", code=code.lower(), name="Zoe")
     assert (status, "Zoe’s board" in text) == (200, True)
     _, fragment, _ = Visitor().get(

@@ -1,0 +1,115 @@
+"""The form to join: codes and names as people type them, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django import forms
+from django.contrib.sessions.backends.base import SessionBase
+from django.test import RequestFactory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessionstores.exceptions import (
+    InsideTransaction,
+    SessionLocked,
+    SessionStoresError,
+    StateCorrupt,
+    StoreUnavailable,
+    UnknownSession,
+)
+from sessionstores.forms import JoinForm
+from sessionstores.manager import stores
+
+
+def enter(form: JoinForm, way: str = "join", **given: Any) -> Any:
+    request = RequestFactory().post("/")
+    request.session = SessionBase()
+    call: Any = form.join if way == "join" else async_to_sync(form.ajoin)
+    return call(request, **given)
+
+
+def filled(code: str, name: str = "Ada") -> JoinForm:
+    form = JoinForm({"code": code, "name": name})
+    assert form.is_valid(), form.errors
+    return form
+
+
+@pytest.mark.parametrize("way", ["join", "ajoin"])
+def test_who_is_let_in_has_the_name_and_the_role(way: str) -> None:
+    code = stores.create_session()
+    form = filled(f" {code[:2].lower()}–{code[2:]}\u200b", "  Ada Lovelace ")
+    joined = enter(form, way, role="host")
+    assert (joined.session, joined.name, joined.role) == (code, "Ada Lovelace", "host")
+    assert form.refusal is None
+    made = enter(filled("K7Q2ZD"), way, create=True)
+    assert stores.participants("K7Q2ZD") == [made.id]
+
+
+@pytest.mark.parametrize("way", ["join", "ajoin"])
+@pytest.mark.parametrize(
+    ("state", "error"), [("unknown", UnknownSession), ("locked", SessionLocked)]
+)
+def test_who_is_refused_reads_why_at_the_code(
+    way: str, state: str, error: type[SessionStoresError]
+) -> None:
+    code = stores.create_session()
+    if state == "unknown":
+        stores.end_session(code)
+    else:
+        stores.lock(code)
+    form = filled(code)
+    assert enter(form, way) is None
+    assert type(form.refusal) is error
+    (shown,) = form.errors["code"].as_data()
+    assert shown.code == error.code
+    assert not form.is_valid()
+    assert form.fields["code"].widget.attrs["autofocus"] is True
+
+
+@pytest.mark.parametrize("way", ["join", "ajoin"])
+@pytest.mark.parametrize("kind", [StoreUnavailable, StateCorrupt, InsideTransaction])
+def test_only_a_mistake_of_the_sites_is_raised(
+    way: str, kind: type[SessionStoresError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise kind("as it is")
+
+    async def afail(*args: Any, **kwargs: Any) -> Any:
+        raise kind("as it is")
+
+    monkeypatch.setattr("sessionstores.forms.join", fail)
+    monkeypatch.setattr("sessionstores.forms.ajoin", afail)
+    form = filled("K7Q2ZD")
+    if kind is InsideTransaction:
+        with pytest.raises(InsideTransaction):
+            enter(form, way)
+    else:
+        assert enter(form, way) is None
+        assert type(form.refusal) is kind
+
+
+@given(st.text(max_size=120), st.text(max_size=120))
+def test_whatever_is_typed_is_refused_in_the_form_or_can_be_used(
+    code: str, name: str
+) -> None:
+    form = JoinForm({"code": code, "name": name})
+    if form.is_valid():
+        assert len(form.cleaned_data["code"]) == 6
+        assert 1 <= len(form.cleaned_data["name"]) <= 80
+    else:
+        assert set(form.errors) <= {"code", "name"}
+    str(form)
+
+
+def test_a_form_of_the_sites_own_may_have_more_fields() -> None:
+    class Longer(JoinForm):
+        team = forms.CharField()
+
+    typed = {"code": stores.create_session(), "name": "Ada", "team": "red"}
+    form = Longer(typed, label_suffix="?")
+    assert form.is_valid()
+    assert form.label_suffix == "?"
+    assert enter(form).name == "Ada"
