@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.consumer import AsyncConsumer
-from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
@@ -38,7 +37,7 @@ from .error_frames import error_frame, failure_frame
 from .frame_head import FrameHead
 from .frame_throttle import CHARACTERS, FrameThrottle, TooManyFrames
 from .hub import Hub, current_hub
-from .languages import language_of
+from .languages import language_of, use_language
 from .lobby import current_lobby
 from .origins import foreign_origin
 from .protocol import BadFrame, Close, HelloFrame
@@ -140,8 +139,7 @@ class StoreConsumer(AsyncConsumer):
                 frame = failure_frame("unknown_protocol", hint)
                 raise _Denied(Close.UNKNOWN_PROTOCOL, frame)
             hello = await self._hello()
-            # Of this task, which is the tab's own, and of the actions that it runs.
-            translation.activate(language_of(hello.lang))
+            use_language(language_of(hello.lang))
             connection = await self._welcome(hello)
             await self._read(connection)
             return connection.closing or Close.NORMAL, connection.farewell

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.utils.translation import get_language, get_supported_language_variant
+from django.utils.translation import (
+    activate,
+    get_language,
+    get_supported_language_variant,
+)
 
 # No language has a longer name. Django remembers those that it has looked for.
 MAX_LENGTH = 35
@@ -20,3 +24,10 @@ def language_of(given: object) -> str:
         except LookupError:
             pass
     return get_language() or settings.LANGUAGE_CODE
+
+
+def use_language(language: str) -> None:
+    """Activate a language for the running task, and the actions that it runs."""
+    # Most tabs speak the site's own, and need no memory for it.
+    if language != get_language():
+        activate(language)

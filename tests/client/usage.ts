@@ -46,10 +46,15 @@ export async function accepted(): Promise<void> {
     await board.dispatch("clear");
   } catch (error) {
     if (error instanceof DispatchError) console.log(error.code, error.message, votes, nothing);
+    if (error instanceof DispatchError) console.log(error.hint?.length);
   }
 
   session.on("end", ({ reason, message }) => console.log(reason, message));
   session.on("reset", ({ doc, states, previous }) => console.log(doc, states, previous));
+  session.on("reset", ({ message }) => console.log(message.length));
+  session.on("status", (status, message) => console.log(status === "live", message.length));
+  session.on("error", ({ message, hint }) => console.log(message.length, hint?.length));
+  console.log(session.message.length);
   session.on("pending", (count) => console.log(count.toFixed()));
   session.on("message", (data) => console.log(data.anything));
   const offPresence: () => void = session.on("presence", (presence, { joined, left }) => {
