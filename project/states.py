@@ -146,7 +146,7 @@ class Board(State):
             )
         if agenda.step != step:
             raise ActionRejected(
-                gettext("The workshop is at step %(step)d now.")
+                gettext("The workshop is at step %(step)d.")
                 % {"step": agenda.step},
                 code="wrong_step",
             )
