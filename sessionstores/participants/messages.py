@@ -32,6 +32,9 @@ CLIENT_MESSAGES: dict[str, Text] = {
     "offline": _("You are offline. What you do is sent once you are back."),
     "reconnecting": _("The connection was lost. What you do is sent once it is back."),
     "reset": _("What you saw here was reset. This is how it stands now."),
+    # Of the end: by its reason, where the frame that says so was lost.
+    "ended": END_MESSAGES["ended"],
+    "kicked": END_MESSAGES["kicked"],
     "left": END_MESSAGES["left"],
     "closed": _CLOSED,
 }

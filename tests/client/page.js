@@ -80,6 +80,8 @@ export const CONFIG = {
     offline: "Offline.",
     reconnecting: "Verbindung verloren.",
     reset: "Zurückgesetzt.",
+    ended: "Vorbei.",
+    kicked: "Entfernt.",
     left: "Gegangen.",
     closed: "Nicht mehr verbunden.",
   },

@@ -98,6 +98,14 @@ test("what the server says of the end is told of what was open and of what comes
   assert.equal(page.session.message, "Vorbei.");
 });
 
+for (const reason of ["ended", "kicked", "disconnected"]) {
+  test(`an end as ${reason} is told by the close, if its frame was lost`, () => {
+    page.live();
+    page.socket.breaks(4004, reason);
+    assert.equal(page.session.message, TELL[reason] ?? TELL.closed);
+  });
+}
+
 test("a refusal has the server's message, and its hint where there is one", async () => {
   page.live();
   const refused = [failure(act()), failure(act())];

@@ -763,7 +763,7 @@ export function connect(source, options = {}) {
     setStatus(next);
   }
 
-  function finish(reason, message = say("closed")) {
+  function finish(reason, message = config.messages?.[reason] ?? say("closed")) {
     if (status === "ended") return;
     drop();
     pageEvents.abort();
@@ -880,7 +880,7 @@ export function connect(source, options = {}) {
     },
     leave() {
       if (status === "live") transmit({ type: "bye" });
-      finish("left", say("left"));
+      finish("left");
     },
   };
 }
