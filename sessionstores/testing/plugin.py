@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.test import SimpleTestCase
 
 from ..exceptions import InsideTransaction
 from .stores import OUTSIDE_ATOMIC, is_table, isolated_stores, no_stores
@@ -80,4 +79,9 @@ def _open_database(request: pytest.FixtureRequest) -> None:
 
 
 def _is_of_django(request: pytest.FixtureRequest) -> bool:
-    return request.cls is not None and issubclass(request.cls, SimpleTestCase)
+    """Whether the test's class is one of Django's, which open the database themselves.
+
+    By its name: `django.test` is long to import, for runs that do without.
+    """
+    classes = getattr(request.cls, "__mro__", ())
+    return any(cls.__module__ == "django.test.testcases" for cls in classes)
