@@ -15,6 +15,7 @@ from ..backends.types import Record
 from ..keys import StoreKey
 from ..manager import stores
 from ..participants.participant import DEFAULT_ROLE, Participant
+from ..realtime.consumers import StoreConsumer
 from ..state import codec
 from ..state.declaration import State, states_in
 from .people import aparticipant
@@ -63,8 +64,11 @@ async def aassert_isolated(
     shared = state.__sessionstores__.scope == "session"
     own = "*" if shared else actor.id
     async with AsyncExitStack() as stack:
+        # Not through the site's routing, which is no concern of a state's.
+        consumer = StoreConsumer.as_asgi()
         page, *pages = [
-            await stack.enter_async_context(tab(each)) for each in (actor, *others)
+            await stack.enter_async_context(tab(each, application=consumer))
+            for each in (actor, *others)
         ]
         for each in pages:
             await each.catch_up()

@@ -20,7 +20,8 @@ from sessionstores.keys import StoreKey, generate_code
 from sessionstores.participants.participant import Participant
 from sessionstores.realtime.protocol import SUBPROTOCOL
 from sessionstores.state import codec
-from tests.integration.tab import Tab, is_past
+from sessionstores.testing.documents import is_past
+from tests.integration.tab import Tab
 
 from .history import ACK, Operation
 
@@ -207,7 +208,7 @@ class LiveTab(Tab):
         # A head behind ours means that the server was rolled back, unless we passed it
         # just now.
         waited = time.monotonic() - self._moved[doc] > HEAD_PATIENCE
-        if head != self.revs[doc] and (waited or not is_past(head, self.revs[doc])):
+        if head != self.revs[doc] and (waited or not is_past(self.revs[doc], head)):
             super()._compare(doc, head)
 
     def add(self, doc: str, line: str) -> None:

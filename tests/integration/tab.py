@@ -17,7 +17,7 @@ from typing import Any
 
 from sessionstores.realtime.consumers import StoreConsumer
 from sessionstores.state.apply_patch import apply
-from sessionstores.state.revisions import Rev
+from sessionstores.testing.documents import is_past
 from tests.sockets import ORIGIN, PATIENCE, until
 
 
@@ -227,7 +227,7 @@ class Tab:
             self.runs[doc] = frame["run"]
         if "states" in frame:
             ours = self.revs.get(doc)
-            overtaken = ours not in (None, frame["rev"]) and is_past(frame["rev"], ours)
+            overtaken = ours not in (None, frame["rev"]) and is_past(ours, frame["rev"])
             if overtaken and not frame["reset"]:
                 return
             self.docs[doc] = frame["states"]
@@ -239,7 +239,7 @@ class Tab:
     def _take_patch(self, frame: dict[str, Any]) -> None:
         doc = frame["doc"]
         ours = self.revs.get(doc)
-        if ours is None or is_past(frame["rev"], ours):
+        if ours is None or is_past(ours, frame["rev"]):
             return
         if frame["base"] != ours:
             self.held.setdefault(doc, {})[frame["base"]] = frame
@@ -256,7 +256,7 @@ class Tab:
         self.held[doc] = {
             base: frame
             for base, frame in held.items()
-            if not is_past(frame["rev"], self.revs[doc])
+            if not is_past(self.revs[doc], frame["rev"])
         }
 
     def _compare(self, doc: str, head: str) -> None:
@@ -272,14 +272,6 @@ class Tab:
                 self.syncing.add(doc)
                 self.say({"type": "sync", "doc": doc, "rev": self.revs[doc]})
         return bool(stuck)
-
-
-def is_past(rev: str, ours: str) -> bool:
-    """Whether a tab at `ours` has nothing to learn from `rev`."""
-    if rev == ours:
-        return True
-    one, other = Rev.parse(rev), Rev.parse(ours)
-    return one.incarnation == other.incarnation and one.counter < other.counter
 
 
 async def settle(*tabs: Tab) -> None:

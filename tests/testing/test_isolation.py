@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from sessionstores import ActionRejected, State, action, stores
 from sessionstores.state.declaration import field, registry
@@ -56,6 +57,11 @@ def test_a_states_of_the_session_may_change_the_session() -> None:
 def test_what_an_action_refuses_is_raised() -> None:
     with pytest.raises(ActionRejected, match="no card"):
         assert_isolated(Board, Board.move, {"card": "joker", "pile": "keep"})
+
+
+def test_it_needs_no_route() -> None:
+    with override_settings(ASGI_APPLICATION="nowhere.application"):
+        assert_isolated(Board, Board.clear)
 
 
 async def test_it_works_in_a_loop() -> None:
