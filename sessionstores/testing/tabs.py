@@ -73,10 +73,12 @@ class PageTab(TabReceiver):
     """One tab, from `tab`; belongs to one event loop.
 
     `status`: "new", "live", "dropped" (it may `resume`) or "ended", for the reason
-    `ended`. `closed`: the code with which the server has closed, if it has. `presence`:
-    the metas of each participant who is present, by id. `messages`: what the site has
-    sent. `frames`: all that the server has sent, in order. `resets`: the documents
-    whose state the server had lost, once for each time.
+    `ended`. `closed`: the code with which the server has closed, if it has. `role` and
+    `name` are what the server last said, `name` and `people` only if it knows them.
+    `presence`: the metas of each participant who is present, by id; `people`: what else
+    is shown of them. `messages`: what the site has sent. `frames`: all that the server
+    has sent, in order. `resets`: the documents whose state the server had lost, once
+    for each time.
     """
 
     def __init__(

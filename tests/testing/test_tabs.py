@@ -170,6 +170,7 @@ async def test_presence_metas_and_messages_arrive() -> None:
         await first.wait_until(lambda: "bob" not in first.presence)
 
 
+@override_settings(SESSIONSTORES={"LEAVE_GRACE": 60})
 async def test_who_is_connected_stays_so_as_time_passes() -> None:
     alice = await aparticipant()
     bob = await aparticipant(alice)
@@ -182,7 +183,7 @@ async def test_who_is_connected_stays_so_as_time_passes() -> None:
         await page.wait_until(lambda: page.state("board")["notes"] == "still here")
     # A reload may come back within `LEAVE_GRACE`.
     assert (await stores.apresence(alice.session))["alice"].leaving
-    advance(6)
+    advance(61)
     await stores.asweep()
     assert not await stores.apresence(alice.session)
     assert bob.id not in await stores.aparticipants(alice.session)
@@ -247,7 +248,8 @@ async def test_a_disconnected_tab_is_told_so() -> None:
 
 
 async def test_a_condition_that_never_holds_says_what_is_there() -> None:
-    async with tab(await aparticipant(), patience=0.1) as page:
+    async with tab(await aparticipant()) as page:
+        page.patience = 0.1
         with pytest.raises(AssertionError, match=r"for gold: it is live.*'step': 1"):
             await page.wait_until(lambda: False, "gold")
         await page.drop()
