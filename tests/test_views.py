@@ -30,6 +30,7 @@ from sessionstores.participants.participant import Participant
 from sessionstores.participants.tokens import LINK_SALT, Claims, make_token
 from sessionstores.views import JoinView
 from tests.participants.browsers import COOKIES
+from tests.sockets import PATIENCE
 from tests.workshop.states import Board
 
 pytestmark = [
@@ -55,6 +56,12 @@ async def apage(request: ParticipantRequest, code: str) -> HttpResponse:
     return HttpResponse(participant.id)
 
 
+@participant_required
+def bare(request: ParticipantRequest, code: str) -> HttpResponse:
+    assert request.participant is not None
+    return HttpResponse(request.participant.id)
+
+
 def left(request: ParticipantRequest, code: str) -> HttpResponse:
     leave(request, code)
     return HttpResponse(status=204)
@@ -75,6 +82,7 @@ urlpatterns = [
     path("nowhere/", JoinView.as_view()),
     path("<session_code:code>/page/", page, name="page"),
     path("<session_code:code>/apage/", apage, name="apage"),
+    path("<session_code:code>/bare/", bare),
     path("<session_code:code>/leave/", left),
 ]
 
@@ -242,6 +250,24 @@ def test_looking_at_the_page_makes_nobody_and_tells_nothing(
     assert "sessionid" not in response.cookies
     for refused in ("put", "patch", "delete"):
         assert getattr(client, refused)("/join/").status_code == 405
+
+
+def test_a_preview_of_a_link_is_nobody_where_the_page_needs_no_record(
+    client: Client, settings: Any
+) -> None:
+    code = stores.create_session(keep=3600)
+    for ask in (client.head, client.get):
+        assert ask(f"/{code}/bare/{ghost(code)}").status_code == 200
+    assert stores.participants(code) == []
+    # Where it needs one, who only looked in is gone again, for all that is kept.
+    assert client.get(f"/{code}/page/{ghost(code)}").status_code == 200
+    assert stores.participants(code) == ["alice"]
+    settings.SESSIONSTORES = {**settings.SESSIONSTORES, "IDLE_TIMEOUT": 0.05}
+    deadline = time.monotonic() + PATIENCE
+    while stores.participants(code):
+        assert time.monotonic() < deadline
+        stores.sweep()
+    assert stores.sessions() == [code]
 
 
 # The form sent twice
