@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from inspect import signature
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -255,7 +254,6 @@ def _arguments_of(alias: str, pool: Any, kind: str) -> dict[str, Any]:
     return kept
 
 
-@cache
 def _parameters(cls: type) -> frozenset[str]:
     """Return the names of all arguments of a class and its ancestors."""
     return frozenset(
@@ -266,7 +264,6 @@ def _parameters(cls: type) -> frozenset[str]:
     )
 
 
-@cache
 def _default_limits() -> frozenset[int | None]:
     blocking: Any = BlockingConnectionPool
     pools = ConnectionPool(), blocking()
