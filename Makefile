@@ -6,6 +6,7 @@
 #   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
 #   make lint                     judge style, types, layers, house rules, settings
 #   make docs                     build the documentation site into build/docs
+#   make screenshots              take the documentation's pictures anew
 #   make bench                    print the figures beside their floors; two checkouts:
 #                                 python benchmarks/compare.py --base PATH
 #   make trace                    count a dispatch's and a frame's calls, files and changes
@@ -27,7 +28,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
 
-.PHONY: help demo demo-redis test faults lint docs bench trace soak clean
+.PHONY: help demo demo-redis test faults lint docs screenshots bench trace soak clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -73,6 +74,9 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet \
 		--builder html docs build/docs
 	@echo "Open build/docs/index.html"
+
+screenshots: $(VENV)/.dev
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
