@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from django.conf import settings
 from django.contrib import admin, messages
@@ -25,6 +26,7 @@ from django.utils.module_loading import import_string
 import sessionstores
 from sessionstores import State, conf, signals, stores
 from sessionstores.models import LiveSession
+from sessionstores.realtime import protocol
 from sessionstores.state.declaration import problems_of, registry
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -286,6 +288,79 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
 
 def test_every_signal_is_in_the_table() -> None:
     assert list(rows("reference/signals.md")) == SIGNALS
+
+
+def examples(section: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the frames that a section shows, by their types."""
+    text = text_of("reference/frames.md").partition(f"## {section}\n")[2]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in text.split("```")[1].splitlines()[1:]:
+        frame = json.loads(line)
+        found.setdefault(frame["type"], []).append(frame)
+    return found
+
+
+def test_the_frames_from_a_tab_are_read_as_shown() -> None:
+    shown = examples("From a tab")
+    assert set(shown) == protocol._TYPES
+    for type, frames in shown.items():
+        for frame in frames:
+            read = protocol.parse(json.dumps(frame))
+            assert read.__struct_config__.tag == type
+            assert frame.keys() - {"type"} <= set(read.__struct_fields__)
+        assert set(read.__struct_fields__) <= set().union(*frames)
+
+
+# What the page shows of each, in the arguments that make it.
+SENT: dict[str, dict[str, Any]] = {
+    "welcome": {
+        "session": "K7Q2ZD",
+        "participant": "alice",
+        "role": "participant",
+        "client": "c8f2",
+        "ping": 10,
+        "rate": (20, 40),
+        "frame": 65_536,
+    },
+    "snapshot": {
+        "doc": "me",
+        "rev": "7f3a.44-9f3ac21b",
+        "run": "9c",
+        "states": {"board": msgspec.Raw(b'{"deck":["ace"]}')},
+    },
+    "patch": {
+        "doc": "me",
+        "base": "7f3a.44-9f3ac21b",
+        "rev": "7f3a.45-51d0aa37",
+        "ops": b'[{"op":"remove","path":"/board/deck/0"}]',
+    },
+    "ack": {
+        "id": 18,
+        "doc": "me",
+        "base": "7f3a.44-9f3ac21b",
+        "result": b"null",
+        "rev": "7f3a.45-51d0aa37",
+        "ops": b'[{"op":"remove","path":"/board/deck/0"}]',
+    },
+    "reject": {
+        "id": 19,
+        "code": "not_in_deck",
+        "message": "That card is already placed.",
+    },
+    "ping": {"heads": {"me": "7f3a.45-51d0aa37"}},
+    "presence": {"joined": {"bob": [b'{"name":"Bob"}']}, "left": ["carol"]},
+    "message": {"data": b'{"announcement":"Lunch"}'},
+    "token": {"text": "…"},
+    "end": {"reason": "ended"},
+    "error": {"code": "bad_json", "message": "…"},
+}
+
+
+def test_the_frames_to_a_tab_are_written_as_shown() -> None:
+    shown = examples("To a tab")
+    assert set(shown) == set(SENT)
+    for type, (frame,) in shown.items():
+        assert json.loads(getattr(protocol, type)(**SENT[type])) == frame
 
 
 def test_every_public_name_has_a_place_in_the_reference() -> None:
