@@ -5,6 +5,7 @@
 #   make test                     test the package, its client and the demo; COV=--cov
 #   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
 #   make lint                     judge style, types, layers, house rules, settings
+#   make sites                    follow README and tutorial where only the wheel is installed
 #   make docs                     build the documentation site into build/docs
 #   make screenshots              take the documentation's pictures anew
 #   make bench                    print the figures beside their floors; two checkouts:
@@ -28,7 +29,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
 
-.PHONY: help demo demo-redis test faults lint docs screenshots bench trace soak clean
+.PHONY: help demo demo-redis test faults lint sites docs screenshots bench trace soak clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -68,6 +69,15 @@ lint: $(VENV)/.dev
 	@if command -v npm >/dev/null; then \
 		npm install --silent && npm run --silent types && npm run --silent size; \
 	else echo "There is no npm: the client's types and size are not checked"; fi
+
+# As somebody new does: a bare environment, the wheel, and the servers that the docs name.
+sites: $(VENV)/.dev
+	rm -rf build/site
+	$(BIN)/python -m venv build/site
+	build/site/bin/python -m pip install --quiet --disable-pip-version-check \
+		. $(if $(DJANGO),'$(DJANGO)') daphne granian uvicorn websockets
+	SESSIONSTORES_SITE_PYTHON=$(CURDIR)/build/site/bin/python $(BIN)/python -m pytest \
+		tests/browser/test_install.py tests/browser/test_tutorial.py
 
 # A warning is an error: a link that leads nowhere, a name that has no page.
 docs: $(VENV)/.docs

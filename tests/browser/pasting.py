@@ -14,7 +14,10 @@ from pathlib import Path
 from tests.demo_process import PATIENCE, ROOT, until
 from tests.servers import free_port
 
-PYTHON = sys.executable
+# That of an environment in which the package is installed, by `make sites`; else this
+# one, with the checkout on its path.
+INSTALLED = os.environ.get("SESSIONSTORES_SITE_PYTHON", "")
+PYTHON = INSTALLED or sys.executable
 SERVERS = {
     "runserver": [PYTHON, "manage.py", "runserver", "--noreload", "{host}:{port}"],
     "uvicorn": [
@@ -64,13 +67,14 @@ def manage(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of somebody who has installed this checkout."""
+    """Return the environment of somebody who has installed the package."""
     others = {
         name: value
         for name, value in os.environ.items()
         if name != "DJANGO_SETTINGS_MODULE"
     }
-    return {**others, "PYTHONPATH": os.pathsep.join(map(os.fspath, (folder, ROOT)))}
+    path = [os.fspath(folder), *([] if INSTALLED else [os.fspath(ROOT)])]
+    return {**others, "PYTHONPATH": os.pathsep.join(path)}
 
 
 class Served:
