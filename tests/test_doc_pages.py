@@ -370,6 +370,18 @@ def test_every_public_name_has_a_place_in_the_reference() -> None:
     assert set(PUBLIC) - documented == set()
 
 
+def test_every_cell_of_the_comparison_has_its_source() -> None:
+    text = text_of("explanation/peers.md")
+    notes = set(re.findall(r"^\[\^(\w+)\]: ", text, re.MULTILINE))
+    table = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(table) == len(notes)
+    for line in table:
+        _, *cells = (cell.strip() for cell in line.strip("|").split(" | "))
+        for cell in cells:
+            assert cell == "–" or set(re.findall(r"\[\^(\w+)\]", cell)) <= notes
+            assert cell == "–" or "[^" in cell, cell
+
+
 def test_every_command_is_in_the_table_with_its_options() -> None:
     table = rows("reference/commands.md")
     folder = Path(sessionstores.__file__).parent / "management" / "commands"
