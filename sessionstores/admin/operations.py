@@ -39,7 +39,7 @@ class Operation:
 
     `question` and `done` are format strings for `count`, `log` for the inputs: the
     text of the admin's log. `destructive`: it cannot be undone. `field` names the input
-    that it needs.
+    that it needs. `of_kicked`: it is for those whom their session keeps out.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Operation:
     destructive: bool = False
     field: Literal["", "minutes", "text"] = ""
     flag: int = CHANGE
+    of_kicked: bool = False
 
 
 def _disconnect(key: StoreKey, inputs: OperationInputs) -> bool:
@@ -92,6 +93,16 @@ def _reset(key: StoreKey, inputs: OperationInputs) -> bool:
 
 def _remove(key: StoreKey, inputs: OperationInputs) -> bool:
     return stores.cleanup_participant(key.session, key.participant)
+
+
+def _kick(key: StoreKey, inputs: OperationInputs) -> bool:
+    # Also done if they have gone meanwhile.
+    stores.kick(key.session, key.participant)
+    return True
+
+
+def _readmit(key: StoreKey, inputs: OperationInputs) -> bool:
+    return stores.readmit(key.session, key.participant)
 
 
 def _act(
@@ -264,6 +275,47 @@ _PARTICIPANTS = (
         _remove,
         destructive=True,
         flag=DELETION,
+    ),
+    Operation(
+        "kick",
+        _("Remove from session"),
+        ngettext_lazy(
+            "Remove %(count)s participant from the session?",
+            "Remove %(count)s participants from the session?",
+            "count",
+        ),
+        _(
+            "They and their states are removed, and their open tabs say so. They "
+            "cannot come back until they are readmitted; a guest could as somebody "
+            "new, in another browser: lock the session against that."
+        ),
+        ngettext_lazy(
+            "Removed %(count)s participant from the session.",
+            "Removed %(count)s participants from the session.",
+            "count",
+        ),
+        "Removed the participant from the session.",
+        _kick,
+        destructive=True,
+        flag=DELETION,
+    ),
+    Operation(
+        "readmit",
+        _("Readmit"),
+        ngettext_lazy(
+            "Readmit %(count)s participant?",
+            "Readmit %(count)s participants?",
+            "count",
+        ),
+        _("They can join again, and start afresh."),
+        ngettext_lazy(
+            "Readmitted %(count)s participant.",
+            "Readmitted %(count)s participants.",
+            "count",
+        ),
+        "Readmitted the participant.",
+        _readmit,
+        of_kicked=True,
     ),
 )
 

@@ -16,6 +16,7 @@ KINDS: dict[str, tuple[str, Promise]] = {
     "changed": ("✎", _("changed")),
     "conflict": ("⇄", _("had a conflicting change")),
     "removed": ("✕", _("removed")),
+    "readmitted": ("⤶", _("was readmitted")),
     "reset": ("⟲", _("was reset")),
     "edited": ("✐", _("was edited by staff")),
     "disconnected": ("⏏", _("was disconnected")),
@@ -31,6 +32,7 @@ REASONS: dict[str, Promise] = {
     "idle": _("idle"),
     "cleanup": _("by staff or the site"),
     "ended": _("the session ended"),
+    "kicked": _("and kept out"),
     "left": _("they left"),
     "lost": _("its data were lost"),
 }

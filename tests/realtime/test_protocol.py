@@ -301,6 +301,7 @@ def test_close_codes_say_by_range_what_to_do() -> None:
             "ENDED",
             "LIMIT",
             "DISCONNECTED",
+            "KICKED",
         },
         41: {"TOKEN"},
         42: {

@@ -73,6 +73,7 @@ def menu(target: TargetKind) -> list[MenuEntry]:
     found = [
         MenuEntry(each.name, each.title, destructive=each.destructive)
         for each in standard_operations(target)
+        if not each.of_kicked
     ]
     return found + state_menu(target) if target == "participants" else found
 
@@ -116,7 +117,7 @@ def _act(
         text = _("Choose an action first.") if operation is None else ""
         messages.warning(page.request, text or _("Nothing was chosen. Tick some rows."))
         return HttpResponseRedirect(back)
-    records = _affected(target, keys)
+    records = _kept_out(keys) if operation.of_kicked else _affected(target, keys)
     if not records:
         messages.warning(page.request, _("What was chosen was removed meanwhile."))
         return HttpResponseRedirect(page.url("changelist") if code is None else back)
@@ -126,7 +127,7 @@ def _act(
     _perform(page, operation, records, inputs)
     if operation.name == "end":
         back = page.url("changelist")
-    elif post.get("single") and operation.name != "remove":
+    elif post.get("single") and operation.name not in ("remove", "kick"):
         back = page.url("participant", *records[0].key)
     return HttpResponseRedirect(back)
 
@@ -172,6 +173,14 @@ def _affected(target: TargetKind, keys: Sequence[StoreKey]) -> list[AffectedReco
         AffectedRecord(wanted[each.id], "", int(each.connections > 0), 1, each.bytes)
         for each in run(backend.participants(keys[0].session))
         if each.id in wanted
+    ]
+
+
+def _kept_out(keys: Sequence[StoreKey]) -> list[AffectedRecord]:
+    """Return those of `keys` whom their session keeps out."""
+    kicked = run(get_backend(blocking=True).kicked(keys[0].session))
+    return [
+        AffectedRecord(key, "", 0, 1, 0) for key in keys if key.participant in kicked
     ]
 
 

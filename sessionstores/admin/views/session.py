@@ -36,6 +36,8 @@ SHAPES = {"online": "●", "away": "◑", "leaving": "◌", "offline": "○"}
 # Characters of a name or step that a tab publishes.
 MAX_NAME = 40
 MAX_ENTRIES = 100
+# Of those whom a session keeps out, the latest that its page lists.
+MAX_LISTED = 50
 
 
 class ParticipantRow(NamedTuple):
@@ -137,7 +139,7 @@ def session_live(page: AdminPage, code: str) -> HttpResponse:
 
 
 def content(page: AdminPage, code: str) -> dict[str, Any]:
-    """Return the context of both, from three round trips to the cache."""
+    """Return the context of both, from four round trips to the cache."""
     backend = get_backend(blocking=True)
     try:
         info = run(backend.session(code))
@@ -145,6 +147,7 @@ def content(page: AdminPage, code: str) -> dict[str, Any]:
             return missing_context(page, backend, code)
         participants = run(backend.participants(code))
         leases = run(backend.connections_of([code]))[code]
+        kicked = run(backend.kicked(code))
     except (StoreUnavailable, InsideTransaction) as error:
         return {**session_urls(page, code), **outage(error)}
     timeline = describe(info.events)
@@ -179,6 +182,7 @@ def content(page: AdminPage, code: str) -> dict[str, Any]:
         "with_steps": any(person.step for person in people),
         "kept_until": info.created + info.keep if info.keep else 0,
         **_memory(info, people),
+        **_kept_out(kicked),
         "summary": ngettext(
             "%(online)s of %(count)s participant online",
             "%(online)s of %(count)s participants online",
@@ -212,6 +216,11 @@ def missing_context(page: AdminPage, backend: Backend, code: str) -> dict[str, A
         if ended
         else _("It does not exist any more"),
     }
+
+
+def _kept_out(kicked: Mapping[str, float]) -> dict[str, Any]:
+    latest = sorted(kicked.items(), key=lambda each: (-each[1], each[0]))
+    return {"kicked": latest[:MAX_LISTED], "more_kicked": len(latest[MAX_LISTED:])}
 
 
 def _memory(info: SessionInfo, people: list[ParticipantRow]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ const DEFAULT_SECONDS = 5;
 const MAX_WAIT = 60;
 const STORAGE = "sessionstores.refresh";
 const TIMEOUT_MS = 10_000;
-const PARTS = "#ss-figures, #ss-operations, #ss-export, #ss-sweep, #ss-menu, #ss-table, #ss-timeline";
+const PARTS =
+  "#ss-figures, #ss-operations, #ss-export, #ss-sweep, #ss-menu, #ss-table, #ss-kicked, #ss-timeline";
 
 const config = document.getElementById("ss-live");
 const page = document.getElementById("ss");

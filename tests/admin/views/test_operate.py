@@ -12,6 +12,7 @@ from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.test import Client
 
 from sessionstores import (
+    Kicked,
     State,
     StoreUnavailable,
     UnknownSession,
@@ -21,6 +22,7 @@ from sessionstores import (
     stores,
 )
 from sessionstores.admin import LiveSessionAdmin
+from sessionstores.admin.views.session import MAX_LISTED
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.state.declaration import registry
@@ -199,6 +201,66 @@ def test_participants_are_disconnected_reset_and_removed(client: Client) -> None
         ("K7Q2ZD:alice", "Removed the participant.", DELETION),
         ("K7Q2ZD:carol", "Removed the participant.", DELETION),
     ]
+
+
+def test_participants_are_kept_out_and_readmitted(client: Client) -> None:
+    fill("alice", "bob", "carol")
+    chosen = {"action": "kick", "chosen": ["alice", "bob"]}
+    question = text_of(client.post(page("participants_act", CODE), chosen))
+    assert "Remove 2 participants from the session?" in question
+    assert "until they are readmitted" in question
+    assert "This cannot be undone." in question
+    assert stores.participants(CODE) == ["alice", "bob", "carol"]
+    response = act(client, "participants_act", CODE, **chosen)
+    assert "Removed 2 participants from the session." in text_of(response)
+    assert stores.participants(CODE) == ["carol"]
+    with pytest.raises(Kicked):
+        stores.get(Board, CODE, "alice").snapshot()
+    body = response.content.decode()
+    for id in ("alice", "bob"):
+        assert f'form="ss-readmit" name="chosen" value="{id}"' in body
+    # Whom it does not keep out is nobody to readmit, and nothing is offered in menus.
+    assert 'value="readmit">' not in body.replace('name="action" value="readmit">', "")
+    chosen = {"action": "readmit", "chosen": ["alice", "carol"]}
+    question = text_of(client.post(page("participants_act", CODE), chosen))
+    assert "Readmit: alice?" in question
+    assert "1 of those chosen was removed meanwhile." in question
+    assert "This cannot be undone." not in question
+    response = act(client, "participants_act", CODE, **chosen)
+    assert "Readmitted 1 participant." in text_of(response)
+    assert stores.get(Board, CODE, "alice").state.notes == ""
+    assert 'value="alice" aria-label="Readmit alice"' not in response.content.decode()
+    assert log() == [
+        ("K7Q2ZD:alice", "Removed the participant from the session.", DELETION),
+        ("K7Q2ZD:bob", "Removed the participant from the session.", DELETION),
+        ("K7Q2ZD:alice", "Readmitted the participant.", CHANGE),
+    ]
+
+
+def test_who_may_only_look_sees_who_is_kept_out_and_lets_nobody_in() -> None:
+    fill("alice")
+    stores.kick(CODE, "alice")
+    stores.kick(CODE, "bob")
+    watching = signed_in("view_dashboard", name="watcher")
+    response = watching.get(page("session", CODE))
+    assert "Kept out" in text_of(response)
+    assert "alice" in text_of(response)
+    assert 'form="ss-readmit"' not in response.content.decode()
+    body = {"action": "readmit", "chosen": ["alice"], "confirm": "yes"}
+    assert watching.post(page("participants_act", CODE), body).status_code == 403
+    assert sorted(run(get_backend(blocking=True).kicked(CODE))) == ["alice", "bob"]
+    stores.readmit(CODE, "alice")
+    stores.readmit(CODE, "bob")
+    assert "Kept out" not in text_of(watching.get(page("session_live", CODE)))
+
+
+def test_of_many_who_are_kept_out_the_latest_are_listed(client: Client) -> None:
+    fill("alice")
+    for number in range(MAX_LISTED + 3):
+        stores.kick(CODE, f"mallory-{number:02}")
+    text = text_of(client.get(page("session", CODE)))
+    assert "and 3 more" in text
+    assert f"mallory-{MAX_LISTED + 2:02}" in text
 
 
 def test_actions_of_the_site_that_need_no_argument_are_at_hand(client: Client) -> None:
