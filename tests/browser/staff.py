@@ -21,6 +21,8 @@ BASE = "/admin/sessionstores/livesession/"
 
 # As long as an id can be; before "ada", whose page so has it as a neighbour.
 LONG = "a" * 64
+# As long, of somebody who is kept out.
+KEPT_OUT = "z" * 64
 
 # All that axe has to say would take longer to hand over than to find out.
 SERIOUS = """async (rules) => {
@@ -96,10 +98,10 @@ def pages_of(demo: Demo) -> list[str]:
     ]
 
 
-def join_as_long(demo: Demo, open_page: Open, secret_key: str) -> Page:
+def join_as_long(demo: Demo, open_page: Open, secret_key: str, id: str = LONG) -> Page:
     """Let somebody with a `LONG` id be there, until their page is closed."""
     code = code_of(demo)
-    claims = [code, LONG, "participant", time.time()]
+    claims = [code, id, "participant", time.time()]
     signer = signing.Signer(key=secret_key, salt=LINK_SALT)
     token = signer.sign_object(claims)
     guest = open_page(f"{demo.base}/{code}/?ss_participant={token}")
@@ -108,8 +110,12 @@ def join_as_long(demo: Demo, open_page: Open, secret_key: str) -> Page:
 
 
 def lade(demo: Demo, open_page: Open, secret_key: str) -> None:
-    """Let somebody with a `LONG` id join, with a state so large that it is cut."""
+    """Let somebody with a `LONG` id join, with a state so large that it is cut.
+
+    Somebody else, with an id as long, is kept out.
+    """
     code = code_of(demo)
+    join_as_long(demo, open_page, secret_key, KEPT_OUT).close()
     guest = join_as_long(demo, open_page, secret_key)
     BoardView(guest).move("Team lunch", "start")
     guest.close()
@@ -121,6 +127,10 @@ def lade(demo: Demo, open_page: Open, secret_key: str) -> None:
     page.locator("#ss-json").fill(json.dumps(state))
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".messagelist")).to_contain_text("Saved.")
+    visit(page, demo, f"{code}/{KEPT_OUT}/")
+    ask(page, "Remove from session…")
+    confirm(page)
+    expect(page.locator("#ss-kicked")).to_contain_text(KEPT_OUT)
     page.close()
 
 
