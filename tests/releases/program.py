@@ -138,6 +138,24 @@ def send(code: str, words: str) -> None:
     stores.send(code, {"words": words})
 
 
+def introduce(code: str, participant: str, name: str, role: str) -> list[bool]:
+    """Give a participant a name and a role."""
+    return [
+        stores.set_name(code, participant, name),
+        stores.set_role(code, participant, role),
+    ]
+
+
+def people(code: str) -> Any:
+    """Return names and roles of all participants."""
+    return {each.id: [each.name, each.role] for each in stores.people(code)}
+
+
+def extend(code: str, seconds: float) -> bool:
+    """Keep a session for longer."""
+    return stores.extend(code, seconds)
+
+
 def lock(code: str) -> None:
     """Let nobody new in."""
     stores.lock(code)
@@ -190,6 +208,9 @@ PROGRAM: dict[str, Callable[..., Any]] = {
         readmit,
         disconnect,
         send,
+        introduce,
+        people,
+        extend,
         lock,
         end,
         act,

@@ -312,7 +312,9 @@ async def outbound() -> Shape:
 def wire() -> Shape:
     """Return the frames both ways, the close codes and the subprotocol."""
     protocol = holder("SUBPROTOCOL")
-    text = Path(str(protocol.__file__)).read_text()
+    path = Path(str(protocol.__file__))
+    others = path.parent.glob("*_frames.py")
+    text = "".join(each.read_text() for each in (path, *others))
     with override_settings(SESSIONSTORES={"HEARTBEAT": 0.1, "AUTO_SWEEP": False}):
         sent = asyncio.run(outbound())
     return {

@@ -346,6 +346,38 @@ def test_the_release_before_is_not_in_the_way_of_a_kick(
     assert new.error("visit", cache, **alice) == "session_ended"
 
 
+def test_names_and_roles_outlast_what_the_release_before_does_to_their_records(
+    releases: tuple[Release, Release], cache: str
+) -> None:
+    old, new = (each.program for each in releases)
+    code = old.ask("create", cache, label="Team day", keep=600)
+    # Records of either release, by who has written to them.
+    for release, who in ((old, "alice"), (new, "bob"), (old, "carol")):
+        release.ask("visit", cache, code=code, participant=who)
+    new.ask("write", cache, code=code, participant="alice", line="new")
+    expected = {}
+    for who in ("alice", "bob", "carol"):
+        given = {"name": f"{who} Łovelace 👩🏽‍💻", "role": "facilitator"}
+        assert new.ask("introduce", cache, code=code, participant=who, **given)
+        expected[who] = [given["name"], given["role"]]
+    assert new.ask("people", cache, code=code) == expected
+    for _ in range(2):
+        for release in (old, new):
+            for who in ("alice", "bob"):
+                release.ask("write", cache, code=code, participant=who, line="a")
+            release.ask("visit", cache, code=code, participant="carol")
+            release.ask("extend", cache, code=code, seconds=3_600)
+            assert new.ask("people", cache, code=code) == expected
+    old.ask("lock", cache, code=code)
+    assert old.ask("overview", cache, code=code)[:2] == ["Team day", 3]
+    assert new.ask("sweep", cache, code=code) == 0
+    assert new.ask("people", cache, code=code) == expected
+    # With the record, they go.
+    assert old.ask("cleanup", cache, code=code, participant="alice")
+    del expected["alice"]
+    assert new.ask("people", cache, code=code) == expected
+
+
 # Tabs
 
 
