@@ -12,7 +12,13 @@ from sessionstores import InvalidKey, Participant, stores
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.types import Lease
-from sessionstores.event_bus import Attendance, Disconnection, Message, Removal
+from sessionstores.event_bus import (
+    Attendance,
+    Disconnection,
+    Message,
+    ProfileChange,
+    Removal,
+)
 from sessionstores.keys import REFUSED_IDS, StoreKey
 from sessionstores.participants.tokens import Claims, make_token
 from sessionstores.realtime.protocol import Close
@@ -123,6 +129,7 @@ def test_processes_tell_each_other_of_old_records(id: str) -> None:
         Removal(key, "idle"),
         Disconnection(key),
         Attendance(key),
+        ProfileChange(key),
         Message(key, 1),
     ):
         told = decode(encode(event))

@@ -21,6 +21,7 @@ ALICE = StoreKey(CODE, "alice")
         event_bus.Message(StoreKey.of_session(CODE), {"a": ["ü", None, 1.5]}),
         event_bus.Revocation(ALICE),
         event_bus.Attendance(StoreKey.of_session(CODE)),
+        event_bus.ProfileChange(ALICE),
         event_bus.Disconnection(ALICE),
     ],
 )

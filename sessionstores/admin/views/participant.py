@@ -16,7 +16,7 @@ from django.utils.translation import pgettext
 from ... import conf
 from ...backends import get_backend
 from ...backends.base import Backend, run
-from ...backends.types import Lease, ParticipantInfo, Record
+from ...backends.types import UNKNOWN, Lease, ParticipantInfo, Profile, Record
 from ...exceptions import (
     InsideTransaction,
     StateCorrupt,
@@ -96,14 +96,15 @@ def content(page: AdminPage, key: StoreKey) -> dict[str, Any]:
     except StateCorrupt as error:
         return {"corrupt": str(error), **common}
     leases = [] if key.is_session else leases
-    kept = {info.id: info.kept_until for info in infos}.get(key.participant, 0.0)
+    known = {info.id: (info.kept_until, info.profile) for info in infos}
+    kept, profile = known.get(key.participant, (0.0, UNKNOWN))
     return {
         **common,
         "record": record,
         "operations": menu("participants")
         if page.rights.manage and not key.is_session
         else (),
-        "person": _person(record, leases, kept),
+        "person": _person(record, leases, kept, profile),
         "kept": kept > record.seen + conf.get().idle_timeout,
         "states": [
             _card(page, record, name, stored)
@@ -133,7 +134,9 @@ def _cache_key_text(key: StoreKey) -> str:
     return cache_key(conf.get().key_prefix, key.session, kind, name)
 
 
-def _person(record: Record, leases: list[Lease], kept: float) -> ParticipantRow:
+def _person(
+    record: Record, leases: list[Lease], kept: float, profile: Profile
+) -> ParticipantRow:
     attendee = attendees(leases).get(record.key.participant)
     open_ = sum(not lease.leaving for lease in leases)
     info = ParticipantInfo(
@@ -144,9 +147,10 @@ def _person(record: Record, leases: list[Lease], kept: float) -> ParticipantRow:
         record.bytes,
         open_,
         kept,
+        profile,
     )
     until = 0 if open_ else max(record.seen + conf.get().idle_timeout, kept)
-    return ParticipantRow(info, attendee, "", "", None, until)
+    return ParticipantRow(info, attendee, profile.name or "", "", None, until)
 
 
 def _neighbours(

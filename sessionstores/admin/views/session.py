@@ -17,6 +17,7 @@ from ...exceptions import InsideTransaction, StoreUnavailable
 from ...humanize import number_text, size_text
 from ...keys import SESSION, StoreKey
 from ...monitoring.alerts import BUDGET_PER_PARTICIPANT
+from ...participants.participant import DEFAULT_ROLE
 from ...sessions.presence import Attendee, attendees
 from ..audit import entries
 from ..components import chart
@@ -55,6 +56,14 @@ class ParticipantRow(NamedTuple):
     def id(self) -> str:
         """The participant's id."""
         return self.info.id
+
+    @property
+    def who(self) -> str:
+        """What they are called, and their role if it is not everybody's."""
+        role = self.info.profile.role
+        return " · ".join(
+            filter(None, (self.name, role if role != DEFAULT_ROLE else ""))
+        )
 
     @property
     def presence(self) -> str:
@@ -249,7 +258,7 @@ def _people(
         ParticipantRow(
             info,
             attendee := present.get(info.id),
-            _published(attendee, "name"),
+            info.profile.name or _published(attendee, "name"),
             _published(attendee, "step"),
             last.get(info.id),
             0

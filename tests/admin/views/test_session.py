@@ -47,6 +47,27 @@ def test_people_and_tabs_are_counted_apart_and_presence_is_in_words() -> None:
     assert "<b>" not in row_of(response, "alice")
 
 
+def test_people_have_the_name_and_role_of_their_records_online_or_not() -> None:
+    fill("alice", "bob", "carol")
+    connect("alice", name="from a tab")
+    stores.set_name(CODE, "alice", "Zoë <b>")
+    stores.set_role(CODE, "alice", "facilitator")
+    stores.set_role(CODE, "bob", "facilitator")
+    stores.set_role(CODE, "carol", "participant")
+    client = signed_in("view_dashboard")
+    response = client.get(page("session", CODE))
+    alice = row_of(response, "alice")
+    assert "alice Zoë &lt;b&gt; · facilitator" in alice
+    assert "from a tab" not in alice
+    assert "bob facilitator" in row_of(response, "bob")
+    assert "participant" not in row_of(response, "carol")
+    assert codes(client.get(page("session", CODE), {"q": "zoë"})) == ["alice"]
+    own = client.get(page("participant", CODE, "alice"))
+    assert "Zoë &lt;b&gt; · facilitator" in own.content.decode()
+    assert "facilitator" in text_of(client.get(page("participant", CODE, "bob")))
+    assert "·" not in text_of(client.get(page("participant", CODE, "bob")))
+
+
 def test_people_are_searched_by_id_and_name_and_filtered_by_presence() -> None:
     fill("alice", "bob", "carol")
     connect("alice", name="Zoë")
