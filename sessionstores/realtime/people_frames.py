@@ -1,4 +1,4 @@
-"""Frames about people: who is present, and who the tab's own participant is. Pure."""
+"""Frames about people: who is present, and who the tab's own participant is."""
 
 from __future__ import annotations
 
