@@ -146,8 +146,7 @@ class Board(State):
             )
         if agenda.step != step:
             raise ActionRejected(
-                gettext("The workshop is at step %(step)d.")
-                % {"step": agenda.step},
+                gettext("The workshop is at step %(step)d.") % {"step": agenda.step},
                 code="wrong_step",
             )
 
