@@ -101,7 +101,12 @@ class Served:
         )
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
-        until(self.answers, f"{name} to answer")
+        try:
+            # It imports the site first, on a machine that may be busy.
+            until(self.answers, f"{name} to answer", 3 * PATIENCE)
+        except BaseException:
+            self.stop()
+            raise
 
     def read(self) -> None:
         assert self.process.stdout
