@@ -27,6 +27,7 @@ import sessionstores
 from sessionstores import State, conf, signals, stores
 from sessionstores.models import LiveSession
 from sessionstores.realtime import protocol
+from sessionstores.realtime.people_frames import presence_frame, self_frame
 from sessionstores.state.declaration import problems_of, registry
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -186,7 +187,7 @@ def test_its_names_of_the_api_exist(page: str) -> None:
 RUN = [
     page
     for page in PAGES
-    if blocks(page) and page not in (PASTED, "everybody.md", "states.md")
+    if blocks(page) and page not in (PASTED, "everybody.md", "people.md", "states.md")
 ]
 
 
@@ -317,6 +318,7 @@ SENT: dict[str, dict[str, Any]] = {
         "session": "K7Q2ZD",
         "participant": "alice",
         "role": "participant",
+        "name": "Alice",
         "client": "c8f2",
         "ping": 10,
         "rate": (20, 40),
@@ -348,7 +350,12 @@ SENT: dict[str, dict[str, Any]] = {
         "message": "That card is already placed.",
     },
     "ping": {"heads": {"me": "7f3a.45-51d0aa37"}},
-    "presence": {"joined": {"bob": [b'{"name":"Bob"}']}, "left": ["carol"]},
+    "presence": {
+        "joined": {"bob": [b'{"typing":true}']},
+        "left": ["carol"],
+        "people": {"bob": ("Bob", "participant")},
+    },
+    "self": {"name": "Ada", "role": "facilitator"},
     "message": {"data": b'{"announcement":"Lunch"}'},
     "token": {"text": "…"},
     "end": {"reason": "ended"},
@@ -359,8 +366,10 @@ SENT: dict[str, dict[str, Any]] = {
 def test_the_frames_to_a_tab_are_written_as_shown() -> None:
     shown = examples("To a tab")
     assert set(shown) == set(SENT)
+    about_people = {"presence": presence_frame, "self": self_frame}
     for type, (frame,) in shown.items():
-        assert json.loads(getattr(protocol, type)(**SENT[type])) == frame
+        write = about_people.get(type) or getattr(protocol, type)
+        assert json.loads(write(**SENT[type])) == frame
 
 
 def test_every_public_name_has_a_place_in_the_reference() -> None:
