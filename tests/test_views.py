@@ -159,6 +159,11 @@ def over(code: str, settings: Any) -> None:
     stores.end_session(code)
 
 
+def kicked(code: str, settings: Any) -> None:
+    for each in {*stores.participants(code), "alice"}:
+        stores.kick(code, each)
+
+
 def corrupt(code: str, settings: Any) -> None:
     backend: Any = get_backend(blocking=True)
     name = record_key(StoreKey.of_session(code))
@@ -167,14 +172,14 @@ def corrupt(code: str, settings: Any) -> None:
 
 
 OPEN = {"unknown", "live", "locked", "full", "corrupt"}
-STATES = [unknown, live, locked, full, over, corrupt]
+STATES = [unknown, live, locked, full, over, kicked, corrupt]
 # With the status of a page in each state; None: the page to join, or 403 without one.
 WAYS: dict[Callable[..., str], dict[str, int | None]] = {
     stranger: {},
-    guest: {**dict.fromkeys(OPEN, 200), "over": 410},
-    user: {**dict.fromkeys(OPEN, 200), "over": 410},
+    guest: {**dict.fromkeys(OPEN, 200), "over": 410, "kicked": 403},
+    user: {**dict.fromkeys(OPEN, 200), "over": 410, "kicked": 403},
     # Whom it names has no record yet: there is no room for them.
-    linked: {**dict.fromkeys(OPEN, 200), "full": 403, "over": 410},
+    linked: {**dict.fromkeys(OPEN, 200), "full": 403, "over": 410, "kicked": 403},
     outdated: {},
     of_another_session: {},
     gone: {},
@@ -218,7 +223,8 @@ def test_every_way_to_join_by_every_state_of_a_session(
     response = come_in(client, f" {code[:3].lower()}-{code[3:]} ")
     # Whom the browser keeps is no newcomer; where they have left, they are one.
     is_kept = way in (guest, user, outdated, of_another_session)
-    if state in (live, corrupt) or (is_kept and state in (locked, full)):
+    takes = (live, corrupt, locked, full) if is_kept else (live, corrupt, kicked)
+    if state in takes:
         assert response.status_code == 302
         assert response["Location"] == f"/{code}/page/"
         assert client.get(f"/{code}/page/").status_code == 200
@@ -229,8 +235,10 @@ def test_every_way_to_join_by_every_state_of_a_session(
     assert response.status_code == 200
     (error,) = response.context["form"].errors["code"]
     assert error
+    if state in (unknown, over, kicked):
+        code_of_it = "kicked" if state is kicked else "unknown_session"
+        assert response.context["form"].refusal.code == code_of_it
     if state in (unknown, over):
-        assert response.context["form"].refusal.code == "unknown_session"
         assert code not in stores.sessions()
 
 

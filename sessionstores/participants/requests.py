@@ -143,7 +143,7 @@ class RequestIdentity:
         """Return a user's id: of those that may be it, the first that has a record.
 
         They are hashes by each of the site's keys, and the id of the guest that this
-        browser was before the user logged in.
+        browser was before the user logged in. Whoever was kicked under one is that.
         """
         keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
         ids = [user_id(pk, key) for key in keys]
@@ -154,8 +154,11 @@ class RequestIdentity:
             found = [kept.participant, *ids]
         else:
             return kept.participant, Origin()
-        recorded = await _recorded(backend, code, found) if len(found) > 1 else None
-        id = found[0] if recorded is None else recorded.participant
+        known = None
+        if len(found) > 1:
+            known = await _kicked(backend, code, found)
+            known = known or await _recorded(backend, code, found)
+        id = found[0] if known is None else known.participant
         return id, Origin(user=id) if id in ids else Origin()
 
     async def user_pk(self) -> str | None:
@@ -182,6 +185,13 @@ async def _recorded(backend: Backend, code: str, ids: Sequence[str]) -> StoreKey
     keys = [StoreKey(code, id) for id in ids]
     heads = await backend.heads(keys) if keys else {}
     return next((key for key in keys if heads[key] is not None), None)
+
+
+async def _kicked(backend: Backend, code: str, ids: Sequence[str]) -> StoreKey | None:
+    """Return the key of the first of `ids` that was kicked."""
+    keys = [StoreKey(code, id) for id in ids]
+    standings = await backend.standings(keys)
+    return next((key for key in keys if standings[key].kicked), None)
 
 
 async def _ended(backend: Backend, held: list[Claims]) -> set[str]:

@@ -19,7 +19,7 @@ from django.urls import path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionstores.exceptions import SessionLocked
+from sessionstores.exceptions import Kicked, SessionLocked
 from sessionstores.keys import generate_code
 from sessionstores.manager import stores
 from sessionstores.participants.identities import (
@@ -263,6 +263,33 @@ def test_a_user_under_a_rotated_key_is_no_newcomer_to_a_locked_session(
         assert browser.join(code) == joined
         with pytest.raises(SessionLocked):
             Browser().join(code)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("joining", BOTH_JOINS)
+def test_a_user_who_was_kicked_is_out_under_a_rotated_key_too(
+    joining: Join, code: str
+) -> None:
+    ann = get_user_model().objects.create(username="ann")
+    first = Browser(user=ann)
+    stores.kick(code, first.join(code, joining=joining).id)
+    rotated = {"SECRET_KEY": "newer", "SECRET_KEY_FALLBACKS": ["tests-only"]}
+    with override_settings(**rotated):
+        for browser in (first, Browser(user=ann)):
+            with pytest.raises(Kicked):
+                browser.join(code, joining=joining)
+
+
+@pytest.mark.django_db
+def test_a_guest_who_was_kicked_stays_out_when_they_log_in(
+    code: str, browser: Browser
+) -> None:
+    guest = browser.join(code)
+    forget(browser, code)
+    stores.kick(code, guest.id)
+    browser.user = get_user_model().objects.create(username="ann")
+    with pytest.raises(Kicked):
+        browser.join(code)
 
 
 @pytest.mark.django_db

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import SynchronousOnlyOperation
 
 from sessionstores import signals
-from sessionstores.exceptions import InvalidKey, SessionLocked
+from sessionstores.exceptions import InvalidKey, Kicked, SessionLocked
 from sessionstores.manager import stores
 from sessionstores.participants.identities import KeptIdentities
 from sessionstores.participants.leaving import aleave, leave
@@ -172,6 +172,18 @@ def test_a_locked_session_takes_nobody_back_who_has_left(
     leave_by(browser, code)
     with pytest.raises(SessionLocked):
         browser.join(code)
+
+
+def test_leaving_is_no_way_around_a_kick(
+    leaving: Leave, code: str, browser: Browser
+) -> None:
+    joined = browser.join(code)
+    stores.kick(code, joined.id)
+    assert not leave_by(browser, code, leaving=leaving)
+    with pytest.raises(Kicked):
+        browser.join(code)
+    stores.readmit(code, joined.id)
+    assert browser.join(code) == joined
 
 
 async def test_leave_refuses_to_run_in_an_event_loop() -> None:
