@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
+from ..backends.types import Profile
 from ..keys import StoreKey
-from ..participants.participant import DEFAULT_ROLE, Participant
+from ..participants.participant import DEFAULT_ROLE, Participant, as_recorded
 from ..sessions import lifecycle
 from ..state.declaration import states_in
 from ..store.records import open_record
@@ -19,16 +20,18 @@ def participant(
     id: str | None = None,
     *,
     role: str = DEFAULT_ROLE,
+    name: str | None = None,
 ) -> Participant:
     """Return a participant who has joined a session, a new one if it is left out.
 
     A participant stands for their session: `participant(alice)` is in hers. Without an
     `id` it is the first that is free of alice, bob, carol, dave, erin, p6, p7 and so
-    on. Their record is open, so `stores.participants()` lists them. Also inside an
-    event loop, unless the stores are in the table of a database: then `aparticipant`.
-    Raises what `join` raises.
+    on. Their record is open, so `stores.participants()` lists them, with `role` and
+    `name` as after `join`: of somebody who is there already, the role is what it was.
+    Also inside an event loop, unless the stores are in the table of a database: then
+    `aparticipant`. Raises what `join` raises.
     """
-    return run(_participant(get_backend(blocking=True), session, id, role))
+    return run(_participant(get_backend(blocking=True), session, id, role, name))
 
 
 async def aparticipant(
@@ -36,13 +39,18 @@ async def aparticipant(
     id: str | None = None,
     *,
     role: str = DEFAULT_ROLE,
+    name: str | None = None,
 ) -> Participant:
     """See `participant`."""
-    return await _participant(get_backend(blocking=False), session, id, role)
+    return await _participant(get_backend(blocking=False), session, id, role, name)
 
 
 async def _participant(
-    backend: Backend, session: str | Participant | None, id: str | None, role: str
+    backend: Backend,
+    session: str | Participant | None,
+    id: str | None,
+    role: str,
+    name: str | None,
 ) -> Participant:
     if isinstance(session, Participant):
         session = session.session
@@ -52,9 +60,11 @@ async def _participant(
         )
     if id is None:
         id = await _free_id(backend, session)
-    joined = Participant(session, id, role)
-    await open_record(backend, joined.key, states_in("participant"))
-    return joined
+    joined = Participant(session, id, role, name)
+    given = Profile(name, role)
+    await open_record(backend, joined.key, states_in("participant"), profile=given)
+    profile = await backend.set_profile(joined.key, given, "join") or given
+    return as_recorded(joined, profile)
 
 
 async def _free_id(backend: Backend, session: str) -> str:

@@ -285,6 +285,15 @@ def test_participants_are_named_and_join_the_session_of_others(isolated: None) -
     assert "zoe" in stores.participants(first.session)
 
 
+def test_their_roles_and_names_are_kept_as_a_join_keeps_them(isolated: None) -> None:
+    ada = participant(role="facilitator", name="Ada")
+    assert (ada.role, ada.name) == ("facilitator", "Ada")
+    again = participant(ada, ada.id, role="participant", name="Ada L.")
+    assert (again.role, again.name) == ("facilitator", "Ada L.")
+    people = stores.people(ada.session)
+    assert [(each.name, each.role) for each in people] == [("Ada L.", "facilitator")]
+
+
 async def test_they_can_be_had_in_a_loop(isolated: None) -> None:
     alice = await aparticipant()
     assert participant(alice).id == "bob"

@@ -10,8 +10,10 @@ import pytest
 from channels.routing import URLRouter
 from channels.security.websocket import OriginValidator
 from django.test import override_settings
+from django.utils import translation
 
 from sessionstores import ActionRejected, Participant, UnknownState, stores
+from sessionstores.exceptions import MESSAGES
 from sessionstores.realtime.hub import hubs
 from sessionstores.routing import websocket_urlpatterns
 from sessionstores.state.revisions import Rev
@@ -231,12 +233,45 @@ async def test_the_door_tells_why() -> None:
     with override_settings(SESSIONSTORES={"MAX_CONNECTIONS": 1}):
         async with tab(alice):
             second = tab(alice)
-            with pytest.raises(TabClosed, match="close a tab first") as closed:
+            with pytest.raises(TabClosed, match="too many tabs") as closed:
                 await second.open()
             assert (closed.value.code, closed.value.reason) == (4204, "limit_reached")
         # Which is no reason to stay away.
         await second.resume()
         await second.close()
+
+
+async def test_names_and_roles_reach_tabs() -> None:
+    ada = await aparticipant(name="Ada")
+    bob = await aparticipant(ada, role="facilitator")
+    async with tab(ada) as first, tab(bob) as second:
+        await second.wait_until(lambda: "alice" in second.people)
+        assert second.people["alice"] == {"name": "Ada", "role": "participant"}
+        await stores.aset_role(ada.session, ada.id, "facilitator")
+        await stores.aset_name(ada.session, ada.id, "Ada L.")
+        await first.wait_until(lambda: first.role == "facilitator")
+        await first.wait_until(lambda: first.name == "Ada L.")
+        await first.dispatch(Agenda, Agenda.advance)
+
+
+async def test_a_refusal_is_in_the_language_of_the_page() -> None:
+    async with tab(await aparticipant(), language="de") as page:
+        with pytest.raises(ActionRejected) as refused:
+            await page.dispatch(Agenda, Agenda.advance)
+    with translation.override("de"):
+        assert str(refused.value) == str(MESSAGES["forbidden"])
+    assert str(refused.value) != str(MESSAGES["forbidden"])
+
+
+async def test_who_is_kicked_is_told_so() -> None:
+    alice = await aparticipant()
+    async with tab(alice) as page:
+        await stores.akick(alice.session, alice.id)
+        await page.wait_until(lambda: page.ended)
+        assert (page.ended, page.closed) == ("kicked", 4007)
+    with pytest.raises(TabClosed) as closed:
+        await tab(alice).open()
+    assert (closed.value.code, closed.value.reason) == (4007, "kicked")
 
 
 async def test_a_disconnected_tab_is_told_so() -> None:
