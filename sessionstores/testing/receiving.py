@@ -103,7 +103,7 @@ class TabReceiver(ABC):
         self._repair_later()
 
     def _welcome(self, frame: dict[str, Any]) -> None:
-        self.role = frame.get("role", self.role)
+        self._take_self(frame)
         self.status = "live"
         self._roll = True
         rate = frame.get("limits", {}).get("rate")

@@ -245,6 +245,7 @@ async def test_names_and_roles_reach_tabs() -> None:
     ada = await aparticipant(name="Ada")
     bob = await aparticipant(ada, role="facilitator")
     async with tab(ada) as first, tab(bob) as second:
+        assert (first.name, second.role) == ("Ada", "facilitator")
         await second.wait_until(lambda: "alice" in second.people)
         assert second.people["alice"] == {"name": "Ada", "role": "participant"}
         await stores.aset_role(ada.session, ada.id, "facilitator")
