@@ -98,6 +98,12 @@ def test_pages_work(site: Valkey, has_info: bool) -> None:
     board.replace(Board(), base=board.snapshot().rev)
     board.delete()
     board.dispatch(Board.note, "two")
+    stores.set_name(code, participant.id, "Ada")
+    stores.set_role(code, participant.id, "facilitator")
+    assert [each.name for each in stores.people(code)] == ["Ada"]
+    assert stores.kick(code, participant.id)
+    assert stores.readmit(code, participant.id)
+    board.dispatch(Board.note, "three")
     stores.cleanup_participant(code, participant.id)
     stores.cleanup_session(code)
     stores.end_session(code)
