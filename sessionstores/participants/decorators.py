@@ -30,8 +30,10 @@ from ..exceptions import (
     SessionEnded,
     SessionLocked,
     SessionStoresError,
+    Text,
 )
 from .joining import standing_of
+from .messages import end_message
 from .private_pages import keep_private
 from .requests import code_of
 
@@ -127,10 +129,10 @@ def _refusal(
 ) -> HttpResponse:
     """Return how a request without a participant is answered."""
     if standing is not None and standing.ended:
-        text = gettext("This session is over.")
+        text = end_message("ended")
         return HttpResponseGone(_page(request, "410.html", text))
     if standing is not None and standing.kicked:
-        text = gettext("You were removed from this session.")
+        text = end_message("kicked")
         return HttpResponseForbidden(_page(request, "403_kicked.html", text))
     if join_url is None:
         raise PermissionDenied(gettext("Join the session first."))
@@ -149,7 +151,7 @@ def _closed(request: HttpRequest, error: SessionStoresError) -> HttpResponse:
     raise PermissionDenied(error.message) from error
 
 
-def _page(request: HttpRequest, template: str, text: str) -> str:
+def _page(request: HttpRequest, template: str, text: Text) -> str:
     """Return the site's page of that name, else one that says `text`."""
     try:
         return loader.get_template(template).render({}, request)

@@ -576,8 +576,8 @@ test("who is kicked is told so, and nothing of theirs waits or is sent again", a
   page.live();
   const [seen, changes] = [ends(), statuses()];
   const refused = failure(board().dispatch("move"));
-  page.socket.says({ type: "end", reason: "kicked", retry: false });
   const message = "You were removed from this session.";
+  page.socket.says({ type: "end", reason: "kicked", retry: false, message });
   assert.equal((await refused).message, message);
   assert.deepEqual(seen, [{ reason: "kicked", message }]);
   assert.deepEqual(changes, ["ended"]);
@@ -596,7 +596,7 @@ for (const [how, frames] of [
     page.socket.open();
     page.socket.says(...frames);
     page.socket.breaks(4007, "kicked");
-    const message = frames[0]?.message ?? "You were removed from this session.";
+    const message = frames[0]?.message ?? "Entfernt.";
     assert.deepEqual(seen, [{ reason: "kicked", message }]);
     assert.equal(page.session.status, "ended");
     page.tick(60_000);

@@ -12,6 +12,7 @@ from typing import Any
 from playwright._impl._driver import compute_driver_executable
 
 from sessionstores import Participant, stores
+from sessionstores.exceptions import MESSAGES
 from tests.serving import serving
 from tests.sockets import CODE, PATIENCE
 from tests.workshop.states import Board
@@ -58,7 +59,7 @@ async def test_a_page_ends_when_its_participant_is_kicked_and_so_does_its_reload
             assert (await line(written)) == {"live": True}
             assert await stores.akick(CODE, "alice") is True
             told = await line(written)
-        message = "You were removed from this session."
+        message = str(MESSAGES["kicked"])
         assert told["ends"] == [{"reason": "kicked", "message": message}]
         assert (told["status"], told["pending"]) == ("ended", 0)
         assert (told["opened"], told["code"]) in [(1, 4007), (1, None)]

@@ -12,6 +12,7 @@ from sessionstores import Kicked, UnknownSession, signals, stores
 from sessionstores.backends import get_backend
 from sessionstores.backends.cas.backend import CasBackend
 from sessionstores.backends.cas.keys import record_key
+from sessionstores.exceptions import MESSAGES
 from sessionstores.keys import StoreKey, cache_key
 from sessionstores.participants.participant import Participant
 from sessionstores.realtime.hub import current_hub, hubs
@@ -71,7 +72,7 @@ async def refused(participant: str = "alice") -> None:
     token = Participant(CODE, participant).token()
     await socket.say(type="hello", token=token, client="c9")
     error = await socket.expect("error", code="kicked", of="hello")
-    assert error["message"] == "You were removed from this session."
+    assert error["message"] == MESSAGES["kicked"]
     assert await socket.closed() == Close.KICKED
 
 
