@@ -388,12 +388,19 @@ class PinnedTab(LiveTab):
         super().__init__(participant, [worker])
         self.token = token
         self.messages: list[str] = []
+        # What it was told of itself, and of everybody.
+        self.own: list[str] = []
+        self.people: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
         """See `LiveTab.read`."""
         frame = super().read()
         if frame["type"] == "message":
             self.messages.append(frame["data"]["words"])
+        elif frame["type"] == "self":
+            self.own.append(f"{frame['name']} {frame['role']}")
+        elif frame["type"] == "presence":
+            self.people |= frame.get("people", {})
         return frame
 
     async def run(self) -> None:
@@ -528,6 +535,40 @@ async def test_tabs_at_both_releases_close_when_their_participant_is_kicked(
             await eventually(lambda tab=tab: [*tab.present] == ["bob"], "the leave")
             assert tab.left == ["alice"]
             assert not tab.closes
+
+
+@pytest.mark.usefixtures("on_valkey")
+async def test_names_reach_the_tabs_of_this_release_from_another_process(
+    releases: tuple[Release, Release],
+) -> None:
+    code = releases[0].program.ask("create", label="", keep=0)
+    tabs = tabs_at_both(releases, code, "alice", "bob")
+    async with connected(*tabs):
+        for tab in tabs:
+            await eventually(lambda tab=tab: len(tab.present) == 2, "presence")
+        given = {"name": "Ada", "role": "facilitator"}
+        # No beat comes: hints alone have to bring it.
+        await asyncio.to_thread(
+            releases[1].program.ask,
+            "introduce",
+            code=code,
+            participant="alice",
+            **given,
+        )
+        for tab in tabs:
+            if tab.worker is releases[1].worker:
+                await eventually(
+                    lambda tab=tab: tab.people.get("alice") == given, "the name"
+                )
+        for tab in tabs:
+            is_hers = tab.participant.id == "alice"
+            is_new = tab.worker is releases[1].worker
+            assert tab.own[-1:] == ["Ada facilitator"] * (is_hers and is_new)
+            tab.add("session", f"session {id(tab)}")
+        # Those of the release before go on as ever.
+        final = await agree(tabs)
+        assert len(final[tabs[0].keys["session"]]) == 4
+        assert [tab.closes for tab in tabs] == [[]] * 4
 
 
 @pytest.mark.usefixtures("on_valkey")
