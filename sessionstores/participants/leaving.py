@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from django.http import HttpRequest
-from django.utils.asyncio import async_unsafe
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
+from ..concurrency import async_unsafe
 from ..keys import StoreKey, normalize_code
 from ..sessions import lifecycle
 from .requests import RequestIdentity
