@@ -338,6 +338,14 @@ def test_layer_that_keeps_queues_in_redis_has_three_limits() -> None:
     [
         (URL, ["W012", "W013"]),
         (("layer.example", 6379), ["W012", "W013"]),
+        # The other forms that the README of channels_redis has.
+        ("redis://:password@127.0.0.1:6379/0", ["W012", "W013"]),
+        ("unix:///path/to/redis.sock", ["W012", "W013"]),
+        ({"address": "rediss://user@h:1", "ssl_cert_reqs": None}, ["W012", "W013"]),
+        (
+            {"sentinels": [("localhost", 26379)], "master_name": "main"},
+            ["W012", "W013"],
+        ),
         ({"address": URL, "socket_timeout": 5}, ["W012", "W013"]),
         ({"address": URL, "socket_timeout": 15}, ["W013"]),
         ({"address": URL, "socket_timeout": None}, ["W013"]),
