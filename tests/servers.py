@@ -64,6 +64,9 @@ def give_back(port: int) -> None:
 class Server(ABC):
     """One server at a port of its own; what it kept is gone with `stop`."""
 
+    # Seconds that it may take to answer.
+    patience = PATIENCE
+
     def __init__(self, port: int | None = None) -> None:
         self.port = port or free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="sessionstores-server-"))
@@ -88,7 +91,7 @@ class Server(ABC):
             self.process = subprocess.Popen(
                 self.command(), stdout=log, stderr=log, cwd=self.directory, **options
             )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while not self.ready():
             told = (self.directory / "log").read_text(errors="replace")[-2_000:]
             assert self.process.poll() is None, f"{self.command()[0]} ended: {told}"

@@ -36,6 +36,9 @@ wsgi.server(eventlet.listen(("127.0.0.1", PORT)), application)
 class Greenlets(Server):
     """A WSGI server whose worker serves each request in a greenlet."""
 
+    # It imports Django and the site, half a second's work on an idle machine.
+    patience = 60.0
+
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
