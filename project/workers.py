@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,10 @@ def kill(number: int) -> None:
     """Kill a worker at once, as a crash would; do nothing if it is down."""
     for worker in worker_statuses():
         if worker.number == number and worker.pid:
-            os.kill(worker.pid, signal.SIGKILL)
+            # It may have ended, and the supervisor has not noted that yet: browsers
+            # ask again, at another worker, where the one that was asked was killed.
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
 
 
 class AnnounceWorker:

@@ -165,7 +165,7 @@ def test_pages_speak_german_with_its_numbers() -> None:
 # What is the same in every language: names, codes, figures, what the site has written,
 # and what the log keeps.
 SAME = re.compile(
-    r"\W*(alice|bob|mia|gone|agenda|board|LocMem|stores|code|[KZ]\w{5})\b.*"
+    r"\W*(alice|bob|mia|carol|gone|agenda|board|LocMem|stores|code|[KZ]\w{5})\b.*"
     r"|\W*(deck|notes|piles|step|votes|ace|king|queen|jack|ten|default|\w|"
     r"|[\d\W]*( online| [KM]?B| s| min| ms)?)\W*|(Django|from|#|No answer from) .*"
     r"|(Open the next step|Take every card back into the deck)\."
@@ -212,6 +212,7 @@ def leaks_of_all_kinds() -> list[Alert]:
 def every_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Yield what each page and each answer shows, in one order."""
     alice = (CODE, "alice")
+    stores.kick(CODE, "carol")
     whole = stores.stats()
     for leak in leaks_of_all_kinds():
         with monkeypatch.context() as patched:
@@ -239,7 +240,8 @@ def every_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
         *standard_operations("participants"),
         *state_operations("participants"),
     ):
-        body = {"action": operation.name, "chosen": ["alice", "gone"]}
+        chosen = ["carol" if operation.of_kicked else "alice", "gone"]
+        body = {"action": operation.name, "chosen": chosen}
         yield client.post(page("participants_act", CODE), body)
     yield client.post(page("sweep"))
     yield client.get(page("history", CODE))

@@ -84,7 +84,7 @@ def test_its_pages_are_in_the_language_of_the_browser(demo: DemoProcess) -> None
     for said in ("Eine bessere Arbeitswoche", "Code des Workshops", "Beitreten"):
         assert said in text
     _, text, _ = visitor.post(base, code="ZZZZZZ", name="Gast")
-    assert "Einen Workshop mit diesem Code gibt es nicht." in text
+    assert "Eine Sitzung mit diesem Code gibt es nicht." in text
     _, text, _ = visitor.post(base, code=code, name="Gast")
     assert '<html lang="de"' in text
     assert "Brett von Gast" in text
