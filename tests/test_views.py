@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.django_db,
 ]
 
-register_converter(SessionCodeConverter, "session_code")
+register_converter(SessionCodeConverter, "typed_code")
 
 
 @participant_required
@@ -80,10 +80,10 @@ urlpatterns = [
     path("join/", include("sessionstores.urls"), {"success_url": "page"}),
     path("entrance/", Entrance.as_view()),
     path("nowhere/", JoinView.as_view()),
-    path("<session_code:code>/page/", page, name="page"),
-    path("<session_code:code>/apage/", apage, name="apage"),
-    path("<session_code:code>/bare/", bare),
-    path("<session_code:code>/leave/", left),
+    path("<typed_code:code>/page/", page, name="page"),
+    path("<typed_code:code>/apage/", apage, name="apage"),
+    path("<typed_code:code>/bare/", bare),
+    path("<typed_code:code>/leave/", left),
 ]
 
 

@@ -249,8 +249,14 @@ class SessionStoresTestMixin:
         super().setUpClass()  # type: ignore[misc]
         if cls.sessionstores_cache:
             # Here, where it is reported once for the whole class.
-            with isolated_stores(cache=True):
-                pass
+            try:
+                with isolated_stores(cache=True):
+                    pass
+            except BaseException:
+                # unittest does so only if this method ends. Django's would leave its
+                # transaction open, for all tests that follow.
+                super().tearDownClass()  # type: ignore[misc]
+                raise
 
     def run(self, result: Any = None) -> Any:
         """See `unittest.TestCase.run`; around `setUp`, `tearDown` and clean-ups."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from django.core.cache import caches
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import TestCase, override_settings
 
 from sessionstores import (
@@ -342,8 +342,10 @@ def test_the_mixin_refuses_a_table_inside_a_transaction_once_for_a_class() -> No
 
         def test_two(self) -> None: ...
 
+    before = list(connection.atomic_blocks)
     with override_settings(CACHES=TABLE):
         result = ran(InTable)
+    assert connection.atomic_blocks == before
     assert result.testsRun == 0
     ((_, text),) = result.errors
     assert "TransactionTestCase" in text

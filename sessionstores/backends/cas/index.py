@@ -113,8 +113,12 @@ class Index:
         try:
             kicks = (await self._values.get(name)).get(name, ABSENT).value
         except StoreUnavailable as error:
-            # Nothing has been written yet.
-            raise StoreUnavailable(str(error), refused=True) from error
+            # What it says of a write is of none that was begun.
+            raise StoreUnavailable(
+                f"The cache did not answer whether session {key.session} keeps "
+                f"{key.participant} out. Nothing was changed; try again.",
+                refused=True,
+            ) from error
         return key.participant in decode_kicks(key.session, kicks)
 
     async def sessions(self) -> list[str]:

@@ -292,8 +292,8 @@ def test_two_thousand_sessions_are_a_page_like_any_other() -> None:
     [
         (OVERVIEW, (), 6),
         ("live", (), 6),
-        ("session", (CODE,), 3),
-        ("session_live", (CODE,), 3),
+        ("session", (CODE,), 4),
+        ("session_live", (CODE,), 4),
         ("participant", (CODE, "p0"), 3),
         ("participant_live", (CODE, "p0"), 3),
         ("participant", (CODE, "*"), 3),
