@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -53,6 +54,9 @@ class SyncPool:
         self._client = self._make_client()
         # Each with the time of its last use; one that was closed opens again.
         self._idle: list[tuple[Any, float]] = []
+        # Where errors refer to the pool, its sockets may be collected before what would
+        # close them.
+        weakref.finalize(self, _disconnect, self._idle).atexit = False
         # When a connection was last found to be closed, and when a reply last came.
         self._failed_at = self._replied_at = 0.0
         self._permits: SimpleQueue[None] = SimpleQueue()
@@ -138,6 +142,11 @@ class SyncPool:
         for connection in closed:
             connection.disconnect()
         self._idle += [(connection, 0.0) for connection in closed]
+
+
+def _disconnect(idle: list[tuple[Any, float]]) -> None:
+    for connection, _ in idle:
+        connection.disconnect()
 
 
 def _exchange(connection: Any, commands: Sequence[Command], waited: float) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import time
@@ -182,3 +183,18 @@ def test_time_spent_waiting_for_a_connection_is_off_that_for_the_reply(
 
     with pytest.raises(RedisTimeoutError):
         module._exchange(Silent(), [("PING",)], waited)
+
+
+def test_a_pool_that_only_refers_to_itself_closes_its_connections(own: Valkey) -> None:
+    pool = pool_of(own)
+    pool.send("PING")
+    ((connection, _),) = pool._idle
+    closed = []
+    connection.disconnect = lambda: closed.append(True)
+    # As by an error, whose traceback leads to the pool.
+    pool.itself = pool  # type: ignore[attr-defined]
+    del pool
+    gc.collect()
+    assert closed
+    del connection.disconnect
+    connection.disconnect()
