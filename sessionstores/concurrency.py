@@ -83,8 +83,19 @@ def start_system_thread() -> Start | None:
     if monkey is not None and monkey.is_module_patched("threading"):
         start = monkey.get_original("_thread", "start_new_thread")
     elif patcher is not None and patcher.is_monkey_patched("thread"):
-        start = patcher.original("threading")._start_new_thread
+        start = _start_beside_eventlet(patcher.original("threading"))
     return start
+
+
+def _start_beside_eventlet(threading: Any) -> Start:
+    """Return what starts a thread by eventlet's copy of the unpatched module."""
+    # Python 3.13 has another.
+    start: Start | None = getattr(threading, "_start_new_thread", None)
+    if start is not None:
+        return start
+    return lambda call, args: threading._start_joinable_thread(
+        lambda: call(*args), daemon=True
+    )
 
 
 def socket_home() -> int:

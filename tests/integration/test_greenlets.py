@@ -150,11 +150,8 @@ async def test_greenlets_use_stores_and_the_database_by_turns(
         loop = asyncio.get_running_loop()
         visits = [loop.run_in_executor(pool, visit, number) for number in range(24)]
         assert {*await asyncio.gather(*visits)} == {"well"}
-    # eventlet's locks are none to other threads of the system, where hints are sent:
-    # one may be lost, and the tab would follow with a heartbeat.
-    if greenlets.kind == "gevent":
-        frame = await tab.expect("patch")
-        assert [op["value"] for op in frame["ops"]] == ["0"]
+    frame = await tab.expect("patch")
+    assert [op["value"] for op in frame["ops"]] == ["0"]
     await tab.drop()
     # What the site did is written beside its requests, or else when it ends.
     assert greenlets.process is not None
