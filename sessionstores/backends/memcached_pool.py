@@ -144,10 +144,12 @@ class MemcachedServer:
                 raise NotSent(error) from error
             raise
         self._silent = False
-        if len(self._idle) < MAX_IDLE:
-            self._idle.append(line)
-        else:
-            line.client.close()
+        # Kept first, then counted: of many threads at once, none counts too few.
+        idle = self._idle
+        idle.append(line)
+        if len(idle) > MAX_IDLE:
+            with suppress(IndexError):
+                idle.popleft().client.close()
         return result
 
     def _dial(self) -> ReplyLine:
