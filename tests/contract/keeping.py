@@ -165,6 +165,35 @@ class KeepingContract(BackendTests):
         assert CODE in backend.due_sessions(idle_for=TIMEOUT, limit=9)
         assert evicted(backend) == ["alice"]
 
+    @pytest.mark.parametrize(("keep", "idle_for"), [(250, TIMEOUT), (350, 340)])
+    def test_a_sweep_finds_what_one_with_another_patience_left(
+        self, backend: Driven, clock: Clock, keep: float, idle_for: float
+    ) -> None:
+        backend.create_session(CODE, label="", keep=keep)
+        change(backend, ALICE)
+        clock.advance(40)
+        change(backend, BOB)
+        assert evicted(backend, 30) == []
+        clock.advance(max(keep, idle_for) - 39)
+        assert backend.due_sessions(idle_for=idle_for, limit=9) == [CODE]
+        assert evicted(backend, idle_for) == ["alice"]
+
+    def test_a_sweep_finds_who_came_when_all_others_were_kept(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        backend.create_session(CODE, label="", keep=HOUR)
+        change(backend, ALICE)
+        clock.advance(TIMEOUT)
+        # Who marks the session as used.
+        backend.open(CAROL, BOARD)
+        assert evicted(backend, 0) == ["carol"]
+        # Alice first, who is kept.
+        backend.open(ALICE, BOARD)
+        backend.open(BOB, BOARD)
+        clock.advance(TIMEOUT)
+        assert backend.due_sessions(idle_for=TIMEOUT, limit=9) == [CODE]
+        assert evicted(backend) == ["bob"]
+
     def test_a_session_may_be_kept_without_its_participants(
         self, backend: Driven, clock: Clock
     ) -> None:

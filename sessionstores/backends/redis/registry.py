@@ -3,6 +3,8 @@
 Score: a time before which nothing in the session can expire, which is the last use of
 its longest unused participant, or of the session, or earlier. Negative: nothing can
 expire before the end of the session's keep, which is the score negated. 0: look again.
+A last use may hide a keep that ends more than IDLE_TIMEOUT after it, so a session that
+was used longer ago is looked at, whatever a sweep takes for idle.
 """
 
 from __future__ import annotations
@@ -130,7 +132,7 @@ class RedisRegistry:
         with no `after`, when these have been looked at.
         """
         due: Sequence[bytes] = await self._scripts.call(
-            "due", (registry_key(),), (idle_for, WINDOW)
+            "due", (registry_key(),), (idle_for, conf.get().idle_timeout, WINDOW)
         )
         codes = sorted(code.decode() for code in due)
         return [code for code in codes if code > after][:limit]

@@ -238,7 +238,7 @@ class RedisSessions:
         """See `Backend.evict_idle`. Up to `REMOVAL_BATCH` are removed in one step."""
         removed: list[Removed] = []
         seconds = seconds_idle(idle_for)
-        whom = participant or "", int(with_states)
+        whom = participant or "", int(with_states), conf.get().idle_timeout
         while (left := limit - len(removed)) > 0:
             some = min(left, REMOVAL_BATCH)
             try:
@@ -258,7 +258,8 @@ class RedisSessions:
 
     async def evict_empty_session(self, code: str, *, idle_for: float) -> bool:
         """See `Backend.evict_empty_session`."""
-        reply, score = await self._scripts.run("empty", code, seconds_idle(idle_for))
+        arguments = seconds_idle(idle_for), conf.get().idle_timeout
+        reply, score = await self._scripts.run("empty", code, *arguments)
         if reply == b"stays":
             await self._registry.postpone(code, score)
             return False

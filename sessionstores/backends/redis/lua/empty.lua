@@ -1,8 +1,8 @@
 -- Remove the session if it has no participant, is idle and is past its keep.
--- ARGV: seconds from which idle. Returns {'gone', ''}, {'absent', ''}, or {'stays',
+-- ARGV: seconds from which idle; timeout. Returns {'gone', ''}, {'absent', ''}, or {'stays',
 -- score for the registry (see registry.py), '' if unknown}.
 local idle_for = tonumber(ARGV[1])
-if call('ZCARD', base .. 'i:') > 0 then return {'stays', next_look(idle_for)} end
+if call('ZCARD', base .. 'i:') > 0 then return {'stays', next_look(tonumber(ARGV[2]))} end
 local key = base .. 's:'
 local head, corrupt = head_of(key)
 if corrupt then return {'stays', ''} end

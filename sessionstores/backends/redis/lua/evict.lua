@@ -1,7 +1,7 @@
 -- Remove idle participants that hold no lease and are not kept. A script writes both
 -- index and records, so the index names the right ones.
 -- ARGV: seconds from which idle (infinite: only those without a record); the most to
--- remove; an id, to remove only that one, or ''; '1': with their states.
+-- remove; an id, to remove only that one, or ''; '1': with their states; timeout.
 -- Returns the session's score for the registry ('' if unknown), then what was removed:
 -- id, record (without states: the bytes of its states; false: lost), followers.
 local time, idle_for = now(), tonumber(ARGV[1])
@@ -86,6 +86,6 @@ if ARGV[3] ~= '' then
 elseif since == -math.huge then
   take_due(call('ZRANGE', base .. 'i:', 0, -1))
 elseif take_range(exactly(-time), '(0') and take_range('0', exactly(since)) then
-  removed[1] = next_look(idle_for)
+  removed[1] = next_look(tonumber(ARGV[5]))
 end
 return removed

@@ -23,7 +23,6 @@ end
 local founded = call('EXISTS', base .. 's:') == 0
 local others = call('ZCARD', base .. 'i:')
 local lost = id ~= '*' and call('ZSCORE', base .. 'i:', id)
-local latest = tonumber(call('ZREVRANGE', base .. 'i:', 0, 0, 'WITHSCORES')[2]) or -1
 if id ~= '*' and not lost then
   -- A corrupt session keeps no one out; the next read of it sets it aside.
   if ARGV[7] == '0' and head_of(base .. 's:')
@@ -36,12 +35,6 @@ if founded and ARGV[5] == '0' then return {'unfounded'} end
 forget_kicked()
 if founded and id ~= '*' then create('*', ARGV[6], time, timeout, {}) end
 local profile = {part(ARGV[8]), part(ARGV[9]), part(ARGV[10])}
-create(id, rev, time, timeout, slice(ARGV, 11), profile)
-local mend = 0
-if id ~= '*' and not founded then
-  mend = touch_session(time, timeout)
-  -- The registry's score does not count: nobody was there to become idle, since all
-  -- others, if any, are kept.
-  if latest < 0 then mend = math.max(mend, 1) end
-end
+local mend = create(id, rev, time, timeout, slice(ARGV, 11), profile)
+if id ~= '*' and not founded then mend = math.max(mend, touch_session(time, timeout)) end
 return {'record', mend, call('HGETALL', key), 1, lost and 1 or 0}

@@ -139,9 +139,13 @@ local function expire_index(time, timeout, kept)
   expire(base .. 'i:', 2.2 * timeout + math.max(kept - time, 0))
 end
 
+-- Enter a participant in the index; return what to repair, as touch_session: nothing, or
+-- the registry's score, which does not count if all others, if any, are kept.
 local function enter(id, seen, time, timeout, kept)
+  local latest = call('ZREVRANGE', base .. 'i:', 0, 0, 'WITHSCORES')[2]
   call('ZADD', base .. 'i:', seen, id)
   expire_index(time, timeout, kept)
+  return (tonumber(latest) or -1) < 0 and 1 or 0
 end
 
 -- Mark the session as used: 1 if that was due, 2 if there is no session, else 0.
@@ -162,8 +166,8 @@ local function refresh(id, time, timeout, kept)
     expire_index(time, timeout, kept)
     return 1
   end
-  enter(id, time, time, timeout, kept)
-  return touch_session(time, timeout)
+  local mend = enter(id, time, time, timeout, kept)
+  return math.max(mend, touch_session(time, timeout))
 end
 
 -- Mark a record as used; return its head, and what to repair, as touch_session.
@@ -217,6 +221,7 @@ local function part(argument)
   return argument ~= '' and string.sub(argument, 2) or nil
 end
 
+-- Create a record; return what to repair, as enter.
 local function create(id, rev, time, timeout, states, profile)
   local size = 0
   for at = 2, #states, 2 do size = size + #states[at] end
@@ -234,7 +239,7 @@ local function create(id, rev, time, timeout, states, profile)
   end
   call('HSET', key, unpack(fields))
   expire_record(id, head, time, timeout, kept)
-  if id ~= '*' then enter(id, time, time, timeout, kept) end
+  return id == '*' and 0 or enter(id, time, time, timeout, kept)
 end
 
 -- The time, and the lines of a record's followers: its own, and everyone's.
@@ -299,17 +304,17 @@ local function disconnect(id, name)
   return true
 end
 
--- The session's score in the registry (see registry.py), if all that is idle for so
--- many seconds is removed; '' if it has no participants.
-local function next_look(idle_for)
+-- The session's score in the registry (see registry.py), once all that is idle is
+-- removed; '' if it has no participants.
+local function next_look(timeout)
   local function first(command, from, to)
     return call(command, base .. 'i:', from, to, 'WITHSCORES', 'LIMIT', 0, 1)[2]
   end
   local used = first('ZRANGEBYSCORE', 0, '+inf')
   local kept = first('ZREVRANGEBYSCORE', '(0', '-inf')
   if not (used and kept) then return used or kept or '' end
-  -- The registry has one score: a keep that ends first is waited for by looking again.
-  return -tonumber(kept) > tonumber(used) + idle_for and used or '0'
+  -- The registry has one score: a keep that may end first is waited for by looking again.
+  return -tonumber(kept) > tonumber(used) + timeout and used or '0'
 end
 
 local function slice(list, first, last)
