@@ -77,6 +77,8 @@ def test_a_site_under_a_path_is_asked_there() -> None:
     assert probed("right", **under).level == "ok"
 
 
+# Channels' own consumers, which answer in two of these, look after old connections.
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("application", "text", "hint"),
     [

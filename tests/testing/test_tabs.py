@@ -296,6 +296,9 @@ async def test_a_condition_that_never_holds_says_what_is_there() -> None:
 # What it talks to
 
 
+# A consumer of Channels' own, which refuses here, looks after old connections to the
+# database: after a test that has left one open, it needs the mark.
+@pytest.mark.django_db
 async def test_a_refused_origin_is_explained() -> None:
     app = OriginValidator(URLRouter(websocket_urlpatterns), ["https://example.com"])
     alice = await aparticipant()
