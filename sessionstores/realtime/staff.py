@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import secrets
-import threading
 from hashlib import blake2b
 from typing import Any
 
@@ -27,6 +26,7 @@ from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from .. import conf
+from ..concurrency.system_threads import mutex
 from ..event_bus import Serving
 from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs
@@ -235,7 +235,7 @@ class StaffNudger:
     def clear(self) -> None:
         """Drop the codes that wait to be sent."""
         self._codes: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = mutex()
         # The loop that is about to send what is gathered.
         self._planned: asyncio.AbstractEventLoop | None = None
 
