@@ -60,10 +60,6 @@ class Greenlets(Server):
         except OSError:
             return False
 
-    def log(self) -> str:
-        """Return what it has said."""
-        return (self.directory / "log").read_text()
-
 
 @pytest.fixture
 def site(

@@ -18,7 +18,7 @@ const frames = JSON.parse(require("fs").readFileSync(0, "utf8"));
 process.stdout.write(JSON.stringify(frames.map((each) => JSON.stringify(each))));
 """
 TEXTS = st.text(
-    st.characters(codec=None) | st.sampled_from("\0\x7f\"\\/\n\ud800\udc00é😀\u2028")
+    st.characters(codec=None) | st.sampled_from('\0\x7f"\\/\n\ud800\udc00é😀\u2028')
 )
 
 
