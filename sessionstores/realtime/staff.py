@@ -96,7 +96,8 @@ def allowed_user(pk: str, mark: str) -> bool:
 class StaffConsumer(AsyncWebsocketConsumer):
     """One admin page's connection. The page sends a token and a topic; see `receive`.
 
-    It receives `{"type":"ready"}`, and `{"type":"changed"}` after each change.
+    It receives `{"type":"ready"}`, again in `RECHECK_SECONDS`, since proxies close idle
+    connections, and `{"type":"changed"}` after each change.
     """
 
     async def connect(self) -> None:
@@ -196,13 +197,14 @@ class StaffConsumer(AsyncWebsocketConsumer):
             await self.close(HELLO_TIMEOUT)
 
     async def _recheck(self, pk: str, mark: str) -> None:
-        """Close when the user loses the permission."""
+        """Close when the user loses the permission; until then, say so now and then."""
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
             if not await database_sync_to_async(allowed_user)(pk, mark):
                 nudger.watching.discard(self)
                 await self.close(FORBIDDEN)
                 return
+            await self._say("ready")
 
 
 def _read(text: str | None) -> tuple[list[str] | None, str]:
