@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import (
     HTTPCookieProcessor,
     HTTPHandler,
@@ -25,16 +25,18 @@ from urllib.request import (
 )
 
 import pytest
+from websockets.sync.client import connect
 
 from sessionstores import ActionRejected, Participant, conf
+from sessionstores.realtime.staff import RECHECK_SECONDS
 from sessionstores.testing import PageTab, tab
 from tests.browser.pasting import environment, manage, paste
 from tests.certificates import certificate
 from tests.demo_process import ROOT
+from tests.faults.tabs import eventually
 from tests.faults.test_client import CLIENT, NODE, Page
 from tests.project.test_demo import Visitor
 from tests.servers import PATIENCE, Nginx, Server
-from tests.sockets import until
 
 DEPLOY = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
 # What servers say of a request or a socket that has failed.
@@ -43,11 +45,20 @@ AT_THE_ROOT, BELOW_A_PATH = re.findall(r"```nginx\n(.*?)```", DEPLOY, re.DOTALL)
 KEPT, STRIPPED = "proxy_pass http://mysite;", "proxy_pass http://mysite/;"
 PAGE = ROOT / "tests" / "faults" / "page.mjs"
 
-# What the docs ask for beside the README.
+# What the docs ask for beside the README, and a table that may hold the records.
 PRODUCTION = """
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
 STATIC_ROOT = BASE_DIR / "static"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "sessions": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "live_sessions",
+        "OPTIONS": {"MAX_ENTRIES": 10**9},
+    },
+}
 """
 BEHIND_TLS = """
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -62,6 +73,30 @@ class Notes(State):
     @action
     def write(self, line: str) -> None:
         self.lines.append(line)
+"""
+# A page whose strangers are sent to the package's page to join.
+DOOR = """
+
+from django.urls import include
+from sessionstores import participant_required
+
+@participant_required(join_url="sessionstores:join")
+def door(request, code):
+    return views.board(request, code)
+
+urlpatterns += [
+    path("join/", include("sessionstores.urls"), {"success_url": "board"}),
+    path("<code:code>/door/", door),
+]
+"""
+STAFF = {"username": "staff", "password": "a password"}
+PREPARE = f"""
+from django.contrib.auth.models import User
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+call_command("createcachetable", verbosity=0)
+call_command("collectstatic", interactive=False, verbosity=0)
+User.objects.create_superuser(**{STAFF})
 """
 
 
@@ -91,8 +126,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     handler = '"http": ASGIStaticFilesHandler(application)'
     assert handler in asgi.read_text()
     asgi.write_text(asgi.read_text().replace(handler, '"http": application'))
-    manage(folder, "manage.py", "migrate")
-    manage(folder, "manage.py", "collectstatic", "--no-input")
+    with (folder / "mysite" / "urls.py").open("a") as urls:
+        urls.write(DOOR)
+    manage(folder, "manage.py", "shell", "-c", PREPARE)
     return folder
 
 
@@ -231,11 +267,15 @@ class Guest(Visitor):
 
     def join(self, code: str = "") -> dict[str, Any]:
         """Join; return the config of the page that follows."""
-        text = self.enter(code)
-        found = re.search(r'<script id="sessionstores"[^>]*>(.*?)</script>', text)
-        assert found, text
-        config: dict[str, Any] = json.loads(found[1])
-        return config
+        return config_of(self.enter(code))
+
+
+def config_of(page: str, id: str = "sessionstores") -> dict[str, Any]:
+    """Return what a page tells its scripts."""
+    found = re.search(rf'<script id="{id}"[^>]*>(.*?)</script>', page)
+    assert found, page
+    config: dict[str, Any] = json.loads(found[1])
+    return config
 
 
 def open_tab(base: str, config: dict[str, Any], **given: Any) -> PageTab:
@@ -270,7 +310,37 @@ def check_pages(base: str) -> dict[str, Any]:
     assert guest.post(f"{base}/", code="")[0] == 403
     guest.headers = {"Host": "elsewhere.example"}
     assert guest.get(f"{base}/")[0] == 400
+    check_the_door(base, config["session"])
+    check_the_admin(base)
     return config
+
+
+def check_the_door(base: str, code: str) -> None:
+    """Have a stranger be sent to the page to join, and from there on to the board."""
+    guest = Guest(base)
+    status, text, _ = guest.get(f"{base}/{code}/door/")
+    assert (status, f'value="{code}"' in text) == (200, True)
+    wanted = f"{urlsplit(base).path}/{code}/door/"
+    query = urlencode({"code": code, "next": wanted})
+    _, text, _ = guest.post(f"{base}/join/?{query}", code=code, name="Bea")
+    assert config_of(text)["session"] == code
+    assert guest.get(f"{base}/{code}/door/")[1].count(f"<h1>{code}</h1>") == 1
+
+
+def check_the_admin(base: str) -> None:
+    """Sign in, and listen for changes as the page of live sessions does."""
+    guest = Guest(base)
+    guest.get(f"{base}/admin/login/")
+    wanted = f"{urlsplit(base).path}/admin/sessionstores/livesession/"
+    login = f"{base}/admin/login/?{urlencode({'next': wanted})}"
+    _, text, _ = guest.post(login, **STAFF)
+    live = config_of(text, "ss-live")
+    url = urljoin(base, live["socket"]).replace("http", "ws", 1)
+    origin: Any = guest.origin
+    with connect(url, origin=origin, proxy=None) as staff:
+        staff.send(json.dumps({"token": live["token"], "topic": ""}))
+        assert json.loads(staff.recv(PATIENCE)) == {"type": "ready"}
+    assert guest.get(urljoin(base, live["url"]))[0] == 200
 
 
 async def check_sockets(base: str, config: dict[str, Any]) -> None:
@@ -435,7 +505,7 @@ def test_an_idle_socket_speaks_more_often_than_nginx_wants_to_hear() -> None:
     asked = re.findall(r"every (\d+) seconds \(`HEARTBEAT`\), so nginx's (\d+)", DEPLOY)
     # That is how long nginx waits for the site and for the visitor, unless told.
     assert asked == [(str(conf.Conf().heartbeat), "60")]
-    assert conf.Conf().heartbeat < 60
+    assert max(conf.Conf().heartbeat, RECHECK_SECONDS) < 60
     assert "timeout" not in AT_THE_ROOT + BELOW_A_PATH
 
 
@@ -460,33 +530,41 @@ async def page(base: str, config: dict[str, Any], proof: Path) -> AsyncIterator[
         await listening
 
 
-async def test_a_page_loses_nothing_while_nginx_is_reloaded_and_restarted(
+async def test_a_page_loses_nothing_while_nginx_and_the_site_are_restarted(
     folder: Path, nginx: Callable[[str], Nginx], proof: Path
 ) -> None:
     def lines(count: int) -> list[tuple[str, str, dict[str, Any]]]:
         numbers = range(len(alice.actions), len(alice.actions) + count)
         return [("notes", "write", {"line": f"{number}"}) for number in numbers]
 
-    with deployed(folder, command("unit"), BEHIND_TLS) as site:
+    settings = f'{BEHIND_TLS}SESSIONSTORES = {{"CACHE": "sessions"}}\n'
+    with deployed(folder, command("unit"), settings) as site:
         front = nginx(in_front_of(site, proof))
         base = f"https://127.0.0.1:{front.port}"
         config = Guest(base).join()
         async with page(base, config, proof) as alice:
-            alice.dispatch(*lines(6))
-            await until(lambda: alice.settled, "the first lines")
+            alice.dispatch(*lines(5))
+            await eventually(lambda: alice.settled, "the first lines")
             # The worker that has the socket serves it on, beside its successor.
-            alice.dispatch(*lines(6))
+            alice.dispatch(*lines(5))
             front.reload()
-            alice.dispatch(*lines(6))
-            await until(lambda: alice.settled, "what came beside a reload")
+            alice.dispatch(*lines(5))
+            await eventually(lambda: alice.settled, "what came beside a reload")
             assert alice.sent == len(alice.actions)
-            async with open_tab(base, config) as beside:
-                assert len(beside.state("notes")["lines"]) == len(alice.actions)
-            alice.dispatch(*lines(6))
+            alice.dispatch(*lines(5))
             front.kill()
-            alice.dispatch(*lines(6))
+            alice.dispatch(*lines(5))
             front.start()
-            await until(lambda: alice.settled, "what came beside a restart")
+            await eventually(lambda: alice.settled, "what came beside a restart")
+            # Until the site is there again, nginx answers that it is not.
+            alice.dispatch(*lines(5))
+            site.kill()
+            alice.dispatch(*lines(5))
+            assert Guest(base).get(f"{base}/")[0] == 502
+            site.start(env=site.environment)
+            await eventually(
+                lambda: alice.settled, "what came beside a deploy", PATIENCE
+            )
             assert set(alice.outcomes) == {"resolved"}
             async with open_tab(base, config) as beside:
                 written = beside.state("notes")["lines"]
