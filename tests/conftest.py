@@ -45,6 +45,7 @@ LONGEST = (
     "backends/test_memcached",
     "faults/test_crowd",
     "faults/test_servers",
+    "integration/test_nginx",
 )
 LONG = (
     "browser",

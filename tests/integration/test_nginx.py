@@ -100,13 +100,15 @@ User.objects.create_superuser(**{STAFF})
 """
 
 
-def command(name: str) -> str:
-    """Return what the docs start a server with; `unit` is in their systemd unit."""
+def command(name: str, *, workers: str = "") -> str:
+    """Return what the docs start a server with; `unit` is in their systemd unit.
+
+    Without `workers`, as one process, in whose memory the README keeps its records.
+    """
     rows = rf"^\| {name} \| .*?`({name} [^`]*)` \|$"
     pattern = r"^ExecStart=(.*)$" if name == "unit" else rows
     (found,) = re.findall(pattern, DEPLOY, re.MULTILINE)
-    # The README keeps its records in one process's memory.
-    return str(found).replace(" --workers 4", "")
+    return str(found).replace(" --workers 4", workers)
 
 
 @pytest.fixture(scope="module")
@@ -538,7 +540,7 @@ async def test_a_page_loses_nothing_while_nginx_and_the_site_are_restarted(
         return [("notes", "write", {"line": f"{number}"}) for number in numbers]
 
     settings = f'{BEHIND_TLS}SESSIONSTORES = {{"CACHE": "sessions"}}\n'
-    with deployed(folder, command("unit"), settings) as site:
+    with deployed(folder, command("unit", workers=" --workers 2"), settings) as site:
         front = nginx(in_front_of(site, proof))
         base = f"https://127.0.0.1:{front.port}"
         config = Guest(base).join()
