@@ -21,6 +21,7 @@ from django.contrib.auth import get_user_model
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.signals import setting_changed
+from django.db import Error
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
@@ -200,7 +201,12 @@ class StaffConsumer(AsyncWebsocketConsumer):
         """Close when the user loses the permission; until then, say so now and then."""
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            if not await database_sync_to_async(allowed_user)(pk, mark):
+            try:
+                allowed = await database_sync_to_async(allowed_user)(pk, mark)
+            except Error as error:
+                logger.info("Whether a page may listen on is asked again: %r", error)
+                allowed = True
+            if not allowed:
                 nudger.watching.discard(self)
                 await self.close(FORBIDDEN)
                 return
