@@ -416,7 +416,8 @@ async def test_pages_and_sockets_come_through_below_a_path(
     setting: str,
     ways: tuple[str, ...],
 ) -> None:
-    settings = f'{BEHIND_TLS}\n{setting}SESSION_COOKIE_PATH = "/workshop/"\n'
+    cookies = 'SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/workshop/"\n'
+    settings = f"{BEHIND_TLS}{setting}{cookies}"
     with deployed(folder, command(server), settings, option) as site:
         for way in ways:
             front = nginx(in_front_of(site, proof, block=below_a_path(way)))
