@@ -21,12 +21,12 @@ def refusal_codes(cls: type[State], function: Any) -> list[str]:
     these are in the same packages as the state and its bases, and the codes stand there
     as texts or constants. So there may be more.
     """
-    search = _Search(cls)
+    search = _CodeSearch(cls)
     search.enter(function)
     return sorted(search.codes)
 
 
-class _Search:
+class _CodeSearch:
     def __init__(self, cls: type[State]) -> None:
         self.cls = cls
         # A state may inherit from another package of the site.
@@ -42,7 +42,7 @@ class _Search:
         if function.__code__ in self.seen or _package(function) not in self.packages:
             return
         self.seen.add(function.__code__)
-        body = _Body(self.cls, function)
+        body = _FunctionNames(self.cls, function)
         for node in ast.walk(_parsed(function)):
             if isinstance(node, ast.Call):
                 self._call(body, node)
@@ -62,7 +62,7 @@ class _Search:
             value = vars(value).get("__init__") if _is_refusal(value) else None
         self.enter(value)
 
-    def _call(self, body: _Body, node: ast.Call) -> None:
+    def _call(self, body: _FunctionNames, node: ast.Call) -> None:
         if not any(map(_is_refusal, body.values(node.func))):
             return
         for keyword in node.keywords:
@@ -70,7 +70,7 @@ class _Search:
                 self.codes.update(body.texts(keyword.value))
 
 
-class _Body:
+class _FunctionNames:
     """A function's names, and what they stand for."""
 
     def __init__(self, cls: type[State], function: FunctionType) -> None:

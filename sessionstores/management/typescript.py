@@ -71,10 +71,10 @@ def typescript(states: Iterable[type[State]], client: str = CLIENT) -> str:
     cannot be resolved or sent.
     """
     ordered = sorted(states, key=lambda cls: cls.__sessionstores__.name)
-    return _File(ordered).text(client)
+    return _StatesFile(ordered).text(client)
 
 
-class _File:
+class _StatesFile:
     """The translation of all states, and the names of the classes in them."""
 
     def __init__(self, states: list[type[State]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import inspect as python
 from collections.abc import Callable, Iterable
+from types import MemberDescriptorType
 from typing import Any
 
 import msgspec
@@ -63,8 +64,8 @@ _SCALARS: dict[Any, TypeNode] = {
 class Translator:
     """Translates types as clients read them or, if `sent`, as they write them.
 
-    Who writes may leave out what has a default; what is read is complete. Classes
-    become references, and what they consist of is kept in `bodies`.
+    Who writes may leave out what has a default; what is read is as complete as msgspec
+    makes it. Classes become references, and what they consist of is kept in `bodies`.
     """
 
     def __init__(self, *, sent: bool) -> None:
@@ -124,12 +125,15 @@ class Translator:
     def _is_optional(self, node: Any, field: inspect.Field) -> bool:
         if self.sent or field.required or isinstance(node, inspect.TypedDictType):
             return not field.required
-        if not isinstance(node, inspect.StructType):
-            return False
-        # It has neither default if that is UNSET.
-        given = (field.default, field.default_factory)
-        is_unset = all(each is msgspec.NODEFAULT for each in given)
-        return is_unset or bool(_config(node).omit_defaults)
+        has_default = field.default is not msgspec.NODEFAULT
+        if isinstance(node, inspect.DataclassType):
+            # msgspec leaves such a default where it is, on the class, so that what it
+            # has decoded lacks the field when it is encoded; but for a slot.
+            place = getattr(node.cls, field.name, None)
+            return has_default and not isinstance(place, MemberDescriptorType)
+        # It has neither if its default is UNSET.
+        has_factory = field.default_factory is not msgspec.NODEFAULT
+        return bool(_config(node).omit_defaults) or not (has_default or has_factory)
 
     def _object(self, node: Any) -> TypeNode:
         return MembersType(self._members(node))

@@ -136,6 +136,7 @@ export interface Gallery {
   readonly odd: my_struct | null;
   readonly post: Note | Photo | null;
   readonly size: Size;
+  readonly slim: Slim;
   readonly point: Point;
   readonly choices: Choices;
   readonly entry: Entry;
@@ -189,13 +190,19 @@ export type Rights = number;
 export interface Size {
   readonly width: number;
   readonly height: number;
+  readonly scale?: number;
   readonly parts: readonly TestsManagementTypedStatesCard[];
 }
 
 export interface SizeInput {
   readonly width: number;
   readonly height: number;
+  readonly scale?: number;
   readonly parts?: readonly TestsManagementTypedStatesCardInput[];
+}
+
+export interface Slim {
+  readonly width: number;
 }
 
 /** A suit of cards. */

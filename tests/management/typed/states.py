@@ -57,10 +57,17 @@ class Photo(msgspec.Struct, tag="photo", rename={"alt": "alt-text"}):
     alt: str
 
 
+@dataclass(slots=True)
+class Slim:
+    width: int = 1
+
+
 @dataclass
 class Size:
     width: int
     height: int
+    # Which msgspec does not write if it has decoded none.
+    scale: float = 1.0
     parts: list[Card] = dataclass_field(default_factory=list)
 
 
@@ -161,6 +168,7 @@ with registry.isolated():
         odd: OddName | None = None  # type: ignore[valid-type]
         post: Note | Photo | None = None
         size: Size = field(default_factory=lambda: Size(1, 1))
+        slim: Slim = field(default_factory=Slim)
         point: Point = Point(0, 0)
         choices: Choices = field(default_factory=Choices)
         entry: Entry = field(default_factory=lambda: Entry(0))

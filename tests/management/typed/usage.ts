@@ -101,6 +101,8 @@ export function shown(state: Gallery): void {
   console.log(state.card?.rank.toFixed(), state.page?.next?.toFixed());
   const choice: "a" | "b" | 3 | null = state.choice;
   const level: 1 | 2 = state.level;
+  const scale: number = state.size.scale ?? 1;
+  console.log(scale, state.slim.width.toFixed());
   console.log(choice, level, state.rights & 2, state.pair[1].length, state.odd?.["a b"]);
   const anything: Json = state.anything;
   console.log(Array.isArray(anything));
@@ -167,6 +169,8 @@ export function refused(state: Gallery, shownBoard: Board): void {
   if (Array.isArray(state.anything)) (state.anything as readonly Json[]).push(1);
   // @ts-expect-error: what is there may not be there
   state.card.rank;
+  // @ts-expect-error: nor may a dataclass's field that has a default
+  state.size.scale.toFixed();
   // @ts-expect-error: a key that is not among the choices
   state.by_place.middle;
   // @ts-expect-error: a place that the tuple has not
