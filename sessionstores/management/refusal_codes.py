@@ -36,9 +36,11 @@ class _CodeSearch:
 
     def enter(self, value: Any) -> None:
         """Search a function of the site's own; anything else has no codes."""
-        if not isinstance(value, FunctionType):
+        # Such as what functools.cache makes of a function.
+        wrapped = inspect.getattr_static(value, "__wrapped__", value)
+        if not isinstance(wrapped, FunctionType):
             return
-        function = inspect.unwrap(value)
+        function = inspect.unwrap(wrapped)
         if function.__code__ in self.seen or _package(function) not in self.packages:
             return
         self.seen.add(function.__code__)
@@ -59,7 +61,9 @@ class _CodeSearch:
             value = value.__func__
         elif isinstance(value, type):
             # A refusal of the site's own sets its code when it is made.
-            value = vars(value).get("__init__") if _is_refusal(value) else None
+            if not _is_refusal(value):
+                return
+            value = inspect.getattr_static(value, "__init__")
         self.enter(value)
 
     def _call(self, body: _FunctionNames, node: ast.Call) -> None:

@@ -90,7 +90,7 @@ def named_tuple(fields: list[tuple[Any, ...]]) -> Any:
     # Those that have a default are last.
     ordered = sorted(fields, key=lambda each: each[2])
     hints = [(name, hint_of(hint, given)) for name, hint, given in ordered]
-    made: Any = NamedTuple(f"Row{next(numbers)}", hints)  # type: ignore[misc]
+    made: Any = NamedTuple(f"Row{next(numbers)}", hints)
     made._field_defaults = {name: None for name, _, given in ordered if given}
     made.__new__.__defaults__ = tuple(made._field_defaults.values())
     return made
@@ -98,7 +98,7 @@ def named_tuple(fields: list[tuple[Any, ...]]) -> Any:
 
 def typed_dict(fields: list[tuple[Any, ...]], total: bool) -> Any:
     hints = {name: hint for name, hint, _ in fields}
-    return TypedDict(f"Dict{next(numbers)}", hints, total=total)  # type: ignore[misc]
+    return TypedDict(f"Dict{next(numbers)}", hints, total=total)
 
 
 # Of structs.
@@ -134,16 +134,16 @@ class Kinds:
 
     def bare(self, kind: int, depth: int) -> Any:
         if kind == 1:
-            return list[self.any(depth)]  # type: ignore[misc]
+            return list[self.any(depth)]
         if kind == 2:
-            return tuple[self.any(depth), ...]  # type: ignore[misc]
+            return tuple[self.any(depth), ...]
         if kind == 3:
             length = self.draw(st.integers(0, 3))
-            return tuple[tuple(self.any(depth) for _ in range(length))]  # type: ignore[misc]
+            return tuple[tuple(self.any(depth) for _ in range(length))]
         if kind == 4:
-            return set[self.draw(st.sampled_from(HASHABLE))]  # type: ignore[misc]
+            return set[self.draw(st.sampled_from(HASHABLE))]
         if kind == 5:
-            return dict[self.draw(st.sampled_from(KEYS)), self.any(depth)]  # type: ignore[misc]
+            return dict[self.draw(st.sampled_from(KEYS)), self.any(depth)]
         if kind == 6:
             return self.any(depth) | self.any(depth)
         fields = self.fields(depth)
@@ -496,7 +496,7 @@ def state_of(number: int, hint: Any) -> type[State]:
         "it": None,
         "act": action(act),
     }
-    made: type[State] = StateMeta(f"State{number}", (State,), space)  # type: ignore[assignment]
+    made: type[State] = StateMeta(f"State{number}", (State,), space)
     return made
 
 

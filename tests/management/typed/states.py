@@ -164,8 +164,8 @@ with registry.isolated():
         by_level: dict[Level, Any] = field(default_factory=dict)
         by_place: dict[Literal["left", "right"], Card] = field(default_factory=dict)
         card: Card | None = None
-        twin: OtherCard | None = None  # type: ignore[valid-type]
-        odd: OddName | None = None  # type: ignore[valid-type]
+        twin: OtherCard | None = None
+        odd: OddName | None = None
         post: Note | Photo | None = None
         size: Size = field(default_factory=lambda: Size(1, 1))
         slim: Slim = field(default_factory=Slim)
@@ -205,7 +205,7 @@ with registry.isolated():
             raise NotImplementedError
 
         @action
-        def unannotated(self):  # type: ignore[no-untyped-def]
+        def unannotated(self):
             return 1
 
     class Empty(State, scope="session"):

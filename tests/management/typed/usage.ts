@@ -29,6 +29,9 @@ const board = session.store("board");
 const gallery = session.store("gallery");
 const table = session.store("table");
 
+const unregistered = connect<States>("#sessionstores");
+unregistered.store("board").dispatch("clear");
+
 type Move = States["board"]["positional"]["move"];
 // As a hook of a site's own may do it.
 const named: { move: (...args: Move) => States["board"]["actions"]["move"] } = {
