@@ -121,7 +121,7 @@ def test_annotation_that_does_not_resolve_is_an_error() -> None:
     ("hint", "default", "text"),
     [
         (int, "a", ".part: expected int, got str. It is the default"),
-        (list[int], [1, None], ".part[1]: expected int, got null. It is the default"),
+        (list[int], [1, None], ".part[1]: expected int, got None. It is the default"),
         (Any, object(), ".part: object is not a JSON value"),
         (float, math.nan, ".part: JSON has no nan."),
         (dict[str, int], {"constructor": 1}, ".part.constructor: browsers refuse"),
