@@ -11,6 +11,7 @@ from .backends.base import run
 from .backends.types import Quarantined
 from .concurrency.async_unsafe import async_unsafe
 from .concurrency.system_threads import mutex
+from .exceptions import UnknownState
 from .keys import (
     StoreKey,
     check_code,
@@ -22,6 +23,7 @@ from .participants.people import PeopleManager
 from .sessions import lifecycle
 from .sessions.sweeper import Sweep, SweepLimits, sweep
 from .state.declaration import State, get_state
+from .store.misuse import misplaced_state
 from .store.peeks import EverybodysPeeks
 from .store.store import Store, key_of
 
@@ -60,7 +62,10 @@ class StoreManager(EverybodysPeeks, PeopleManager):
         `UnknownState`, and `InvalidKey` also if the state's scope and `participant` do
         not fit.
         """
-        cls = get_state(state)
+        try:
+            cls = get_state(state)
+        except UnknownState as error:
+            raise misplaced_state(state, session, participant) or error from None
         key = key_of(cls, session, participant)
         with self._lock:
             store = self._stores.get((cls, key))

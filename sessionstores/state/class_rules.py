@@ -18,7 +18,7 @@ import msgspec
 
 from .actions import ROLES, Action, ByParticipant, signature_of
 from .json_rules import explain, in_python
-from .type_rules import UNRESOLVED, Refusal, annotations_of, shown
+from .type_rules import UNRESOLVED, Refusal, annotations_of, hint_text
 
 _NOT_THE_SITES: Final = frozenset(
     {"msgspec", "msgspec._core", "builtins", "typing", f"{__package__}.declaration"}
@@ -266,7 +266,7 @@ def action_mistakes(cls: type[Any], action: Action) -> Iterator[str]:
     if first.name != "self" and _cannot_be(cls, hints.get(first.name, Any)):
         yield (
             f"{where}: its first parameter is given the state, and {first.name} is "
-            f"annotated {shown(hints[first.name])}. Write `self` before it"
+            f"annotated {hint_text(hints[first.name])}. Write `self` before it"
         )
     for parameter in others:
         default = parameter.default

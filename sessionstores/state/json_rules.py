@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..exceptions import InvalidArguments
+from ..exceptions import InvalidArguments, shown
 
 MAX_DEPTH = 32
 # JavaScript's largest safe integer; it would round a larger one.
@@ -192,7 +192,7 @@ def _is_unicode(text: str) -> bool:
 def _step(key: object) -> str:
     if isinstance(key, str) and key.isidentifier():
         return f".{key[:64]}"
-    return f"[{ascii(key)[:64]}]"
+    return f"[{shown(key)}]"
 
 
 def explain(error: Exception) -> tuple[str, str]:

@@ -78,7 +78,7 @@ def unresolved(cls: type[Any]) -> Iterator[Refusal]:
 
 def _unresolved(hint: Any, error: Exception) -> str:
     return (
-        f"{shown(hint)} does not resolve: {error}. Import what it names at module "
+        f"{hint_text(hint)} does not resolve: {error}. Import what it names at module "
         "level, outside `if TYPE_CHECKING`"
     )
 
@@ -118,12 +118,12 @@ def unsupported(fields: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, str]]:
             text = str(error)
             for sign, said in _MSGSPECS_REASONS:
                 if sign in text:
-                    yield name, f"{shown(hint)} {said.format(apart=_APART)}"
+                    yield name, f"{hint_text(hint)} {said.format(apart=_APART)}"
                     break
             else:
                 reason = text.rpartition(" - ")[0] or text
                 reason = f"cannot be used: {reason.replace('`', '')}"
-                yield name, f"{shown(hint)} {reason}. Use another type"
+                yield name, f"{hint_text(hint)} {reason}. Use another type"
 
 
 class _Search:
@@ -254,7 +254,7 @@ _NAMES: dict[Any, str] = {
 }
 
 
-def shown(hint: Any) -> str:
+def hint_text(hint: Any) -> str:
     if isinstance(hint, str):
         return hint
     if isinstance(hint, type):
