@@ -63,7 +63,7 @@ def check_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_states(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """E003: two states have the same name. E004: fields or arguments of no use."""
+    """E003: two states have the same name. E004: a state that cannot work."""
     found: list[CheckMessage] = [
         Error(
             f"The state name {name!r} is declared by "

@@ -269,7 +269,7 @@ def action(
     """Let clients call a method: all of them, or those in `role` (one or several).
 
     An action must have no side effects: it runs again if another commits first. It
-    raises `ActionRejected` to refuse. Its arguments are validated by their
+    raises `ActionRejected` to refuse. Clients' arguments are validated by their
     annotations; its result is sent as JSON. Declaring the class raises TypeError for
     methods that cannot be called this way: async methods, generators, static and class
     methods, `*args`, `**kwargs`, parameters without annotation, names that begin with

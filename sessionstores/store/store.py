@@ -204,6 +204,8 @@ def key_of(cls: type[State], session: str, participant: str | None) -> StoreKey:
 class Store(Generic[S]):
     """One participant's state of class `cls`, or a session's; see `stores.get`.
 
+    Clients' arguments are validated by their annotations; what server code gives to
+    `dispatch` reaches the action as it is, and the state that it leaves is validated.
     Every method that does I/O has an async twin and refuses to run inside an event
     loop. All raise `StoreUnavailable` when the cache does not answer, and those that
     create raise `SessionEnded`, `Kicked`, `SessionLocked` and `LimitReached`.
