@@ -137,8 +137,9 @@ def check_stored(participant: object) -> str:
 
 
 def _of_length(value: object) -> str:
-    is_long = isinstance(value, str) and len(value) > MAX_ID_LENGTH
-    return f"it is {len(value)} characters long. An id has " if is_long else ""
+    if not isinstance(value, str) or len(value) <= MAX_ID_LENGTH:
+        return ""
+    return f"it is {len(value)} characters long. An id has "
 
 
 class StoreKey(NamedTuple("StoreKey", [("session", str), ("participant", str)])):
@@ -209,7 +210,7 @@ def cache_key(prefix: str, session: str, kind: str, name: str = "") -> str:
     return f"{prefix}:{{{session}}}:{kind}:{name}"
 
 
-def check_quarantine(key: str) -> str:
+def check_quarantine(key: object) -> str:
     """Return the cache key of data that was set aside; `InvalidKey` for any other."""
     if not isinstance(key, str) or "}:q:" not in key:
         raise InvalidKey(

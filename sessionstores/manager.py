@@ -59,8 +59,10 @@ class StoreManager(EverybodysPeeks, PeopleManager):
         """Return the store of a participant's state, or of a session's; no I/O.
 
         Nor does it look whether there is such a session: the first access creates it,
-        so a site's own codes need no `create_session`, and a mistyped one gets a session
-        of its own. What people type goes through `join`, which refuses unknown codes.
+        so a site's own codes need no `create_session`, and a mistyped one gets a
+        session of its own. What people type goes through `join`, which refuses unknown
+        codes.
+
         While a reference to it exists, all callers get the same object. Raises
         `UnknownState`, and `InvalidKey` also if the state's scope and `participant` do
         not fit.
@@ -138,12 +140,13 @@ class StoreManager(EverybodysPeeks, PeopleManager):
     def send(self, session: str, data: Any, participant: str | None = None) -> None:
         """Send JSON `data` to the tabs of a participant, or of everybody.
 
-        It is not stored: a tab that is away misses it, and if there is no such session,
-        nobody gets it. Keep it well below 1 MiB: a tab for which more than that waits is
-        closed, and connects again without it. Raises `InvalidArguments` (a
-        TypeError), which names the place, for what is not JSON or what browsers would
-        read differently: NaN, integers beyond 2**53 - 1, lone surrogates; then nothing
-        is sent.
+        It is not stored: a tab that is away misses it, and if there is no such
+        session, nobody gets it. Keep it well below 1 MiB: a tab for which more than
+        that waits is closed, and connects again without it.
+
+        Raises `InvalidArguments` (a TypeError), which names the place, for what is not
+        JSON or what browsers would read differently: NaN, integers beyond 2**53 - 1,
+        lone surrogates; then nothing is sent.
         """
         key = _key(session, participant)
         run(lifecycle.send(get_backend(blocking=True), key, data))

@@ -181,8 +181,8 @@ class PeopleManager:
     def reset(self, session: str, participant: str) -> bool:
         """Replace all of a participant's states by fresh ones; their tabs follow.
 
-        False if there is no such participant or session. Atomic, unlike `cleanup_participant`
-        and a return, and no tab is closed.
+        False if there is no such participant or session. Atomic, unlike
+        `cleanup_participant` and a return, and no tab is closed.
         """
         key = StoreKey(session, check_participant(participant))
         return run(lifecycle.reset(get_backend(blocking=True), key))

@@ -20,7 +20,7 @@ from typing import (
 import msgspec
 from msgspec import field as field
 
-from ..exceptions import UnknownAction, UnknownState
+from ..exceptions import UnknownAction, UnknownState, shown
 from . import class_rules
 from .actions import (
     Action,
@@ -250,10 +250,11 @@ class Registry:
         if isinstance(state, str):
             return self._only(state)
         if not isinstance(state, StateMeta) or state is State:
-            raise UnknownState(
-                f"{state!r} is not a declared State class: pass a subclass of State, "
-                "or its name."
-            )
+            if isinstance(state, State):
+                way_out = f"pass {type(state).__name__} itself"
+            else:
+                way_out = "pass a subclass of State, or its name"
+            raise UnknownState(f"{shown(state)} is no declared State class: {way_out}.")
         cls = cast("type[State]", state)
         if self._only(cls.__sessionstores__.name) is not cls:
             raise UnknownState(

@@ -307,7 +307,12 @@ def explain_typed(
     nodes = _types_at(cls, path)
     wrong = reason.removeprefix("Invalid enum value").strip()
     if wrong != reason:
-        allowed = [repr(value) for node in nodes for value in _values(node)]
+        null = "None" if python else "null"
+        allowed = [
+            null if value is None else repr(value)
+            for node in nodes
+            for value in _values(node)
+        ]
         if allowed:
             return path, f"must be {_either(allowed)}{', not ' * bool(wrong)}{wrong}"
     if python and reason.startswith("expected "):
