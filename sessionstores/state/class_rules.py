@@ -40,7 +40,7 @@ def mistakes(cls: type[Any]) -> Iterator[Refusal]:
     yield from _migrate_mistakes(cls)
     yield from _missing_annotations(cls)
     yield from _hidden_fields(cls)
-    yield from _shared_defaults(cls)
+    yield from _fields_as_defaults(cls)
     yield from _wrapped_actions(cls)
 
 
@@ -202,7 +202,7 @@ def _defaults(cls: type[Any]) -> Iterator[tuple[str, Any]]:
     return zip(fields[len(fields) - len(defaults) :], defaults, strict=True)
 
 
-def _shared_defaults(cls: type[Any]) -> Iterator[Refusal]:
+def _fields_as_defaults(cls: type[Any]) -> Iterator[Refusal]:
     for name, default in _defaults(cls):
         if isinstance(default, dataclasses.Field) or hasattr(
             default, "contribute_to_class"
@@ -213,28 +213,6 @@ def _shared_defaults(cls: type[Any]) -> Iterator[Refusal]:
                 "default here. Give the value itself, or `field(default_factory=...)` "
                 "of sessionstores",
             )
-        elif _is_mutable(default):
-            kind = type(default).__qualname__
-            yield Refusal(
-                name,
-                f"the default {_cut(repr(default))} is one for all, so what one "
-                "participant changes in it shows up with the next. Write "
-                f"`{name}: {kind} = field(default_factory={_factory(default)})`",
-            )
-
-
-def _factory(default: Any) -> str:
-    """Return code of a factory of such a default, as far as it is short."""
-    code = repr(default)
-    is_plain = code == f"{type(default).__name__}()"
-    return type(default).__qualname__ if is_plain else f"lambda: {_cut(code)}"
-
-
-def _is_mutable(default: object) -> bool:
-    kind = type(default)
-    if dataclasses.is_dataclass(kind):
-        return not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    return isinstance(default, _CONTAINERS)
 
 
 # Actions

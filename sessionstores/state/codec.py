@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from ..exceptions import StateCorrupt
-from .dataclass_defaults import with_defaults
+from .dataclass_defaults import fill_in, with_defaults
 from .declaration import State
 from .declared_shapes import shapes_of
 from .json_rules import flaw, is_suspect, types_in
@@ -201,7 +201,7 @@ def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
     two share no container. A state that is not stored (None) is a fresh one.
     """
     if stored is None:
-        return cls(), None
+        return fill_in(cls()), None
     plan = _plan(cls)
     if stored.startswith(plan.prefix):
         body = stored[len(plan.prefix) :]

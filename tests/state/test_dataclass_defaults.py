@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +139,53 @@ def test_sent_dataclasses_get_the_fields_that_they_lack(outer: Any, by_id: Any) 
     assert msgspec.json.decode(msgspec.json.encode(result)) == whole(result)
     plain = codec.plain(codec.encode(board))
     assert (plain["outer"], plain["by_id"]) == (whole(result), whole(board.by_id))
+
+
+class Shelf(msgspec.Struct, frozen=True):
+    part: Inner = Inner()
+
+
+@dataclass(eq=False)
+class Plain:
+    a: int = 0
+
+
+@dataclass
+class Holding:
+    part: Plain = Plain()  # noqa: RUF009
+
+
+@dataclass(slots=True, frozen=True)
+class Frame:
+    part: Plain = Plain()  # noqa: RUF009
+
+
+with registry.isolated():
+
+    class Sharing(State):
+        part: Inner = Inner()
+        slotted: Slotted = Slotted()
+        given: Inner = field(default=Inner())
+        shelf: Shelf = field(default_factory=Shelf)
+        holding: Holding = field(default_factory=Holding)
+        frame: Frame = field(default_factory=Frame)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [None, b"1:{}", b'1:{"shelf":{},"holding":{},"frame":{}}', b'1:{"part":{"a":1}}'],
+)
+def test_a_default_that_is_an_instance_is_each_states_own(stored: bytes | None) -> None:
+    fresh = msgspec.json.encode(Sharing())
+    for _ in range(2):
+        state, before = codec.load(Sharing, stored)
+        parts = (state.part, state.slotted, state.given, state.shelf.part)
+        for part in (*parts, state.holding.part, state.frame.part):
+            part.a = 99
+        after = codec.plain(codec.dump(state, before)[0])
+        assert {after[name]["a"] for name in ("part", "slotted", "given")} == {99}
+        assert after["shelf"]["part"]["a"] == after["holding"]["part"]["a"] == 99
+        assert msgspec.json.encode(Sharing()) == fresh
 
 
 def test_what_another_release_has_stored_in_a_dataclass_stays() -> None:
