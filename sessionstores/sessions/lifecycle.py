@@ -39,7 +39,7 @@ async def create(
     Raises ValueError unless `keep` is 0 to `LONGEST_KEEP`, `InvalidArguments` for a
     label that is not text as browsers read it, and `LimitReached`.
     """
-    _check_keep("keep", keep)
+    keep = _checked_keep("keep", keep)
     _check_label(label)
     for _ in range(CODE_TRIES):
         code = generate_code()
@@ -141,7 +141,7 @@ async def extend(backend: Backend, code: str, seconds: float) -> bool:
 
     Raises ValueError unless they are 0 to `LONGEST_KEEP`, and `UnknownSession`.
     """
-    _check_keep("seconds", seconds)
+    seconds = _checked_keep("seconds", seconds)
     before = await backend.session(code)
     after = await backend.update_session(code, extend=seconds)
     if before is None or after is None:
@@ -152,13 +152,15 @@ async def extend(backend: Backend, code: str, seconds: float) -> bool:
     return True
 
 
-def _check_keep(name: str, seconds: float) -> None:
+def _checked_keep(name: str, seconds: float) -> float:
     check_seconds(name, seconds)
     if not 0 <= seconds <= LONGEST_KEEP:
         raise ValueError(
             f"A session cannot be kept for {seconds} s: give 0 or more, and at most "
             f"{LONGEST_KEEP} (a century)."
         )
+    # Of other kinds of numbers, not all can be stored.
+    return seconds if isinstance(seconds, int | float) else float(seconds)
 
 
 def _check_label(label: object) -> None:

@@ -8,6 +8,7 @@ import datetime
 import pickle
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
@@ -408,6 +409,8 @@ RIGHT: list[tuple[Callable[[], Any], object]] = [
     (lambda: table().dispatch(Table.see, hand=Hand("ace")), "ace"),
     (lambda: table().dispatch(Table.see, hand=SimpleNamespace(card="2")), "2"),
     (lambda: any_stores.sweep(idle_for=Decimal(5), pause=None).dry_run, False),
+    (lambda: len(any_stores.create_session(keep=Decimal(5))), 6),
+    (lambda: len(any_stores.create_session(keep=Fraction(5))), 6),
     (lambda: ALICE.link(lazystr("/page/#top"))[-4:], "#top"),
 ]
 
