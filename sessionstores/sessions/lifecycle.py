@@ -160,7 +160,7 @@ def _checked_keep(name: str, seconds: float) -> float:
             f"{LONGEST_KEEP} (a century)."
         )
     # Of other kinds of numbers, not all can be stored.
-    return seconds if isinstance(seconds, int | float) else float(seconds)
+    return seconds if type(seconds) in (int, float) else float(seconds)
 
 
 def _check_label(label: object) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -22,9 +23,11 @@ Decode = Callable[[bytes], Any]
 def are_wanted(types: Iterable[msgspec.inspect.Type]) -> bool:
     """Return whether values of these types need `fill_in`."""
     return any(
-        _names(each.cls) or any(_shared(each.cls))
+        _names(cls) or any(_shared(cls))
         for each in types
         if isinstance(each, msgspec.inspect.DataclassType | msgspec.inspect.StructType)
+        # Of a generic one, not the alias.
+        for cls in [typing.get_origin(each.cls) or each.cls]
     )
 
 

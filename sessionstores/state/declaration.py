@@ -254,7 +254,9 @@ class Registry:
                 way_out = f"pass {type(state).__name__} itself"
             else:
                 way_out = "pass a subclass of State, or its name"
-            raise UnknownState(f"{shown(state)} is no declared State class: {way_out}.")
+            raise UnknownState(
+                f"{shown(state)} is not a declared State class: {way_out}."
+            )
         cls = cast("type[State]", state)
         if self._only(cls.__sessionstores__.name) is not cls:
             raise UnknownState(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import pytest
@@ -48,6 +48,19 @@ class Outer:
     many: list[Inner] = dataclasses.field(default_factory=list[Inner])
     n: int = 0
     _hidden: int = 7
+
+
+T = TypeVar("T")
+
+
+class Pair(msgspec.Struct, Generic[T]):
+    left: T
+    right: Inner = Inner()
+
+
+@dataclass
+class Boxed(Generic[T]):
+    content: T | None = None
 
 
 class Row(NamedTuple):
@@ -165,6 +178,8 @@ with registry.isolated():
     class Sharing(State):
         part: Inner = Inner()
         slotted: Slotted = Slotted()
+        pair: Pair[int] = field(default_factory=lambda: Pair(1))
+        boxed: Boxed[int] = field(default_factory=Boxed[int])
         given: Inner = field(default=Inner())
         shelf: Shelf = field(default_factory=Shelf)
         holding: Holding = field(default_factory=Holding)
@@ -173,17 +188,24 @@ with registry.isolated():
 
 @pytest.mark.parametrize(
     "stored",
-    [None, b"1:{}", b'1:{"shelf":{},"holding":{},"frame":{}}', b'1:{"part":{"a":1}}'],
+    [
+        None,
+        b"1:{}",
+        b'1:{"shelf":{},"holding":{},"frame":{}}',
+        b'1:{"part":{"a":1},"pair":{"left":1},"boxed":{}}',
+    ],
 )
 def test_a_default_that_is_an_instance_is_each_states_own(stored: bytes | None) -> None:
     fresh = msgspec.json.encode(Sharing())
     for _ in range(2):
         state, before = codec.load(Sharing, stored)
         parts = (state.part, state.slotted, state.given, state.shelf.part)
-        for part in (*parts, state.holding.part, state.frame.part):
+        for part in (*parts, state.pair.right, state.holding.part, state.frame.part):
             part.a = 99
         after = codec.plain(codec.dump(state, before)[0])
         assert {after[name]["a"] for name in ("part", "slotted", "given")} == {99}
+        assert after["boxed"] == {"content": None}
+        assert after["pair"]["right"]["a"] == 99
         assert after["shelf"]["part"]["a"] == after["holding"]["part"]["a"] == 99
         assert msgspec.json.encode(Sharing()) == fresh
 
