@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -339,6 +340,79 @@ async def test_another_role_that_may_is_shown_its_own_states(tab: Opener) -> Non
         after = await ada.expect("snapshot", doc="p:bob", rev=before["rev"])
         assert after["states"] == {"entry": {"text": ""}, "grade": {"mark": 5}}
         assert after["run"] != before["run"]
+        await ada.drop()
+
+
+@pytest.mark.parametrize("waiting", ["patch", "snapshot"])
+async def test_what_waits_for_a_tab_is_dropped_with_its_role(
+    tab: Opener, waiting: str
+) -> None:
+    await noted("bob")
+    ada = await watching(tab, "bob")
+    await ada.expect("snapshot", doc="p:bob")
+    (connection,) = current_hub().connections.values()
+    # As if the network did not move.
+    connection.outbox._writing = True
+    await noted("bob", "too late")
+    if waiting == "snapshot":
+        connection.refresh(connection.watch_list.documents["bob"])
+    assert "p:bob" in connection.outbox._documents
+    await stores.aset_role(CODE, "ada", "participant")
+    await until(lambda: connection.actor.role == "participant")
+    connection.outbox._writing = False
+    connection.outbox._start()
+    await ada.expect("self", role="participant")
+    await ada.expect("unwatched", participant="bob")
+    assert connection.outbox._joined == 0
+    assert ada.silent
+
+
+@pytest.mark.parametrize("role", ["participant", "jury"])
+async def test_what_is_being_read_is_shown_as_the_role_sees_it_then(
+    tab: Opener, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with registry.isolated():
+
+        class Entry(State, watch=("facilitator",)):
+            text: str = ""
+
+        class Grade(State, watch=("facilitator", "jury")):
+            mark: int = 0
+
+        entry = stores.get(Entry, CODE, "bob")
+        await entry.adispatch(lambda e: setattr(e, "text", "secret"))
+        ada = await watching(tab, "bob")
+        await ada.expect("snapshot", doc="p:bob")
+        (connection,) = current_hub().connections.values()
+        backend = type(get_backend(blocking=False))
+        read, reading, going_on = backend.read, asyncio.Event(), asyncio.Event()
+
+        async def slow(self: Any, key: StoreKey, **kwargs: Any) -> Any:
+            record = await read(self, key, **kwargs)
+            if key == BOB and not kwargs.get("touch", True):
+                reading.set()
+                await going_on.wait()
+            return record
+
+        monkeypatch.setattr(backend, "read", slow)
+        await ada.say(type="sync", doc="p:bob")
+        await reading.wait()
+        # Such as comes while it is read, before and after.
+        await entry.adispatch(lambda e: setattr(e, "text", "secret too"))
+        await stores.aset_role(CODE, "ada", role)
+        await until(lambda: connection.actor.role == role)
+        monkeypatch.setattr(backend, "read", read)
+        await entry.adispatch(lambda e: setattr(e, "text", "secret again"))
+        going_on.set()
+        await ada.expect("self", role=role)
+        if role == "jury":
+            await ada.expect("watching", states=["grade"])
+            shown = await ada.expect("snapshot", doc="p:bob")
+            assert shown["states"] == {"grade": {"mark": 0}}
+        else:
+            await ada.expect("unwatched")
+        await ada.say(type="sync", doc="nothing")
+        await ada.expect("error", of="sync")
         await ada.drop()
 
 
