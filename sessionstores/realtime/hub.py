@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,7 +34,7 @@ from .roster import Roster
 from .serializers import Delivery, RemoteChange
 from .timeline import write_timeline
 from .watch_beats import WatchBeats
-from .watchers import Watchers
+from .watchers import Watch, Watchers
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -232,7 +232,9 @@ class Hub:
     def _broadcast(self, event: event_bus.Change | RemoteChange) -> None:
         following = self.following.get(event.key, ())
         tabs = [each for each in following if each.id != event.source]
-        watching = self.watchers.tabs_of(event.key)
+        watching: Iterable[Watch] = ()
+        if event.key.session in self.watchers.sessions:
+            watching = self.watchers.tabs_of(event.key)
         # Where there are none, nobody needs its operations.
         if tabs or watching:
             commit = Broadcast(

@@ -244,11 +244,10 @@ class Watchers:
 
         Whoever watches everybody does from here on, if they are new.
         """
-        watching = self.sessions.get(key.session)
-        if watching is None or key.is_session:
+        if key.is_session:
             return ()
         id = key.participant
-        for connection in watching:
+        for connection in self.sessions.get(key.session, ()):
             if connection.watch_list.everybody and connection.key != key:
                 self._enter(connection, *filter(is_participant, [id]))
         return [
