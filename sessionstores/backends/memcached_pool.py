@@ -25,7 +25,7 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
     MemcacheUnexpectedCloseError,
 )
 
-from ..concurrency import socket_home, thread_pool
+from ..concurrency.system_threads import socket_home, thread_pool
 from .clock import ServerClock
 from .configured_cache import configured_cache
 from .errors import NotSent

@@ -12,7 +12,7 @@ from ..participants.participant import Participant
 from ..state.declaration import State
 from .documents import TabDocument
 from .receiving import EVERYBODY, OWN, WATCHED, TabReceiver
-from .transports import GOING_AWAY, LOST, TabSocket, open_socket
+from .transports import GOING_AWAY, LOST, TabSocket, frame_text, open_socket
 
 PATIENCE = 10.0
 # Seconds between two looks at a condition, besides those at each frame.
@@ -358,7 +358,7 @@ class PageTab(TabReceiver):
 
     def _say(self, frame: Mapping[str, Any]) -> None:
         if self._socket is not None:
-            self._socket.send(json.dumps(frame))
+            self._socket.send(frame_text(frame))
 
     async def _read(self, socket: TabSocket) -> None:
         code = LOST

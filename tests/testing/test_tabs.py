@@ -75,6 +75,19 @@ async def test_a_refusal_is_raised_as_a_page_gets_it() -> None:
             assert refused.value.code == code
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "л", "字", "😀"])
+async def test_a_text_that_a_page_can_send_is_not_too_large_for_a_tab(
+    letter: str,
+) -> None:
+    text = letter * (65_000 // len(letter.encode()))
+    async with tab(await aparticipant()) as page:
+        await page.dispatch("board", "note", {"text": text})
+        assert page.state("board")["notes"] == text
+        with pytest.raises(ActionRejected) as refused:
+            await page.dispatch("board", "note", {"text": f"{text} \ud800"})
+        assert refused.value.code == "bad_value"
+
+
 async def test_a_tab_paces_itself_to_the_rate_limit() -> None:
     with override_settings(SESSIONSTORES={"RATE_LIMIT": (100, 10)}):
         async with tab(await aparticipant()) as page:

@@ -1,174 +1,16 @@
-"""Concurrency primitives: backoff, sync-only calls, and threads.
-
-gevent and eventlet replace threads by greenlets, which share one thread of the system.
-asyncio notes the running loop by thread of the system: were a loop of ours to run in a
-greenlet, Django would take every other one for a coroutine and refuse the ORM to it.
-So the threads of loops are always the system's.
-"""
+"""Background thread: starts when needed, ends before a fork and at exit."""
 
 from __future__ import annotations
 
 import atexit
 import os
-import random
-import sys
 import threading
 import time
-
-# gevent and eventlet replace that of `queue` by one of greenlets.
-from _queue import SimpleQueue
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from django.utils import asyncio as django_asyncio
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-# Beyond this many doublings every ceiling is at its cap.
-_MAX_DOUBLINGS = 32
-
-
-def async_unsafe(message: str) -> Callable[[F], F]:
-    """Let a function raise inside an event loop: `SynchronousOnlyOperation`, `message`.
-
-    Django's own decorator with a type. Its own has none: at sites without stubs of
-    Django, type checkers would know nothing of what it decorates.
-    """
-    decorate: Callable[[F], F] = django_asyncio.async_unsafe(message)
-    return decorate
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Exponential backoff with full jitter: 0 to min(`cap`, `base` · 2^attempt) s.
-
-    The first `eager` attempts wait for nothing. Full jitter spreads rivals best; see
-    M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-    """
-
-    base: float
-    cap: float
-    eager: int = 0
-
-    def delay(self, attempt: int) -> float:
-        """Return the seconds to wait after failed attempt number `attempt`, from 0."""
-        if attempt < self.eager:
-            return 0.0
-        ceiling = min(self.cap, self.base * 2.0 ** min(attempt, _MAX_DOUBLINGS))
-        return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-Start = Callable[[Callable[[], None], tuple[()]], object]
-
-# Seconds between looks at what a thread of the system does, where greenlets wait.
-LOOK_SECONDS = 0.001
-# Threads of a pool beside greenlets; each has an event loop of gevent's or eventlet's.
-MAX_SYSTEM_THREADS = 8
-
-
-def start_system_thread() -> Start | None:
-    """Return what starts a thread of the system where threads are greenlets.
-
-    None where they are not.
-    """
-    monkey: Any = sys.modules.get("gevent.monkey")
-    patcher: Any = sys.modules.get("eventlet.patcher")
-    start: Start | None = None
-    if monkey is not None and monkey.is_module_patched("threading"):
-        start = monkey.get_original("_thread", "start_new_thread")
-    elif patcher is not None and patcher.is_monkey_patched("thread"):
-        start = _start_beside_eventlet(patcher.original("threading"))
-    return start
-
-
-def _start_beside_eventlet(threading: Any) -> Start:
-    """Return what starts a thread by eventlet's copy of the unpatched module."""
-    # Python 3.13 has another.
-    start: Start | None = getattr(threading, "_start_new_thread", None)
-    if start is not None:
-        return start
-    return lambda call, args: threading._start_joinable_thread(
-        lambda: call(*args), daemon=True
-    )
-
-
-def socket_home() -> int:
-    """Return the thread of the system outside of which a socket cannot wait; else 0.
-
-    gevent's sockets belong to it; any thread may use the standard library's.
-    """
-    return 0 if start_system_thread() is None else threading.get_native_id()
-
-
-class Completion:
-    """Set once by one thread and waited for in another, or in a greenlet of another."""
-
-    def __init__(self) -> None:
-        self._is_set = False
-        # The events of greenlets do not reach across threads of the system.
-        self._event = threading.Event() if start_system_thread() is None else None
-
-    def set(self) -> None:
-        """End the waiting."""
-        self._is_set = True
-        if self._event is not None:
-            self._event.set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds`; return whether it is set."""
-        if self._event is not None:
-            return self._event.wait(seconds)
-        deadline = time.monotonic() + seconds
-        while not self._is_set and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-        return self._is_set
-
-
-def thread_pool(threads: int, name: str) -> Executor:
-    """Return a pool of threads whose calls a coroutine waits for."""
-    start = start_system_thread()
-    if start is None:
-        return ThreadPoolExecutor(threads, name)
-    return _SystemThreadPool(start, min(threads, MAX_SYSTEM_THREADS))
-
-
-class _SystemThreadPool(Executor):
-    """Threads of the system beside greenlets; they end with the process."""
-
-    def __init__(self, start: Start, threads: int) -> None:
-        self._start = start
-        self._left = threads
-        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-
-    def submit(
-        self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[R]:
-        """See `Executor.submit`."""
-        future: Future[R] = Future()
-
-        def perform() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(call(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-                future.set_exception(error)
-
-        self._calls.put(perform)
-        if self._left > 0:
-            self._left -= 1
-            self._start(self._work, ())
-        return future
-
-    def _work(self) -> None:
-        while True:
-            self._calls.get()()
+from .system_threads import LOOK_SECONDS, Start, mutex, start_system_thread
 
 
 class Worker(Protocol):
@@ -264,7 +106,7 @@ class BackgroundThread(Generic[W]):
         self._make = make
         self._join_seconds = join_seconds
         self._resumes = resumes
-        self._lock = threading.Lock()
+        self._lock = mutex()
         self._thread: _Thread[W] | _SystemThread[W] | None = None
         self._was_running = False
         atexit.register(self.close)

@@ -1,4 +1,4 @@
-"""Backoff and background threads: waiting times, forks, exits."""
+"""Background threads: starts, ends, forks, exits."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import os
 import threading
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sessionstores.concurrency import BackgroundThread, Backoff
+from sessionstores.concurrency.background_thread import BackgroundThread
 
 
 class Waiter:
@@ -29,28 +27,6 @@ class Waiter:
 
 def waiting(*, resumes: bool = False) -> BackgroundThread[Waiter]:
     return BackgroundThread("waiter", Waiter, join_seconds=5, resumes=resumes)
-
-
-@given(
-    attempt=st.integers(0, 10_000),
-    base=st.floats(1e-6, 10),
-    cap=st.floats(1e-6, 60),
-    eager=st.integers(0, 8),
-)
-def test_a_delay_is_between_zero_and_the_doubled_base_or_the_cap(
-    attempt: int, base: float, cap: float, eager: int
-) -> None:
-    delay = Backoff(base, cap, eager).delay(attempt)
-    assert 0 <= delay <= cap
-    if attempt < eager:
-        assert delay == 0
-    if attempt < 16:
-        assert delay <= base * 2**attempt
-
-
-def test_delays_are_spread() -> None:
-    backoff = Backoff(1, 60)
-    assert len({backoff.delay(5) for _ in range(50)}) > 40
 
 
 def test_a_thread_starts_with_the_first_work_and_ends_when_closed() -> None:
