@@ -81,8 +81,11 @@ class TabReceiver(ABC):
     def rev(self, document: str = "me") -> str | None:
         """Return the rev of a document, as this tab has it.
 
-        "me", "session", or of a participant whom it watches `p:<id>`.
+        "me", "session", or of a participant whom it watches `p:<id>`; None before its
+        first snapshot.
         """
+        if document.startswith(WATCHED) and document not in self._documents:
+            return None
         return self._documents[document].rev
 
     def _state_of(self, names: Sequence[str], state: str | type[State]) -> Any:
