@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 
 from sessionstores import ActionRejected
 from sessionstores.backends import get_backend
+from sessionstores.backends.redis.async_connection import PipelinedConnection
 from sessionstores.backends.types import Record
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
@@ -48,7 +49,7 @@ ROLES = ("participant", "facilitator", "jury")
 # A mark in each text: whose it is, and which roles may watch it.
 CANARY = re.compile(r"canary-([A-Z0-9]{6})-(p[0-9])-(\w+)-")
 MARKS = {"all": {"facilitator", "jury"}, "jury": {"jury"}, "own": set[str]()}
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 people = st.tuples(st.sampled_from(CODES[:1] * 3 + CODES), st.sampled_from(IDS))
 whom = st.sampled_from([*IDS, "*", "*"])
@@ -327,6 +328,19 @@ class Watched(RuleBasedStateMachine):
         publisher.hubs = self.hubs
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls take their time: one loop stands still while the other runs."""
+    begin = PipelinedConnection.__init__
+
+    def wait_long(self: PipelinedConnection, pool: Any, _: float) -> None:
+        begin(self, pool, PATIENCE)
+
+    monkeypatch.setattr(PipelinedConnection, "__init__", wait_long)
+    monkeypatch.setattr("sessionstores.backends.memcached_pool.TIMEOUT", PATIENCE)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("kind", "examples", "steps"),
     [("locmem", 12, 30), ("valkey", 6, 25), ("memcached", 4, 20)],
