@@ -29,10 +29,11 @@ async def read_watched(
 ) -> Record | None:
     """Return a participant's record with these states only, None if there is none.
 
-    It creates no record, does not touch one and sets nothing aside. Defaults and
-    migrated data are committed first, as for the participant's own tabs: whoever
-    watches gets the patches of the same record. A state that cannot be read is left
-    out, with a line in the log, until its participant's next use sets it aside.
+    It creates no record and no state, touches nothing and sets nothing aside. What
+    `migrate` or a default of a new field makes of a state is committed first, as for
+    the participant's own tabs: whoever watches gets the patches of the same record. A
+    state that cannot be read is left out, with a line in the log, until its
+    participant's next use sets it aside.
     """
     record = await backend.read(key, touch=False)
     if not isinstance(record, Record):
@@ -81,9 +82,11 @@ def _read_states(
     for cls in classes:
         name = cls.__sessionstores__.name
         stored = record.states.get(name)
+        if stored is None:
+            continue
         try:
             state, before = codec.load(cls, stored)
-            if stored is not None and codec.is_current(cls, stored, state):
+            if codec.is_current(cls, stored, state):
                 current[name] = stored
             else:
                 outdated[name], _ = codec.dump(state, before)

@@ -16,7 +16,7 @@ from sessionstores.keys import SESSION, StoreKey
 from sessionstores.manager import stores
 from sessionstores.realtime import watch_list, watchers
 from sessionstores.realtime.hub import current_hub, hubs
-from sessionstores.state.declaration import State, registry
+from sessionstores.state.declaration import State, StateMeta, registry
 from tests.sockets import CODE, Frame, Opener, Socket, until
 from tests.workshop.states import Board
 
@@ -243,26 +243,50 @@ async def test_to_be_watched_is_not_to_be_used(tab: Opener, settings: Any) -> No
     assert now["bob"] == seen["bob"]
 
 
+def quiz(**fields: int) -> type[State]:
+    """Declare a state as a release of the site does, with these fields."""
+    space = {"__annotations__": dict.fromkeys(fields, int), **fields}
+    made: type[State] = StateMeta("Quiz", (State,), space, watch=("facilitator",))
+    return made
+
+
 async def test_what_a_new_release_fills_in_is_committed_before_it_is_shown(
     tab: Opener,
 ) -> None:
-    bob = await tab("bob")
     with registry.isolated():
-
-        class Quiz(State, watch=("facilitator",)):
-            points: int = 0
-
+        before = stores.get(quiz(points=0), CODE, "bob")
+        await before.adispatch(lambda state: setattr(state, "points", 1))
+        later = stores.get(quiz(points=0, tries=3), CODE, "bob")
         ada = await watching(tab, "bob")
         snapshot = await ada.expect("snapshot", doc="p:bob")
-        assert snapshot["states"] == {"quiz": {"points": 0}}
-        # Their own tab is told of it, as of any change.
-        patch = await bob.expect("patch", doc="me", rev=snapshot["rev"])
-        assert patch["ops"] == [{"op": "add", "path": "/quiz", "value": {"points": 0}}]
-        await stores.get(Quiz, CODE, "bob").adispatch(
-            lambda quiz: setattr(quiz, "points", 1)
+        assert snapshot["states"] == {"quiz": {"points": 1, "tries": 3}}
+        assert (
+            str((await get_backend(blocking=False).heads([BOB]))[BOB])
+            == (snapshot["rev"])
         )
+        await later.adispatch(lambda state: setattr(state, "tries", 2))
         patch = await ada.expect("patch", doc="p:bob", base=snapshot["rev"])
-        assert [each["path"] for each in patch["ops"]] == ["/quiz/points"]
+        assert [each["path"] for each in patch["ops"]] == ["/quiz/tries"]
+        await ada.drop()
+
+
+async def test_a_state_that_somebody_has_not_used_is_missing_until_they_do(
+    tab: Opener,
+) -> None:
+    await noted("bob")
+    with registry.isolated():
+        hands = stores.get(quiz(points=0), CODE, "bob")
+        ada = await watching(tab, "bob")
+        before = await ada.expect("snapshot", doc="p:bob", states={})
+        assert await hands.apeek() is None
+        await hands.adispatch(lambda state: setattr(state, "points", 1))
+        after = await ada.expect("snapshot", doc="p:bob", reset=False)
+        assert after["states"] == {"quiz": {"points": 1}}
+        assert after["rev"] != before["rev"]
+        await hands.adelete()
+        gone = await ada.expect("snapshot", doc="p:bob", states={})
+        assert gone["rev"] != after["rev"]
+        assert await hands.apeek() is None
         await ada.drop()
 
 
@@ -331,6 +355,7 @@ async def test_another_role_that_may_is_shown_its_own_states(tab: Opener) -> Non
             text: str = ""
 
         await stores.get(Grade, CODE, "bob").adispatch(lambda g: setattr(g, "mark", 5))
+        await stores.get(Entry, CODE, "bob").asnapshot()
         ada = await watching(tab, "bob")
         before = await ada.expect("snapshot", doc="p:bob")
         assert set(before["states"]) == {"entry"}
@@ -381,6 +406,7 @@ async def test_what_is_being_read_is_shown_as_the_role_sees_it_then(
 
         entry = stores.get(Entry, CODE, "bob")
         await entry.adispatch(lambda e: setattr(e, "text", "secret"))
+        await stores.get(Grade, CODE, "bob").asnapshot()
         ada = await watching(tab, "bob")
         await ada.expect("snapshot", doc="p:bob")
         (connection,) = current_hub().connections.values()
