@@ -171,6 +171,11 @@ export class Page {
     for (; ms > 0; ms -= 10) mock.timers.tick(Math.min(ms, 10));
   }
 
+  // What the browser fetches, until the test ends.
+  fetch(answer) {
+    mock.method(globalThis, "fetch", async (...request) => answer(...request));
+  }
+
   connect(config = {}, options = {}) {
     this.session = connect({ ...CONFIG, ...config }, options);
     return this.session;
