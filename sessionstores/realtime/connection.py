@@ -12,6 +12,7 @@ from django.utils import translation
 from msgspec import Raw
 
 from ..backends.base import Backend
+from ..backends.client_entries import last_ids
 from ..backends.types import MAX_META_BYTES, UNKNOWN, Lease, Profile, Record
 from ..exceptions import (
     InvalidArguments,
@@ -266,7 +267,8 @@ class Connection:
                 document.forked = document.forked or run != document.run
             states = None if places == {"head"} and not full else _states(record)
             reset = document.forked or "foreign" in places
-            return self._show(document, run, record.rev, states, reset=reset)
+            done = last_ids(record.clients, document.numbering)
+            return self._show(document, run, record.rev, states, done, reset=reset)
         finally:
             missed, document.missed = document.missed, None
             for commit in missed:
@@ -343,6 +345,7 @@ class Connection:
         run: str,
         rev: Rev | None,
         states: dict[str, Raw] | None,
+        done: dict[str, int] | None = None,
         *,
         reset: bool = False,
     ) -> str:
@@ -350,7 +353,9 @@ class Connection:
         document.full = True
         document.forked = False
         document.run = run
-        return protocol.snapshot(document.name, str(rev), states, run=run, reset=reset)
+        return protocol.snapshot(
+            document.name, str(rev), states, done=done, run=run, reset=reset
+        )
 
 
 def _states(record: Record) -> dict[str, Raw]:

@@ -273,9 +273,13 @@ def welcome(
     ping: float,
     rate: tuple[float, float] | None,
     frame: int,
+    now: float,
     name: str | None = None,
 ) -> str:
-    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst."""
+    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst.
+
+    `now`, in seconds since the epoch, tells how old the actions are that come again.
+    """
     return _json(
         {
             "type": "welcome",
@@ -285,6 +289,7 @@ def welcome(
             "name": name,
             "client": client,
             "ping": ping,
+            "now": now,
             "limits": {"rate": rate, "frame": frame},
         }
     )
@@ -295,14 +300,17 @@ def snapshot(
     rev: str,
     states: dict[str, Raw] | None,
     *,
+    done: dict[str, int] | None = None,
     run: str = "",
     reset: bool = False,
 ) -> str:
     """A document's states at `rev`, each JSON already; None: the tab has them.
 
+    `done`: by client of the participant, the last action that `rev` contains, if known.
     `run` is the run of the cache server that they are from, for the next `hello`.
     """
     shown = "" if states is None else f',"states":{_json(states)}'
+    shown += "" if done is None else f',"done":{_json(done)}'
     named = f',"run":"{run}"' if run else ""
     flag = "true" if reset else "false"
     return (
