@@ -12,8 +12,9 @@ export const CORE = [
   "connection.js",
   "client.js",
 ];
+export const PREDICT = ["predict.js"];
 export const PRESENCE = ["presence.js"];
-export const MODULES = [...CORE, ...PRESENCE];
+export const MODULES = [...CORE, ...PREDICT, ...PRESENCE];
 
 export const urlOf = (name) => new URL(name, FOLDER);
 export const sourceOf = (name) => readFileSync(urlOf(name), "utf8");

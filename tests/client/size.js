@@ -1,10 +1,11 @@
 // Prints the sizes of the client's modules and fails when they have outgrown their budget.
 import { minify } from "terser";
 
-import { CORE, PRESENCE, gzipped, sourceOf } from "./modules.js";
+import { CORE, PREDICT, PRESENCE, gzipped, sourceOf } from "./modules.js";
 
 const BUDGETS = [
   ["client", CORE, 6 * 1024],
+  ["predict", PREDICT, 1024],
   ["presence", PRESENCE, 1024],
 ];
 

@@ -8,15 +8,26 @@ import * as connections from "./connection.js";
 import * as documents from "./document.js";
 import * as outboxes from "./outbox.js";
 import * as patches from "./patch.js";
+import * as predictions from "./predict.js";
 import * as presences from "./presence.js";
 
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "139935b4";
+export const VERSION = "9eb35b1c";
 
-const MODULES = ["client", "connection", "document", "outbox", "patch", "presence"];
+const MODULES = ["client", "connection", "document", "outbox", "patch", "predict", "presence"];
 const VERSION_KEY = "sessionstores:version"; // the last one that the page was loaded again for
+const REV = /^\w+\.\d+-\w+$/;
+
+const fail = (code, message, hint) => {
+  throw new outboxes.DispatchError(code, message, hint);
+};
+
+const isText = (value) => typeof value === "string";
+
+const isDocument = (value) =>
+  patches.isContainer(value) && REV.test(value.rev) && patches.isContainer(value.states);
 
 function call(listener, ...args) {
   try {
@@ -27,20 +38,23 @@ function call(listener, ...args) {
 }
 
 function readConfig(source) {
-  if (typeof source === "string") {
-    const element = document.querySelector(source);
-    if (!element) {
-      throw new Error(`No element matches "${source}"; {% sessionstores_config %} writes one.`);
-    }
-    source = element;
+  let config = source;
+  try {
+    if (isText(source)) config = document.querySelector(source);
+    if ("textContent" in config) config = JSON.parse(config.textContent);
+    const { url, session, participant, states } = config;
+    if ([url, session, participant, ...Object.values(states)].every(isText)) return config;
+  } catch (error) {
+    config = error;
   }
-  return "textContent" in source ? JSON.parse(source.textContent) : source;
+  const hint = "connect() takes what {% sessionstores_config %} writes, or a selector of it";
+  return fail("bad_config", `${hint}, not ${JSON.stringify(source)}: ${config}`);
 }
 
 // After a deploy, a browser may still have some of the modules in its cache: it fetches all of them
 // anew, once, and loads the page again.
 function checkVersions(storage) {
-  const parts = [connections, documents, outboxes, patches, presences];
+  const parts = [connections, documents, outboxes, patches, predictions, presences];
   if (parts.every((part) => part.VERSION === VERSION)) return;
   try {
     if (storage.getItem(VERSION_KEY) !== VERSION) {
@@ -51,8 +65,7 @@ function checkVersions(storage) {
   } catch {
     // Without a storage, it might load the page for ever.
   }
-  const message = `Not all modules are of version ${VERSION}. Serve one release.`;
-  throw new outboxes.DispatchError("mixed_versions", message);
+  fail("mixed_versions", `Not all modules are of version ${VERSION}. Serve one release.`);
 }
 
 function tabStorage() {
@@ -73,152 +86,279 @@ class EventListeners {
   on = (type, listener) => {
     if (!this.#byType.has(type)) this.#byType.set(type, new Set());
     this.#byType.get(type).add(listener);
-    return () => this.#byType.get(type).delete(listener);
+    return () => this.#byType.get(type)?.delete(listener);
   };
+
+  clear = () => this.#byType.clear();
 }
 
-// The store of one state, in Zustand's shape, and what tells it of changes of its document.
+// A promise with its functions. Refusals are events too: nobody needs to await it.
+function deferred() {
+  const waiter = {};
+  waiter.promise = new Promise((resolve, reject) => Object.assign(waiter, { resolve, reject }));
+  waiter.promise.catch(() => {});
+  return waiter;
+}
+
+// The store of one state, in Zustand's shape.
 function openStore(tab, state) {
-  const { config, outbox, connection } = tab;
-  if (!Object.hasOwn(config.states, state)) {
-    const names = Object.keys(config.states).join(", ");
-    const message = `Unknown state "${state}"; there is ${names}.`;
-    throw new outboxes.DispatchError("unknown_state", message);
-  }
-  const name = config.states[state];
+  const { config, outbox, connection, options } = tab;
+  const name =
+    patches.own(config.states, state) ??
+    fail("unknown_state", `Unknown state "${state}"; there is ${Object.keys(config.states).join(", ")}.`);
   const document = tab.documents.get(name);
-  const initial = config.docs?.[name]?.states?.[state];
-  const subscribers = new Set();
-  return {
-    update(changed, before, states) {
-      const [previous, next] = [before?.[state], states?.[state]];
-      if (changed !== name || next === previous) return;
-      subscribers.forEach((subscriber) => call(subscriber, next, previous));
+  const prediction = new predictions.Prediction(patches.own(options.predict ?? {}, state) ?? {});
+  const confirmed = () => document.states?.[state];
+  const context = {
+    get self() {
+      return tab.presence.self;
     },
-    api: {
-      getState: () => document.states?.[state],
-      getInitialState: () => initial,
-      subscribe(listener) {
-        subscribers.add(listener);
-        return () => subscribers.delete(listener);
-      },
-      dispatch: (action, args = {}) =>
-        new Promise((resolve, reject) => {
-          if (connection.status === "ended") {
-            throw new outboxes.DispatchError("session_ended", connection.message);
-          }
-          outbox.add(state, action, args, resolve, reject);
-        }),
+    state: (other) => tab.storeOf(other).getConfirmedState(),
+  };
+  const subscribers = new Set();
+  const run = Object.create(null);
+
+  // The predicted state, as of now. Listeners are told when all stores are up to date.
+  function update() {
+    const isEqual = prediction.update(tab.freeze(confirmed()), outbox.missing(state), context);
+    if (isEqual) document.states = { ...document.states, [state]: prediction.state };
+    return tab.freeze(prediction.state);
+  }
+  const initial = update();
+  let told = initial;
+
+  const store = {
+    document,
+    update,
+    prediction,
+    tell() {
+      const [previous, next] = [told, prediction.state];
+      told = next;
+      if (next !== previous) subscribers.forEach((subscriber) => call(subscriber, next, previous));
     },
   };
+  store.api = {
+    getState: () => prediction.state,
+    getConfirmedState: confirmed,
+    getInitialState: () => patches.own(tab.brought(name)?.states ?? {}, state),
+    actions: new Proxy(run, {
+      get: (_, action) =>
+        isText(action) && action !== "then" // it is no promise
+          ? (run[action] ??= (...given) => store.api.dispatch(action, ...given))
+          : undefined,
+    }),
+    subscribe(selector, listener, { equalityFn = Object.is, fireImmediately } = {}) {
+      const select = () => (prediction.state === undefined ? undefined : selector(prediction.state));
+      let part = listener && select();
+      const subscriber = !listener
+        ? selector
+        : () => {
+            const [previous, next] = [part, select()];
+            if (equalityFn(previous, next)) return;
+            part = next;
+            listener(next, previous);
+          };
+      if (fireImmediately) call(listener, part, part);
+      subscribers.add(subscriber);
+      return () => subscribers.delete(subscriber);
+    },
+    dispatch(action, args, given = {}) {
+      const waiter = deferred();
+      try {
+        if (connection.status === "ended") fail("session_ended", connection.message);
+        outbox.add(state, action, args ?? {}, given, waiter);
+      } catch (error) {
+        const isOurs = error instanceof outboxes.DispatchError;
+        const { code, message, hint } = isOurs
+          ? error
+          : { code: "invalid_arguments", message: tab.say("invalid_arguments"), hint: `${error}` };
+        waiter.reject(new outboxes.DispatchError(code, message, hint));
+      }
+      return waiter.promise;
+    },
+  };
+  return store;
 }
 
-// What each frame of the server does.
+// What each frame of the server does. What throws costs an `error` event and a resync.
 const RECEIVERS = {
-  welcome(tab, { ping, client, limits, ...frame }) {
+  welcome(tab, { ping, client, limits, now, ...frame }) {
     tab.presence.welcome(frame);
     tab.connection.welcome(ping);
-    tab.outbox.begin(client, limits);
+    tab.outbox.begin(client, limits ?? {}, now);
     tab.connection.setStatus("live");
     tab.presence.sendMeta();
     tab.outbox.flush();
   },
-  snapshot({ document, runs, emit, say }, frame) {
-    if (frame.run) runs[frame.doc] = frame.run;
+  snapshot({ document, runs, emit, say, look }, { run, ...frame }) {
+    const { doc, rev, states } = frame;
+    if (!isDocument({ rev, states: states ?? {} })) throw new TypeError("No states.");
+    if (run) runs[doc] = run;
     const previous = document.snapshot(frame);
+    look();
     if (!previous) return;
-    emit("reset", { doc: frame.doc, states: document.states, previous, message: say("reset") });
+    emit("reset", { doc, states: document.states, previous, message: say("reset") });
   },
-  patch: ({ document }, frame) => document.patch(frame),
+  patch({ document }, frame) {
+    if (!REV.test(frame.rev) || !frame.ops) throw new TypeError("No patch.");
+    document.patch(frame);
+  },
   ack({ document, outbox, entry }, frame) {
     if (entry) outbox.acknowledge(entry, document, frame);
+    if (!REV.test(frame.rev)) throw new TypeError("No rev.");
     // The answer to a repeated action says where the document is, not how it got there.
     document.patch("result" in frame || frame.ops?.length ? frame : { rev: frame.rev });
   },
-  reject({ outbox, entry }, frame) {
-    if (entry) outbox.reject(entry, frame);
+  reject({ document, outbox, entry }, frame) {
+    if (!entry) return;
+    outbox.reject(entry, told(frame));
+    document?.proceed();
   },
   ping({ connection, documents }, { heads }) {
     connection.pong();
-    for (const name in heads) documents.get(name)?.head(heads[name]);
+    for (const name in heads) if (REV.test(heads[name])) documents.get(name)?.head(heads[name]);
   },
   presence: ({ presence }, frame) => presence.attend(frame),
   self: ({ presence }, frame) => presence.know(frame),
-  token: ({ connection }, { token }) => connection.renewToken(token),
+  token: ({ connection }, { token }) => isText(token) && connection.renewToken(token),
   message: ({ emit }, { data }) => emit("message", data),
-  error({ connection, outbox, emit, entry }, { type, ...error }) {
+  error({ connection, document, outbox, emit, entry }, { type, ...frame }) {
+    const error = { ...frame, ...told(frame) };
     connection.failed(error);
     // One that names no action refuses none: servers of earlier releases name nothing, and what
     // they leave unanswered ends as `outcome_unknown` in time.
     if (entry) outbox.refuse(entry, error.code, error.hint, error.message);
+    document?.proceed();
     emit("error", error);
   },
   end({ connection }, { retry, reason, message }) {
-    if (!retry) connection.finish(reason, message);
+    if (!retry) connection.finish(`${reason}`, isText(message) ? message : undefined);
   },
 };
 
+// What a refusal says, if it can be read.
+function told({ code, message, hint }) {
+  const texts = { code: isText(code) ? code : "internal" };
+  if (isText(message)) texts.message = message;
+  return isText(hint) ? { ...texts, hint } : texts;
+}
+
+// Takes a frame apart and hands it to its receiver.
+function receive(tab, text) {
+  const { documents, outbox, emit, say } = tab;
+  let document;
+  try {
+    const frame = JSON.parse(text);
+    if (!isText(frame.type)) throw new TypeError("No type.");
+    const receiver = patches.own(RECEIVERS, frame.type);
+    const entry = outbox.find(frame.id);
+    const name = entry ? patches.own(tab.config.states, entry.state) : frame.doc;
+    document = documents.get(name);
+    if (receiver && (document || !isText(frame.doc))) receiver({ ...tab, document, entry }, frame);
+  } catch (error) {
+    emit("error", { code: "bad_frame", message: say("internal"), hint: String(error) });
+    for (const each of document ? [document] : documents.values()) each.repair();
+  }
+}
+
+// What the outbox and the documents of a tab tell its stores.
+function openViews(tab) {
+  const { config, options } = tab;
+  const stores = new Map();
+  const refresh = (changed) => {
+    for (const store of changed) store.update();
+    for (const store of changed) store.tell();
+  };
+  const storeOf = (state) => {
+    if (!stores.has(state)) stores.set(state, openStore(tab, state));
+    return stores.get(state);
+  };
+  const open = (name) => {
+    const isHere = ({ state }) => patches.own(config.states, state) === name;
+    const foretells = (entry) =>
+      isHere(entry) && stores.get(entry.state)?.prediction.foretells(entry.action);
+    const document = new documents.LiveDocument(tab.brought(name), {
+      requestSync: (rev) => tab.connection.send({ type: "sync", doc: name, rev }),
+      changed: () => refresh([...stores.values()].filter((store) => store.document === document)),
+      counted: (done, reset) => tab.outbox.count(isHere, done, reset),
+      isDoubtful: () => tab.outbox.isDoubtful(foretells),
+    });
+    tab.documents.set(name, document);
+  };
+  Object.values(config.states).forEach(open);
+  return {
+    freeze: (options.freeze ?? config.debug) ? patches.freeze : (value) => value,
+    storeOf: (state) => storeOf(state).api,
+    changed: (state) => stores.has(state) && refresh([stores.get(state)]),
+  };
+}
+
+// What the connection of a tab asks of it, and tells it.
+function openLine(tab) {
+  const { config, documents, outbox, presence, emit } = tab;
+  return {
+    emit,
+    receive: (text) => receive(tab, text),
+    hello() {
+      const have = {};
+      for (const [name, { rev }] of documents) if (rev) have[name] = rev;
+      const runs = Object.keys(tab.runs).length ? tab.runs : undefined;
+      return { client: outbox.client, lang: config.lang, have, runs, ...presence.hello() };
+    },
+    dropped() {
+      presence.disconnect();
+      outbox.disconnect();
+      for (const each of documents.values()) each.disconnect();
+    },
+    returned: () => outbox.recover(), // the pages between may have left actions
+    finished(reason, message) {
+      for (const each of documents.values()) each.close(); // resolves what is acknowledged
+      outbox.refuseAll("session_ended", reason, message);
+      tab.ready.reject(new outboxes.DispatchError("session_ended", message, reason));
+      emit("end", { reason, message });
+    },
+  };
+}
+
 // The parts of a tab, each of which knows the others by what it is handed.
 function openTab(config, options, storage) {
-  const { emit, on } = new EventListeners();
+  const { emit, on, clear } = new EventListeners();
+  const { messages = {} } = config;
   // In the page's language; a page of an earlier release brings none along.
-  const say = (what) => config.messages?.[what] ?? "Please reload the page.";
+  const say = (what) => messages?.[what] ?? "Please reload the page.";
   const isLive = () => tab.connection.status === "live";
-  const tab = { config, emit, on, say, documents: new Map(), stores: new Map(), runs: {} };
-  const openDocument = (name) => {
-    const requestSync = (rev) => tab.connection.send({ type: "sync", doc: name, rev });
-    const changed = (before, states) => {
-      for (const store of tab.stores.values()) store.update(name, before, states);
-    };
-    const brought = config.docs?.[name];
-    tab.documents.set(name, new documents.LiveDocument(brought, requestSync, changed));
+  const brought = (name) => {
+    const found = patches.own(config.docs ?? {}, name);
+    return isDocument(found) ? found : undefined;
   };
-  Object.values(config.states).forEach(openDocument);
+  const tab = { config, options, emit, on, clear, say, brought };
+  Object.assign(tab, { documents: new Map(), runs: {}, ready: deferred() });
+  tab.look = () => {
+    if ([...tab.documents.values()].every(({ rev }) => rev)) tab.ready.resolve();
+  };
+  const warn = (event) => event.preventDefault();
   tab.outbox = new outboxes.ActionOutbox({
     storage,
     storageKey: `sessionstores:${config.session}:${config.participant}`,
     isLive,
     say,
     send: (text) => tab.connection.send(text),
-    counted: (number) => emit("pending", number),
+    counted(number) {
+      emit("pending", number);
+      if (!options.warnBeforeUnload) return;
+      if (number) addEventListener("beforeunload", warn);
+      else removeEventListener("beforeunload", warn);
+    },
+    changed: (state) => tab.changed(state),
+    refused: ({ state, action, args }, error) =>
+      emit("refused", { state, action, args, error }),
   });
   const self = { id: config.participant, name: config.name ?? null, role: config.role };
   const sendMeta = (text) => isLive() && tab.connection.send(text);
   tab.presence = new presences.TabPresence(self, emit, sendMeta);
-  tab.connection = new connections.TabConnection({
-    url: new URL(config.url, location.href).href.replace(/^http/, "ws"),
-    token: config.token,
-    messages: config.messages,
-    options,
-    say,
-    emit,
-    hello() {
-      const have = {};
-      for (const [name, { rev }] of tab.documents) if (rev) have[name] = rev;
-      const runs = Object.keys(tab.runs).length ? tab.runs : undefined;
-      const { client } = tab.outbox;
-      return { client, lang: config.lang, have, runs, ...tab.presence.hello() };
-    },
-    receive(frame) {
-      const document = tab.documents.get(frame.doc);
-      const entry = "id" in frame && tab.outbox.find(frame.id);
-      if (frame.doc && !document) return;
-      if (Object.hasOwn(RECEIVERS, frame.type)) {
-        RECEIVERS[frame.type]({ ...tab, document, entry }, frame);
-      }
-    },
-    dropped() {
-      tab.presence.disconnect();
-      tab.outbox.disconnect();
-      for (const each of tab.documents.values()) each.disconnect();
-    },
-    returned: () => tab.outbox.recover(), // the pages between may have left actions
-    finished(reason, message) {
-      for (const each of tab.documents.values()) each.close(); // resolves what is acknowledged
-      tab.outbox.refuseAll("session_ended", reason, message);
-      emit("end", { reason, message });
-    },
-  });
+  Object.assign(tab, openViews(tab));
+  tab.connection = new connections.TabConnection(config, options, say, openLine(tab));
+  tab.look();
   return tab;
 }
 
@@ -227,12 +367,13 @@ export function connect(source, options = {}) {
   checkVersions(storage);
   const config = readConfig(source);
   const tab = openTab(config, options, storage);
-  const { connection, documents, outbox, presence, stores } = tab;
+  const { connection, documents, outbox, presence } = tab;
   outbox.recover();
   connection.start();
   return {
     code: config.session,
     participant: config.participant,
+    ready: tab.ready.promise,
     get role() {
       return presence.self.role;
     },
@@ -253,16 +394,23 @@ export function connect(source, options = {}) {
     },
     setMeta: (data) => presence.setMeta(data),
     rev: (name) => documents.get(name)?.rev,
-    store(state) {
-      if (!stores.has(state)) stores.set(state, openStore(tab, state));
-      return stores.get(state).api;
-    },
+    store: tab.storeOf,
     on: tab.on,
+    settled: () => outbox.settled(),
     pause: () => connection.pause(),
     resume: () => connection.resume(),
     leave() {
       if (connection.status === "live") connection.send({ type: "bye" });
       connection.finish("left");
+    },
+    close() {
+      if (connection.status === "ended") return;
+      const error = new outboxes.DispatchError("closed", tab.say("closed"));
+      tab.clear();
+      connection.close();
+      for (const each of documents.values()) each.close();
+      outbox.close(error);
+      tab.ready.reject(error);
     },
   };
 }

@@ -1,16 +1,22 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "139935b4";
+export const VERSION = "9eb35b1c";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms
 const BACKOFF_BASE = 250; // ms
 const BACKOFF_CAP = 3000; // ms
+const PING = 10; // s between the server's pings, unless it says otherwise
+const SLOWER = 10; // times, for a tab that nobody sees; at most three pings
 
+const now = () => performance.now(); // the other clock may be set
 const isHidden = () => document.visibilityState === "hidden";
 
 export class TabConnection {
-  #tab;
+  #config;
+  #options;
+  #say;
+  #line;
   #socket = null;
   #status = "connecting";
   #token;
@@ -21,7 +27,8 @@ export class TabConnection {
   #lastError = null;
   #wasLive = false;
   #liveAt = 0;
-  #heardAt = 0;
+  #heardAt; // by both clocks: the monotonic one may stand still in sleep
+  #ping = PING;
   #silence = WELCOME_WITHIN; // ms without a frame after which a connection counts as dead
   #isPaused = false;
   #onLineLies = false;
@@ -30,13 +37,16 @@ export class TabConnection {
   #retryTimer;
   #silenceTimer;
 
-  // `tab`: `url`, `token` and `options` of `connect`; `messages` and `say(code)` tell a person;
-  // `hello()` returns the first frame, `receive(frame)` takes those of the server, `dropped()`
-  // hears that a socket is gone, `returned()` that the page came from the back/forward cache, and
+  // `config` and `options` as in `connect`; `say(code)` tells a person. `line`: `hello()` returns
+  // the first frame, `receive(text)` takes those of the server, `dropped()` hears that a socket is
+  // gone, `returned()` that the page came from the back/forward cache, and
   // `finished(reason, message)` that all is over; `emit` as in client.js.
-  constructor(tab) {
-    this.#tab = tab;
-    this.#token = tab.token;
+  constructor(config, options, say, line) {
+    this.#config = config;
+    this.#options = options;
+    this.#say = say;
+    this.#line = line;
+    this.#token = config.token;
   }
 
   get status() {
@@ -46,21 +56,24 @@ export class TabConnection {
   // What to tell a person of the status.
   get message() {
     if (this.#status === "live") return "";
-    if (this.#status === "offline") return this.#tab.say("offline");
-    return this.#ending ?? this.#trouble ?? (this.#wasLive ? this.#tab.say("reconnecting") : "");
+    if (this.#status === "offline") return this.#say("offline");
+    return this.#ending ?? this.#trouble ?? (this.#wasLive ? this.#say("reconnecting") : "");
   }
 
+  // Not on a server, which renders the page.
   start() {
+    this.#isPaused = !globalThis.document;
+    if (this.#isPaused) return;
     const { signal } = this.#pageEvents;
     const wake = () => this.#wake();
     const leave = (status) => this.#disconnect(status);
-    document.addEventListener("visibilitychange", wake, { signal });
+    document.addEventListener("visibilitychange", () => isHidden() || wake(), { signal });
     addEventListener("online", wake, { signal });
     addEventListener("offline", () => this.#isOffline() && leave("offline"), { signal });
     // An open socket keeps a page out of the back/forward cache; it returns by `pageshow`.
     addEventListener("pagehide", () => leave("reconnecting"), { signal });
     const returned = (event) => {
-      if (event.persisted) this.#tab.returned();
+      if (event.persisted) this.#line.returned();
       wake();
     };
     addEventListener("pageshow", returned, { signal });
@@ -71,9 +84,10 @@ export class TabConnection {
     this.#socket.send(typeof frame === "string" ? frame : JSON.stringify(frame));
   }
 
-  welcome(ping = 10) {
-    this.#silence = ping * 2500;
-    this.#liveAt = Date.now();
+  welcome(ping) {
+    this.#ping = ping > 0 ? ping : PING;
+    this.#silence = this.#ping * 2500;
+    this.#liveAt = now();
     this.#wasLive = true;
     this.#tokenIsNew = false;
     this.#trouble = undefined;
@@ -98,7 +112,7 @@ export class TabConnection {
   setStatus(next) {
     if (next === this.#status) return;
     this.#status = next;
-    this.#tab.emit("status", next, this.message);
+    this.#line.emit("status", next, this.message);
   }
 
   pause() {
@@ -107,18 +121,26 @@ export class TabConnection {
   }
 
   resume() {
+    if (!globalThis.document) return;
     this.#isPaused = false;
     this.#attempts = 0;
     this.#open();
   }
 
-  finish(reason, message = this.#tab.messages?.[reason] ?? this.#tab.say("closed")) {
+  finish(reason, message = this.#config.messages?.[reason] ?? this.#say("closed")) {
     if (this.#status === "ended") return;
     this.#drop();
     this.#pageEvents.abort();
     this.#ending = message;
     this.setStatus("ended");
-    this.#tab.finished(reason, message);
+    this.#line.finished(reason, message);
+  }
+
+  // Without a word to anybody.
+  close() {
+    this.#drop();
+    this.#pageEvents.abort();
+    this.#status = "ended";
   }
 
   #isOffline() {
@@ -130,7 +152,7 @@ export class TabConnection {
   }
 
   #listenForLife() {
-    this.#heardAt = Date.now();
+    this.#heardAt = [now(), Date.now()];
     clearTimeout(this.#silenceTimer);
     this.#silenceTimer = setTimeout(() => this.#lose(), this.#silence);
   }
@@ -139,9 +161,10 @@ export class TabConnection {
     clearTimeout(this.#retryTimer);
     if (this.#socket || this.#isRenewing || this.#isPaused || this.#status === "ended") return;
     this.setStatus(this.#wasLive ? "reconnecting" : "connecting");
-    const { url, options, hello, receive } = this.#tab;
-    if (!this.#token && options.token) return this.#renew();
-    const socket = new (options.WebSocket ?? WebSocket)(url, SUBPROTOCOL);
+    const { hello, receive } = this.#line;
+    if (!this.#token && this.#options.token) return this.#renew();
+    const url = new URL(this.#config.url, location.href).href.replace(/^http/, "ws");
+    const socket = new (this.#options.WebSocket ?? WebSocket)(url, SUBPROTOCOL);
     const isOurs = () => socket === this.#socket;
     this.#socket = socket;
     this.#lastError = null;
@@ -153,7 +176,7 @@ export class TabConnection {
     socket.onmessage = ({ data }) => {
       if (!isOurs()) return;
       this.#listenForLife();
-      receive(JSON.parse(data));
+      receive(data);
     };
     socket.onclose = ({ code, reason }) => {
       if (isOurs()) this.#lose(code, reason);
@@ -163,11 +186,11 @@ export class TabConnection {
   async #renew() {
     this.#isRenewing = true;
     try {
-      this.#token = await this.#tab.options.token();
+      this.#token = await this.#options.token();
       this.#tokenIsNew = true;
     } catch (error) {
-      const message = this.#tab.say("reconnecting");
-      this.#tab.emit("error", { code: "no_token", message, hint: String(error) });
+      const message = this.#say("reconnecting");
+      this.#line.emit("error", { code: "no_token", message, hint: String(error) });
       return this.#retry();
     } finally {
       this.#isRenewing = false;
@@ -182,17 +205,17 @@ export class TabConnection {
     clearTimeout(this.#silenceTimer);
     const old = this.#socket;
     this.#socket = null;
-    this.#tab.dropped();
+    this.#line.dropped();
     old?.close();
   }
 
   #lose(code, reason) {
     // A server that welcomes and then closes must not be asked again without delay, over and over.
-    const lasted = Date.now() - this.#liveAt;
+    const lasted = now() - this.#liveAt;
     if (this.#status === "live" && lasted > BACKOFF_CAP) this.#attempts = 0;
     this.#drop();
     const range = Math.floor(code / 100);
-    if (range === 41 && this.#tab.options.token && !this.#tokenIsNew) this.#token = null;
+    if (range === 41 && this.#options.token && !this.#tokenIsNew) this.#token = null;
     else if (range === 40 || range === 41) {
       const error = this.#lastError;
       return this.finish(error?.code ?? (reason || `closed_${code}`), error?.message);
@@ -203,16 +226,23 @@ export class TabConnection {
   #retry() {
     if (this.#isPaused || this.#status === "ended") return;
     this.#setAway();
-    const delay = Math.random() * Math.min(BACKOFF_CAP, BACKOFF_BASE * 2 ** this.#attempts++);
+    const [factor, cap] = isHidden() ? [SLOWER, this.#ping * 3000] : [1, BACKOFF_CAP];
+    const delay = Math.random() * Math.min(cap, factor * BACKOFF_BASE * 2 ** this.#attempts++);
+    clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => {
-      if (!isHidden() && !this.#isOffline()) this.#open(); // else `#wake` will
+      if (!this.#isOffline()) this.#open(); // else `#wake` will
     }, delay);
   }
 
   #wake() {
-    if (isHidden()) return;
+    if (isHidden()) {
+      if (!this.#socket && !this.#isOffline()) this.#retry();
+      return;
+    }
     this.#attempts = 0;
-    if (this.#socket && Date.now() - this.#heardAt > this.#silence) {
+    const [heardAt, heardAtTime] = this.#heardAt ?? [];
+    const silent = Math.max(now() - heardAt, Date.now() - heardAtTime);
+    if (this.#socket && silent > this.#silence) {
       this.#drop(); // it died while the machine slept
       this.#setAway();
     }

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "139935b4";
+export const VERSION = "9eb35b1c";
 
 const GAP_PATIENCE = 300; // ms to wait for a frame that a later one has overtaken
 const HEAD_PATIENCE = 2000; // ms in which a ping may report a head that we have already passed
@@ -17,55 +17,61 @@ export function isPast(ours, rev) {
 
 // One chain of revs, and what it lacks.
 export class LiveDocument {
-  #requestSync;
-  #changed;
+  #tab;
   #held = new Map(); // patches that came too early, by the rev that they lead from
-  #waiting = []; // [rev, callback] of answers whose state is not here yet
+  #waiting = []; // answers whose state is not here yet: rev and callback
   #expected; // the furthest rev that we know of and lack
   #isAsked = false; // for a snapshot
+  #isBroken = false; // what came cannot be read, and maybe the first snapshot was lost
+  #isCounted = false; // the server says which actions a snapshot contains
   #movedAt = 0;
   #timer;
   rev;
   states;
 
-  // `requestSync(rev)` asks the server for a snapshot; `changed(before, states)` is called for each
-  // new state, once everything that could be applied is in place.
-  constructor({ rev, states } = {}, requestSync, changed) {
+  // `tab`: `requestSync(rev)` asks the server for a snapshot; `changed()` is called after each
+  // change of the states, or of what they contain, once everything that could be applied is in
+  // place; `counted(done, reset)` hears which actions a snapshot contains. While `isDoubtful()`,
+  // patches wait: an action that was sent before may be in them, ahead of its answer.
+  constructor({ rev, states } = {}, tab) {
     this.rev = rev;
     this.states = states;
-    this.#requestSync = requestSync;
-    this.#changed = changed;
+    this.#tab = tab;
   }
 
   // Takes acks too: they carry the patch that their action caused, or the rev that it saw.
   patch(frame) {
     const { base, rev, ops } = frame;
-    if (base === rev || !ops) {
-      this.#expect(rev);
-    } else if (base === this.rev) {
-      this.#advance(this.states, frame);
-    } else if (!isPast(this.rev, rev)) {
-      if (this.#held.size < MAX_HELD) this.#held.set(base, frame);
-      this.#expect(rev);
+    const fits = base === this.rev;
+    if (ops && base !== rev && (fits || (!isPast(this.rev, rev) && this.#held.size < MAX_HELD))) {
+      this.#held.set(base, frame);
     }
-    this.#release();
+    this.proceed();
+    this.#expect(rev);
+    if (this.#release()) this.#tab.changed();
   }
 
   // Returns the states that a reset took away, if it did.
-  snapshot({ rev, states, reset }) {
+  snapshot({ rev, states, reset, done }) {
     const before = this.states;
     const isOvertaken = !reset && rev !== this.rev && isPast(this.rev, rev);
-    this.#isAsked = false;
-    if (states && !isOvertaken) {
+    const isWhole = states && !isOvertaken;
+    this.#isAsked = this.#isBroken = false;
+    this.#isCounted ||= !!done;
+    if (isWhole) {
       if (reset) this.#forgetGap();
       this.states = patches.share(before, states);
       this.rev = rev;
-      this.#advance(before);
     } else {
       this.#expect(rev);
       this.#renewGap();
     }
-    this.#release(!isOvertaken);
+    if (isPast(this.rev, rev)) {
+      this.#tab.counted(done ?? {}, reset);
+      // Asked for after those answers, it has what became of them.
+      this.#release((each) => reset || (each.isStale && !isOvertaken));
+    }
+    this.proceed(true);
     return reset ? before : undefined;
   }
 
@@ -73,29 +79,21 @@ export class LiveDocument {
   head(head) {
     this.#expect(head);
     if (head === this.rev || !isPast(this.rev, head)) return;
-    if (Date.now() - this.#movedAt > HEAD_PATIENCE) this.#syncSoon();
+    if (performance.now() - this.#movedAt > HEAD_PATIENCE) this.#syncSoon();
   }
 
-  // Calls back when the state of `rev` is in place: who awaits an action can read its effect.
+  // Calls back with the next frame, once the state of `rev` is in place: who awaits an action can
+  // read its effect.
   when(rev, callback) {
-    this.#waiting.push([rev, callback]);
-    this.#release();
+    this.#waiting.push({ rev, callback });
   }
 
-  // The next hello names our rev, and its answer closes every gap.
-  disconnect() {
-    this.#forgetGap();
-    this.#isAsked = false;
-  }
-
-  close() {
-    this.#forgetGap();
-    this.#release(true);
-  }
-
-  #advance(before, frame = this.#held.get(this.rev)) {
-    for (; frame; frame = this.#held.get(this.rev)) {
-      this.#held.delete(frame.base);
+  // Applies what has waited, as far as it fits by now.
+  proceed(hasMoved) {
+    const held = this.#held;
+    while (held.has(this.rev) && !(this.#isCounted && this.#tab.isDoubtful())) {
+      const frame = held.get(this.rev);
+      held.delete(this.rev);
       try {
         this.states = patches.applyPatch(this.states, frame.ops);
       } catch {
@@ -103,17 +101,40 @@ export class LiveDocument {
         break;
       }
       this.rev = frame.rev;
+      hasMoved = true;
     }
-    this.#movedAt = Date.now();
+    if (!hasMoved) return;
+    this.#movedAt = performance.now();
     this.#renewGap();
     this.#release(); // first, so that no listener finds an action pending whose effect it sees
-    if (this.states !== before) this.#changed(before, this.states);
+    this.#tab.changed();
   }
 
-  #release(all) {
-    const due = this.#waiting.filter(([rev]) => all || isPast(this.rev, rev));
-    this.#waiting = this.#waiting.filter((entry) => !due.includes(entry));
-    for (const [, callback] of due) callback();
+  // Something came that cannot be read: it may have been about this document.
+  repair() {
+    this.#isBroken = true;
+    this.#isAsked = false;
+    this.#syncSoon();
+  }
+
+  // The next hello names our rev, and its answer closes every gap.
+  disconnect() {
+    this.#forgetGap();
+    this.#doubtAnswers();
+    this.#isAsked = this.#isCounted = false;
+  }
+
+  close() {
+    this.#forgetGap();
+    this.#release(() => true);
+  }
+
+  #release(isDue) {
+    const isReleased = (each) => isPast(this.rev, each.rev) || isDue?.(each);
+    const due = this.#waiting.filter(isReleased);
+    if (due.length) this.#waiting = this.#waiting.filter((each) => !due.includes(each));
+    for (const { callback } of due) callback();
+    return due.length;
   }
 
   #expect(rev) {
@@ -130,10 +151,17 @@ export class LiveDocument {
   // has lost must not make us ask again and again.
   #sync() {
     this.#timer = undefined;
-    if (this.#isAsked || !this.rev) return; // without a rev, a first snapshot is on its way
+    // Without a rev, a first snapshot is on its way.
+    if (this.#isAsked || !(this.rev || this.#isBroken)) return;
     this.#forgetGap();
+    this.#doubtAnswers();
     this.#isAsked = true;
-    this.#requestSync(this.rev);
+    this.#tab.requestSync(this.rev);
+  }
+
+  // If the next snapshot lacks their rev, the server has lost it.
+  #doubtAnswers() {
+    for (const each of this.#waiting) each.isStale = true;
   }
 
   #forgetGap() {

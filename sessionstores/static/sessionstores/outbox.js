@@ -2,13 +2,14 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "139935b4";
+export const VERSION = "9eb35b1c";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
 const MAX_CONFLICTS = 5; // how often an action is sent again because others came first
 const CONFLICT_BASE = 250; // ms
 const CONFLICT_CAP = 3000; // ms
+const FORMAT = 1; // of stored entries; those of releases before have none
 
 // The message is for the person, the hint for developers, if there is one.
 export class DispatchError extends Error {
@@ -20,10 +21,33 @@ export class DispatchError extends Error {
   }
 }
 
+const now = () => performance.now(); // the other clock may be set
+
 const randomId = () =>
   [...crypto.getRandomValues(new Uint8Array(8))]
     .map((byte) => byte.toString(16).padStart(2, "0"))
     .join("");
+
+// By storage, the entries that an outbox of this page has, so that no other takes them up.
+const takenFrom = new WeakMap();
+const keyOf = ({ client, id }) => `${client} ${id}`;
+
+function parseJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+const isEntry = (entry) =>
+  (entry.format ?? FORMAT) === FORMAT &&
+  [entry.client, entry.state, entry.action].every((text) => text && typeof text === "string") &&
+  Number.isInteger(entry.id) &&
+  entry.id > 0 &&
+  entry.id < 2 ** 52 && // others are still to come
+  Number.isFinite(entry.at) &&
+  patches.isContainer(entry.args);
 
 // A token bucket of actions. Half of the server's burst is left for frames that the network delays
 // and delivers at once.
@@ -33,19 +57,19 @@ class Pacer {
   #since;
 
   begin(limit) {
-    this.#limit = limit;
+    const isLimit = Array.isArray(limit) && limit.length === 2 && limit.every((part) => part > 0);
+    this.#limit = isLimit ? limit : undefined;
     this.#allowance = Infinity;
-    this.#since = Date.now();
+    this.#since = now();
   }
 
   // Takes a token and returns 0, or returns the milliseconds until there is one.
   take() {
     if (!this.#limit) return 0;
     const [rate, burst] = this.#limit;
-    const now = Date.now();
-    const earned = (Math.max(0, now - this.#since) / 1000) * rate;
+    const earned = ((now() - this.#since) / 1000) * rate;
     this.#allowance = Math.min(Math.max(1, burst / 2), this.#allowance + earned);
-    this.#since = now;
+    this.#since = now();
     if (this.#allowance < 1) return Math.ceil(((1 - this.#allowance) / rate) * 1000);
     this.#allowance -= 1;
     return 0;
@@ -56,21 +80,31 @@ class Pacer {
 // that they got there: a reload and a duplicated tab repeat them, and nothing runs twice.
 export class ActionOutbox {
   #tab;
+  #taken = new Set();
   #entries = []; // in the order of their dispatch
   #onWire = new Set(); // those of them that went out on this socket
   #pacer = new Pacer();
+  #clients = new Set(); // whose entries in the storage are ours
   #lastId = 0;
   #maxFrame;
+  #serverAhead; // ms from our monotonic clock to the server's time
   #isSaving = false;
+  #isClosed = false;
   #reported = 0; // the last number of pending actions that was told
+  #settling = [];
   #paceTimer;
   #expiryTimer;
   client = randomId();
 
   // `tab`: `storage` and `storageKey` outlive the page; `send(text)` puts a frame on the wire, if
-  // `isLive()`; `say(code)` tells a person of a refusal, `counted(number)` hears what is pending.
+  // `isLive()`; `say(code)` tells a person of a refusal; `counted(number)` hears what is pending,
+  // `refused(entry, error)` what was refused, and `changed(state)` for which state an action that
+  // was added or refused counts.
   constructor(tab) {
-    this.#tab = tab;
+    const { storage } = (this.#tab = tab);
+    if (takenFrom.has(storage)) this.#taken = takenFrom.get(storage);
+    else if (storage) takenFrom.set(storage, this.#taken);
+    this.#clients.add(this.client);
   }
 
   get size() {
@@ -81,56 +115,90 @@ export class ActionOutbox {
     return this.#entries.find(({ id, acked }) => id === wanted && !acked);
   }
 
-  add(state, action, args, resolve, reject) {
+  // What a state is confirmed without.
+  missing(state) {
+    return this.#entries.filter((entry) => entry.state === state && !entry.isDone);
+  }
+
+  // Of one that was dispatched before this connection, a frame of another may tell first.
+  isDoubtful(foretells) {
+    return this.#entries.some(
+      (each) => each.isOld && !each.acked && !each.isDone && foretells(each),
+    );
+  }
+
+  // `done`: by client, the last action that the confirmed states which `concerns` contain.
+  count(concerns, done, reset) {
+    for (const entry of this.#entries.filter(concerns)) {
+      const isDone = entry.id <= patches.own(done, entry.client);
+      entry.isDone = isDone || (entry.isDone && !reset);
+    }
+  }
+
+  // An action with the `replace` key of one that was not sent takes its place, and answers for it.
+  // Not sent within so many ms, it expires.
+  add(state, action, args, { replace: key, within }, waiter) {
     // A copy, so that what is sent later is what was meant now.
-    const entry = { state, action, args: JSON.parse(JSON.stringify(args)) };
-    const identity = { client: this.client, id: ++this.#lastId, at: Date.now(), sent: false };
-    this.#entries.push({ ...identity, ...entry, resolve, reject });
+    const entry = { state, action, args: JSON.parse(JSON.stringify(args)), key, sent: false };
+    const entries = this.#entries;
+    const isSame = (each) => !each.sent && each.key === key && each.state === state;
+    const old = key !== undefined && entries.find(isSame);
+    if (within !== undefined) entry.until = now() + within;
+    entry.waiters = [...(old?.waiters ?? []), waiter];
+    entry.client = this.client;
+    this.#number(entry);
+    entries.push(entry);
+    if (old) this.#take(old);
     this.#save();
     this.flush();
+    this.#tab.changed(state);
   }
 
   recover() {
-    const { storage, storageKey } = this.#tab;
-    let left = [];
-    try {
-      left = JSON.parse(storage?.getItem(storageKey) ?? "[]");
-    } catch {
-      // An unreadable storage costs the resend after a reload, nothing else.
+    const isNew = (entry) => isEntry(entry) && !this.#taken.has(keyOf(entry));
+    for (const entry of this.#stored().filter(isNew)) {
+      const { client, id, at, sent, state, action, args, key, until } = entry;
+      const left = Number.isFinite(until) ? { until: now() + until - Date.now() } : {};
+      this.#entries.push({ client, id, at, sent: !!sent, state, action, args, key, ...left });
+      this.#clients.add(client);
+      this.#taken.add(keyOf(entry));
+      this.#lastId = Math.max(this.#lastId, id); // an ack names nothing but the id
     }
-    const entries = this.#entries;
-    const isNew = ({ client, id }) => !entries.some((has) => has.client === client && has.id === id);
-    entries.push(...left.filter(isNew));
-    // An ack names nothing but the id.
-    this.#lastId = Math.max(this.#lastId, ...entries.map(({ id }) => id));
-    if (entries.length) this.#save();
+    if (this.size) this.#save();
   }
 
-  begin(client, { rate, frame = Infinity } = {}) {
-    this.client = client ?? this.client;
-    this.#maxFrame = frame;
+  // How long ago they were sent says the server's clock, if it is told: ours may be set meanwhile,
+  // and the monotonic one may stand still in sleep.
+  begin(client, { rate, frame } = {}, time) {
+    if (client && typeof client === "string") this.#clients.add((this.client = client));
+    this.#maxFrame = frame > 0 ? frame : Infinity;
     this.#pacer.begin(rate);
+    const isTold = Number.isFinite(time);
+    this.#serverAhead = (isTold ? time * 1000 : Date.now()) - now();
+    for (const entry of this.#entries) {
+      entry.isOld = true;
+      if (isTold || entry.since === undefined) entry.since = entry.at - this.#serverAhead;
+    }
     this.#expire();
   }
 
   flush() {
-    if (!this.#tab.isLive()) return;
     clearTimeout(this.#paceTimer);
     for (const entry of [...this.#entries]) {
-      if (this.#onWire.has(entry) || entry.acked) continue;
-      const pause = entry.notBefore - Date.now();
-      if (pause > 0 && pause <= CONFLICT_CAP) {
-        this.#flushIn(pause);
-        break;
-      }
-      const frame = this.#frameOf(entry);
-      if (!frame) continue;
-      const wait = this.#pacer.take();
+      if (!this.#tab.isLive()) return;
+      if (this.#onWire.has(entry) || entry.acked || !this.#entries.includes(entry)) continue;
+      const pause = entry.notBefore - now();
+      const frame = !(pause > 0) && this.#frameOf(entry);
+      if (frame === undefined) continue;
+      const wait = frame ? this.#pacer.take() : pause;
       if (wait) {
-        this.#flushIn(wait);
+        this.#paceTimer = setTimeout(() => this.flush(), wait);
         break;
       }
-      if (!entry.sent) entry.at = Date.now();
+      if (!entry.sent) {
+        entry.since = now();
+        entry.at = entry.since + this.#serverAhead;
+      }
       entry.sent = true;
       this.#onWire.add(entry);
       this.#tab.send(frame);
@@ -150,7 +218,7 @@ export class ActionOutbox {
     this.#save();
     document.when(rev, () => {
       this.#take(entry);
-      entry.resolve?.(result);
+      for (const { resolve } of entry.waiters ?? []) resolve(result);
     });
   }
 
@@ -160,26 +228,55 @@ export class ActionOutbox {
   }
 
   refuse(entry, code, hint, message = this.#tab.say(code)) {
+    const error = new DispatchError(code, message, hint);
     this.#take(entry);
-    entry.reject?.(new DispatchError(code, message, hint));
+    this.#tab.changed(entry.state);
+    for (const { reject } of entry.waiters ?? []) reject(error);
+    this.#tab.refused(entry, error);
   }
 
   refuseAll(...reason) {
-    for (const entry of [...this.#entries]) this.refuse(entry, ...reason);
+    for (const entry of this.#entries) this.refuse(entry, ...reason);
+  }
+
+  settled() {
+    return new Promise((resolve, reject) => {
+      if (this.size) this.#settling.push({ resolve, reject });
+      else resolve();
+    });
+  }
+
+  // Keeps what is unanswered in the storage, for the next one.
+  close(error) {
+    clearTimeout(this.#expiryTimer);
+    this.disconnect();
+    this.#write();
+    this.#isClosed = true;
+    for (const entry of this.#entries) {
+      this.#taken.delete(keyOf(entry));
+      for (const { reject } of entry.waiters ?? []) reject(error);
+    }
+    for (const { reject } of this.#settling) reject(error);
+    this.#entries = [];
+    this.#tab.counted(0);
   }
 
   #open() {
     return this.#entries.filter((entry) => !entry.acked);
   }
 
-  #take(entry) {
-    this.#entries.splice(this.#entries.indexOf(entry), 1);
-    this.#onWire.delete(entry);
-    this.#save();
+  #number(entry) {
+    this.#taken.delete(keyOf(entry));
+    entry.id = ++this.#lastId;
+    this.#taken.add(keyOf(entry));
   }
 
-  #flushIn(ms) {
-    this.#paceTimer = setTimeout(() => this.flush(), ms);
+  #take(entry) {
+    this.#entries = this.#entries.filter((each) => each !== entry);
+    this.#onWire.delete(entry);
+    this.#taken.delete(keyOf(entry));
+    this.#save();
+    if (!this.size) for (const { resolve } of this.#settling.splice(0)) resolve();
   }
 
   // The frame of an entry; without one, the entry was refused for its size.
@@ -201,54 +298,76 @@ export class ActionOutbox {
     const entries = this.#entries;
     entry.conflicts = (entry.conflicts ?? 0) + 1;
     const longest = Math.min(CONFLICT_CAP, CONFLICT_BASE * 2 ** entry.conflicts);
-    entry.notBefore = Date.now() + Math.random() * longest;
-    entry.sent = false;
-    entry.client = this.client;
+    entry.notBefore = now() + Math.random() * longest;
+    entry.sent = entry.isDone = false;
     this.#onWire.delete(entry);
     entries.splice(entries.indexOf(entry), 1);
     const wasSent = (each) => each.sent || each.client !== this.client;
     const place = entries.findLastIndex(wasSent) + 1;
     entries.splice(place, 0, entry);
-    for (const each of entries.slice(place)) each.id = ++this.#lastId;
+    this.#taken.delete(keyOf(entry));
+    entry.client = this.client;
+    for (const each of entries.slice(place)) this.#number(each);
     this.flush();
+    this.#tab.changed(entry.state);
   }
 
-  // Later than this, the server may have forgotten its answer and would run the action again.
+  // Sent longer ago, the server may have forgotten its answer and would run the action again.
+  #endOf(entry) {
+    // What the page before has sent is judged by the next welcome.
+    return entry.sent ? (entry.since ?? now()) + RESEND_WITHIN : (entry.until ?? Infinity);
+  }
+
   #expire() {
-    const now = Date.now();
-    for (const entry of this.#open().filter(({ at }) => now - at >= RESEND_WITHIN)) {
+    const due = this.#open().filter((entry) => this.#endOf(entry) <= now());
+    for (const entry of due) {
       const [code, what] = entry.sent
-        ? ["outcome_unknown", "was sent but not answered"]
-        : ["expired", "could not be sent"];
-      this.refuse(entry, code, `"${entry.action}" ${what} within five minutes.`);
+        ? ["outcome_unknown", "was sent but not answered within five minutes"]
+        : ["expired", "could not be sent in time"];
+      this.refuse(entry, code, `"${entry.action}" ${what}.`);
     }
-    if (this.#open().length) this.#save(); // timers may fire a little early
+    if (this.size) this.#save(); // timers may fire a little early
   }
 
   // Called after each change. Writing once in a turn is enough, since no page is unloaded in the
   // middle of one; and listeners that dispatch cannot disturb a loop over the entries.
   #save() {
     clearTimeout(this.#expiryTimer);
-    const open = this.#open();
-    if (open.length) {
-      const oldest = Math.min(...open.map((entry) => entry.at));
-      this.#expiryTimer = setTimeout(() => this.#expire(), oldest + RESEND_WITHIN - Date.now());
-    }
+    const end = Math.min(...this.#open().map((entry) => this.#endOf(entry)));
+    if (end < Infinity) this.#expiryTimer = setTimeout(() => this.#expire(), end - now());
     if (this.#isSaving) return;
     this.#isSaving = true;
     queueMicrotask(() => this.#write());
   }
 
+  #stored() {
+    let stored;
+    try {
+      stored = parseJson(this.#tab.storage?.getItem(this.#tab.storageKey));
+    } catch {
+      // An unreadable storage costs the resend after a reload, nothing else.
+    }
+    return Array.isArray(stored) ? stored.filter(patches.isContainer) : [];
+  }
+
   #write() {
     this.#isSaving = false;
+    if (this.#isClosed) return;
     const { storage, storageKey, counted } = this.#tab;
     if (this.#reported !== this.size) counted((this.#reported = this.size));
+    const ours = this.#open().map(({ client, id, at, sent, state, action, args, key, until }) => ({
+      ...{ format: FORMAT, client, id, sent, state, action, args, key },
+      at: at ?? Date.now(),
+      until: until && until - now() + Date.now(),
+    }));
+    // Those of other instances, and of a later release, are not ours to remove.
+    const isTheirs = ({ client, format }) => format > FORMAT || !this.#clients.has(client);
+    const all = [...this.#stored().filter(isTheirs), ...ours];
     try {
-      const open = this.#open();
-      if (open.length) storage?.setItem(storageKey, JSON.stringify(open));
+      if (all.length) storage?.setItem(storageKey, JSON.stringify(all));
       else storage?.removeItem(storageKey);
     } catch {
-      // A full storage costs the resend after a reload, nothing else.
+      // So does a full one.
     }
   }
 }

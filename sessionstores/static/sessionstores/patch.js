@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "139935b4";
+export const VERSION = "9eb35b1c";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 
@@ -28,19 +28,30 @@ export function equal(a, b) {
   );
 }
 
+const copyOf = (value) => (Array.isArray(value) ? Object.assign([], value) : { ...value });
+
 // `next` with each part that equals its counterpart in `old`, the order of keys included, replaced
-// by that counterpart, so that what did not change keeps its identity. Writes to `next`, which was
-// just parsed and is ours.
+// by that counterpart, so that what did not change keeps its identity. Neither is changed.
 export function share(old, next) {
-  if (!sameKind(old, next)) return next;
+  if (old === next || !sameKind(old, next)) return next;
   const keys = Object.keys(next);
   const before = Object.keys(old);
-  let same = keys.length === before.length;
+  let isSame = keys.length === before.length;
+  let shared = next;
   keys.forEach((key, place) => {
-    if (Object.hasOwn(old, key)) next[key] = share(old[key], next[key]);
-    same &&= key === before[place] && next[key] === old[key];
+    const part = Object.hasOwn(old, key) ? share(old[key], next[key]) : next[key];
+    isSame &&= key === before[place] && part === old[key];
+    if (part === next[key]) return;
+    if (shared === next) shared = copyOf(next);
+    shared[key] = part;
   });
-  return same ? old : next;
+  return isSame ? old : shared;
+}
+
+export function freeze(value) {
+  if (!isContainer(value) || Object.isFrozen(value)) return value;
+  Object.values(value).forEach(freeze);
+  return Object.freeze(value);
 }
 
 // The first token is always "", the key under which applyPatch keeps the document itself.

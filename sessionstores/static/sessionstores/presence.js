@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "139935b4";
+export const VERSION = "9eb35b1c";
 
 const MAX_META = 1024; // bytes of JSON
 const MAX_DEPTH = 31; // levels of a meta; its frame is one more
@@ -54,8 +54,15 @@ export class TabPresence {
     this.#timer = undefined;
   }
 
+  // Adds `data` to the meta, or takes out what is undefined.
   setMeta(data) {
-    const text = JSON.stringify(data);
+    let text;
+    try {
+      const added = /^{/.test(JSON.stringify(data)) && { ...JSON.parse(this.#meta), ...data };
+      text = JSON.stringify(added);
+    } catch {
+      // A cycle, or a BigInt.
+    }
     if (!/^{/.test(text) || patches.bytes(text) > MAX_META) {
       throw new RangeError(`A tab's meta is an object of at most ${MAX_META} bytes of JSON.`);
     }
@@ -77,6 +84,7 @@ export class TabPresence {
   }
 
   know({ name = this.self.name, role = this.self.role }) {
+    if (typeof role !== "string" || (name !== null && typeof name !== "string")) return;
     if (name === this.self.name && role === this.self.role) return;
     this.self = { ...this.self, name, role };
     this.#emit("self", this.self);
@@ -84,6 +92,7 @@ export class TabPresence {
 
   attend({ joined: metas, left: gone, people = {} }) {
     const before = this.present;
+    if (![gone, ...Object.values(metas)].every(Array.isArray)) throw new TypeError("No lists.");
     // Servers of earlier releases say nothing of names and roles.
     const entries = Object.keys({ ...people, ...metas }).map((id) => {
       const known = (!this.#roll && patches.own(before, id)) || [];
