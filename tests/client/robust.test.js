@@ -105,6 +105,20 @@ test("an instance leaves what another one of the page has queued alone", async (
   assert.deepEqual(sent().map(({ action }) => action), ["first"]);
 });
 
+test("entries of two clients with one id are answered one after the other", async () => {
+  const entries = [entry(), entry({ client: "other" }), entry({ client: "other", id: 4 })];
+  page.storage.set(KEY, JSON.stringify(entries));
+  page.live();
+  const refused = [];
+  page.session.on("refused", ({ error }) => refused.push(error.code));
+  const wire = () => sent().map(({ client, id }) => `${client} ${id}`);
+  assert.deepEqual(wire(), ["before 3"]);
+  page.socket.says({ type: "reject", id: 3, code: "first", message: "" });
+  assert.deepEqual(wire(), ["before 3", "other 3", "other 4"]);
+  page.socket.says(ack(3, 10), { type: "reject", id: 4, code: "last", message: "" });
+  assert.deepEqual([refused, page.session.pending], [["first", "last"], 0]);
+});
+
 // Frames
 
 const BROKEN = [

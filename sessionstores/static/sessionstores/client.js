@@ -14,7 +14,7 @@ import * as presences from "./presence.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "9eb35b1c";
+export const VERSION = "7cea8d71";
 
 const MODULES = ["client", "connection", "document", "outbox", "patch", "predict", "presence"];
 const VERSION_KEY = "sessionstores:version"; // the last one that the page was loaded again for
@@ -252,8 +252,7 @@ function receive(tab, text) {
     if (!isText(frame.type)) throw new TypeError("No type.");
     const receiver = patches.own(RECEIVERS, frame.type);
     const entry = outbox.find(frame.id);
-    const name = entry ? patches.own(tab.config.states, entry.state) : frame.doc;
-    document = documents.get(name);
+    document = documents.get((entry && patches.own(tab.config.states, entry.state)) ?? frame.doc);
     if (receiver && (document || !isText(frame.doc))) receiver({ ...tab, document, entry }, frame);
   } catch (error) {
     emit("error", { code: "bad_frame", message: say("internal"), hint: String(error) });

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "9eb35b1c";
+export const VERSION = "7cea8d71";
 
 const GAP_PATIENCE = 300; // ms to wait for a frame that a later one has overtaken
 const HEAD_PATIENCE = 2000; // ms in which a ping may report a head that we have already passed
@@ -75,8 +75,10 @@ export class LiveDocument {
     return reset ? before : undefined;
   }
 
-  // A head behind ours means that the server was rolled back, unless we passed it just now.
+  // A head behind ours means that the server was rolled back, unless we passed it just now. Where
+  // there is nothing yet, the first snapshot was lost: it goes ahead of pings.
   head(head) {
+    this.#isBroken ||= !this.rev;
     this.#expect(head);
     if (head === this.rev || !isPast(this.rev, head)) return;
     if (performance.now() - this.#movedAt > HEAD_PATIENCE) this.#syncSoon();

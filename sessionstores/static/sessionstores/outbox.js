@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "9eb35b1c";
+export const VERSION = "7cea8d71";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -88,6 +88,7 @@ export class ActionOutbox {
   #lastId = 0;
   #maxFrame;
   #serverAhead; // ms from our monotonic clock to the server's time
+  #isBlocked = false; // what is next has the id of one that is on the wire, of another client
   #isSaving = false;
   #isClosed = false;
   #reported = 0; // the last number of pending actions that was told
@@ -111,8 +112,9 @@ export class ActionOutbox {
     return this.#entries.length;
   }
 
+  // The entry that an answer is for: it names nothing but the id.
   find(wanted) {
-    return this.#entries.find(({ id, acked }) => id === wanted && !acked);
+    return this.#entries.find((entry) => entry.id === wanted && this.#onWire.has(entry));
   }
 
   // What a state is confirmed without.
@@ -159,10 +161,11 @@ export class ActionOutbox {
     for (const entry of this.#stored().filter(isNew)) {
       const { client, id, at, sent, state, action, args, key, until } = entry;
       const left = Number.isFinite(until) ? { until: now() + until - Date.now() } : {};
-      this.#entries.push({ client, id, at, sent: !!sent, state, action, args, key, ...left });
+      const isLeft = true;
+      this.#entries.push({ client, id, at, sent: !!sent, state, action, args, key, isLeft, ...left });
       this.#clients.add(client);
       this.#taken.add(keyOf(entry));
-      this.#lastId = Math.max(this.#lastId, id); // an ack names nothing but the id
+      this.#lastId = Math.max(this.#lastId, id);
     }
     if (this.size) this.#save();
   }
@@ -184,9 +187,12 @@ export class ActionOutbox {
 
   flush() {
     clearTimeout(this.#paceTimer);
+    this.#isBlocked = false;
     for (const entry of [...this.#entries]) {
       if (!this.#tab.isLive()) return;
       if (this.#onWire.has(entry) || entry.acked || !this.#entries.includes(entry)) continue;
+      this.#isBlocked = !!this.find(entry.id);
+      if (this.#isBlocked) break;
       const pause = entry.notBefore - now();
       const frame = !(pause > 0) && this.#frameOf(entry);
       if (frame === undefined) continue;
@@ -215,6 +221,7 @@ export class ActionOutbox {
   acknowledge(entry, document, { rev, result }) {
     entry.acked = true;
     this.#onWire.delete(entry);
+    if (this.#isBlocked) this.flush();
     this.#save();
     document.when(rev, () => {
       this.#take(entry);
@@ -222,14 +229,19 @@ export class ActionOutbox {
     });
   }
 
+  // What the page before has left may be sent again by a copy of this tab, too: as a new action it
+  // would run twice.
   reject(entry, { code, hint, message }) {
-    if (code === "conflict" && (entry.conflicts ?? 0) < MAX_CONFLICTS) this.#sendAgain(entry);
+    const isConflict = code === "conflict";
+    if (isConflict && entry.isLeft) this.refuse(entry, "outcome_unknown", hint);
+    else if (isConflict && (entry.conflicts ?? 0) < MAX_CONFLICTS) this.#sendAgain(entry);
     else this.refuse(entry, code, hint, message);
   }
 
   refuse(entry, code, hint, message = this.#tab.say(code)) {
     const error = new DispatchError(code, message, hint);
     this.#take(entry);
+    if (this.#isBlocked) this.flush();
     this.#tab.changed(entry.state);
     for (const { reject } of entry.waiters ?? []) reject(error);
     this.#tab.refused(entry, error);
@@ -300,6 +312,7 @@ export class ActionOutbox {
     const longest = Math.min(CONFLICT_CAP, CONFLICT_BASE * 2 ** entry.conflicts);
     entry.notBefore = now() + Math.random() * longest;
     entry.sent = entry.isDone = false;
+    entry.isOld = true;
     this.#onWire.delete(entry);
     entries.splice(entries.indexOf(entry), 1);
     const wasSent = (each) => each.sent || each.client !== this.client;
@@ -361,7 +374,8 @@ export class ActionOutbox {
       until: until && until - now() + Date.now(),
     }));
     // Those of other instances, and of a later release, are not ours to remove.
-    const isTheirs = ({ client, format }) => format > FORMAT || !this.#clients.has(client);
+    const isTheirs = (entry) =>
+      entry.format > FORMAT || (isEntry(entry) && !this.#clients.has(entry.client));
     const all = [...this.#stored().filter(isTheirs), ...ours];
     try {
       if (all.length) storage?.setItem(storageKey, JSON.stringify(all));

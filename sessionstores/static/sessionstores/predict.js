@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "9eb35b1c";
+export const VERSION = "7cea8d71";
 
 export class Prediction {
   #predictors;
