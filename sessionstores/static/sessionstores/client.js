@@ -14,7 +14,7 @@ import * as presences from "./presence.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "7cea8d71";
+export const VERSION = "9c274eaa";
 
 const MODULES = ["client", "connection", "document", "outbox", "patch", "predict", "presence"];
 const VERSION_KEY = "sessionstores:version"; // the last one that the page was loaded again for

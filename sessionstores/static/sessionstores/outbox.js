@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "7cea8d71";
+export const VERSION = "9c274eaa";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -31,14 +31,6 @@ const randomId = () =>
 // By storage, the entries that an outbox of this page has, so that no other takes them up.
 const takenFrom = new WeakMap();
 const keyOf = ({ client, id }) => `${client} ${id}`;
-
-function parseJson(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
 
 const isEntry = (entry) =>
   (entry.format ?? FORMAT) === FORMAT &&
@@ -356,7 +348,7 @@ export class ActionOutbox {
   #stored() {
     let stored;
     try {
-      stored = parseJson(this.#tab.storage?.getItem(this.#tab.storageKey));
+      stored = JSON.parse(this.#tab.storage?.getItem(this.#tab.storageKey) ?? null);
     } catch {
       // An unreadable storage costs the resend after a reload, nothing else.
     }

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "7cea8d71";
+export const VERSION = "9c274eaa";
 
 export class Prediction {
   #predictors;
