@@ -14,7 +14,7 @@ import * as presences from "./presence.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "9c274eaa";
+export const VERSION = "5ef08148";
 
 const MODULES = ["client", "connection", "document", "outbox", "patch", "predict", "presence"];
 const VERSION_KEY = "sessionstores:version"; // the last one that the page was loaded again for
@@ -190,8 +190,8 @@ const RECEIVERS = {
     tab.presence.sendMeta();
     tab.outbox.flush();
   },
-  snapshot({ document, runs, emit, say, look }, { run, ...frame }) {
-    const { doc, rev, states } = frame;
+  snapshot({ runs, emit, say, look }, frame, document) {
+    const { doc, rev, states, run } = frame;
     if (!isDocument({ rev, states: states ?? {} })) throw new TypeError("No states.");
     if (run) runs[doc] = run;
     const previous = document.snapshot(frame);
@@ -199,17 +199,17 @@ const RECEIVERS = {
     if (!previous) return;
     emit("reset", { doc, states: document.states, previous, message: say("reset") });
   },
-  patch({ document }, frame) {
+  patch(tab, frame, document) {
     if (!REV.test(frame.rev) || !frame.ops) throw new TypeError("No patch.");
     document.patch(frame);
   },
-  ack({ document, outbox, entry }, frame) {
+  ack({ outbox }, frame, document, entry) {
     if (entry) outbox.acknowledge(entry, document, frame);
     if (!REV.test(frame.rev)) throw new TypeError("No rev.");
     // The answer to a repeated action says where the document is, not how it got there.
     document.patch("result" in frame || frame.ops?.length ? frame : { rev: frame.rev });
   },
-  reject({ document, outbox, entry }, frame) {
+  reject({ outbox }, frame, document, entry) {
     if (!entry) return;
     outbox.reject(entry, told(frame));
     document?.proceed();
@@ -222,7 +222,7 @@ const RECEIVERS = {
   self: ({ presence }, frame) => presence.know(frame),
   token: ({ connection }, { token }) => isText(token) && connection.renewToken(token),
   message: ({ emit }, { data }) => emit("message", data),
-  error({ connection, document, outbox, emit, entry }, { type, ...frame }) {
+  error({ connection, outbox, emit }, { type, ...frame }, document, entry) {
     const error = { ...frame, ...told(frame) };
     connection.failed(error);
     // One that names no action refuses none: servers of earlier releases name nothing, and what
@@ -253,7 +253,7 @@ function receive(tab, text) {
     const receiver = patches.own(RECEIVERS, frame.type);
     const entry = outbox.find(frame.id);
     document = documents.get((entry && patches.own(tab.config.states, entry.state)) ?? frame.doc);
-    if (receiver && (document || !isText(frame.doc))) receiver({ ...tab, document, entry }, frame);
+    if (receiver && (document || !isText(frame.doc))) receiver(tab, frame, document, entry);
   } catch (error) {
     emit("error", { code: "bad_frame", message: say("internal"), hint: String(error) });
     for (const each of document ? [document] : documents.values()) each.repair();

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "9c274eaa";
+export const VERSION = "5ef08148";
 
 export class Prediction {
   #predictors;
