@@ -14,7 +14,7 @@ STATIC = ROOT / "sessionstores/static/sessionstores"
 PEERS = "Phoenix 8.5, Socket.IO 14.8, Liveblocks 60 KB"
 # Modules and their budget in KB, minified and gzipped; as written, it is twice that.
 BUDGETS: dict[str, tuple[tuple[str, ...], float]] = {
-    "client": (("patch", "document", "outbox", "connection", "client"), 6),
+    "client": (("patch", "document", "outbox", "connection", "client"), 8.5),
     "predict": (("predict",), 1),
     "presence": (("presence",), 1),
 }

@@ -14,6 +14,21 @@ const SEED = +(process.env.SEED ?? 1);
 const KEY = "sessionstores:K7Q2ZD:alice";
 const BEAT = 10_000; // ms
 
+const CLIENT = /^[A-Za-z0-9_-]{1,64}$/;
+const REVISION = /^[0-9a-f]{4}\.(0|[1-9][0-9]{0,14})-[0-9a-f]{8}$/;
+
+// A server takes no frame that is otherwise; of a hello, that would keep the tab out.
+function checkSent(sockets) {
+  for (const frame of sockets.flatMap(({ sent }) => sent)) {
+    const { type, client, have = {}, runs = {}, id, rev: at } = frame;
+    if (type === "hello" || client !== undefined) assert.match(client, CLIENT);
+    for (const each of Object.values(have)) assert.match(each, REVISION);
+    for (const run of Object.values(runs)) assert.match(run, /^[0-9a-f]{1,16}$/);
+    if (type === "action") assert.ok(Number.isSafeInteger(id) && id > 0);
+    if (type === "sync" && at !== undefined) assert.match(at, REVISION);
+  }
+}
+
 const JUNK = [
   null, true, false, 0, -1, 1.5, 2 ** 53, 1e300, "", "x", "me", "session", "__proto__", "\ud800", [], {}, [null],
   [[]], { a: 1 }, { __proto__: null }, "7f3a.10-00000010", "7f3a.999-00000999", "beef.1-00000001", rev(11), "NaN",
@@ -156,6 +171,7 @@ test(`${COUNT} broken frames throw nothing, leave no promise open, and cost a be
       }
       if (session.status !== "ended") await settle(page, session, truth, outcomes);
       assert.deepEqual(page.reported, []);
+      checkSent(page.sockets);
       session.close();
     } finally {
       page.leave();
@@ -211,6 +227,7 @@ test(`${COUNT} broken storages stop nothing, and are cleared of what is answered
       const left = JSON.parse(storage.getItem(KEY) ?? "[]");
       assert.ok(left.every(({ client, format }) => client !== "c8f2" || format > 1), JSON.stringify(left));
       session.close();
+      checkSent(page.sockets);
       assert.deepEqual(page.reported, []);
     } finally {
       page.leave();

@@ -1,6 +1,7 @@
 // What the network, the storage, the clock and the page itself may do to the client.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
+import { inspect } from "node:util";
 
 import { connect, DispatchError } from "../../sessionstores/static/sessionstores/client.js";
 import { ack, CONFIG, failure, groupAck, Page, patch, rev, snapshot, turn, WELCOME } from "./page.js";
@@ -516,8 +517,11 @@ test("states are not frozen in production", () => {
 
 // Configurations
 
-for (const source of [null, undefined, 5, {}, [], "", "#other", "!!!", { states: {} }, { url: 5 }]) {
-  test(`connect(${JSON.stringify(source)}) says what it takes`, () => {
+const cyclic = { toString: 1 };
+cyclic.cyclic = cyclic;
+const odd = [Object.create(null), cyclic, 1n, Symbol("x"), () => {}];
+for (const source of [null, undefined, 5, {}, [], "", "#other", "!!!", { states: {} }, { url: 5 }, ...odd]) {
+  test(`connect(${inspect(source)}) says what it takes`, () => {
     page.document.querySelector = (selector) => {
       if (selector === "!!!") throw new SyntaxError("no selector");
       return null;

@@ -14,11 +14,13 @@ import * as presences from "./presence.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "5ef08148";
+export const VERSION = "d05b9cf5";
 
 const MODULES = ["client", "connection", "document", "outbox", "patch", "predict", "presence"];
 const VERSION_KEY = "sessionstores:version"; // the last one that the page was loaded again for
-const REV = /^\w+\.\d+-\w+$/;
+// As the server reads them: it takes no hello with another.
+const REV = /^[0-9a-f]{4}\.(0|[1-9]\d{0,14})-[0-9a-f]{8}$/;
+const RUN = /^[0-9a-f]{1,16}$/;
 
 const fail = (code, message, hint) => {
   throw new outboxes.DispatchError(code, message, hint);
@@ -39,16 +41,18 @@ function call(listener, ...args) {
 
 function readConfig(source) {
   let config = source;
+  let problem = "";
   try {
     if (isText(source)) config = document.querySelector(source);
     if ("textContent" in config) config = JSON.parse(config.textContent);
     const { url, session, participant, states } = config;
     if ([url, session, participant, ...Object.values(states)].every(isText)) return config;
   } catch (error) {
-    config = error;
+    problem = `: ${error.message}`;
   }
+  const given = isText(source) ? `"${source}"` : typeof source;
   const hint = "connect() takes what {% sessionstores_config %} writes, or a selector of it";
-  return fail("bad_config", `${hint}, not ${JSON.stringify(source)}: ${config}`);
+  return fail("bad_config", `${hint}, not this ${given}${problem}`);
 }
 
 // After a deploy, a browser may still have some of the modules in its cache: it fetches all of them
@@ -193,7 +197,7 @@ const RECEIVERS = {
   snapshot({ runs, emit, say, look }, frame, document) {
     const { doc, rev, states, run } = frame;
     if (!isDocument({ rev, states: states ?? {} })) throw new TypeError("No states.");
-    if (run) runs[doc] = run;
+    if (isText(run) && RUN.test(run)) runs[doc] = run;
     const previous = document.snapshot(frame);
     look();
     if (!previous) return;

@@ -2,13 +2,14 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "5ef08148";
+export const VERSION = "d05b9cf5";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
 const MAX_CONFLICTS = 5; // how often an action is sent again because others came first
 const CONFLICT_BASE = 250; // ms
 const CONFLICT_CAP = 3000; // ms
+const CLIENT = /^[\w-]{1,64}$/; // as the server reads it
 const FORMAT = 1; // of stored entries; those of releases before have none
 
 // The message is for the person, the hint for developers, if there is one.
@@ -34,7 +35,8 @@ const keyOf = ({ client, id }) => `${client} ${id}`;
 
 const isEntry = (entry) =>
   (entry.format ?? FORMAT) === FORMAT &&
-  [entry.client, entry.state, entry.action].every((text) => text && typeof text === "string") &&
+  [entry.client, entry.state, entry.action].every((text) => typeof text === "string") &&
+  CLIENT.test(entry.client) &&
   Number.isInteger(entry.id) &&
   entry.id > 0 &&
   entry.id < 2 ** 52 && // others are still to come
@@ -165,7 +167,7 @@ export class ActionOutbox {
   // How long ago they were sent says the server's clock, if it is told: ours may be set meanwhile,
   // and the monotonic one may stand still in sleep.
   begin(client, { rate, frame } = {}, time) {
-    if (client && typeof client === "string") this.#clients.add((this.client = client));
+    if (typeof client === "string" && CLIENT.test(client)) this.#clients.add((this.client = client));
     this.#maxFrame = frame > 0 ? frame : Infinity;
     this.#pacer.begin(rate);
     const isTold = Number.isFinite(time);

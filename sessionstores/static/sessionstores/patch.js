@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "5ef08148";
+export const VERSION = "d05b9cf5";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

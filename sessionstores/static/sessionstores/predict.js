@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "5ef08148";
+export const VERSION = "d05b9cf5";
 
 export class Prediction {
   #predictors;
