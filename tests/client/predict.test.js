@@ -321,6 +321,19 @@ test("a prediction that deep states make is compared, never written to", () => {
   assert.equal(prediction.state.log, confirmed.log);
 });
 
+test("when a listener acts, those after it hear of the newest state last", () => {
+  live();
+  const seen = [];
+  const off = board().subscribe(() => {
+    off();
+    add(2);
+  });
+  board().subscribe((state) => seen.push(state.log));
+  add(1);
+  assert.deepEqual(seen.at(-1), [1, 2]);
+  assert.equal(seen.at(-1), log());
+});
+
 test("an input at 300 ms of network shows every keystroke", () => {
   const type = (state, { text }) => ({ ...state, text });
   page.live({ board: { log: [] }, notes: { text: "" } }, { predict: { notes: { type } } });

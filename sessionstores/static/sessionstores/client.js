@@ -14,7 +14,7 @@ import * as presences from "./presence.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "d05b9cf5";
+export const VERSION = "ee67b8c8";
 
 const MODULES = ["client", "connection", "document", "outbox", "patch", "predict", "presence"];
 const VERSION_KEY = "sessionstores:version"; // the last one that the page was loaded again for
@@ -104,9 +104,25 @@ function deferred() {
   return waiter;
 }
 
+function dispatch({ connection, outbox, say }, state, action, args, options = {}) {
+  const waiter = deferred();
+  try {
+    if (connection.status === "ended") fail("session_ended", connection.message);
+    outbox.add(state, action, args ?? {}, options, waiter);
+  } catch (error) {
+    const isOurs = error instanceof outboxes.DispatchError;
+    const message = say("invalid_arguments");
+    const hint = `${error}`;
+    waiter.reject(
+      isOurs ? error : new outboxes.DispatchError("invalid_arguments", message, hint),
+    );
+  }
+  return waiter.promise;
+}
+
 // The store of one state, in Zustand's shape.
 function openStore(tab, state) {
-  const { config, outbox, connection, options } = tab;
+  const { config, outbox, options } = tab;
   const name =
     patches.own(config.states, state) ??
     fail("unknown_state", `Unknown state "${state}"; there is ${Object.keys(config.states).join(", ")}.`);
@@ -138,7 +154,11 @@ function openStore(tab, state) {
     tell() {
       const [previous, next] = [told, prediction.state];
       told = next;
-      if (next !== previous) subscribers.forEach((subscriber) => call(subscriber, next, previous));
+      if (next === previous) return;
+      for (const subscriber of subscribers) {
+        if (told !== next) return; // a listener has acted: all of them heard of the newer state
+        call(subscriber, next, previous);
+      }
     },
   };
   store.api = {
@@ -166,20 +186,7 @@ function openStore(tab, state) {
       subscribers.add(subscriber);
       return () => subscribers.delete(subscriber);
     },
-    dispatch(action, args, given = {}) {
-      const waiter = deferred();
-      try {
-        if (connection.status === "ended") fail("session_ended", connection.message);
-        outbox.add(state, action, args ?? {}, given, waiter);
-      } catch (error) {
-        const isOurs = error instanceof outboxes.DispatchError;
-        const { code, message, hint } = isOurs
-          ? error
-          : { code: "invalid_arguments", message: tab.say("invalid_arguments"), hint: `${error}` };
-        waiter.reject(new outboxes.DispatchError(code, message, hint));
-      }
-      return waiter.promise;
-    },
+    dispatch: (...given) => dispatch(tab, state, ...given),
   };
   return store;
 }

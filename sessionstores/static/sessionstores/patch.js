@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "d05b9cf5";
+export const VERSION = "ee67b8c8";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "d05b9cf5";
+export const VERSION = "ee67b8c8";
 
 export class Prediction {
   #predictors;
