@@ -101,7 +101,9 @@ export async function accepted(): Promise<void> {
   const byInterface: Session<DeclaredAsInterfaces> = connect<DeclaredAsInterfaces>("#x");
   await byInterface.store("board").dispatch("clear");
 
-  const untyped = connect(document.body);
+  const untyped = connect(document.body, {
+    predict: { anything: { whatever: (state, { goes }) => ({ ...state, goes }) } },
+  });
   await untyped.store("anything").dispatch("whatever", { goes: 1 });
   console.log(untyped.store("anything").getState().piles);
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,7 +83,7 @@ async def lose_answers(proxy: Proxy, page: Page) -> None:
     """Move each card; of each, lose the answer once it has taken effect."""
     board = stores.get(Board, CODE, "alice")
     for number, card in enumerate(new_deck(), 1):
-        await eventually(lambda at=number: page.is_settled(at), "the connection")
+        await eventually(partial(page.is_settled, number), "the connection")
         proxy.hold(replies=True)
         page.move(card)
         while card in (await board.asnapshot()).state.deck:  # noqa: ASYNC110
