@@ -270,6 +270,18 @@ for (const [what, shift] of [["ahead", 6 * MINUTE], ["back", -60 * MINUTE]]) {
   });
 }
 
+test("a time to be sent in may be months, and nonsense is none", async () => {
+  page.live();
+  page.session.pause();
+  for (const within of [1e12, NaN, -1, "soon", null]) board().dispatch("move", {}, { within });
+  const soon = failure(board().dispatch("move", {}, { within: 1000 }));
+  page.tick(2000);
+  assert.equal((await soon).code, "expired");
+  page.tick(10 * MINUTE);
+  // `null` is no time at all.
+  assert.equal(page.session.pending, 4);
+});
+
 test("a rollback is noticed whatever the wall clock does", () => {
   page.live();
   page.socket.says(patch(10));

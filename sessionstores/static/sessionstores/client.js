@@ -14,7 +14,7 @@ import * as presences from "./presence.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "ee67b8c8";
+export const VERSION = "97d1e6cd";
 
 const MODULES = ["client", "connection", "document", "outbox", "patch", "predict", "presence"];
 const VERSION_KEY = "sessionstores:version"; // the last one that the page was loaded again for

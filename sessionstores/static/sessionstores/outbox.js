@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "ee67b8c8";
+export const VERSION = "97d1e6cd";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -139,7 +139,7 @@ export class ActionOutbox {
     const entries = this.#entries;
     const isSame = (each) => !each.sent && each.key === key && each.state === state;
     const old = key !== undefined && entries.find(isSame);
-    if (within !== undefined) entry.until = now() + within;
+    if (within >= 0) entry.until = now() + within;
     entry.waiters = [...(old?.waiters ?? []), waiter];
     entry.client = this.client;
     this.#number(entry);
@@ -341,7 +341,8 @@ export class ActionOutbox {
   #save() {
     clearTimeout(this.#expiryTimer);
     const end = Math.min(...this.#open().map((entry) => this.#endOf(entry)));
-    if (end < Infinity) this.#expiryTimer = setTimeout(() => this.#expire(), end - now());
+    const wait = Math.min(end - now(), RESEND_WITHIN); // timers cannot wait for months
+    if (end < Infinity) this.#expiryTimer = setTimeout(() => this.#expire(), wait);
     if (this.#isSaving) return;
     this.#isSaving = true;
     queueMicrotask(() => this.#write());

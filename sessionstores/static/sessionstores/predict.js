@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "ee67b8c8";
+export const VERSION = "97d1e6cd";
 
 export class Prediction {
   #predictors;

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "ee67b8c8";
+export const VERSION = "97d1e6cd";
 
 const MAX_META = 1024; // bytes of JSON
 const MAX_DEPTH = 31; // levels of a meta; its frame is one more
