@@ -95,6 +95,7 @@ export class World {
   commits = 0;
   lost = new Set(); // numbers whose effect a reset took
   conflicts = new Set(); // those that others came before, once at least
+  copied = new Set(); // those that two tabs have
   group = [];
   isDown = false;
 
@@ -176,7 +177,10 @@ export class World {
     const entry = (this.record.clients[client] ??= { last: 0, refused: new Map(), ran: new Set() });
     if (code) entry.refused.set(id, code);
     if (code === "conflict") this.conflicts.add(n);
-    if (!code) entry.ran.add(id);
+    if (!code) {
+      entry.ran.add(id);
+      entry.refused.delete(id);
+    }
     // A refusal is not a commit: it is known once a later one carries it.
     if (!code && !isNoop(n)) entry.last = Math.max(entry.last, id);
     if (code) connection.say({ type: "reject", id, code, message: "" });
