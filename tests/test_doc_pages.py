@@ -332,6 +332,7 @@ SENT: dict[str, dict[str, Any]] = {
         "name": "Ada",
         "client": "c8f2",
         "ping": 10,
+        "now": 1_700_000_000.5,
         "rate": (20, 40),
         "frame": 65_536,
     },
@@ -339,6 +340,7 @@ SENT: dict[str, dict[str, Any]] = {
         "doc": "me",
         "rev": "7f3a.44-9f3ac21b",
         "run": "9c",
+        "done": {"c8f2": 17},
         "states": {"board": msgspec.Raw(b'{"deck":["ace"]}')},
     },
     "patch": {

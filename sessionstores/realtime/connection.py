@@ -12,6 +12,7 @@ from django.utils import translation
 from msgspec import Raw
 
 from ..backends.base import Backend
+from ..backends.client_entries import last_ids
 from ..backends.types import UNKNOWN, Lease, Profile, Record
 from ..exceptions import Kicked, SessionStoresError, StoreUnavailable
 from ..keys import StoreKey
@@ -270,7 +271,10 @@ class Connection:
             states = None if places == {"head"} and not full else found
             document.states = frozenset(found)
             reset = document.forked or "foreign" in places
-            return self._show(document, run, record.rev, states, reset=reset)
+            # Whoever watches another learns nothing of their tabs.
+            is_own = document.view is None
+            done = last_ids(record.clients, document.numbering) if is_own else None
+            return self._show(document, run, record.rev, states, done, reset=reset)
         finally:
             missed, document.missed = document.missed, None
             for commit in missed:
@@ -378,6 +382,7 @@ class Connection:
         run: str,
         rev: Rev | None,
         states: dict[str, Raw] | None,
+        done: dict[str, int] | None = None,
         *,
         reset: bool = False,
     ) -> str:
@@ -387,4 +392,6 @@ class Connection:
         document.run = run
         if document.view is not None:
             run += document.view.digest
-        return protocol.snapshot(document.name, str(rev), states, run=run, reset=reset)
+        return protocol.snapshot(
+            document.name, str(rev), states, done=done, run=run, reset=reset
+        )

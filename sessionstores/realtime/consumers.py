@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -217,6 +218,7 @@ class StoreConsumer(AsyncConsumer):
             name=connection.actor.name,
             client=connection.client,
             ping=settings.heartbeat,
+            now=time.time(),
             rate=settings.rate_limit,
             frame=settings.max_frame_bytes,
         )

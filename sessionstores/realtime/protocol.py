@@ -13,25 +13,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from ..state.json_rules import (
-    MAX_DEPTH,
-    MAX_INTEGER,
-    REFUSED_NAMES,
-    portable_text,
-)
+from ..state.json_rules import MAX_DEPTH, MAX_INTEGER, portable_text
 from ..state.revisions import REV_PATTERN
 from .frame_head import NO_HEAD, FrameHead, read_head
-from .watch_frames import UnwatchFrame, WatchFrame
+from .watch_frames import UNUSABLE, UnwatchFrame, WatchFrame
 
 SUBPROTOCOL = "sessionstores.v1"
 MAX_FRAME_BYTES = 65_536
 
 Id = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
-# Tabs make keys of client ids.
-_UNUSABLE = "|".join(sorted(REFUSED_NAMES))
 ClientId = Annotated[
-    str, Meta(pattern=rf"\A(?!(?:{_UNUSABLE})\Z)[A-Za-z0-9_-]{{1,64}}\Z")
+    str, Meta(pattern=rf"\A(?!(?:{UNUSABLE})\Z)[A-Za-z0-9_-]{{1,64}}\Z")
 ]
 RunText = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,16}\Z")]
 RevText = Annotated[str, Meta(pattern=rf"\A{REV_PATTERN}\Z")]
@@ -285,9 +278,13 @@ def welcome(
     ping: float,
     rate: tuple[float, float] | None,
     frame: int,
+    now: float,
     name: str | None = None,
 ) -> str:
-    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst."""
+    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst.
+
+    `now`, in seconds since the epoch, tells how old the actions are that come again.
+    """
     return _json(
         {
             "type": "welcome",
@@ -297,6 +294,7 @@ def welcome(
             "name": name,
             "client": client,
             "ping": ping,
+            "now": now,
             "limits": {"rate": rate, "frame": frame},
         }
     )
@@ -307,14 +305,17 @@ def snapshot(
     rev: str,
     states: dict[str, Raw] | None,
     *,
+    done: dict[str, int] | None = None,
     run: str = "",
     reset: bool = False,
 ) -> str:
     """A document's states at `rev`, each JSON already; None: the tab has them.
 
+    `done`: by client of the participant, the last action that `rev` contains, if known.
     `run` is the run of the cache server that they are from, for the next `hello`.
     """
     shown = "" if states is None else f',"states":{_json(states)}'
+    shown += "" if done is None else f',"done":{_json(done)}'
     named = f',"run":"{run}"' if run else ""
     flag = "true" if reset else "false"
     return (

@@ -8,10 +8,11 @@ from msgspec import Meta, Struct
 
 from ..state.json_rules import REFUSED_NAMES
 
-_UNUSABLE = "|".join(sorted(REFUSED_NAMES))
+# Tabs make keys of ids.
+UNUSABLE = "|".join(sorted(REFUSED_NAMES))
 # A participant's id, or "*": everybody, whoever comes later too.
 Watched = Annotated[
-    str, Meta(pattern=rf"\A(?:\*|(?!(?:{_UNUSABLE})\Z)[A-Za-z0-9_-]{{1,64}})\Z")
+    str, Meta(pattern=rf"\A(?:\*|(?!(?:{UNUSABLE})\Z)[A-Za-z0-9_-]{{1,64}})\Z")
 ]
 
 

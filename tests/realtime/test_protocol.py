@@ -338,6 +338,7 @@ def test_outgoing_frames_read_as_designed() -> None:
             ping=10,
             rate=(20, 40),
             frame=65_536,
+            now=1_700_000_000.5,
         ): {
             "type": "welcome",
             "session": "K7Q2ZD",
@@ -346,6 +347,7 @@ def test_outgoing_frames_read_as_designed() -> None:
             "name": None,
             "client": "c8f2",
             "ping": 10,
+            "now": 1_700_000_000.5,
             "limits": {"rate": [20, 40], "frame": 65_536},
         },
         protocol.snapshot("me", REV, {"board": msgspec.Raw(b'{"a":1}')}): {
@@ -353,6 +355,22 @@ def test_outgoing_frames_read_as_designed() -> None:
             "doc": "me",
             "rev": REV,
             "states": {"board": {"a": 1}},
+            "reset": False,
+        },
+        protocol.snapshot("me", REV, {}, done={}): {
+            "type": "snapshot",
+            "doc": "me",
+            "rev": REV,
+            "states": {},
+            "done": {},
+            "reset": False,
+        },
+        protocol.snapshot("me", REV, None, done={"c8f2": 18}, run="9c"): {
+            "type": "snapshot",
+            "doc": "me",
+            "rev": REV,
+            "done": {"c8f2": 18},
+            "run": "9c",
             "reset": False,
         },
         protocol.snapshot("me", REV, None, reset=True): {
