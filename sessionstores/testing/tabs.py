@@ -10,27 +10,24 @@ from typing import Any
 from ..exceptions import ActionRejected
 from ..participants.participant import Participant
 from ..state.declaration import State
+from .arguments import (
+    action_name,
+    condition_given,
+    is_met,
+    meta_given,
+    participant_given,
+    sent_by_name,
+    state_name,
+)
 from .documents import TabDocument
-from .receiving import OWN, TabReceiver
+from .receiving import NOT_OPEN, OWN, TabReceiver
+from .receiving import TabClosed as TabClosed
 from .transports import GOING_AWAY, LOST, TabSocket, frame_text, open_socket
 
 PATIENCE = 10.0
 # Seconds between two looks at a condition, besides those at each frame.
 POLL = 0.05
 Condition = Callable[[], object]
-
-
-class TabClosed(ConnectionError):
-    """The server has closed a tab that is to open or to act; `code` says why.
-
-    `reason` is that of its `end` frame, or the code of its last `error` frame.
-    """
-
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(f"The server closed the tab: {reason} ({code}). {message}")
-        self.code = code
-        self.reason = reason
-        self.message = message
 
 
 def tab(
@@ -54,8 +51,9 @@ def tab(
     `path` is that of our route, if the site has another; `origin` that of its pages,
     `http://testserver` by default. `token`: one that a page was given, in place of a
     new one. `meta`: what the tab shows of itself. `patience`: seconds for what the
-    server has to answer.
+    server has to answer. Raises TypeError and ValueError for what no page has.
     """
+    participant_given(participant, "tab", "tab(participant())")
     socket = lambda: open_socket(  # noqa: E731 - each connection has its own
         application, url, path=path, origin=origin, headers=headers
     )
@@ -63,7 +61,7 @@ def tab(
         participant,
         socket,
         token=token,
-        meta=dict(meta or {}),
+        meta=meta_given(meta),
         language=language,
         patience=patience,
     )
@@ -103,6 +101,7 @@ class PageTab(TabReceiver):
         self._failure: Exception | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._pace: asyncio.TimerHandle | None = None
+        self._is_opening = False
 
     # Connecting
 
@@ -138,6 +137,8 @@ class PageTab(TabReceiver):
 
         Raises what `open` raises; after the end of a tab, RuntimeError.
         """
+        if self.status == "new":
+            raise RuntimeError(f"Nothing to resume: {NOT_OPEN}")
         if self.status != "dropped":
             raise RuntimeError(
                 f"This tab is {self.status}; only one that was dropped can resume. "
@@ -156,12 +157,14 @@ class PageTab(TabReceiver):
 
     async def leave(self) -> None:
         """Say goodbye, and return when the server has closed."""
+        await self._require_open()
         self._farewell = "left"
         self._say({"type": "bye"})
         await self.wait_until(lambda: self.closed is not None)
 
     async def _connect(self) -> None:
-        self.closed, self._error = None, {}
+        self.closed, self._error, self._hint = None, {}, ""
+        self._is_opening = True
         self._awaited = {*OWN}
         if self._token is None:
             self._token = self.participant.token()
@@ -188,7 +191,16 @@ class PageTab(TabReceiver):
             raise self._failure
         if self.closed is not None:
             reason = self.ended or str(self._error.get("code", "closed"))
-            raise TabClosed(self.closed, reason, self._error.get("message", ""))
+            message = self._error.get("message", "")
+            raise self._told(TabClosed(self.closed, reason, message))
+
+    async def _require_open(self) -> None:
+        """Raise RuntimeError for a tab that nobody has opened, or is about to."""
+        if self.status == "new" and not self._is_opening:
+            # Another task may be on its way to do so.
+            await asyncio.sleep(0)
+            if not self._is_opening:
+                raise RuntimeError(f"Nothing is sent: {NOT_OPEN}")
 
     def _hello(self) -> None:
         known = [(name, self._documents[name]) for name in OWN]
@@ -235,17 +247,15 @@ class PageTab(TabReceiver):
 
         By names, or by the class and its method. A dropped tab sends it when it
         resumes. Raises `ActionRejected`, with the code and the message that a page
-        gets, for whatever refuses it; TimeoutError after `patience` seconds.
+        gets, for whatever refuses it, what the server has for developers as a note;
+        TimeoutError after `patience` seconds; RuntimeError before the tab is open.
         """
-        if not isinstance(state, str):
-            state = state.__sessionstores__.name
-        name = action if isinstance(action, str) else action.__name__
-        if self.status == "ended":
-            raise ActionRejected(
-                f"The session is over: {self.ended}.", code="session_ended"
-            )
+        state, name = state_name(state), action_name(action)
         # A copy, so that what is sent later is what was meant now.
-        given = json.loads(json.dumps(dict(args or {})))
+        given = sent_by_name(args, "args")
+        await self._require_open()
+        if self.status == "ended":
+            raise ActionRejected(self._farewell_text(), code="session_ended")
         future = self._outbox.add(state, name, given)
         self._flush()
         try:
@@ -258,8 +268,11 @@ class PageTab(TabReceiver):
             ) from None
 
     async def set_meta(self, data: Mapping[str, Any]) -> None:
-        """Replace what the tab shows of itself to the others."""
-        self._meta = dict(data)
+        """Replace what the tab shows of itself to the others.
+
+        Raises TypeError and ValueError for what they would not be shown.
+        """
+        self._meta = meta_given(data)
         if self.status == "live":
             self._say({"type": "meta", "data": self._meta})
 
@@ -268,6 +281,7 @@ class PageTab(TabReceiver):
 
         Returns when its state is here; raises `ActionRejected` for a refusal.
         """
+        await self._require_open()
         name = f"p:{id}"
         self._documents.setdefault(name, TabDocument())
         self._error = {}
@@ -277,7 +291,7 @@ class PageTab(TabReceiver):
         )
         if self._error:
             del self._documents[name]
-            raise ActionRejected(self._error["message"], code=self._error["code"])
+            raise self._refused()
 
     async def unwatch(self, id: str) -> None:
         """Follow them no more."""
@@ -304,8 +318,10 @@ class PageTab(TabReceiver):
         """Return when `condition()` is true, which is looked at after each frame.
 
         It raises AssertionError after `patience` seconds, and at once if the tab has
-        ended and gets no more frames; `what` says in its text what was awaited.
+        ended and gets no more frames; `what` says in its text what was awaited. Raises
+        TypeError for what is no function, or one whose result is to be awaited.
         """
+        condition_given(condition)
         if not await self._until(condition):
             shown = {name: self._documents[name].states for name in OWN}
             raise AssertionError(
@@ -319,6 +335,7 @@ class PageTab(TabReceiver):
 
         So that a test can say that nothing came.
         """
+        await self._require_open()
         for name in OWN:
             self._sync(name)
         await self.wait_until(
@@ -328,11 +345,11 @@ class PageTab(TabReceiver):
     async def _until(self, condition: Condition) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.patience
-        while not condition():
+        while not is_met(condition):
             if self._failure is not None:
                 raise self._failure
             if loop.time() > deadline or (self.status == "ended" and not self._reading):
-                return bool(condition())
+                return is_met(condition)
             waiter = loop.create_future()
             self._waiters.add(waiter)
             await asyncio.wait([waiter], timeout=POLL)
@@ -354,7 +371,10 @@ class PageTab(TabReceiver):
         code = LOST
         try:
             while isinstance(text := await socket.receive(), str):
-                self._take(json.loads(text))
+                frame, hint = json.loads(text), ""
+                if socket.is_told:
+                    hint = frame.pop("hint", "")
+                self._take(frame, hint)
                 self._wake()
             code = text
             await socket.close(GOING_AWAY)
@@ -372,7 +392,7 @@ class PageTab(TabReceiver):
             self.status = "ended"
             told = self._error.get("code", f"closed_{code}")
             self.ended = self._farewell or str(told)
-            self._outbox.fail("session_ended", f"The session is over: {self.ended}.")
+            self._outbox.fail("session_ended", self._farewell_text())
         else:
             self.status = "dropped"
         self._wake()
