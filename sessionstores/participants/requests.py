@@ -89,6 +89,10 @@ class RequestIdentity:
             return None
         return (await self._identities()).get(code)
 
+    async def has_joined(self) -> bool:
+        """Whether Django's session keeps claims for any code."""
+        return bool((await self._identities()).all())
+
     async def keep(self, backend: Backend, claims: Claims, origin: Origin) -> None:
         """Keep the claims and their origin, as long as Django's session lives.
 

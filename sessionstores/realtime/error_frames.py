@@ -7,6 +7,8 @@ and data, and reach tabs under DEBUG only, and those of tests in the same proces
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
 
@@ -39,8 +41,17 @@ FailureCode = Literal[
 
 logger = logging.getLogger("sessionstores.delivery")
 
-# Whether the tab that is served in this context is one of a test.
-shows_hints: ContextVar[bool] = ContextVar("sessionstores_hints", default=False)
+_tells_all: ContextVar[bool] = ContextVar("sessionstores_tells_all", default=False)
+
+
+@contextmanager
+def telling_all() -> Iterator[None]:
+    """Tell the tab that is served in a block the hints, too: it is one of a test."""
+    begun = _tells_all.set(True)
+    try:
+        yield
+    finally:
+        _tells_all.reset(begun)
 
 
 def error_frame(error: SessionStoresError | BadFrame, head: FrameHead = NO_HEAD) -> str:
@@ -86,4 +97,4 @@ def log_if_internal(error: SessionStoresError) -> None:
 
 
 def _shown(hint: str) -> str:
-    return hint if settings.DEBUG or shows_hints.get() else ""
+    return hint if settings.DEBUG or _tells_all.get() else ""

@@ -19,7 +19,7 @@ from django.urls import get_script_prefix
 
 from ..participants.participant import WEBSOCKET_PATH
 from ..realtime.consumers import StoreConsumer
-from ..realtime.error_frames import shows_hints
+from ..realtime.error_frames import telling_all
 from ..realtime.protocol import SUBPROTOCOL
 from .arguments import shown
 
@@ -178,8 +178,8 @@ def _with_hints(application: Any) -> Any:
 
     async def telling(scope: Any, receive: Any, send: Any) -> None:
         # Here, since this task has a context of its own.
-        shows_hints.set(True)
-        await serve(scope, receive, send)
+        with telling_all():
+            await serve(scope, receive, send)
 
     return telling
 
