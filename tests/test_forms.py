@@ -112,6 +112,15 @@ def test_a_form_that_is_not_known_to_be_valid_lets_nobody_join(
         enter(form, way)
 
 
+@pytest.mark.parametrize("way", ["join", "ajoin"])
+@pytest.mark.parametrize("given", ["K7Q2ZD", None, {}])
+def test_what_is_no_request_is_named(way: str, given: Any) -> None:
+    form = filled("K7Q2ZD")
+    call: Any = form.join if way == "join" else async_to_sync(form.ajoin)
+    with pytest.raises(TypeError, match=r"is no request: join\(request, code\)"):
+        call(given)
+
+
 def test_a_form_that_was_refused_is_not_joined_again() -> None:
     form = filled("K7Q2ZD")
     assert enter(form) is None

@@ -76,7 +76,15 @@ class RequestIdentity:
         return old
 
     def require_session(self) -> None:
-        """Raise `ImproperlyConfigured` if the request has no Django session."""
+        """Raise `ImproperlyConfigured` if the request has no Django session.
+
+        TypeError if it is no request.
+        """
+        if not hasattr(self.request, "META"):
+            raise TypeError(
+                f"{ascii(self.request)[:80]} is no request: join(request, code), or "
+                "form.join(request)."
+            )
         if not hasattr(self.request, "session"):
             raise ImproperlyConfigured(
                 "Joining keeps the participant in Django's session: put "

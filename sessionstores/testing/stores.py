@@ -205,9 +205,10 @@ def advance(seconds: float) -> None:
     if not isinstance(clock, MovableClock):
         raise RuntimeError(
             "advance() moves the clock of stores in memory, and these are in the cache "
-            f"{conf.get().cache!r}, which has its own. Run the test without the marker "
-            "sessionstores_cache; outside of pytest, in isolated_stores() or with "
-            "SessionStoresTestMixin."
+            f"{conf.get().cache!r}, which has its own. Run the test without "
+            "sessionstores_cache, the marker or the attribute of its class; outside of "
+            "pytest, in isolated_stores(), or in a class that names "
+            "SessionStoresTestMixin before its TestCase."
         )
     while left > 0 and (connected := _leases(clock)):
         # More often than records expire, since heartbeats would have renewed them.
