@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import re
 import sys
 import unittest
@@ -516,6 +517,21 @@ async def test_a_refusal_has_a_note_of_what_developers_are_told(
     assert words not in str(refused.value)
     assert frame["code"] == code
     assert ("hint" in frame) is debug
+
+
+@pytest.mark.parametrize("case", ["action", "argument", "role", "size"])
+async def test_a_server_logs_for_developers_what_a_page_is_not_told(
+    case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, action, args, code, words = REFUSALS[case]
+    with caplog.at_level(logging.DEBUG, "sessionstores.delivery"):
+        async with tab(await aparticipant()) as page:
+            with pytest.raises(ActionRejected):
+                await page.dispatch(state, action, args)
+    (record,) = (each for each in caplog.records if "refused as" in each.getMessage())
+    assert record.levelno == logging.DEBUG
+    assert f"refused as {code}: " in record.getMessage()
+    assert words in record.getMessage()
 
 
 async def test_a_refusal_that_says_it_all_has_no_note() -> None:
