@@ -7,11 +7,12 @@ import copy
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from ..exceptions import UnknownState
 from ..participants.participant import Participant
 from ..state.declaration import State
+from .arguments import state_name
 from .documents import GAP_PATIENCE, TabDocument, is_past
 from .outbox import TabOutbox
 
@@ -22,6 +23,24 @@ WATCHED = "p:"
 # In the place of an id: everybody in the session, whoever comes later too.
 EVERYBODY = "*"
 Status = Literal["new", "live", "dropped", "ended"]
+NOT_OPEN = (
+    "this tab is not open. Write async with tab(…) as page, and act inside of it."
+)
+E = TypeVar("E", bound=Exception)
+
+
+class TabClosed(ConnectionError):
+    """The server has closed a tab that is to open or to act; `code` says why.
+
+    `reason` is that of its `end` frame, or the code of its last `error` frame. What the
+    server has for developers is a note.
+    """
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(f"The server closed the tab: {reason} ({code}). {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
 
 
 class TabReceiver(ABC):
@@ -49,12 +68,25 @@ class TabReceiver(ABC):
         # The next frame of presence names everybody.
         self._roll = False
         self._error: dict[str, Any] = {}
+        # What the server has for developers about the latest frame that refuses.
+        self._hint = ""
         # Whom the server lets this tab watch, and its refusals.
         self._allowed: set[str] = set()
         self._refusals: dict[str, dict[str, Any]] = {}
+        self._is_opening = False
         # Why the connection is about to end for good.
         self._farewell: str | None = None
         self._gap: asyncio.TimerHandle | None = None
+
+    if not TYPE_CHECKING:  # They know that there is none.
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(
+                "A tab needs an event loop: async with tab(…) as page, in a coroutine. "
+                "Elsewhere, with blocking_tab(…) as page."
+            )
+
+        def __exit__(self, *exc: object) -> None: ...
 
     @abstractmethod
     def _say(self, frame: Mapping[str, Any]) -> None:
@@ -86,21 +118,69 @@ class TabReceiver(ABC):
         """
         if document.startswith(WATCHED) and document not in self._documents:
             return None
+        if document not in self._documents:
+            known = " and ".join(map(repr, self._documents))
+            raise LookupError(
+                f"This tab has no document {document!r}, only {known}: a participant's "
+                "states share the rev of 'me', the session's that of 'session'."
+            )
         return self._documents[document].rev
 
     def _state_of(self, names: Sequence[str], state: str | type[State]) -> Any:
-        if not isinstance(state, str):
-            state = state.__sessionstores__.name
+        state = state_name(state)
         found: dict[str, Any] = {}
         for name in names:
             if name in self._documents:
                 found |= self._documents[name].states or {}
         if state not in found:
-            known = ", ".join(map(repr, sorted(found))) or "none"
-            raise UnknownState(f"This tab has no state {state!r}, only {known}.")
+            raise UnknownState(self._without(state, names, sorted(found)))
         return copy.deepcopy(found[state])
 
-    def _take(self, frame: dict[str, Any]) -> None:
+    def _without(self, state: str, names: Sequence[str], known: Sequence[str]) -> str:
+        """Return why a state is not here, and the way out."""
+        if self.status == "new":
+            return f"There is no state {state!r} here: {NOT_OPEN}"
+        if not known and names != OWN:
+            id = names[0].removeprefix(WATCHED)
+            if id in self.gone:
+                why = f"who is gone: {self.gone[id]}"
+            else:
+                why = f"whom it does not watch: await page.watch({id!r})"
+            return f"This tab has no state {state!r} of {id!r}, {why}."
+        there = ", ".join(map(repr, known)) or "none"
+        return f"This tab has no state {state!r}, only {there}."
+
+    def _farewell_text(self) -> str:
+        """Return why a tab that has ended takes no more actions, and the way out."""
+        if self.ended in {"ended", "session_ended"}:
+            return f"The session is over: {self.ended}."
+        if self.ended == "closed":
+            return (
+                "This tab is closed, and its session goes on: act inside of async with "
+                "tab(…), or open another one, as a reload of the page does."
+            )
+        return (
+            f"This tab has ended: {self.ended}. Open another one, as a reload of the "
+            "page does."
+        )
+
+    def _told(self, error: E) -> E:
+        """Add to an error what the server has for developers."""
+        if self._hint:
+            error.add_note(self._hint)
+        return error
+
+    async def _require_open(self) -> None:
+        """Raise RuntimeError for a tab that nobody has opened, or is about to."""
+        if self.status == "new" and not self._is_opening:
+            # Another task may be on its way to do so.
+            await asyncio.sleep(0)
+            if not self._is_opening:
+                raise RuntimeError(f"Nothing is sent: {NOT_OPEN}")
+
+    def _take(self, frame: dict[str, Any], hint: str = "") -> None:
+        if frame["type"] in {"error", "reject"}:
+            self._hint = hint or frame.get("hint", "")
         self.frames.append(frame)
         takes: dict[str, Callable[[dict[str, Any]], None]] = {
             "welcome": self._welcome,
@@ -162,7 +242,7 @@ class TabReceiver(ABC):
         self._take_patch(frame if carries else {**frame, "base": frame["rev"]})
 
     def _take_reject(self, frame: dict[str, Any]) -> None:
-        self._outbox.reject(frame)
+        self._outbox.reject(frame, self._hint)
         self._flush()
 
     def _take_error(self, frame: dict[str, Any]) -> None:
@@ -171,7 +251,7 @@ class TabReceiver(ABC):
             id = frame.get("participant", "")
             self._refusals[id] = frame
             self._awaited.discard(WATCHED + id)
-        self._outbox.reject(frame)
+        self._outbox.reject(frame, self._hint)
 
     def _take_ping(self, frame: dict[str, Any]) -> None:
         self._say({"type": "pong", "visible": True})

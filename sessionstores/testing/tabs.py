@@ -10,8 +10,18 @@ from typing import Any
 from ..exceptions import ActionRejected
 from ..participants.participant import Participant
 from ..state.declaration import State
+from .arguments import (
+    action_name,
+    condition_given,
+    is_met,
+    meta_given,
+    participant_given,
+    sent_by_name,
+    state_name,
+)
 from .documents import TabDocument
-from .receiving import EVERYBODY, OWN, WATCHED, TabReceiver
+from .receiving import EVERYBODY, NOT_OPEN, OWN, WATCHED, TabReceiver
+from .receiving import TabClosed as TabClosed
 from .transports import GOING_AWAY, LOST, TabSocket, frame_text, open_socket
 
 PATIENCE = 10.0
@@ -20,19 +30,6 @@ POLL = 0.05
 # Documents whose revs a hello may name.
 MAX_KNOWN = 256
 Condition = Callable[[], object]
-
-
-class TabClosed(ConnectionError):
-    """The server has closed a tab that is to open or to act; `code` says why.
-
-    `reason` is that of its `end` frame, or the code of its last `error` frame.
-    """
-
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(f"The server closed the tab: {reason} ({code}). {message}")
-        self.code = code
-        self.reason = reason
-        self.message = message
 
 
 def tab(
@@ -56,8 +53,9 @@ def tab(
     `path` is that of our route, if the site has another; `origin` that of its pages,
     `http://testserver` by default. `token`: one that a page was given, in place of a
     new one. `meta`: what the tab shows of itself. `patience`: seconds for what the
-    server has to answer.
+    server has to answer. Raises TypeError and ValueError for what no page has.
     """
+    participant_given(participant, "tab", "tab(participant())")
     socket = lambda: open_socket(  # noqa: E731 - each connection has its own
         application, url, path=path, origin=origin, headers=headers
     )
@@ -65,7 +63,7 @@ def tab(
         participant,
         socket,
         token=token,
-        meta=dict(meta or {}),
+        meta=meta_given(meta),
         language=language,
         patience=patience,
     )
@@ -142,6 +140,8 @@ class PageTab(TabReceiver):
 
         Raises what `open` raises; after the end of a tab, RuntimeError.
         """
+        if self.status == "new":
+            raise RuntimeError(f"Nothing to resume: {NOT_OPEN}")
         if self.status != "dropped":
             raise RuntimeError(
                 f"This tab is {self.status}; only one that was dropped can resume. "
@@ -160,12 +160,14 @@ class PageTab(TabReceiver):
 
     async def leave(self) -> None:
         """Say goodbye, and return when the server has closed."""
+        await self._require_open()
         self._farewell = "left"
         self._say({"type": "bye"})
         await self.wait_until(lambda: self.closed is not None)
 
     async def _connect(self) -> None:
-        self.closed, self._error = None, {}
+        self.closed, self._error, self._hint = None, {}, ""
+        self._is_opening = True
         self._awaited = {*OWN, *(name for name in self._documents if self.rev(name))}
         if self._token is None:
             self._token = self.participant.token()
@@ -192,7 +194,8 @@ class PageTab(TabReceiver):
             raise self._failure
         if self.closed is not None:
             reason = self.ended or str(self._error.get("code", "closed"))
-            raise TabClosed(self.closed, reason, self._error.get("message", ""))
+            message = self._error.get("message", "")
+            raise self._told(TabClosed(self.closed, reason, message))
 
     def _hello(self) -> None:
         known = list(self._documents.items())[:MAX_KNOWN]
@@ -239,17 +242,14 @@ class PageTab(TabReceiver):
 
         By names, or by the class and its method. A dropped tab sends it when it
         resumes. Raises `ActionRejected`, with the code and the message that a page
-        gets, for whatever refuses it; TimeoutError after `patience` seconds.
+        gets, for whatever refuses it, what the server has for developers as a note;
+        TimeoutError after `patience` seconds; RuntimeError before the tab is open.
         """
-        if not isinstance(state, str):
-            state = state.__sessionstores__.name
-        name = action if isinstance(action, str) else action.__name__
+        state, name = state_name(state), action_name(action)
+        given = sent_by_name(args, "args")
+        await self._require_open()
         if self.status == "ended":
-            raise ActionRejected(
-                f"The session is over: {self.ended}.", code="session_ended"
-            )
-        # A copy, so that what is sent later is what was meant now.
-        given = json.loads(json.dumps(dict(args or {})))
+            raise ActionRejected(self._farewell_text(), code="session_ended")
         future = self._outbox.add(state, name, given)
         self._flush()
         try:
@@ -262,8 +262,11 @@ class PageTab(TabReceiver):
             ) from None
 
     async def set_meta(self, data: Mapping[str, Any]) -> None:
-        """Replace what the tab shows of itself to the others."""
-        self._meta = dict(data)
+        """Replace what the tab shows of itself to the others.
+
+        Raises TypeError and ValueError for what they would not be shown.
+        """
+        self._meta = meta_given(data)
         if self.status == "live":
             self._say({"type": "meta", "data": self._meta})
 
@@ -273,6 +276,7 @@ class PageTab(TabReceiver):
         Returns when their states are here, or in `gone` why there are none. Raises
         `ActionRejected` for a refusal; a tab that resumes asks again.
         """
+        await self._require_open()
         self.watching.add(id)
         self.gone.pop(id, None)
         self._refusals.clear()
@@ -285,7 +289,8 @@ class PageTab(TabReceiver):
         )
         for refusal in self._refusals.values():
             self._unwatch(id)
-            raise ActionRejected(refusal["message"], code=refusal["code"])
+            error = ActionRejected(refusal["message"], code=refusal["code"])
+            raise self._told(error)
 
     async def unwatch(self, id: str = EVERYBODY) -> None:
         """Follow them no more."""
@@ -312,8 +317,10 @@ class PageTab(TabReceiver):
         """Return when `condition()` is true, which is looked at after each frame.
 
         It raises AssertionError after `patience` seconds, and at once if the tab has
-        ended and gets no more frames; `what` says in its text what was awaited.
+        ended and gets no more frames; `what` says in its text what was awaited. Raises
+        TypeError for what is no function, or one whose result is to be awaited.
         """
+        condition_given(condition)
         if not await self._until(condition):
             shown = {name: self._documents[name].states for name in OWN}
             raise AssertionError(
@@ -327,6 +334,7 @@ class PageTab(TabReceiver):
 
         So that a test can say that nothing came.
         """
+        await self._require_open()
         for name, document in list(self._documents.items()):
             if name in OWN or document.rev is not None:
                 self._sync(name)
@@ -338,11 +346,11 @@ class PageTab(TabReceiver):
     async def _until(self, condition: Condition) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.patience
-        while not condition():
+        while not is_met(condition):
             if self._failure is not None:
                 raise self._failure
             if loop.time() > deadline or (self.status == "ended" and not self._reading):
-                return bool(condition())
+                return is_met(condition)
             waiter = loop.create_future()
             self._waiters.add(waiter)
             await asyncio.wait([waiter], timeout=POLL)
@@ -364,7 +372,10 @@ class PageTab(TabReceiver):
         code = LOST
         try:
             while isinstance(text := await socket.receive(), str):
-                self._take(json.loads(text))
+                frame, hint = json.loads(text), ""
+                if socket.is_told:
+                    hint = frame.pop("hint", "")
+                self._take(frame, hint)
                 self._wake()
             code = text
             await socket.close(GOING_AWAY)
@@ -382,7 +393,7 @@ class PageTab(TabReceiver):
             self.status = "ended"
             told = self._error.get("code", f"closed_{code}")
             self.ended = self._farewell or str(told)
-            self._outbox.fail("session_ended", f"The session is over: {self.ended}.")
+            self._outbox.fail("session_ended", self._farewell_text())
         else:
             self.status = "dropped"
         self._wake()
