@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from .. import conf
-from ..backends import problem
+from ..backends import places_redis, problem
 from ..exceptions import StateCorrupt
 from ..middleware import ParticipantMiddleware
 from ..state import codec
@@ -34,10 +34,13 @@ Apps = Sequence[AppConfig] | None
 def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """E001: `SESSIONSTORES` has unknown keys or unusable values."""
     given = getattr(settings, "SESSIONSTORES", {})
+    hint = "Correct it, or leave the key out: each has a default."
+    if not isinstance(given, dict):
+        hint = "Write {} for the defaults, or remove the setting."
     return [
         Error(
             text,
-            hint="Correct it, or leave the key out: each has a default.",
+            hint=hint,
             id="sessionstores.E001",
         )
         for text in conf.problems(given)
@@ -48,17 +51,27 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 def check_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """E002: the cache cannot hold records."""
     given = usable_conf()
-    reason = given and problem(given.cache)
-    if not reason:
+    if given is None or not (reason := problem(given.cache)):
         return []
-    return [
-        Error(
-            reason,
-            hint="SESSIONSTORES['CACHE'] names the alias of the cache that holds the "
-            "records; the default is 'default'.",
-            id="sessionstores.E002",
+    return [Error(reason, hint=_place_of(given), id="sessionstores.E002")]
+
+
+def _place_of(given: conf.Conf) -> str:
+    """Say which setting leads to the cache that is to hold the records."""
+    if places_redis(given.redis):
+        return (
+            "SESSIONSTORES['REDIS'] says which server holds the records. Without an "
+            "address in it, the alias that SESSIONSTORES['CACHE'] names does."
         )
-    ]
+    if "CACHE" in getattr(settings, "SESSIONSTORES", {}):
+        return (
+            f"SESSIONSTORES['CACHE'] names the alias {given.cache!r} for the records. "
+            "It may name any other whose cache can hold them."
+        )
+    return (
+        f"Records are kept in CACHES[{given.cache!r}] unless SESSIONSTORES['CACHE'] "
+        "names another alias."
+    )
 
 
 @register(TAG)
