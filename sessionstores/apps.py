@@ -16,7 +16,7 @@ class SessionStoresConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks, connect the event bus, import every app's `states`."""
-        from .checks import deployment, settings  # noqa: F401
+        from .checks import caches, deployment, layers, settings  # noqa: F401
 
         _connect_event_bus()
         autodiscover_modules("states")

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
@@ -165,7 +165,7 @@ def _problem(key: object, value: object) -> str | None:
 
 
 def _redis_problem(given: dict[str, Any]) -> str | None:
-    """Describe a key of `REDIS` that leads to no server; say no value that is secret."""
+    """Describe a key of `REDIS` that leads nowhere; say no value that is secret."""
     for key, kind in _REDIS_KEYS.items():
         value = given.get(key, _ABSENT)
         if value is _ABSENT or (_fits(value, kind) and _are_addresses(key, value)):

@@ -234,7 +234,7 @@ def test_a_site_of_plain_pages_is_told_nothing_of_layers(settings: Any) -> None:
     plain = [app for app in settings.INSTALLED_APPS if app != "channels"]
     assert ids(INSTALLED_APPS=plain, DEBUG=True) == ["W001"]
     # With Channels, it is thought to be on its way.
-    assert ids(DEBUG=True) == ["W001", "W002", "W019"]
+    assert sorted(map(str, ids(DEBUG=True))) == ["W001", "W002", "W019"]
 
 
 DAPHNE = """
@@ -273,9 +273,10 @@ def test_a_runserver_that_serves_no_websockets_is_a_warning(
     ("middleware", "expected"),
     [
         ([SESSION, OURS], []),
-        ([OURS, SESSION], ["W003"]),
+        ([OURS, SESSION], []),
         ([OURS], ["W003"]),
-        ([f"{__name__}.SitesOwnMiddleware", SESSION], ["W003"]),
+        ([f"{__name__}.SitesOwnMiddleware", SESSION], []),
+        ([f"{__name__}.SitesOwnMiddleware"], ["W003"]),
         (["no.such.Middleware", "tests.checking.run", SESSION, OURS], []),
         ([SESSION], ["W020"]),
         ([], ["W020"]),

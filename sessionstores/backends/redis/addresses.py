@@ -25,11 +25,7 @@ def shown(url: object) -> str:
 
 def malformed(url: str) -> str | None:
     """Return why a URL leads to no server, to complete "is a URL"; None if it may."""
-    try:
-        parts = urlsplit(url)
-        port: object = parts.port
-    except ValueError:
-        parts, port = None, "?"
+    parts = _parsed(url)
     if _has_loose_credentials(url, parts):
         return (
             "whose username or password has a character that means something else in "
@@ -42,6 +38,16 @@ def malformed(url: str) -> str | None:
             return f"whose host {place!r} is none"
         return f"whose port {named[1]!r} is no number from 1 to 65535"
     return None
+
+
+def _parsed(url: str) -> SplitResult | None:
+    """Return the parts of a URL; None if its host or its port cannot be told."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 def _has_loose_credentials(url: str, parts: SplitResult | None) -> bool:
