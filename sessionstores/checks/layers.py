@@ -44,8 +44,8 @@ def check_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             f"For one process, {IN_MEMORY_LAYER} is enough; several processes need a "
             f"layer that they share, such as {PUBSUB_LAYER}."
         )
-    elif is_realtime() and (reason := _unusable(layers)):
-        text = f"{reason}: no tab is served, since there is no such channel layer."
+    elif is_realtime() and (reason := unusable_layer()):
+        text = f"{reason}: without a channel layer, no tab can connect."
         hint = (
             "Write CHANNEL_LAYERS = {'default': {'BACKEND': "
             f"'{PUBSUB_LAYER}', 'CONFIG': {{'hosts': ['redis://…']}}}}}}, or for one "
@@ -56,10 +56,13 @@ def check_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return [Warning(text, hint=hint, id="sessionstores.W002")]
 
 
-def _unusable(layers: object) -> str | None:
-    """Return why no default layer can be made; None if one can, as it seems."""
+def unusable_layer() -> str | None:
+    """Return why no default layer can be made; None if one can, or there is none."""
+    layers: object = getattr(settings, "CHANNEL_LAYERS", {})
     if not isinstance(layers, Mapping):
         return f"CHANNEL_LAYERS must be a dict, not {_kind(layers)}"
+    if "default" not in layers:
+        return None
     where, layer = "CHANNEL_LAYERS['default']", layers["default"]
     if not isinstance(layer, Mapping) or "BACKEND" not in layer:
         shown = f"not {_kind(layer)}" if layer else "and is empty"
@@ -72,13 +75,15 @@ def _unusable(layers: object) -> str | None:
     if not isinstance(config, Mapping):
         return f"{where}['CONFIG'] must be a dict, not {_kind(config)}"
     hosts = config.get("hosts")
-    if isinstance(hosts, str | bytes | Mapping) and hosts and _is_redis(layer):
+    if isinstance(hosts, str | bytes | Mapping) and hosts and is_on_redis():
         return f"{where}['CONFIG']['hosts'] must be a list, not {_kind(hosts)}"
     return None
 
 
-def _is_redis(layer: Mapping[str, Any]) -> bool:
-    return not lineage_of(layer).isdisjoint((CORE_LAYER, PUBSUB_LAYER))
+def is_on_redis() -> bool:
+    """Return whether the default layer is one of channels_redis, or made of it."""
+    lineage = lineage_of(default_layer())
+    return not lineage.isdisjoint((CORE_LAYER, PUBSUB_LAYER))
 
 
 def _kind(value: object) -> str:
@@ -92,7 +97,7 @@ def check_redis_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if CORE_LAYER not in lineage_of(layer):
         return []
     config = layer.get("CONFIG") or {}
-    if _unusable({"default": layer}):
+    if unusable_layer():
         return []
     clients = [_client_arguments(host) for host in config.get("hosts") or [{}]]
     seconds = min(as_number(client.get("socket_timeout")) for client in clients)

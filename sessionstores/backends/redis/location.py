@@ -101,6 +101,12 @@ def name_of(location: Location) -> str:
     return "The server at {}:{}".format(*_address_in(location.url))
 
 
+def speaks_tls(location: Location) -> bool:
+    """Return whether the connections to a location are encrypted."""
+    address = location.url or location.cluster
+    return address.startswith("rediss:") or bool(location.options.get("ssl"))
+
+
 def seed_of(location: Location) -> Address:
     """Return the address of the cluster's node that the settings name."""
     return _address_in(location.cluster)
