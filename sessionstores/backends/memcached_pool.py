@@ -220,10 +220,8 @@ def _address(place: object) -> Address:
     if isinstance(address, str):
         return address
     host, port = address
-    if "/" in host:
-        raise ValueError(f"{place!r} is not a host and a port")
     # As a look-up does: raises ValueError for a malformed name.
-    if not host.encode("idna") or not 0 < port < 65_536:
+    if "/" in host or not host.encode("idna") or not 0 < port < 65_536:
         raise ValueError(f"{place!r} is not an address")
     return host, port
 

@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Warning, register
 from django.utils.module_loading import import_string
 
 from ..backends import get_backend, problem
+from ..backends.server_workers import ALONE, WAY_OUT
 from .classes import lineage_of
 from .layers import IN_MEMORY_LAYER, default_layer
 from .settings import TAG, Apps, usable_conf
@@ -45,10 +46,9 @@ def _process_local() -> Iterator[CheckMessage]:
         and not get_backend(blocking=True).shared
     ):
         yield Warning(
-            f"The cache {given.cache!r} keeps records in the memory of this process: "
-            "other processes do not see them, and a restart loses them.",
-            hint="Set SESSIONSTORES['CACHE'] to a cache that processes share. If the "
-            "site is one process and may lose its data, silence this check.",
+            ALONE.format(given.cache),
+            hint=f"{WAY_OUT} If the site is one process and may lose its data, silence "
+            "this check.",
             id="sessionstores.W004",
         )
     if IN_MEMORY_LAYER in lineage_of(default_layer()):
