@@ -75,7 +75,7 @@ _REDIS_KEYS = {
         Meta(description="the URL of any node, such as 'redis://any-node:7000'"),
     ],
     "sentinels": Annotated[
-        list[tuple[str, Any]],
+        list[tuple[Any, Any]],
         Meta(
             description="a list of pairs of a host and the number of its port, such as "
             "[('sentinel-1', 26379), …]"
@@ -164,7 +164,7 @@ def _problem(key: object, value: object) -> str | None:
     return _redis_problem(value) if key == "REDIS" and value else None
 
 
-def _redis_problem(given: dict[str, Any]) -> str | None:
+def _redis_problem(given: Any) -> str | None:
     """Describe a key of `REDIS` that leads nowhere; say no value that is secret."""
     for key, kind in _REDIS_KEYS.items():
         value = given.get(key, _ABSENT)

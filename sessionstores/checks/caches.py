@@ -13,7 +13,7 @@ from django.db import connections
 from .. import conf
 from ..backends import places_redis, problem
 from ..backends.database import database_of, table_of
-from ..backends.redis.addresses import odd_database
+from ..backends.redis.addresses import first_location, odd_database
 from .classes import as_number, lineage_of, options_of
 from .settings import TAG, Apps, usable_conf
 
@@ -222,9 +222,8 @@ def check_database_number(app_configs: Apps, **kwargs: Any) -> list[CheckMessage
     redis = given.redis or {}
     places: dict[str, object] = {"SESSIONSTORES['REDIS']['url']": redis.get("url")}
     if records_in(*REDIS):
-        location = settings.CACHES[given.cache].get("LOCATION")
-        first = re.split("[;,]", location) if isinstance(location, str) else location
-        places = {f"CACHES[{given.cache!r}]['LOCATION']": (first or [None])[0]}
+        url = first_location(given.cache)
+        places = {f"CACHES[{given.cache!r}]['LOCATION']": url}
     return [
         Warning(
             f"{where} names {odd!r} as its database, which is no number: "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from django.conf import settings
+
 LIKE = "'redis://host:6379/0', 'rediss://…' or 'unix:///path'"
 
 # What has a meaning in URLs, and so cannot stand in a username or password as it is.
@@ -77,3 +79,14 @@ def odd_database(url: object) -> str | None:
     if "db=" in parts.query or not path or path.isdecimal():
         return None
     return path
+
+
+def first_location(alias: str) -> str | None:
+    """Return the URL of the server that an alias writes to; None if it has none.
+
+    What is no URL may mean something to a class of the site's own.
+    """
+    given: object = settings.CACHES[alias].get("LOCATION")
+    places = re.split("[;,]", given) if isinstance(given, str) else given
+    first = places[0] if isinstance(places, list | tuple) and places else None
+    return first if isinstance(first, str) and "://" in first else None

@@ -7,20 +7,18 @@ connections of ours are made, those for coroutines included.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from redis import BlockingConnectionPool, ConnectionPool
 from redis.asyncio import connection as aio_connection
 
 from ... import conf
 from ..configured_cache import configured_cache
-from .addresses import LIKE, is_url, malformed, shown
+from .addresses import LIKE, first_location, is_url, malformed, shown
 
 # A reply is waited for this long.
 REPLY_SECONDS = 1.0
@@ -183,11 +181,9 @@ def _derived(alias: str) -> Location:
 
 def _pool_of(alias: str) -> Any:
     """Return the pool whose connections the cache writes through."""
-    for place in locations_of(alias):
-        if reason := malformed(place):
-            raise ImproperlyConfigured(
-                f"CACHES[{alias!r}]['LOCATION'] is a URL {reason}."
-            )
+    place = first_location(alias)
+    if place and (reason := malformed(place)):
+        raise ImproperlyConfigured(f"CACHES[{alias!r}]['LOCATION'] is a URL {reason}.")
     cache = _cache_of(alias)
     try:
         client = _client_of(cache)
@@ -206,15 +202,6 @@ def _pool_of(alias: str) -> Any:
             f"connection pool like redis-py's to be asked. {_WAY_OUT}"
         )
     return pool
-
-
-def locations_of(alias: str) -> list[str]:
-    """Return the URLs that an alias names; the first is the server that is written."""
-    given: object = settings.CACHES[alias].get("LOCATION") or ()
-    if isinstance(given, str):
-        return re.split("[;,]", given)
-    places = given if isinstance(given, list | tuple) else ()
-    return [place for place in places if isinstance(place, str)]
 
 
 def _told(alias: str, reason: str) -> str:

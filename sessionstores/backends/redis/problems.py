@@ -32,7 +32,8 @@ def problem(alias: str) -> str | None:
 def _odd_number(alias: str, location: Location) -> str | None:
     number = location.options.get("db")
     text = number.decode("latin-1") if isinstance(number, bytes) else str(number)
-    if number is None or text.isdecimal():
+    # None and "" are as good as 0.
+    if not number or text.isdecimal():
         return None
     where = f"CACHES[{alias!r}]['OPTIONS']"
     if "db" in (conf.get().redis or {}):

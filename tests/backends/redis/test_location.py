@@ -657,7 +657,7 @@ def test_what_redis_py_would_refuse_is_refused_at_once_by_its_name(
         get_backend(blocking=True)
 
 
-@pytest.mark.parametrize("number", ["2", 2, 0, None, b"2"])
+@pytest.mark.parametrize("number", ["2", 2, 0, None, b"2", ""])
 def test_a_database_is_named_by_its_number(settings: Settings, number: Any) -> None:
     settings.SESSIONSTORES = {"REDIS": {"url": "redis://cache", "db": number}}
     assert problem("default") is None
