@@ -18,7 +18,7 @@ from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from .. import conf
-from ..concurrency.system_threads import mutex
+from ..concurrency.threads import mutex
 from .base import Backend
 from .server_workers import warn_of_others
 

@@ -21,6 +21,7 @@ from ..state.json_rules import (
 )
 from ..state.revisions import REV_PATTERN
 from .frame_head import NO_HEAD, FrameHead, read_head
+from .watch_frames import UnwatchFrame, WatchFrame
 
 SUBPROTOCOL = "sessionstores.v1"
 MAX_FRAME_BYTES = 65_536
@@ -115,7 +116,15 @@ class ByeFrame(Struct, frozen=True, tag_field="type", tag="bye"):
 
 
 Frame = (
-    HelloFrame | ActionFrame | SyncFrame | PongFrame | TokenFrame | MetaFrame | ByeFrame
+    HelloFrame
+    | ActionFrame
+    | SyncFrame
+    | PongFrame
+    | TokenFrame
+    | MetaFrame
+    | WatchFrame
+    | UnwatchFrame
+    | ByeFrame
 )
 
 # Tabs of earlier releases take each but `bad_meta` for their oldest action's answer.
@@ -152,7 +161,9 @@ _decode_type = msgspec.json.Decoder(_Typed).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 
-_TYPES = frozenset({"hello", "action", "sync", "pong", "token", "meta", "bye"})
+_TYPES = frozenset(
+    {"hello", "action", "sync", "pong", "token", "meta", "watch", "unwatch", "bye"}
+)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 # With all digits made equal, only frames that contain one of these can contain a number
 # that is too large.
@@ -207,7 +218,8 @@ def head_of(frame: Frame) -> FrameHead:
     """Return what an error names of a frame that was read."""
     if isinstance(frame, ActionFrame):
         return FrameHead(id=frame.id)
-    return FrameHead(of=str(frame.__struct_config__.tag))
+    whom = getattr(frame, "participant", None)
+    return FrameHead(None, str(frame.__struct_config__.tag), whom)
 
 
 def _too_large(limit: int) -> BadFrame:
@@ -372,6 +384,8 @@ def error(code: str, message: str, head: FrameHead = NO_HEAD, hint: str = "") ->
         frame["id"] = head.id
     elif head.of is not None:
         frame["of"] = head.of
+    if head.participant is not None:
+        frame["participant"] = head.participant
     return _json(frame)
 
 
