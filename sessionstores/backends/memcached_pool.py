@@ -222,7 +222,7 @@ def _address(place: object) -> Address:
         return address
     host, port = address
     # As a look-up does: raises ValueError for a malformed name.
-    if not host.encode("idna") or not 0 < port < 65_536:
+    if "/" in host or not host.encode("idna") or not 0 < port < 65_536:
         raise ValueError(f"{place!r} is not an address")
     return host, port
 

@@ -890,6 +890,7 @@ def test_a_unix_socket_is_reached_like_any_server(
         ("cache:port", "port"),
         ("cache:0", "not an address"),
         ("cache:65536", "not an address"),
+        ("memcached://127.0.0.1:11211", "not an address"),
         (":11211", "not an address"),
         ("one..two:11211", "label"),
         ("cache-1;;cache-2", "not an address"),
