@@ -37,7 +37,7 @@ project = "sessionstores"
 author = copyright = "The sessionstores authors"
 version = release = sessionstores.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid"]
 html_theme = "furo"
 html_title = "sessionstores"
 # Pages show some of them by HTML of their own.
@@ -45,7 +45,8 @@ html_extra_path = sorted(map(str, DOCS.glob("*.png")))
 
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 4
-# Frames are JSON with arrows, and Pygments knows no diagrams of Mermaid.
+myst_fence_as_directive = ["mermaid"]
+# Frames are JSON with arrows.
 suppress_warnings = ["misc.highlighting_failure"]
 
 autodoc_member_order = "bysource"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from .concurrency.threads import mutex
 from .keys import StoreKey
 from .state import codec
 from .state.declaration import State
@@ -201,7 +201,7 @@ class EventBus:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = mutex()
         # Replaced and never changed, so that `publish` needs no lock.
         self._listeners: Listeners = {}
 

@@ -37,11 +37,6 @@ def generate_code() -> str:
     return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
 
 
-def generate_participant() -> str:
-    """Return a random participant id of 96 bits."""
-    return secrets.token_urlsafe(12)
-
-
 def check_code(code: object) -> str:
     """Return `code` if it is a session code, else raise `InvalidKey`."""
     if is_code(code):

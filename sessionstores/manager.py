@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 from weakref import WeakValueDictionary
@@ -10,7 +9,8 @@ from weakref import WeakValueDictionary
 from .backends import get_backend
 from .backends.base import run
 from .backends.types import Quarantined
-from .concurrency import async_unsafe
+from .concurrency.async_unsafe import async_unsafe
+from .concurrency.threads import mutex
 from .keys import (
     StoreKey,
     check_code,
@@ -39,7 +39,7 @@ class StoreManager(EverybodysPeeks, PeopleManager):
     def __init__(self) -> None:
         self._stores: WeakValueDictionary[tuple[type[State], StoreKey], Store[Any]]
         self._stores = WeakValueDictionary()
-        self._lock = threading.Lock()
+        self._lock = mutex()
 
     @overload
     def get(

@@ -6,7 +6,8 @@ import gc
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,15 @@ from sessionstores import conf
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.monitoring import alerts
-from tests.servers import Memcached, Postgres, Server, Valkey, ValkeyCluster, missing
+from tests.servers import (
+    Memcached,
+    Nginx,
+    Postgres,
+    Server,
+    Valkey,
+    ValkeyCluster,
+    missing,
+)
 from tests.skips import pytest_terminal_summary as pytest_terminal_summary
 
 T = TypeVar("T", bound=Server)
@@ -36,6 +45,7 @@ LONGEST = (
     "backends/test_memcached",
     "faults/test_crowd",
     "faults/test_servers",
+    "integration/test_nginx",
 )
 LONG = (
     "browser",
@@ -129,11 +139,16 @@ def chromium() -> str:
     return path
 
 
-def started(server: type[T], **options: str) -> Iterator[T]:
-    """Run a server; without its program, skip the test, but in a CI run fail it."""
+def require(server: type[Server]) -> None:
+    """Without its program, skip the test, but in a CI run fail it."""
     if lack := missing(server):
         complain = pytest.fail if IN_CI else pytest.skip
         complain(lack)
+
+
+def started(server: type[T], **options: str) -> Iterator[T]:
+    """Run a server that is required."""
+    require(server)
     running = server(**options)
     try:
         running.start()
@@ -197,6 +212,15 @@ def cluster() -> Iterator[ValkeyCluster]:
 def memcached() -> Iterator[Memcached]:
     """A memcached that the test has to itself, empty."""
     yield from started(Memcached)
+
+
+@pytest.fixture
+def nginx() -> Iterator[Callable[[str], Nginx]]:
+    """Run an nginx of the test's own for each site that is given, PORT its port."""
+    require(Nginx)
+    with ExitStack() as running:
+        start = contextmanager(started)
+        yield lambda site: running.enter_context(start(Nginx, site=site))
 
 
 @pytest.fixture(scope="session")

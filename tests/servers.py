@@ -93,10 +93,14 @@ class Server(ABC):
             )
         deadline = time.monotonic() + self.patience
         while not self.ready():
-            told = (self.directory / "log").read_text(errors="replace")[-2_000:]
+            told = self.log()[-2_000:]
             assert self.process.poll() is None, f"{self.command()[0]} ended: {told}"
             assert time.monotonic() < deadline, f"no answer: {told}"
             time.sleep(0.01)
+
+    def log(self) -> str:
+        """Return what it has said so far, in all its runs."""
+        return (self.directory / "log").read_text(errors="replace")
 
     def signal(self, number: int) -> None:
         """Send a signal, such as SIGSTOP and SIGCONT."""
@@ -240,6 +244,55 @@ class Memcached(Server):
         return ["memcached", "-l", "127.0.0.1", "-p", str(self.port), *user]
 
 
+class Nginx(Server):
+    """Debian's nginx with one site, in which PORT is the port of this server."""
+
+    def __init__(self, site: str) -> None:
+        super().__init__()
+        self.site = site.replace("PORT", str(self.port))
+
+    def command(self) -> list[str]:
+        """Write its configuration, and return the command."""
+        # Its workers would be somebody who may not look into our directories.
+        user = "user root;" if os.geteuid() == 0 else ""
+        places = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        kept = "".join(f"{place}_temp_path kept/{place};\n" for place in places)
+        (self.directory / "kept").mkdir(exist_ok=True)
+        (self.directory / "nginx.conf").write_text(
+            f"{user}\n"
+            "daemon off; pid nginx.pid; error_log stderr notice; worker_processes 1;\n"
+            "events {}\n"
+            "http {\n"
+            "include /etc/nginx/mime.types; default_type application/octet-stream;\n"
+            f"access_log off;\n{kept}{self.site}\n"
+            "}\n"
+        )
+        where = ["-p", str(self.directory), "-c", "nginx.conf", "-e", "stderr"]
+        return [str(nginx_program()), *where]
+
+    def reload(self) -> None:
+        """Read the configuration anew; return when the old worker takes nobody in."""
+        goodbyes = self.log().count("gracefully shutting down")
+        self.signal(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE
+        while self.log().count("gracefully shutting down") == goodbyes:
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """See `Server.kill`; its workers end before it."""
+        if self.process is not None:
+            # Killed, it would leave them to serve.
+            self.signal(signal.SIGTERM)
+            self.process.wait(PATIENCE)
+        super().kill()
+
+
+def nginx_program() -> str | None:
+    """Return the path of nginx, which Debian keeps where only root looks."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
 class Postgres(Server):
     """Debian's PostgreSQL, with a data directory of its own and one database."""
 
@@ -311,6 +364,8 @@ def missing(server: type[Server]) -> str | None:
     """Say what the machine lacks for such a server; None: nothing."""
     if server is Memcached and shutil.which("memcached") is None:
         return "memcached is not installed (Debian: apt install memcached)"
+    if server is Nginx and nginx_program() is None:
+        return "nginx is not installed (Debian: apt install nginx)"
     if server is Postgres and not list(Path("/usr/lib/postgresql").glob("*/bin")):
         return "PostgreSQL is not installed (Debian: apt install postgresql)"
     return None

@@ -156,7 +156,7 @@ def test_only_the_typed_async_unsafe_is_used() -> None:
         for name, source in sources("sessionstores").items()
         if re.search(r"django\.utils(\.| import )asyncio", source)
     ]
-    assert users == ["sessionstores.concurrency"]
+    assert users == ["sessionstores.concurrency.async_unsafe"]
 
 
 # Classes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from .. import conf
+from ..concurrency.threads import mutex
 from .base import Backend
 
 _NEVER = {
@@ -148,7 +148,7 @@ Maker = Callable[..., Backend]
 _backends: dict[str, tuple[Backend, Backend]] = {}
 # What makes them in place of the settings: of the blocks of `made_by`, the last counts.
 _makers: list[Maker | None] = []
-_lock = threading.Lock()
+_lock = mutex()
 
 
 def _create(alias: str) -> tuple[Backend, Backend]:
@@ -194,7 +194,7 @@ def made_by(make: Maker | None) -> Iterator[None]:
 def _renew_lock() -> None:
     # Another thread may have held it at the fork.
     global _lock
-    _lock = threading.Lock()
+    _lock = mutex()
 
 
 if hasattr(os, "register_at_fork"):

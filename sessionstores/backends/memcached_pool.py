@@ -25,7 +25,8 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
     MemcacheUnexpectedCloseError,
 )
 
-from ..concurrency import socket_home, thread_pool
+from ..concurrency.thread_pool import thread_pool
+from ..concurrency.threads import socket_home
 from .clock import ServerClock
 from .configured_cache import configured_cache
 from .errors import NotSent

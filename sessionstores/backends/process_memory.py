@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import Any, TypeVar
 from weakref import WeakMethod
+
+from ..concurrency.threads import mutex
 
 M = TypeVar("M")
 
@@ -39,7 +40,7 @@ class ProcessMemory:
         return found
 
     def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = mutex()
 
     def close(self) -> None:
         """Close the objects that can be closed, such as threads."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 
+from ..concurrency.threads import mutex
 from ..keys import StoreKey
 from .types import Record
 
@@ -21,7 +21,7 @@ class RecordCache:
         # With the estimated size of each.
         self._records: OrderedDict[StoreKey, tuple[Record, int]] = OrderedDict()
         self._bytes = 0
-        self._lock = threading.Lock()
+        self._lock = mutex()
 
     def get(self, key: StoreKey) -> Record | None:
         """Return the record; None if it is not cached."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..concurrency import Backoff
+from ..concurrency.backoff import Backoff
 from .base import Backend
 from .types import Value
 

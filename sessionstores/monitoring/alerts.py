@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import wraps
@@ -12,6 +11,7 @@ from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
 from .. import conf, signals
 from ..backends.base import Backend
+from ..concurrency.threads import mutex
 from ..keys import StoreKey
 from .log_limiter import log_limiter
 
@@ -58,7 +58,7 @@ class RecentAlerts:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = mutex()
         # Oldest first.
         self._alerts: dict[tuple[str, str], tuple[float, Alert]] = {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from .. import conf
 from ..backends.base import Backend
+from ..concurrency.threads import mutex
 
 Line = tuple[logging.Logger, int, str]
 
@@ -35,7 +35,7 @@ class LogLimiter:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = mutex()
         self._kinds: dict[object, _Kind] = {}
 
     def log(

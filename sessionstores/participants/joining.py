@@ -8,7 +8,7 @@ from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Profile, Standing
-from ..concurrency import async_unsafe
+from ..concurrency.async_unsafe import async_unsafe
 from ..exceptions import (
     InvalidToken,
     Kicked,

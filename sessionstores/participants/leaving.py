@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
-from ..concurrency import async_unsafe
+from ..concurrency.async_unsafe import async_unsafe
 from ..keys import StoreKey, normalize_code
 from ..sessions import lifecycle
 from .requests import RequestIdentity

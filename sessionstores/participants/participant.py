@@ -12,7 +12,7 @@ from django.utils.translation import get_language
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import UNKNOWN, Profile
-from ..concurrency import async_unsafe
+from ..concurrency.async_unsafe import async_unsafe
 from ..keys import StoreKey, check_code, check_participant
 from ..state import codec
 from ..state.declaration import Scope, register_injectable, states_in

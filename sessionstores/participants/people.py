@@ -7,7 +7,7 @@ import msgspec
 from ..backends import get_backend
 from ..backends.base import run
 from ..backends.types import ParticipantInfo, Profile
-from ..concurrency import async_unsafe
+from ..concurrency.async_unsafe import async_unsafe
 from ..keys import StoreKey, check_code, check_participant, check_stored
 from ..sessions import lifecycle
 from ..sessions.presence import Attendee, attendance

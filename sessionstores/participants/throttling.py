@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
-import time
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -85,7 +84,7 @@ class GuessThrottle:
 
         def add(data: bytes | None) -> bytes:
             failures = self._allowed(data)
-            failures.counted.append(time.time())
+            failures.counted.append(self.backend.clock())
             return failures.encoded()
 
         if not await update_value(self.backend, self.name, add, seconds=self.window):
@@ -100,7 +99,7 @@ class GuessThrottle:
             counted, returned = self._recent(data)
             if not counted or len(returned) >= self.limit:
                 return None
-            return Failures(counted[1:], [*returned, time.time()]).encoded()
+            return Failures(counted[1:], [*returned, self.backend.clock()]).encoded()
 
         await update_value(self.backend, self.name, drop, seconds=self.window)
 
@@ -111,7 +110,7 @@ class GuessThrottle:
         return failures
 
     def _recent(self, data: bytes | None) -> Failures:
-        now = time.time()
+        now = self.backend.clock()
         times = _times(data)
         # Clocks differ, but not by that much.
         return Failures(

@@ -14,7 +14,7 @@ from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
 from ..backends import get_backend
-from ..concurrency import Backoff
+from ..concurrency.backoff import Backoff
 from ..monitoring.log_limiter import LogLimiter, log_limiter, suffix
 from . import serializers
 

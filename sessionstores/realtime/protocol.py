@@ -21,6 +21,7 @@ from ..state.json_rules import (
 )
 from ..state.revisions import REV_PATTERN
 from .frame_head import NO_HEAD, FrameHead, read_head
+from .watch_frames import UnwatchFrame, WatchFrame
 
 SUBPROTOCOL = "sessionstores.v1"
 MAX_FRAME_BYTES = 65_536
@@ -115,7 +116,15 @@ class ByeFrame(Struct, frozen=True, tag_field="type", tag="bye"):
 
 
 Frame = (
-    HelloFrame | ActionFrame | SyncFrame | PongFrame | TokenFrame | MetaFrame | ByeFrame
+    HelloFrame
+    | ActionFrame
+    | SyncFrame
+    | PongFrame
+    | TokenFrame
+    | MetaFrame
+    | WatchFrame
+    | UnwatchFrame
+    | ByeFrame
 )
 
 # Tabs of earlier releases take each but `bad_meta` for their oldest action's answer.
@@ -152,7 +161,9 @@ _decode_type = msgspec.json.Decoder(_Typed).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 
-_TYPES = frozenset({"hello", "action", "sync", "pong", "token", "meta", "bye"})
+_TYPES = frozenset(
+    {"hello", "action", "sync", "pong", "token", "meta", "watch", "unwatch", "bye"}
+)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 # With all digits made equal, only frames that contain one of these can contain a number
 # that is too large.
@@ -207,7 +218,8 @@ def head_of(frame: Frame) -> FrameHead:
     """Return what an error names of a frame that was read."""
     if isinstance(frame, ActionFrame):
         return FrameHead(id=frame.id)
-    return FrameHead(of=str(frame.__struct_config__.tag))
+    whom = getattr(frame, "participant", None)
+    return FrameHead(None, str(frame.__struct_config__.tag), whom)
 
 
 def _too_large(limit: int) -> BadFrame:
@@ -276,10 +288,7 @@ def welcome(
     now: float,
     name: str | None = None,
 ) -> str:
-    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst.
-
-    `now`, in seconds since the epoch, tells how old the actions are that come again.
-    """
+    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst."""
     return _json(
         {
             "type": "welcome",
@@ -306,17 +315,14 @@ def snapshot(
 ) -> str:
     """A document's states at `rev`, each JSON already; None: the tab has them.
 
-    `done`: by client of the participant, the last action that `rev` contains, if known.
-    `run` is the run of the cache server that they are from, for the next `hello`.
+    `done`: by client, the participant's last action in it, if known. `run`: that of the
+    cache server, for the next `hello`.
     """
     shown = "" if states is None else f',"states":{_json(states)}'
     shown += "" if done is None else f',"done":{_json(done)}'
-    named = f',"run":"{run}"' if run else ""
-    flag = "true" if reset else "false"
-    return (
-        f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}{named},'
-        f'"reset":{flag}}}'
-    )
+    shown += f',"run":"{run}"' if run else ""
+    shown += f',"reset":{_json(reset)}'
+    return f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}}}'
 
 
 def patch(doc: str, base: str, rev: str, ops: bytes) -> str:
@@ -353,8 +359,7 @@ def reject(id: int, code: str, message: str, hint: str = "") -> str:
 
 def ping(heads: dict[str, str] | None) -> str:
     """A heartbeat with the head of each document; None: the cache is silent."""
-    frame: dict[str, Any] = {"type": "ping"}
-    return _json(frame if heads is None else {**frame, "heads": heads})
+    return _json({"type": "ping"} | ({} if heads is None else {"heads": heads}))
 
 
 def message(data: bytes) -> str:
@@ -380,6 +385,8 @@ def error(code: str, message: str, head: FrameHead = NO_HEAD, hint: str = "") ->
         frame["id"] = head.id
     elif head.of is not None:
         frame["of"] = head.of
+    if head.participant is not None:
+        frame["participant"] = head.participant
     return _json(frame)
 
 

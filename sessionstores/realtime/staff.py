@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import secrets
-import threading
 from hashlib import blake2b
 from typing import Any
 
@@ -22,11 +21,13 @@ from django.contrib.auth import get_user_model
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.signals import setting_changed
+from django.db import Error
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from .. import conf
+from ..concurrency.threads import mutex
 from ..event_bus import Serving
 from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs
@@ -96,7 +97,8 @@ def allowed_user(pk: str, mark: str) -> bool:
 class StaffConsumer(AsyncWebsocketConsumer):
     """One admin page's connection. The page sends a token and a topic; see `receive`.
 
-    It receives `{"type":"ready"}`, and `{"type":"changed"}` after each change.
+    It receives `{"type":"ready"}`, again in `RECHECK_SECONDS`, since proxies close idle
+    connections, and `{"type":"changed"}` after each change.
     """
 
     async def connect(self) -> None:
@@ -196,13 +198,19 @@ class StaffConsumer(AsyncWebsocketConsumer):
             await self.close(HELLO_TIMEOUT)
 
     async def _recheck(self, pk: str, mark: str) -> None:
-        """Close when the user loses the permission."""
+        """Close when the user loses the permission; until then, say so now and then."""
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            if not await database_sync_to_async(allowed_user)(pk, mark):
+            try:
+                allowed = await database_sync_to_async(allowed_user)(pk, mark)
+            except Error as error:
+                logger.info("Whether a page may listen on is asked again: %r", error)
+                allowed = True
+            if not allowed:
                 nudger.watching.discard(self)
                 await self.close(FORBIDDEN)
                 return
+            await self._say("ready")
 
 
 def _read(text: str | None) -> tuple[list[str] | None, str]:
@@ -235,7 +243,7 @@ class StaffNudger:
     def clear(self) -> None:
         """Drop the codes that wait to be sent."""
         self._codes: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = mutex()
         # The loop that is about to send what is gathered.
         self._planned: asyncio.AbstractEventLoop | None = None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import MAX_EVENTS
+from ..concurrency.threads import mutex
 from ..event_bus import Change, Message, Note, Removal, SessionEvent
 from ..exceptions import SessionStoresError, StoreUnavailable
 from ..keys import StoreKey
@@ -75,7 +75,7 @@ class Timeline:
 
     def clear(self) -> None:
         """Drop what waits."""
-        self._lock = threading.Lock()
+        self._lock = mutex()
         self._waiting: Pending = {}
         # Those of them that count changes since `rearm`.
         self._changes: dict[StoreKey, PendingEntry] = {}

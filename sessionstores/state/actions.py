@@ -97,6 +97,8 @@ def _injection(hint: object) -> Injection | None:
 class _Arguments(NamedTuple):
     names: tuple[str, ...]
     injected: Mapping[str, Injection]
+    struct: type[msgspec.Struct]
+    result: Any
     decode: Callable[[bytes], msgspec.Struct]
 
 
@@ -118,6 +120,19 @@ class Action:
     def injected(self) -> Mapping[str, Injection]:
         """The keyword-only parameters that the server fills in, and with what."""
         return self._arguments.injected
+
+    @property
+    def struct(self) -> type[msgspec.Struct]:
+        """What clients send: a field for each argument, in the order of the method's.
+
+        Those that may be left out have a default.
+        """
+        return self._arguments.struct
+
+    @property
+    def result(self) -> Any:
+        """The annotation of what it returns; Any if there is none."""
+        return self._arguments.result
 
     def resolve(self) -> None:
         """Resolve the annotations now; raise TypeError if one cannot be."""
@@ -204,7 +219,10 @@ class Action:
                 f"{where}: its arguments cannot come from JSON: {error}."
             ) from error
         names = tuple(each[0] for each in fields)
-        return _Arguments(names, MappingProxyType(filled), decoder.decode)
+        result = hints.get("return", Any)
+        return _Arguments(
+            names, MappingProxyType(filled), struct, result, decoder.decode
+        )
 
     def _check_injection(self, name: str, injection: Injection) -> None:
         if not isinstance(injection, ByParticipant):

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
-from ..concurrency import async_unsafe
+from ..concurrency.async_unsafe import async_unsafe
 from ..exceptions import InvalidKey
 from ..keys import StoreKey
 from ..monitoring import alerts

@@ -6,7 +6,7 @@ import time
 
 from .. import event_bus
 from ..backends.base import Backend
-from ..concurrency import Backoff
+from ..concurrency.backoff import Backoff
 from ..exceptions import Conflict
 from ..keys import StoreKey
 from ..monitoring.counters import counters

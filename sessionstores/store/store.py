@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, ca
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Record
-from ..concurrency import async_unsafe
+from ..concurrency.async_unsafe import async_unsafe
 from ..exceptions import Conflict, InvalidKey, SessionStoresError
 from ..keys import StoreKey, check_code, check_participant
 from ..monitoring import alerts

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ..participants.participant import Participant
 from ..state.declaration import State
+from .receiving import EVERYBODY
 from .tabs import Condition, PageTab, tab
 
 T = TypeVar("T")
@@ -87,6 +88,18 @@ class BlockingTab:
     def set_meta(self, data: Mapping[str, Any]) -> None:
         """See `PageTab.set_meta`."""
         self.run(self.page.set_meta(data))
+
+    def watch(self, id: str = EVERYBODY) -> None:
+        """See `PageTab.watch`."""
+        self.run(self.page.watch(id))
+
+    def watched(self, id: str, state: str | type[State]) -> Any:
+        """See `PageTab.watched`."""
+        return self.page.watched(id, state)
+
+    def unwatch(self, id: str = EVERYBODY) -> None:
+        """See `PageTab.unwatch`."""
+        self.run(self.page.unwatch(id))
 
     def drop(self) -> None:
         """See `PageTab.drop`."""

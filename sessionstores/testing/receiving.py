@@ -17,6 +17,10 @@ from .outbox import TabOutbox
 
 # The documents that each tab follows.
 OWN = ("me", "session")
+# Before the id, in the name of a document of somebody who is watched.
+WATCHED = "p:"
+# In the place of an id: everybody in the session, whoever comes later too.
+EVERYBODY = "*"
 Status = Literal["new", "live", "dropped", "ended"]
 
 
@@ -34,6 +38,9 @@ class TabReceiver(ABC):
         self.messages: list[Any] = []
         self.frames: list[dict[str, Any]] = []
         self.resets: list[str] = []
+        self.watching: set[str] = set()
+        self.participants: dict[str, dict[str, Any]] = {}
+        self.gone: dict[str, str] = {}
         self._token = token
         self._documents = {name: TabDocument() for name in OWN}
         # Those whose first snapshot of this connection has not come.
@@ -42,6 +49,9 @@ class TabReceiver(ABC):
         # The next frame of presence names everybody.
         self._roll = False
         self._error: dict[str, Any] = {}
+        # Whom the server lets this tab watch, and its refusals.
+        self._allowed: set[str] = set()
+        self._refusals: dict[str, dict[str, Any]] = {}
         # Why the connection is about to end for good.
         self._farewell: str | None = None
         self._gap: asyncio.TimerHandle | None = None
@@ -62,11 +72,20 @@ class TabReceiver(ABC):
         return self._state_of(OWN, state)
 
     def watched(self, id: str, state: str | type[State]) -> Any:
-        """Return a state of a participant whom this tab watches, likewise."""
-        return self._state_of((f"p:{id}",), state)
+        """Return a state of a participant whom this tab watches, likewise.
 
-    def rev(self, document: Literal["me", "session"] = "me") -> str | None:
-        """Return the rev of a document, as this tab has it."""
+        As far as the tab's role sees it: without its sensitive fields.
+        """
+        return self._state_of((WATCHED + id,), state)
+
+    def rev(self, document: str = "me") -> str | None:
+        """Return the rev of a document, as this tab has it.
+
+        "me", "session", or of a participant whom it watches `p:<id>`; None before its
+        first snapshot.
+        """
+        if document.startswith(WATCHED) and document not in self._documents:
+            return None
         return self._documents[document].rev
 
     def _state_of(self, names: Sequence[str], state: str | type[State]) -> Any:
@@ -93,6 +112,9 @@ class TabReceiver(ABC):
             "ping": self._take_ping,
             "presence": self._take_presence,
             "self": self._take_self,
+            "watching": self._take_watching,
+            "unwatched": self._take_unwatched,
+            "gone": self._take_gone,
             "message": lambda frame: self.messages.append(frame["data"]),
             "token": lambda frame: setattr(self, "_token", frame["token"]),
             "end": lambda frame: setattr(self, "_farewell", frame["reason"]),
@@ -108,15 +130,19 @@ class TabReceiver(ABC):
         self._roll = True
         rate = frame.get("limits", {}).get("rate")
         self._outbox.welcome(frame["client"], rate)
-        for name in self._documents.keys() - {*OWN}:
-            self._say({"type": "watch", "participant": name.removeprefix("p:")})
+        self._allowed.clear()
+        for id in sorted(self.watching):
+            self._say({"type": "watch", "participant": id})
         self._flush()
 
     def _take_snapshot(self, frame: dict[str, Any]) -> None:
         name = frame["doc"]
         document = self._documents.get(name)
+        if document is None and EVERYBODY in self.watching:
+            document = self._documents[name] = TabDocument()
         if document is None:
             return
+        self.gone.pop(name.removeprefix(WATCHED), None)
         if frame["reset"]:
             self.resets.append(name)
         if document.take_snapshot(frame):
@@ -141,6 +167,10 @@ class TabReceiver(ABC):
 
     def _take_error(self, frame: dict[str, Any]) -> None:
         self._error = frame
+        if frame.get("of") == "watch":
+            id = frame.get("participant", "")
+            self._refusals[id] = frame
+            self._awaited.discard(WATCHED + id)
         self._outbox.reject(frame)
 
     def _take_ping(self, frame: dict[str, Any]) -> None:
@@ -163,8 +193,46 @@ class TabReceiver(ABC):
         self.role = frame.get("role", self.role)
         self.name = frame.get("name", self.name)
 
+    def _take_watching(self, frame: dict[str, Any]) -> None:
+        self._allowed.add(frame["participant"])
+        self.participants |= frame["people"]
+
+    def _take_unwatched(self, frame: dict[str, Any]) -> None:
+        self._unwatch(frame["participant"])
+
+    def _take_gone(self, frame: dict[str, Any]) -> None:
+        id = frame["participant"]
+        self._awaited.discard(WATCHED + id)
+        self.gone[id] = frame["reason"]
+        self.participants.pop(id, None)
+        if id in self.watching:
+            self._documents[WATCHED + id] = TabDocument()
+        else:
+            self._documents.pop(WATCHED + id, None)
+
+    def _unwatch(self, id: str) -> None:
+        """Forget a participant, or all who are not watched by name."""
+        self.watching.discard(id)
+        self._allowed.discard(id)
+        if id == EVERYBODY:
+            self.participants.clear()
+        if EVERYBODY not in self.watching:
+            for name in self._documents.keys() - {*OWN}:
+                if name.removeprefix(WATCHED) not in self.watching:
+                    del self._documents[name]
+                    self._awaited.discard(name)
+
+    def _is_watching(self, id: str) -> bool:
+        """Whether the first snapshots are here of whom the tab has asked for."""
+        if id == EVERYBODY:
+            return EVERYBODY in self._allowed and all(
+                map(self._is_watching, self.participants)
+            )
+        document = self._documents.get(WATCHED + id)
+        return id in self.gone or (document is not None and document.states is not None)
+
     def _has(self, name: str, rev: str) -> bool:
-        return is_past(self._documents[name].rev, rev)
+        return name not in self._documents or is_past(self._documents[name].rev, rev)
 
     def _repair_later(self) -> None:
         lacking = any(document.lacks for document in self._documents.values())

@@ -187,7 +187,7 @@ def is_table() -> bool:
 
 
 def advance(seconds: float) -> None:
-    """Let `seconds` pass for stores in memory: for idleness, tokens, keeps and leases.
+    """Let `seconds` pass: for idleness, tokens, keeps, leases and `GUESS_LIMIT`.
 
     Whoever is connected stays so, as by the heartbeats of that time. Nothing is removed
     before a sweep: call `stores.sweep()` where the site would. Timers of the event loop

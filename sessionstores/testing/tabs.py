@@ -11,12 +11,14 @@ from ..exceptions import ActionRejected
 from ..participants.participant import Participant
 from ..state.declaration import State
 from .documents import TabDocument
-from .receiving import OWN, TabReceiver
-from .transports import GOING_AWAY, LOST, TabSocket, open_socket
+from .receiving import EVERYBODY, OWN, WATCHED, TabReceiver
+from .transports import GOING_AWAY, LOST, TabSocket, frame_text, open_socket
 
 PATIENCE = 10.0
 # Seconds between two looks at a condition, besides those at each frame.
 POLL = 0.05
+# Documents whose revs a hello may name.
+MAX_KNOWN = 256
 Condition = Callable[[], object]
 
 
@@ -78,7 +80,9 @@ class PageTab(TabReceiver):
     `presence`: the metas of each participant who is present, by id; `people`: what else
     is shown of them. `messages`: what the site has sent. `frames`: all that the server
     has sent, in order. `resets`: the documents whose state the server had lost, once
-    for each time.
+    for each time. `watching`: the ids of those whom it watches, and "*" for everybody,
+    of whom `participants` then holds name and role by id; `gone`: why there is nothing
+    to be seen of somebody, by id.
     """
 
     def __init__(
@@ -162,7 +166,7 @@ class PageTab(TabReceiver):
 
     async def _connect(self) -> None:
         self.closed, self._error = None, {}
-        self._awaited = {*OWN}
+        self._awaited = {*OWN, *(name for name in self._documents if self.rev(name))}
         if self._token is None:
             self._token = self.participant.token()
         socket = self._make_socket()
@@ -191,7 +195,7 @@ class PageTab(TabReceiver):
             raise TabClosed(self.closed, reason, self._error.get("message", ""))
 
     def _hello(self) -> None:
-        known = [(name, self._documents[name]) for name in OWN]
+        known = list(self._documents.items())[:MAX_KNOWN]
         hello = {
             "type": "hello",
             "token": self._token,
@@ -263,25 +267,29 @@ class PageTab(TabReceiver):
         if self.status == "live":
             self._say({"type": "meta", "data": self._meta})
 
-    async def watch(self, id: str) -> None:
-        """Follow another participant's record, as far as this tab's role may.
+    async def watch(self, id: str = EVERYBODY) -> None:
+        """Follow another participant, or everybody, as far as this tab's role may.
 
-        Returns when its state is here; raises `ActionRejected` for a refusal.
+        Returns when their states are here, or in `gone` why there are none. Raises
+        `ActionRejected` for a refusal; a tab that resumes asks again.
         """
-        name = f"p:{id}"
-        self._documents.setdefault(name, TabDocument())
-        self._error = {}
+        self.watching.add(id)
+        self.gone.pop(id, None)
+        self._refusals.clear()
+        if id != EVERYBODY:
+            self._documents.setdefault(WATCHED + id, TabDocument())
         self._say({"type": "watch", "participant": id})
         await self.wait_until(
-            lambda: self._error or self._documents[name].states is not None
+            lambda: self._refusals.keys() & {id, ""} or self._is_watching(id),
+            f"{id} to be watched",
         )
-        if self._error:
-            del self._documents[name]
-            raise ActionRejected(self._error["message"], code=self._error["code"])
+        for refusal in self._refusals.values():
+            self._unwatch(id)
+            raise ActionRejected(refusal["message"], code=refusal["code"])
 
-    async def unwatch(self, id: str) -> None:
+    async def unwatch(self, id: str = EVERYBODY) -> None:
         """Follow them no more."""
-        self._documents.pop(f"p:{id}", None)
+        self._unwatch(id)
         self._say({"type": "unwatch", "participant": id})
 
     def _flush(self) -> None:
@@ -319,10 +327,12 @@ class PageTab(TabReceiver):
 
         So that a test can say that nothing came.
         """
-        for name in OWN:
-            self._sync(name)
+        for name, document in list(self._documents.items()):
+            if name in OWN or document.rev is not None:
+                self._sync(name)
         await self.wait_until(
-            lambda: not any(self._documents[name].asked for name in OWN), "snapshots"
+            lambda: not any(each.asked for each in self._documents.values()),
+            "snapshots",
         )
 
     async def _until(self, condition: Condition) -> bool:
@@ -348,7 +358,7 @@ class PageTab(TabReceiver):
 
     def _say(self, frame: Mapping[str, Any]) -> None:
         if self._socket is not None:
-            self._socket.send(json.dumps(frame))
+            self._socket.send(frame_text(frame))
 
     async def _read(self, socket: TabSocket) -> None:
         code = LOST

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -34,6 +36,13 @@ ROUTE = (
     "sessionstores.routing; or test the consumer alone, by "
     "tab(…, application=StoreConsumer.as_asgi())."
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def frame_text(frame: Mapping[str, Any]) -> str:
+    """Return a frame as JSON.stringify writes it, whose bytes the server counts."""
+    text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Refused(ConnectionError):

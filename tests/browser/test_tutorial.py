@@ -121,7 +121,7 @@ def test_a_round_is_played_on_it(served: Served, open_page: Open) -> None:
         lambda socket: socket.on("framereceived", lambda text: frames.append(text)),
     )
     enter(bob, "Bob", "ABC123")
-    expect(bob.get_by_role("alert")).to_contain_text("ABC123")
+    expect(bob.get_by_role("alert")).to_contain_text("no session with this code")
     enter(bob, "Bob", f" {code[:3].lower()} {code[3:]}")
     expect(bob.locator("#people li")).to_have_text(["Ada", "Bob"])
     expect(bob.get_by_role("button", name="Reveal")).to_have_count(0)

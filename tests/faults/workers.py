@@ -56,10 +56,6 @@ class Worker(Server):
             told: dict[str, int] = json.load(response)
             return told
 
-    def log(self) -> str:
-        """Return what it has said so far."""
-        return (self.directory / "log").read_text(errors="replace")
-
 
 @contextmanager
 def running(

@@ -18,7 +18,7 @@ from channels.layers import channel_layers, get_channel_layer
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.types import Lease
-from sessionstores.concurrency import Backoff
+from sessionstores.concurrency.backoff import Backoff
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.realtime import channel_layer, heartbeat, serializers

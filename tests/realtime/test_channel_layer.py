@@ -10,7 +10,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 
 from sessionstores import event_bus
 from sessionstores.backends import get_backend
-from sessionstores.concurrency import Backoff
+from sessionstores.concurrency.backoff import Backoff
 from sessionstores.keys import StoreKey
 from sessionstores.realtime import channel_layer
 from sessionstores.realtime.channel_layer import MESSAGE_TYPE, counters

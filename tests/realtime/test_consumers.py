@@ -990,7 +990,7 @@ BAD = [
     ('{"type":"pong","x":NaN}', "bad_value"),
     ('{"type":"pong","x":"\\ud800"}', "bad_value"),
     ('{"type":"pong","x":9007199254740992}', "bad_value"),
-    ('{"type":"watch","participant":"bob"}', "unknown_type"),
+    ('{"type":"observe","participant":"bob"}', "unknown_type"),
     ('{"type":"action","id":"1"}', "bad_frame"),
 ]
 

@@ -22,6 +22,7 @@ from sessionstores.realtime import (
 from sessionstores.realtime.frame_head import FrameHead
 from sessionstores.realtime.people_frames import presence_frame, self_frame
 from sessionstores.realtime.protocol import BadCode, BadFrame, Close, parse
+from sessionstores.realtime.watch_frames import UnwatchFrame, WatchFrame
 from sessionstores.state.revisions import Rev
 
 REV = "7f3a.45-9f3ac21b"
@@ -74,6 +75,9 @@ def test_an_action_keeps_its_arguments_as_they_were_sent() -> None:
         ),
         ('{"rev":null,"doc":"me","type":"sync"}', protocol.SyncFrame("me")),
         ('{"type":"meta","data":{"name":"Al"}}', protocol.MetaFrame({"name": "Al"})),
+        ('{"type":"watch","participant":"b-1_"}', WatchFrame("b-1_")),
+        ('{"type":"watch","participant":"*"}', WatchFrame("*")),
+        ('{"type":"unwatch","participant":"bob"}', UnwatchFrame("bob")),
     ],
 )
 def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
@@ -119,7 +123,14 @@ def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
         (action(id="9007199254740992"), "bad_value"),
         ('{"type":"bye","n":9007199254740992}', "bad_value"),
         ('{"type":"dance"}', "unknown_type"),
-        ('{"type":"watch","participant":"bob"}', "unknown_type"),
+        ('{"type":"observe","participant":"bob"}', "unknown_type"),
+        ('{"type":"watch"}', "bad_frame"),
+        ('{"type":"watch","participant":""}', "bad_frame"),
+        ('{"type":"watch","participant":"**"}', "bad_frame"),
+        ('{"type":"watch","participant":"bob\\n"}', "bad_frame"),
+        ('{"type":"watch","participant":"b\u00f6b"}', "bad_frame"),
+        ('{"type":"watch","participant":"__proto__"}', "bad_frame"),
+        (f'{{"type":"unwatch","participant":"{"b" * 65}"}}', "bad_frame"),
         ('{"type":"Bye"}', "unknown_type"),
         ('{"type":""}', "unknown_type"),
         (action(id='"18"'), "bad_frame"),

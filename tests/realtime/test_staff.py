@@ -11,6 +11,7 @@ from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.core import signing
+from django.db import InterfaceError, OperationalError
 from django.test import RequestFactory
 from pytest_django import Settings
 
@@ -84,7 +85,10 @@ class StaffPage:
         return bool(await self.communicator.receive_nothing(QUIET))
 
     async def closed(self) -> int:
-        event = await self.communicator.receive_output(PATIENCE)
+        while (event := await self.communicator.receive_output(PATIENCE))[
+            "type"
+        ] == "websocket.send":
+            pass
         assert event["type"] == "websocket.close"
         code: int = event["code"]
         return code
@@ -267,6 +271,38 @@ async def test_who_may_no_longer_look_is_let_go(
     staff["1"] = False
     assert await one.closed() == FORBIDDEN
     assert not nudging.nudger.watching
+
+
+@pytest.mark.usefixtures("staff")
+async def test_a_page_is_not_left_idle_where_nothing_changes(
+    pages: list[StaffPage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Many proxies close a connection on which nothing comes for a minute.
+    assert nudging.RECHECK_SECONDS < 60
+    monkeypatch.setattr(nudging, "RECHECK_SECONDS", 0.01)
+    pages.append(await StaffPage().listen())
+    for _ in range(3):
+        assert await pages[0].said() == {"type": "ready"}
+
+
+async def test_who_may_no_longer_look_is_let_go_once_the_database_answers_again(
+    staff: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outages: list[Exception] = []
+
+    def asked(pk: str, mark: str) -> bool:
+        if outages:
+            raise outages.pop()
+        return staff[pk]
+
+    monkeypatch.setattr(nudging, "allowed_user", asked)
+    monkeypatch.setattr(nudging, "RECHECK_SECONDS", 0.01)
+    one = await StaffPage().listen()
+    outages += [OperationalError("the connection is closed"), InterfaceError()]
+    await until(lambda: not outages, "the outages")
+    assert await one.said() == {"type": "ready"}
+    staff["1"] = False
+    assert await one.closed() == FORBIDDEN
 
 
 async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

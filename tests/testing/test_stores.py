@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import caches
 from django.db import connection, transaction
-from django.test import TestCase, override_settings
+from django.test import RequestFactory, TestCase, override_settings
 
 from sessionstores import (
     InsideTransaction,
     InvalidToken,
     LimitReached,
     UnknownSession,
+    join,
     stores,
 )
 from sessionstores.backends import get_backend
@@ -252,6 +254,18 @@ async def test_tokens_expire_by_the_same_clock(isolated: None) -> None:
     with pytest.raises(InvalidToken):
         read_token(token, max_age=43_200)
     assert read_token(old.token(), max_age=43_200)
+
+
+@override_settings(SESSIONSTORES={"GUESS_LIMIT": [1, 60]})
+def test_wrong_codes_are_forgotten_after_their_time(isolated: None) -> None:
+    request = RequestFactory().get("/")
+    request.session = SessionBase()
+    for refused in (UnknownSession, LimitReached):
+        with pytest.raises(refused):
+            join(request, "K7Q2ZD")
+    advance(61)
+    with pytest.raises(UnknownSession):
+        join(request, "K7Q2ZD")
 
 
 def test_time_moved_on_stays_so_in_a_block_inside() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...concurrency import Backoff
+from ...concurrency.backoff import Backoff
 from ...exceptions import StoreUnavailable
 from ..base import pause
 from ..errors import MAX_ATTEMPTS, contended, unavailable

@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import os
 import socket
-import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -29,6 +28,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from ...concurrency.threads import mutex
 from ..errors import NotSent
 from .errors import is_demoted
 from .location import REPLY_SECONDS
@@ -293,7 +293,7 @@ class PerLoop(Generic[C]):
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, C] = (
             WeakKeyDictionary()
         )
-        self._lock = threading.Lock()
+        self._lock = mutex()
 
     def current(self) -> C:
         """Return that of the running loop."""

@@ -24,7 +24,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ...concurrency import Backoff
+from ...concurrency.backoff import Backoff
 from ..errors import NotSent
 from .async_connection import LoopConnection
 from .errors import NO_REPLY, error_code

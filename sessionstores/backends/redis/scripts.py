@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import NoScriptError, RedisError
 
 from ... import conf
-from ...concurrency import Backoff
+from ...concurrency.backoff import Backoff
 from ...exceptions import SessionStoresError, StoreUnavailable
 from ..base import pause
 from ..errors import still_unknown

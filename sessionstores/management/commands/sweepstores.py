@@ -17,7 +17,7 @@ from django.db import close_old_connections
 
 from ... import conf
 from ...backends.base import Backend, run
-from ...concurrency import Backoff
+from ...concurrency.backoff import Backoff
 from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
 from ...keys import check_code, check_stored
 from ...monitoring.stats import gather

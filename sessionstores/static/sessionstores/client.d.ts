@@ -29,6 +29,27 @@ type AnyStores = Record<
 
 type StoresOf<Stores> = { [Name in keyof Stores]: StateType };
 
+/**
+ * What a site registers once, so that no call names a type. The file that
+ * `manage.py sessionstores_types` writes registers the states; metas and messages may be
+ * registered beside them:
+ *
+ *     declare module "sessionstores/client" {
+ *       interface Register {
+ *         meta: { typing?: boolean };
+ *         message: { notice: string };
+ *       }
+ *     }
+ */
+export interface Register {}
+
+/** The states that are registered; without any, all states and arguments are `any`. */
+export type RegisteredStores = Register extends { states: infer States }
+  ? States extends StoresOf<States>
+    ? States
+    : AnyStores
+  : AnyStores;
+
 type Result<S extends StateType, Action> = S extends { results: infer Results }
   ? Action extends keyof Results
     ? Results[Action]
@@ -191,7 +212,7 @@ export interface SessionEvents {
   error: { code: string; message: string; hint?: string; id?: number; of?: string };
 }
 
-export interface Session<Stores extends StoresOf<Stores> = AnyStores> {
+export interface Session<Stores extends StoresOf<Stores> = RegisteredStores> {
   /** The session code. */
   readonly code: string;
   readonly participant: string;
@@ -350,7 +371,7 @@ export interface Options<Stores extends StoresOf<Stores> = AnyStores> {
  * Without a `document`, as on a server that renders the page, it shows the states that the
  * configuration brings along and connects nowhere.
  */
-export function connect<Stores extends StoresOf<Stores> = AnyStores>(
+export function connect<Stores extends StoresOf<Stores> = RegisteredStores>(
   source: string | Element | Config,
   options?: Options<Stores>,
 ): Session<Stores>;

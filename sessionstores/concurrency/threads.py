@@ -1,4 +1,4 @@
-"""Concurrency primitives: backoff, sync-only calls, and threads.
+"""Background threads; threads of the system beside greenlets, and what both wait for.
 
 gevent and eventlet replace threads by greenlets, which share one thread of the system.
 asyncio notes the running loop by thread of the system: were a loop of ours to run in a
@@ -10,66 +10,18 @@ from __future__ import annotations
 
 import atexit
 import os
-import random
 import sys
 import threading
 import time
-
-# gevent and eventlet replace that of `queue` by one of greenlets.
-from _queue import SimpleQueue
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
-
-from django.utils import asyncio as django_asyncio
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-# Beyond this many doublings every ceiling is at its cap.
-_MAX_DOUBLINGS = 32
-
-
-def async_unsafe(message: str) -> Callable[[F], F]:
-    """Let a function raise inside an event loop: `SynchronousOnlyOperation`, `message`.
-
-    Django's own decorator with a type. Its own has none: at sites without stubs of
-    Django, type checkers would know nothing of what it decorates.
-    """
-    decorate: Callable[[F], F] = django_asyncio.async_unsafe(message)
-    return decorate
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Exponential backoff with full jitter: 0 to min(`cap`, `base` · 2^attempt) s.
-
-    The first `eager` attempts wait for nothing. Full jitter spreads rivals best; see
-    M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-    """
-
-    base: float
-    cap: float
-    eager: int = 0
-
-    def delay(self, attempt: int) -> float:
-        """Return the seconds to wait after failed attempt number `attempt`, from 0."""
-        if attempt < self.eager:
-            return 0.0
-        ceiling = min(self.cap, self.base * 2.0 ** min(attempt, _MAX_DOUBLINGS))
-        return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
 
 Start = Callable[[Callable[[], None], tuple[()]], object]
 
 # Seconds between looks at what a thread of the system does, where greenlets wait.
 LOOK_SECONDS = 0.001
-# Threads of a pool beside greenlets; each has an event loop of gevent's or eventlet's.
-MAX_SYSTEM_THREADS = 8
 
 
 def start_system_thread() -> Start | None:
@@ -106,6 +58,64 @@ def socket_home() -> int:
     return 0 if start_system_thread() is None else threading.get_native_id()
 
 
+class Mutex(Protocol):
+    """A lock; not reentrant."""
+
+    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002
+        """Take it; unless `blocking`, return False if another holds it."""
+
+    def release(self) -> None:
+        """Give it back; any thread may."""
+
+    def __enter__(self) -> bool: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+def mutex() -> Mutex:
+    """Return a lock for threads and for greenlets, of one thread of the system or more.
+
+    Each lock that the thread of a loop shares with others is one of these.
+    """
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    if patcher is None or not patcher.is_monkey_patched("thread"):
+        return threading.Lock()
+    return SystemMutex(patcher.original("threading").Lock())
+
+
+class SystemMutex:
+    """A lock of the system that greenlets wait for by looking again.
+
+    A lock of eventlet's wakes greenlets of the thread that releases it, and no others:
+    those wait forever.
+    """
+
+    def __init__(self, lock: Mutex) -> None:
+        self._lock = lock
+
+    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002
+        """See `Mutex.acquire`."""
+        while not (taken := self._lock.acquire(blocking=False)) and blocking:
+            time.sleep(LOOK_SECONDS)
+        return taken
+
+    def release(self) -> None:
+        """See `Mutex.release`."""
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
 class Completion:
     """Set once by one thread and waited for in another, or in a greenlet of another."""
 
@@ -128,47 +138,6 @@ class Completion:
         while not self._is_set and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
         return self._is_set
-
-
-def thread_pool(threads: int, name: str) -> Executor:
-    """Return a pool of threads whose calls a coroutine waits for."""
-    start = start_system_thread()
-    if start is None:
-        return ThreadPoolExecutor(threads, name)
-    return _SystemThreadPool(start, min(threads, MAX_SYSTEM_THREADS))
-
-
-class _SystemThreadPool(Executor):
-    """Threads of the system beside greenlets; they end with the process."""
-
-    def __init__(self, start: Start, threads: int) -> None:
-        self._start = start
-        self._left = threads
-        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-
-    def submit(
-        self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[R]:
-        """See `Executor.submit`."""
-        future: Future[R] = Future()
-
-        def perform() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(call(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-                future.set_exception(error)
-
-        self._calls.put(perform)
-        if self._left > 0:
-            self._left -= 1
-            self._start(self._work, ())
-        return future
-
-    def _work(self) -> None:
-        while True:
-            self._calls.get()()
 
 
 class Worker(Protocol):
@@ -264,7 +233,7 @@ class BackgroundThread(Generic[W]):
         self._make = make
         self._join_seconds = join_seconds
         self._resumes = resumes
-        self._lock = threading.Lock()
+        self._lock = mutex()
         self._thread: _Thread[W] | _SystemThread[W] | None = None
         self._was_running = False
         atexit.register(self.close)

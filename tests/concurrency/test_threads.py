@@ -1,15 +1,19 @@
-"""Backoff and background threads: waiting times, forks, exits."""
+"""Background threads: starts, ends, forks, exits; locks for them and greenlets."""
 
 from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sessionstores.concurrency import BackgroundThread, Backoff
+from sessionstores.concurrency.threads import (
+    BackgroundThread,
+    Mutex,
+    SystemMutex,
+    mutex,
+)
 
 
 class Waiter:
@@ -29,28 +33,6 @@ class Waiter:
 
 def waiting(*, resumes: bool = False) -> BackgroundThread[Waiter]:
     return BackgroundThread("waiter", Waiter, join_seconds=5, resumes=resumes)
-
-
-@given(
-    attempt=st.integers(0, 10_000),
-    base=st.floats(1e-6, 10),
-    cap=st.floats(1e-6, 60),
-    eager=st.integers(0, 8),
-)
-def test_a_delay_is_between_zero_and_the_doubled_base_or_the_cap(
-    attempt: int, base: float, cap: float, eager: int
-) -> None:
-    delay = Backoff(base, cap, eager).delay(attempt)
-    assert 0 <= delay <= cap
-    if attempt < eager:
-        assert delay == 0
-    if attempt < 16:
-        assert delay <= base * 2**attempt
-
-
-def test_delays_are_spread() -> None:
-    backoff = Backoff(1, 60)
-    assert len({backoff.delay(5) for _ in range(50)}) > 40
 
 
 def test_a_thread_starts_with_the_first_work_and_ends_when_closed() -> None:
@@ -139,3 +121,23 @@ def test_a_thread_that_cannot_start_leaves_no_worker(
     with thread.worker() as worker:
         assert worker.started.wait(5)
     thread.close()
+
+
+def test_a_mutex_is_held_by_one_at_a_time() -> None:
+    locks: list[Mutex] = [mutex(), SystemMutex(threading.Lock())]
+    for lock in locks:
+        held: list[int] = []
+
+        def work(number: int, lock: Mutex = lock, held: list[int] = held) -> bool:
+            with lock:
+                held.append(number)
+                # Others would come in between.
+                others = held != [number]
+                assert not lock.acquire(blocking=False)
+                held.remove(number)
+            return others
+
+        with ThreadPoolExecutor(8) as pool:
+            assert not any(pool.map(work, range(200)))
+        assert lock.acquire()
+        lock.release()

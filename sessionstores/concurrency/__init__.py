@@ -1,0 +1,1 @@
+"""Concurrency primitives: backoff, sync-only calls, threads beside greenlets."""
