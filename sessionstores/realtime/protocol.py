@@ -281,10 +281,7 @@ def welcome(
     now: float,
     name: str | None = None,
 ) -> str:
-    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst.
-
-    `now`, in seconds since the epoch, tells how old the actions are that come again.
-    """
+    """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst."""
     return _json(
         {
             "type": "welcome",
@@ -311,17 +308,14 @@ def snapshot(
 ) -> str:
     """A document's states at `rev`, each JSON already; None: the tab has them.
 
-    `done`: by client of the participant, the last action that `rev` contains, if known.
-    `run` is the run of the cache server that they are from, for the next `hello`.
+    `done`: by client, the participant's last action in it, if known. `run`: that of the
+    cache server, for the next `hello`.
     """
     shown = "" if states is None else f',"states":{_json(states)}'
     shown += "" if done is None else f',"done":{_json(done)}'
-    named = f',"run":"{run}"' if run else ""
-    flag = "true" if reset else "false"
-    return (
-        f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}{named},'
-        f'"reset":{flag}}}'
-    )
+    shown += f',"run":"{run}"' if run else ""
+    shown += f',"reset":{_json(reset)}'
+    return f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}}}'
 
 
 def patch(doc: str, base: str, rev: str, ops: bytes) -> str:
@@ -358,8 +352,7 @@ def reject(id: int, code: str, message: str, hint: str = "") -> str:
 
 def ping(heads: dict[str, str] | None) -> str:
     """A heartbeat with the head of each document; None: the cache is silent."""
-    frame: dict[str, Any] = {"type": "ping"}
-    return _json(frame if heads is None else {**frame, "heads": heads})
+    return _json({"type": "ping"} | ({} if heads is None else {"heads": heads}))
 
 
 def message(data: bytes) -> str:

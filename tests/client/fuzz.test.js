@@ -193,8 +193,9 @@ test(`${COUNT} broken configurations are refused as such, or work`, () => {
       for (const state of states) session.store(state).getState();
       session.store(states[0] ?? "x").dispatch("move");
       const name = Object.values(JSON.parse(textContent).states)[0];
-      page.welcome().says({ ...snapshot(12, { board: { log: [12] } }), doc: name });
-      assert.equal(session.rev(name), rev(12));
+      const fresh = { doc: name, rev: rev(12, 12, "cafe"), reset: true };
+      page.welcome().says(snapshot(12, { board: { log: [12] } }, fresh));
+      assert.equal(session.rev(name), fresh.rev);
       assert.equal(session.status, "live");
       session.close();
     } catch (error) {

@@ -185,6 +185,29 @@ test("a patch that may carry an action of the last connection waits for its answ
   assert.deepEqual(page.socket.of("sync"), []);
 });
 
+test("a repeated answer names the newest rev: patches before that wait for all of them", async () => {
+  live();
+  const done = add(11);
+  const seen = told();
+  reconnect(snapshot(10, undefined, { done: {} }));
+  page.socket.says({ type: "ack", id: 1, doc: "me", base: rev(12), rev: rev(12), ops: [] });
+  page.socket.says(patch(10));
+  assert.deepEqual([log(), seen], [[11], []]);
+  page.socket.says(patch(11));
+  await done;
+  assert.deepEqual(seen, ["11,12 | 11,12"]);
+});
+
+test("patches that go round in circles end", () => {
+  live();
+  add(1);
+  reconnect(snapshot(10, undefined, { done: {} }));
+  page.socket.says(patch(11, 12), patch(12, 11), patch(10));
+  page.tick(300);
+  page.socket.says(snapshot(20, { board: { log: [1] } }, { done: { [page.socket.sent[0].client]: 1 } }));
+  assert.deepEqual(log(), [1]);
+});
+
 test("a patch waits no longer than a gap, then a snapshot tells", () => {
   live();
   const { client } = page.socket.sent[0];

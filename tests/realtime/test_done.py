@@ -68,3 +68,14 @@ async def test_a_snapshot_for_which_no_record_is_read_names_none(
     monkeypatch.delattr(connection, "open_document")
     await alice.say(type="sync", doc="me", rev=rev)
     assert "done" not in await alice.expect("snapshot", doc="me", rev=rev)
+
+
+async def test_who_watches_somebody_is_not_told_of_their_clients(tab: Opener) -> None:
+    bob = await tab("bob", client="b1")
+    await bob.act(1, "board.note", text="x")
+    watcher = await tab("alice", role="facilitator")
+    await watcher.say(type="watch", participant="bob")
+    while (frame := await watcher.receive()).get("doc") != "p:bob":
+        pass
+    assert frame["type"] == "snapshot"
+    assert "done" not in frame

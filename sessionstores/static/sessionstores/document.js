@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "97d1e6cd";
+export const VERSION = "8db2042e";
 
 const GAP_PATIENCE = 300; // ms to wait for a frame that a later one has overtaken
 const HEAD_PATIENCE = 2000; // ms in which a ping may report a head that we have already passed
@@ -85,16 +85,16 @@ export class LiveDocument {
   }
 
   // Calls back with the next frame, once the state of `rev` is in place: who awaits an action can
-  // read its effect.
-  when(rev, callback) {
-    this.#waiting.push({ rev, callback });
+  // read its effect. `mayBeBefore`: that may come with an earlier rev.
+  when(rev, callback, mayBeBefore) {
+    this.#waiting.push({ rev, callback, mayBeBefore });
   }
 
   // Applies what has waited, as far as it fits by now.
   proceed(hasMoved) {
     const held = this.#held;
-    while (held.has(this.rev) && !(this.#isCounted && this.#tab.isDoubtful())) {
-      const frame = held.get(this.rev);
+    let frame = this.#mustWait() ? undefined : held.get(this.rev);
+    for (; frame; frame = held.get(this.rev)) {
       held.delete(this.rev);
       try {
         this.states = patches.applyPatch(this.states, frame.ops);
@@ -110,6 +110,15 @@ export class LiveDocument {
     this.#renewGap();
     this.#release(); // first, so that no listener finds an action pending whose effect it sees
     this.#tab.changed();
+  }
+
+  // Whether a patch that fits may bring the effect of an action that would stay shown beside it.
+  #mustWait() {
+    if (!this.#isCounted || !this.#held.has(this.rev)) return false;
+    let end = this.rev;
+    for (const _ of this.#held) end = this.#held.get(end)?.rev ?? end; // no further, were it a circle
+    const isAhead = ({ rev, mayBeBefore }) => mayBeBefore && !isPast(end, rev);
+    return this.#tab.isDoubtful() || this.#waiting.some(isAhead);
   }
 
   // Something came that cannot be read: it may have been about this document.

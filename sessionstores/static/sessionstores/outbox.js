@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "97d1e6cd";
+export const VERSION = "8db2042e";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -212,15 +212,18 @@ export class ActionOutbox {
   }
 
   // It keeps its place until its effect is here: a patch that it shares with others follows.
-  acknowledge(entry, document, { rev, result }) {
+  // A repeated answer names the newest rev, not its own.
+  acknowledge(entry, document, frame) {
+    const { rev, result } = frame;
     entry.acked = true;
     this.#onWire.delete(entry);
     if (this.#isBlocked) this.flush();
     this.#save();
-    document.when(rev, () => {
+    const done = () => {
       this.#take(entry);
       for (const { resolve } of entry.waiters ?? []) resolve(result);
-    });
+    };
+    document.when(rev, done, !("result" in frame) && !entry.isDone);
   }
 
   // What the page before has left may be sent again by a copy of this tab, too: as a new action it

@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "97d1e6cd";
+export const VERSION = "8db2042e";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "97d1e6cd";
+export const VERSION = "8db2042e";
 
 export class Prediction {
   #predictors;
