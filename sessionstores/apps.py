@@ -16,10 +16,12 @@ class SessionStoresConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks, connect the event bus, import every app's `states`."""
-        from .checks import deployment, settings  # noqa: F401
+        from .checks import caches, deployment, layers, settings  # noqa: F401
+        from .state.declaration import registry
 
         _connect_event_bus()
         autodiscover_modules("states")
+        registry.is_complete = True
 
 
 def _connect_event_bus() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
-from typing import Annotated, Any, TypedDict, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from django.conf import settings
@@ -67,18 +67,30 @@ _Guesses = Annotated[
 ]
 
 
-class RedisLocation(TypedDict, total=False):
-    """The keys of `REDIS` that lead to a server; all others are for its client."""
-
-    url: str
-    cluster: str
-    sentinels: list[tuple[Any, Any]]
-    service: str
-    sentinel_kwargs: dict[str, Any]
-
-
+# The keys of `REDIS` that lead to a server; all others are for its client.
+_REDIS_KEYS = {
+    "url": Annotated[str, Meta(description="a URL such as 'redis://host:6379/0'")],
+    "cluster": Annotated[
+        str,
+        Meta(description="the URL of any node, such as 'redis://any-node:7000'"),
+    ],
+    "sentinels": Annotated[
+        list[tuple[Any, Any]],
+        Meta(
+            description="a list of pairs of a host and the number of its port, such as "
+            "[('sentinel-1', 26379), …]"
+        ),
+    ],
+    "service": Annotated[
+        str, Meta(description="the name by which the sentinels know the primary")
+    ],
+    "sentinel_kwargs": Annotated[
+        dict[str, Any],
+        Meta(description="a dict of arguments of the sentinels' own clients"),
+    ],
+}
 _Redis = Annotated[
-    RedisLocation | None,
+    dict[str, Any] | None,
     Meta(
         description="None or a dict with a 'url', a 'cluster' (URLs), or 'sentinels' "
         "(pairs of host and port) and a 'service', and arguments of the client"
@@ -119,6 +131,8 @@ KEYS = {name.upper(): name for name in Conf.__struct_fields__}
 
 # `redis` is checked by its known keys, and kept with all of them.
 _TYPES = {**get_type_hints(Conf, include_extras=True), "redis": _Redis}
+_MUST = "SESSIONSTORES['REDIS'][{!r}] must be {}"
+_ABSENT = object()
 # Those whose values must not appear in a log.
 _SECRET = {"REDIS", "STATS_TOKEN"}
 
@@ -126,8 +140,15 @@ _SECRET = {"REDIS", "STATS_TOKEN"}
 def problems(given: object) -> list[str]:
     """Describe everything that is wrong with a `SESSIONSTORES` value."""
     if not isinstance(given, dict):
-        return [f"SESSIONSTORES must be a dict, not {type(given).__name__}."]
+        return [f"SESSIONSTORES must be a dict, not {_kind(given)}."]
     return [text for key, value in given.items() if (text := _problem(key, value))]
+
+
+def _kind(value: object) -> str:
+    """Return the type of a value that may be secret, in words; None as such."""
+    if isinstance(value, dict) and (odd := [k for k in value if type(k) is not str]):
+        return f"a dict with the key {odd[0]!r}"
+    return "None" if value is None else type(value).__name__
 
 
 def _problem(key: object, value: object) -> str | None:
@@ -136,13 +157,43 @@ def _problem(key: object, value: object) -> str | None:
         close = get_close_matches(str(key).upper(), KEYS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"SESSIONSTORES has an unknown key {key!r}.{hint}"
-    try:
-        msgspec.convert(_plain(value), _TYPES[name])
-    except msgspec.ValidationError:
+    if not _fits(_plain(value), _TYPES[name]):
         expected = _description(_TYPES[name])
-        shown = f"this {type(value).__name__}" if key in _SECRET else repr(value)
+        shown = _kind(value) if key in _SECRET else repr(value)
         return f"SESSIONSTORES[{key!r}] must be {expected}, not {shown}."
+    return _redis_problem(value) if key == "REDIS" and value else None
+
+
+def _redis_problem(given: Any) -> str | None:
+    """Describe a key of `REDIS` that leads nowhere; say no value that is secret."""
+    for key, kind in _REDIS_KEYS.items():
+        value = given.get(key, _ABSENT)
+        if value is _ABSENT or (_fits(value, kind) and _are_addresses(key, value)):
+            continue
+        texts = value if key == "sentinels" and isinstance(value, list | tuple) else ()
+        for text in texts:
+            if place := re.fullmatch(r"([\w.-]+)(?::([0-9]+))?", str(text)):
+                pair = (place[1], int(place[2] or 26379))
+                return (
+                    f"{_MUST.format(key, _description(kind))}: {pair!r}, not {text!r}."
+                )
+        return f"{_MUST.format(key, _description(kind))}, not {_kind(value)}."
     return None
+
+
+def _are_addresses(key: str, value: Any) -> bool:
+    try:
+        return key != "sentinels" or all(0 < int(port) < 65_536 for _, port in value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _fits(value: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _plain(value: object) -> object:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .concurrency.system_threads import mutex
+from .concurrency.threads import mutex
 from .keys import StoreKey
 from .state import codec
 from .state.declaration import State

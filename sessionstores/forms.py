@@ -17,7 +17,9 @@ from .participants.participant import Participant
 __all__ = ["JoinForm"]
 
 _NO_CODE = _("A code has six letters and digits, such as K7Q 2ZD.")
-_NO_NAME = _("This name cannot be shown. Leave out what is not a letter or a sign.")
+_NO_NAME = _(
+    "This name cannot be shown. Leave out line breaks and invisible characters."
+)
 
 
 class JoinForm(forms.Form):
@@ -30,6 +32,7 @@ class JoinForm(forms.Form):
     code = forms.CharField(
         label=_("Session code"),
         max_length=MAX_TYPED,
+        error_messages={"max_length": _NO_CODE},
         widget=forms.TextInput(
             attrs={
                 "autocapitalize": "characters",
@@ -80,9 +83,10 @@ class JoinForm(forms.Form):
         `given` are other arguments of `sessionstores.join`: `role`, `create`. Where it
         refuses, as unknown, locked, full or after too many guesses, or the cache does
         not answer, the form has that as an error of `code`, `refusal` is what was
-        raised, and the answer is None: show the form again. Raises `InsideTransaction`.
+        raised, and the answer is None: show the form again. Raises `InsideTransaction`,
+        and ValueError for a form that is not valid, or was not asked whether it is.
         """
-        code, name = self.cleaned_data["code"], self.cleaned_data["name"]
+        code, name = self._typed()
         try:
             return join(request, code, name=name, **given)
         except SessionStoresError as error:
@@ -91,12 +95,27 @@ class JoinForm(forms.Form):
 
     async def ajoin(self, request: HttpRequest, **given: Any) -> Participant | None:
         """See `join`."""
-        code, name = self.cleaned_data["code"], self.cleaned_data["name"]
+        code, name = self._typed()
         try:
             return await ajoin(request, code, name=name, **given)
         except SessionStoresError as error:
             self._refuse(error)
             return None
+
+    def _typed(self) -> tuple[str, str]:
+        """Return the code and the name that were typed; raise ValueError."""
+        cleaned = getattr(self, "cleaned_data", None)
+        if cleaned is not None and {"code", "name"} <= cleaned.keys():
+            return cleaned["code"], cleaned["name"]
+        form = type(self).__name__
+        if not self.is_bound:
+            way_out = f"it was given no data: {form}(request.POST)"
+        elif cleaned is None:
+            way_out = "call is_valid() first: if form.is_valid(): form.join(request)"
+        else:
+            wrong = ", ".join(self.errors) or "code or name"
+            way_out = f"it has errors ({wrong}): join only if form.is_valid()"
+        raise ValueError(f"{form} cannot join: {way_out}.")
 
     def _refuse(self, error: SessionStoresError) -> None:
         # A mistake of the site's, about which its visitors can do nothing.

@@ -10,7 +10,7 @@ from .backends import get_backend
 from .backends.base import run
 from .backends.types import Quarantined
 from .concurrency.async_unsafe import async_unsafe
-from .concurrency.system_threads import mutex
+from .concurrency.threads import mutex
 from .exceptions import UnknownState
 from .keys import (
     StoreKey,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,6 +18,7 @@ from django.urls import (
     reverse,
 )
 from django.utils.decorators import method_decorator
+from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
@@ -28,9 +30,19 @@ from .keys import normalize_code
 from .participants.participant import Participant
 from .participants.requests import RequestIdentity
 from .participants.throttling import TooManyGuesses
+from .participants.tokens import check_role
 from .participants.visitors import offer_seed, withdraw_seed
 
 __all__ = ["JoinView"]
+
+# Codes that a URL of the site's may admit, if not each of them.
+_SAMPLES = ("K7Q2ZD", "234567", "ABCDEF")
+_WAY_OUT = (
+    "the name of a URL that takes `code`, or a path with {code} in it: "
+    "JoinView.as_view(success_url='board'), or path('join/', "
+    "include('sessionstores.urls'), {'success_url': '/board/{code}/'})."
+)
+_TO_FILL_IN = re.compile(r"\{[^{}]*\}")
 
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")
@@ -41,6 +53,8 @@ class JoinView(FormView):  # type: ignore[type-arg]
     `participant_required(join_url=…)` sets, if that is on this site, and to the same
     page of another session if that is what they joined; else to `success_url`: the name
     of a URL that takes `code`, or a path with `{code}` in it.
+
+    Raises `ImproperlyConfigured` where nobody could be sent on, before somebody joins.
 
     A form with errors is shown again: status 200, after too many guesses 429 with
     `Retry-After` in seconds, and 503 while the cache does not answer. One that is sent
@@ -62,14 +76,41 @@ class JoinView(FormView):  # type: ignore[type-arg]
         super().setup(request, *args, **kwargs)
         RequestIdentity(request, blocking=True).require_session()
         self.success_url = kwargs.get("success_url", self.success_url)
-        is_own = type(self).get_success_url is not JoinView.get_success_url
-        if self.success_url is None and not is_own and not self._next():
+        self._check_own()
+        if not self._next():
+            self._require_success_url()
+
+    def _require_success_url(self) -> None:
+        """Raise `ImproperlyConfigured` if it leads nobody on, whatever the code."""
+        if self._decides("get_success_url"):
+            return
+        url, name = self.success_url, type(self).__name__
+        if url is None:
+            raise ImproperlyConfigured(f"{name} needs a success_url, {_WAY_OUT}")
+        if (fault := _fault(url, self.request.path)) is not None:
             raise ImproperlyConfigured(
-                f"{type(self).__name__} needs a success_url, the name of a URL that "
-                "takes `code`: JoinView.as_view(success_url='board'), or "
-                "path('join/', include('sessionstores.urls'), "
-                "{'success_url': 'board'})."
+                f"{name}: success_url={url!r} {fault}. Give {_WAY_OUT}"
             )
+
+    def _check_own(self) -> None:
+        """Raise `ImproperlyConfigured` for a role or a form with which nobody joins."""
+        name, form = type(self).__name__, self.form_class
+        is_computed = isinstance(getattr(type(self), "role", None), property)
+        if self.role is not None and not is_computed:
+            try:
+                check_role(self.role)
+            except InvalidKey as error:
+                raise ImproperlyConfigured(f"{name}.role: {error}") from None
+        is_chosen = self._decides("get_form_class") or self._decides("get_form")
+        if not is_chosen and not callable(getattr(form, "join", None)):
+            raise ImproperlyConfigured(
+                f"{name}.form_class is {form!r}, which lets nobody join: base it on "
+                "JoinForm of sessionstores.forms."
+            )
+
+    def _decides(self, name: str) -> bool:
+        """Whether a subclass has a method of that name of its own."""
+        return getattr(type(self), name) is not getattr(JoinView, name)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the form; no look at any session, and no participant."""
@@ -84,6 +125,9 @@ class JoinView(FormView):  # type: ignore[type-arg]
 
     def form_valid(self, form: JoinForm) -> HttpResponse:
         """Join; send the participant on, or show the form again."""
+        if not self._leads_back(form.cleaned_data.get("code")):
+            # While nobody has joined.
+            self._require_success_url()
         given = {} if self.role is None else {"role": self.role}
         participant = form.join(self.request, **given)
         if participant is None:
@@ -108,13 +152,21 @@ class JoinView(FormView):  # type: ignore[type-arg]
 
     def get_success_url(self, participant: Participant) -> str:  # type: ignore[override]
         """Return where to send who has joined."""
-        code = participant.session
-        page, url = self._next(), self.success_url
-        if page and (self._asked_for() in (None, code) or url is None):
+        code, page = participant.session, self._next()
+        if page and self._leads_back(code):
             return _page_of(page, code)
-        if url is None:
-            raise ImproperlyConfigured("JoinView has neither a success_url nor `next`.")
+        if self.success_url is None:
+            raise ImproperlyConfigured(
+                f"{type(self).__name__} needs a success_url, {_WAY_OUT}"
+            )
+        url = str(self.success_url)
         return url.replace("{code}", code) if "/" in url else reverse(url, args=[code])
+
+    def _leads_back(self, code: object) -> bool:
+        """Whether who joins session `code` is sent to the page that they came from."""
+        if not self._next():
+            return False
+        return self._asked_for() in (None, code) or self.success_url is None
 
     def _asked_for(self) -> str | None:
         """Return the code that the query has filled in, None if that is none."""
@@ -130,14 +182,65 @@ class JoinView(FormView):  # type: ignore[type-arg]
 
 
 def _page_of(page: str, code: str) -> str:
-    """Return the URL of a page, or of the same one of session `code`."""
-    path = urlsplit(page).path.removeprefix(get_script_prefix())
+    """Return the URL of a page, or of the same one of session `code`.
+
+    If it has the code as it was typed, it gets the code's one form.
+    """
+    parts = urlsplit(page)
     with suppress(Resolver404, NoReverseMatch):
-        match: Any = resolve(f"/{path}")
+        match: Any = resolve(_within(parts.path))
         captured = match.captured_kwargs
-        if _normal(captured.get("code", code)) != code:
-            return reverse(match.view_name, kwargs={**captured, "code": code})
+        typed = captured.get("code", code)
+        if typed != code:
+            url: str = reverse(match.view_name, kwargs={**captured, "code": code})
+            rest = parts._replace(scheme="", netloc="", path="").geturl()
+            return url + rest if _normal(typed) == code else url
     return page
+
+
+def _within(path: str) -> str:
+    """Return the path below the prefix of the site, as its URLs have it."""
+    return f"/{path.removeprefix(get_script_prefix())}"
+
+
+def _fault(url: object, page: str) -> str | None:
+    """Return why a success_url of the view at `page` leads nobody on, if that is so."""
+    if not isinstance(url, str | Promise):
+        return "is no text"
+    text = str(url)
+    if "/" not in text:
+        return _fault_of_name(text)
+    unknown = [each for each in _TO_FILL_IN.findall(text) if each != "{code}"]
+    if unknown:
+        return f"has {unknown[0]}, which is not filled in: only {{code}} is"
+    if text.startswith(("/", ".")) or urlsplit(text).scheme:
+        return None
+    path = urlsplit(urljoin(page, text.replace("{code}", _SAMPLES[0]))).path
+    try:
+        resolve(_within(path))
+    except Resolver404:
+        return (
+            f"does not begin with /, so that it leads from {page} to {path}, where "
+            "this site has no page"
+        )
+    return None
+
+
+def _fault_of_name(name: str) -> str | None:
+    """Return why a URL of that name leads nobody on, if that is so for each code."""
+    for code in _SAMPLES:
+        try:
+            reverse(name, args=[code])
+        except NoReverseMatch as error:
+            refusal = str(error)
+        else:
+            return None
+    for args in ((), *((_SAMPLES[0], other) for other in ("1", "a"))):
+        with suppress(NoReverseMatch):
+            url, takes = reverse(name, args=args), "more than a" if args else "no"
+            return f"is the name of {url}, which takes {takes} code"
+    # There is one, and it may admit other codes: it is tried when somebody joins.
+    return None if "tried" in refusal else f"is the name of no URL: {refusal}"
 
 
 def _normal(text: object) -> str | None:

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +27,13 @@ import sessionstores
 from sessionstores import State, conf, signals, stores
 from sessionstores.models import LiveSession
 from sessionstores.realtime import protocol
-from sessionstores.realtime.people_frames import presence_frame, self_frame
+from sessionstores.realtime.people_frames import (
+    gone_frame,
+    presence_frame,
+    self_frame,
+    unwatched_frame,
+    watching_frame,
+)
 from sessionstores.state.declaration import problems_of, registry
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -310,7 +316,13 @@ def test_the_frames_from_a_tab_are_read_as_shown() -> None:
         assert set(read.__struct_fields__) <= set().union(*frames)
 
 
-ABOUT_PEOPLE = {"presence": presence_frame, "self": self_frame}
+ABOUT_PEOPLE: dict[str, Callable[..., str]] = {
+    "presence": presence_frame,
+    "self": self_frame,
+    "watching": watching_frame,
+    "gone": gone_frame,
+    "unwatched": unwatched_frame,
+}
 # What the page shows of each, in the arguments that make it.
 SENT: dict[str, dict[str, Any]] = {
     "welcome": {
@@ -320,6 +332,7 @@ SENT: dict[str, dict[str, Any]] = {
         "name": "Ada",
         "client": "c8f2",
         "ping": 10,
+        "now": 1_700_000_000.5,
         "rate": (20, 40),
         "frame": 65_536,
     },
@@ -327,6 +340,7 @@ SENT: dict[str, dict[str, Any]] = {
         "doc": "me",
         "rev": "7f3a.44-9f3ac21b",
         "run": "9c",
+        "done": {"c8f2": 17},
         "states": {"board": msgspec.Raw(b'{"deck":["ace"]}')},
     },
     "patch": {
@@ -355,6 +369,13 @@ SENT: dict[str, dict[str, Any]] = {
         "people": {"bob": ("Bob", "participant")},
     },
     "self": {"name": "Ada", "role": "facilitator"},
+    "watching": {
+        "participant": "*",
+        "states": ["board"],
+        "people": {"bob": ("Bob", "participant")},
+    },
+    "gone": {"participant": "bob", "reason": "kicked"},
+    "unwatched": {"participant": "*", "reason": "forbidden"},
     "message": {"data": b'{"announcement":"Lunch"}'},
     "token": {"text": "…"},
     "end": {"reason": "ended", "message": "This session is over."},

@@ -91,6 +91,64 @@ def test_only_a_mistake_of_the_sites_is_raised(
         assert type(form.refusal) is kind
 
 
+@pytest.mark.parametrize("way", ["join", "ajoin"])
+@pytest.mark.parametrize(
+    ("typed", "asked", "words"),
+    [
+        ({"code": "K7Q2ZD", "name": "Ada"}, False, r"call is_valid\(\) first"),
+        ({"code": "K7", "name": "Ada"}, True, r"has errors \(code\): join only if"),
+        ({}, True, r"has errors \(code, name\)"),
+        (None, True, r"was given no data: JoinForm\(request.POST\)"),
+        (None, False, r"was given no data: JoinForm\(request.POST\)"),
+    ],
+)
+def test_a_form_that_is_not_known_to_be_valid_lets_nobody_join(
+    way: str, typed: dict[str, str] | None, asked: bool, words: str
+) -> None:
+    form = JoinForm(typed)
+    if asked:
+        form.is_valid()
+    with pytest.raises(ValueError, match=f"^JoinForm cannot join: .*{words}"):
+        enter(form, way)
+
+
+@pytest.mark.parametrize("way", ["join", "ajoin"])
+@pytest.mark.parametrize("given", ["K7Q2ZD", None, {}])
+def test_what_is_no_request_is_named(way: str, given: Any) -> None:
+    form = filled("K7Q2ZD")
+    call: Any = form.join if way == "join" else async_to_sync(form.ajoin)
+    with pytest.raises(TypeError, match=r"is no request: join\(request, code\)"):
+        call(given)
+
+
+def test_a_form_that_was_refused_is_not_joined_again() -> None:
+    form = filled("K7Q2ZD")
+    assert enter(form) is None
+    with pytest.raises(ValueError, match=r"has errors \(code\)"):
+        enter(form)
+
+
+# By what is typed: the field, and what a person reads there.
+@pytest.mark.parametrize(
+    ("typed", "field", "words"),
+    [
+        ({"code": "K" * 500}, "code", "A code has six letters and digits"),
+        ({"code": "K7"}, "code", "A code has six letters and digits"),
+        ({"name": "Ada\nLovelace"}, "name", "Leave out line breaks and invisible"),
+        ({"name": "\u200b"}, "name", "Leave out line breaks and invisible"),
+        ({"name": "\u202eAda"}, "name", "Leave out line breaks and invisible"),
+        ({"name": "A" * 81}, "name", "at most 80 characters"),
+    ],
+)
+def test_what_cannot_be_taken_is_explained_at_its_field(
+    typed: dict[str, str], field: str, words: str
+) -> None:
+    form = JoinForm({"code": "K7Q2ZD", "name": "Ada", **typed})
+    assert not form.is_valid()
+    (shown,) = form.errors[field]
+    assert words in shown
+
+
 @given(st.text(max_size=120), st.text(max_size=120))
 def test_whatever_is_typed_is_refused_in_the_form_or_can_be_used(
     code: str, name: str

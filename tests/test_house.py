@@ -65,6 +65,7 @@ PROCESS_WIDE = {
     "monitoring.counters:resumed": "counts since the process started",
     "participants.private_pages:_watch": "of each request by itself, and over with it",
     "realtime.channel_layer:counters": "counts since the process started",
+    "realtime.error_frames:_tells_all": "ends with the connection of a test's tab",
     "realtime.hub:_by_loop": "the hub of each event loop, by weak references",
     "realtime.hub:hubs": "the hubs that have tabs; each ends with its last one",
     "realtime.lobby:_by_loop": "the lobby of each event loop, by weak references",

@@ -186,6 +186,20 @@ def test_view_finds_who_joined_by_its_code(client: Client, code: str) -> None:
     assert client.get("/").json() is None
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_view_finds_who_joined_in_whichever_order_the_middleware_stands(
+    code: str, settings: Any, swapped: bool
+) -> None:
+    settings.MIDDLEWARE = MIDDLEWARE[::-2] if swapped else MIDDLEWARE[::2]
+    visitor = Client()
+    alice = visitor.get(f"/{code}/join/").json()
+    assert alice is not None
+    for name in ("", "a/", "private/", "page/", "apage/"):
+        response = visitor.get(f"/{code}/{name}")
+        assert response.status_code == 200
+        assert name.endswith("page/") or response.json() == alice
+
+
 @pytest.mark.parametrize("name", ["page", "apage"])
 def test_view_of_a_locked_session_serves_who_was_removed_in_a_break(
     client: Client, code: str, name: str

@@ -11,11 +11,14 @@ from urllib.parse import quote
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ImproperlyConfigured
+from django.forms import Form
 from django.http import HttpResponse
-from django.test import Client
-from django.urls import include, path, register_converter
+from django.test import Client, RequestFactory
+from django.urls import include, path, re_path, register_converter, reverse_lazy
 from django.utils import translation
+from django.utils.functional import lazy
 
 from sessionstores import leave, participant_required, stores
 from sessionstores.backends import get_backend
@@ -84,6 +87,9 @@ urlpatterns = [
     path("<typed_code:code>/apage/", apage, name="apage"),
     path("<typed_code:code>/bare/", bare),
     path("<typed_code:code>/leave/", left),
+    path("<typed_code:code>/turn/<int:turn>/", page, name="turn"),
+    path("<str:code>/plain/", apage, name="plain"),
+    re_path(r"^1234/(?P<code>TEAM\d\d)/$", page, name="numbered"),
 ]
 
 
@@ -363,6 +369,113 @@ def test_a_view_without_a_place_to_send_people_says_so(client: Client) -> None:
     with pytest.raises(ImproperlyConfigured, match="success_url"):
         client.get("/nowhere/")
     assert client.get("/nowhere/?next=/K7Q2ZD/page/").status_code == 200
+
+
+lazily: Any = lazy(lambda: "/{code}/page/", str)
+
+# By what is given to JoinView: what it says, before anybody joins.
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "number": ({"success_url": 5}, "success_url=5 is no text"),
+    "view": ({"success_url": page}, "success_url=<function page .* is no text"),
+    "unknown name": ({"success_url": "nope"}, "'nope' is the name of no URL: Reverse"),
+    "no name": ({"success_url": ""}, "success_url='' is the name of no URL"),
+    "unknown namespace": ({"success_url": "a:b"}, "no URL: 'a' is not a registered"),
+    "name that takes no code": (
+        {"success_url": "sessionstores:join"},
+        "is the name of /join/, which takes no code",
+    ),
+    "name that takes more": (
+        {"success_url": "turn"},
+        "is the name of /K7Q2ZD/turn/1/, which takes more than a code",
+    ),
+    "other name in braces": (
+        {"success_url": "/x/{cod}/"},
+        "has {cod}, which is not filled in: only {code} is",
+    ),
+    "empty braces": ({"success_url": "/x/{}/"}, "has {}, which is not filled in"),
+    "relative path": (
+        {"success_url": "board/"},
+        "does not begin with /, so that it leads from /joined/ to /joined/board/",
+    ),
+    "role": ({"role": 5, "success_url": "page"}, "JoinView.role: 5 is not a role"),
+    "form": (
+        {"form_class": Form, "success_url": "page"},
+        "form_class is <class '.*Form'>, which lets nobody join: base it on JoinForm",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistaken_option_is_named_before_anybody_joins(
+    mistake: str, client: Client, rf: RequestFactory
+) -> None:
+    options, words = MISTAKES[mistake]
+    code = stores.create_session()
+    view = JoinView.as_view(**options)
+    typed = {"code": code, "name": "Ada"}
+    # Who comes from a page of one session, and types the code of another.
+    sent = "?code=K7Q2ZD&next=/K7Q2ZD/page/"
+    for request in (
+        rf.get("/joined/"),
+        rf.post("/joined/", typed),
+        rf.post(f"/joined/{sent}", typed),
+    ):
+        request.session = SessionBase()
+        request._dont_enforce_csrf_checks = True
+        with pytest.raises(ImproperlyConfigured) as raised:
+            view(request)
+        assert re.search(words, str(raised.value)), str(raised.value)
+    assert stores.participants(code) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "leads"),
+    [
+        ("page", "/{code}/page/"),
+        ("/{code}/page/", "/{code}/page/"),
+        (lazily(), "/{code}/page/"),
+        (reverse_lazy("sessionstores:join"), "/join/"),
+        ("/thanks/", "/thanks/"),
+        ("https://play.example.com/{code}", "https://play.example.com/{code}"),
+        ("../{code}/page/", "../{code}/page/"),
+        ("{code}/page/", "{code}/page/"),
+        ("numbered", "/1234/{code}/"),
+    ],
+)
+def test_people_are_sent_wherever_a_success_url_may_lead(
+    url: Any, leads: str, rf: RequestFactory
+) -> None:
+    code = "TEAM01" if url == "numbered" else stores.create_session()
+    assert stores.get(Board, code, "bob").state
+    view = JoinView.as_view(success_url=url)
+    page = "/" if url == "{code}/page/" else "/joined/"
+    for request in (rf.get(page), rf.post(page, {"code": code, "name": "Ada"})):
+        request.session = SessionBase()
+        request._dont_enforce_csrf_checks = True
+        response = view(request)
+    assert response.status_code == 302
+    assert response["Location"] == leads.replace("{code}", code)
+
+
+def test_who_comes_back_is_not_hindered_by_a_mistake_that_is_not_used(
+    rf: RequestFactory,
+) -> None:
+    code = stores.create_session()
+    request = rf.post(f"/?code={code}&next=/{code}/page/", {"code": code, "name": "A"})
+    request.session = SessionBase()
+    request._dont_enforce_csrf_checks = True
+    response = JoinView.as_view(success_url="nope")(request)
+    assert response["Location"] == f"/{code}/page/"
+
+
+def test_who_comes_back_to_a_page_by_a_code_as_typed_comes_to_its_one_form(
+    client: Client,
+) -> None:
+    code = "K7Q2ZD"
+    assert stores.get(Board, code, "bob").state
+    sent = client.get(f"/{code.lower()}/plain/?tab=2")["Location"]
+    assert come_in(client, code, sent)["Location"] == f"/{code}/plain/?tab=2"
+    assert client.get(f"/{code}/plain/").status_code == 200
 
 
 def test_a_view_may_have_a_role_and_do_more(client: Client) -> None:

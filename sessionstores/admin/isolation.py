@@ -63,7 +63,8 @@ def _connections(
     }
     watching = set()
     for tab in tabs:
-        for key in list(tab.documents):
+        watched = list(tab.watch_list.documents.values())
+        for key in [*list(tab.documents), *(document.key for document in watched)]:
             if key.session != code:
                 misplaced.add(tab.key.participant)
             elif not _is_own(tab.key, key):
@@ -85,7 +86,8 @@ def _objects(tabs: Sequence[Connection]) -> IsolationProbe:
     owners: dict[int, set[str]] = {}
     names = {tab.id: tab.key.participant for tab in tabs}
     for tab in tabs:
-        for part in (tab.outbox, *list(tab.documents.values())):
+        watched = list(tab.watch_list.documents.values())
+        for part in (tab.outbox, *list(tab.documents.values()), *watched):
             owners.setdefault(id(part), set()).add(tab.id)
     shared = {names[tab] for each in owners.values() if len(each) > 1 for tab in each}
     if shared:

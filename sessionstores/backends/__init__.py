@@ -18,8 +18,9 @@ from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from .. import conf
-from ..concurrency.system_threads import mutex
+from ..concurrency.threads import mutex
 from .base import Backend
+from .server_workers import warn_of_others
 
 _NEVER = {
     DummyCache: "keeps nothing",
@@ -160,6 +161,8 @@ def _create(alias: str) -> tuple[Backend, Backend]:
             flavours[False].clock = flavours[True].clock
             flavours[False].memory = flavours[True].memory
             _backends[alias] = flavours
+            if not flavours[True].shared:
+                warn_of_others(alias)
         return _backends[alias]
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..exceptions import MESSAGES, ActionRejected, general_message
 from .client_limits import bound, is_forgotten, is_mark, owner_of
-from .types import CLIENT_MEMORY, RUNS, Attempt, ClientEntry
+from .types import CLIENT_MEMORY, PROFILE, RUNS, Attempt, ClientEntry
 
 # The runs under the key `RUNS` of `ClientEntry.rejected`: each character is the length
 # of one, of the ids applied up to the last one, those not applied below them, those
@@ -77,6 +77,20 @@ def has_run(clients: Mapping[str, ClientEntry], attempt: Attempt) -> bool:
         code=code,
         hint=f"Action {attempt.id} was rejected when it was first sent.",
     )
+
+
+def last_ids(clients: Mapping[str, ClientEntry], numbering: str) -> dict[str, int]:
+    """Return the highest id that a commit carried of each client, without `numbering`.
+
+    That is the prefix of the clients of one participant: others are left out. Of a
+    client's ids up to this one, all have run that ever will.
+    """
+    start = len(numbering)
+    return {
+        name[start:]: entry.last
+        for name, entry in clients.items()
+        if name.startswith(numbering) and name != PROFILE and not is_mark(name)
+    }
 
 
 def advanced(

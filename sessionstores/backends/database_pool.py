@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from django.db import Error, OperationalError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..concurrency.system_threads import thread_pool
+from ..concurrency.thread_pool import thread_pool
 from ..exceptions import InsideTransaction, StoreUnavailable
 from .database_deadline import (
     BUSY_SECONDS,

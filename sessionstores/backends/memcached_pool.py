@@ -25,7 +25,8 @@ from pymemcache.exceptions import (  # type: ignore[import-untyped]
     MemcacheUnexpectedCloseError,
 )
 
-from ..concurrency.system_threads import socket_home, thread_pool
+from ..concurrency.thread_pool import thread_pool
+from ..concurrency.threads import socket_home
 from .clock import ServerClock
 from .configured_cache import configured_cache
 from .errors import NotSent
@@ -221,7 +222,7 @@ def _address(place: object) -> Address:
         return address
     host, port = address
     # As a look-up does: raises ValueError for a malformed name.
-    if not host.encode("idna") or not 0 < port < 65_536:
+    if "/" in host or not host.encode("idna") or not 0 < port < 65_536:
         raise ValueError(f"{place!r} is not an address")
     return host, port
 

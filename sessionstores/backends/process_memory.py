@@ -6,7 +6,7 @@ import os
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
-from ..concurrency.system_threads import mutex
+from ..concurrency.threads import mutex
 
 M = TypeVar("M")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from ..concurrency.system_threads import mutex
+from ..concurrency.threads import mutex
 from ..keys import StoreKey
 from .types import Record
 

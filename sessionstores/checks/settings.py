@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
+from types import CodeType
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -16,7 +18,7 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from .. import conf
-from ..backends import problem
+from ..backends import places_redis, problem
 from ..exceptions import StateCorrupt
 from ..middleware import ParticipantMiddleware
 from ..state import codec
@@ -27,6 +29,9 @@ TAG = "sessionstores"
 # Daphne's default limit; it closes the connection on a longer frame, without an error.
 DAPHNE_FRAME_BYTES = 1_048_576
 
+SESSIONS = "django.contrib.sessions"
+IN_DATABASE = (f"{SESSIONS}.backends.db", f"{SESSIONS}.backends.cached_db")
+
 Apps = Sequence[AppConfig] | None
 
 
@@ -34,10 +39,13 @@ Apps = Sequence[AppConfig] | None
 def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """E001: `SESSIONSTORES` has unknown keys or unusable values."""
     given = getattr(settings, "SESSIONSTORES", {})
+    hint = "Correct it, or leave the key out: each has a default."
+    if not isinstance(given, dict):
+        hint = "Write {} for the defaults, or remove the setting."
     return [
         Error(
             text,
-            hint="Correct it, or leave the key out: each has a default.",
+            hint=hint,
             id="sessionstores.E001",
         )
         for text in conf.problems(given)
@@ -48,17 +56,27 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 def check_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """E002: the cache cannot hold records."""
     given = usable_conf()
-    reason = given and problem(given.cache)
-    if not reason:
+    if given is None or not (reason := problem(given.cache)):
         return []
-    return [
-        Error(
-            reason,
-            hint="SESSIONSTORES['CACHE'] names the alias of the cache that holds the "
-            "records; the default is 'default'.",
-            id="sessionstores.E002",
+    return [Error(reason, hint=_place_of(given), id="sessionstores.E002")]
+
+
+def _place_of(given: conf.Conf) -> str:
+    """Say which setting leads to the cache that is to hold the records."""
+    if places_redis(given.redis):
+        return (
+            "SESSIONSTORES['REDIS'] says which server holds the records. Without an "
+            "address in it, the alias that SESSIONSTORES['CACHE'] names does."
         )
-    ]
+    if "CACHE" in getattr(settings, "SESSIONSTORES", {}):
+        return (
+            f"SESSIONSTORES['CACHE'] names the alias {given.cache!r} for the records. "
+            "It may name any other whose cache can hold them."
+        )
+    return (
+        f"Records are kept in CACHES[{given.cache!r}] unless SESSIONSTORES['CACHE'] "
+        "names another alias."
+    )
 
 
 @register(TAG)
@@ -109,9 +127,21 @@ _FRESH = (
 
 @register(TAG)
 def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W001: no ASGI application. W002: no layer. W019: `runserver` without sockets."""
+    """W001, W027: no ASGI application. W019: `runserver` without WebSockets."""
     found: list[CheckMessage] = []
-    if not getattr(settings, "ASGI_APPLICATION", None):
+    named = getattr(settings, "ASGI_APPLICATION", None)
+    if named and (reason := _not_loadable(named)):
+        found.append(
+            Warning(
+                f"ASGI_APPLICATION is {named!r}, {reason}. Servers that load it from "
+                "there, such as daphne's runserver, do not start.",
+                hint="Name the module and its application with a dot between: "
+                "ASGI_APPLICATION = '<project>.asgi.application'. The colon is for "
+                "the command line of uvicorn and daphne.",
+                id="sessionstores.W027",
+            )
+        )
+    elif not named:
         found.append(
             Warning(
                 "ASGI_APPLICATION is not set, so browsers cannot connect.",
@@ -120,18 +150,7 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="sessionstores.W001",
             )
         )
-    if _is_realtime() and "default" not in getattr(settings, "CHANNEL_LAYERS", {}):
-        found.append(
-            Warning(
-                "CHANNEL_LAYERS has no 'default', so tabs that another process serves "
-                "see a change only at their next heartbeat.",
-                hint="For one process, channels.layers.InMemoryChannelLayer is enough; "
-                "several processes need a layer that they share, such as "
-                "channels_redis.pubsub.RedisPubSubChannelLayer.",
-                id="sessionstores.W002",
-            )
-        )
-    if settings.DEBUG and _is_realtime() and _runs_wsgi():
+    if settings.DEBUG and is_realtime() and _runs_wsgi():
         found.append(
             Warning(
                 "`manage.py runserver` serves no WebSockets on this site, so the pages "
@@ -145,7 +164,35 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-def _is_realtime() -> bool:
+def _not_loadable(path: object) -> str | None:
+    """Return why ASGI_APPLICATION leads to no application, as far as can be seen.
+
+    It is not imported, since the site's own code may do anything.
+    """
+    if not isinstance(path, str) or ":" in path or "." not in path.strip("."):
+        return "which is not a path of names with dots between"
+    if path == getattr(settings, "WSGI_APPLICATION", None):
+        return "which is WSGI_APPLICATION too, and so serves no WebSockets"
+    module, _, name = path.rpartition(".")
+    try:
+        spec = find_spec(module)
+        get_code: Any = getattr(spec and spec.loader, "get_code", None)
+        code: CodeType | None = get_code and get_code(module)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+        return f"whose module cannot be loaded: {error}"
+    if spec is None:
+        return f"but there is no module {module!r}"
+    # All names that the module itself sets, among others; a * may set any.
+    if (
+        code
+        and {name, "__getattr__"}.isdisjoint(code.co_names)
+        and ("*",) not in (code.co_consts)
+    ):
+        return f"but the module {module!r} has no {name!r}"
+    return None
+
+
+def is_realtime() -> bool:
     """Whether the site is to serve WebSockets; else it has plain pages only."""
     named = getattr(settings, "ASGI_APPLICATION", None)
     return bool(named) or apps.is_installed("channels")
@@ -160,7 +207,7 @@ def _runs_wsgi() -> bool:
 
 @register(TAG)
 def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """W003: ParticipantMiddleware before Django's session middleware. W020: none."""
+    """W003, W026: no Django session. W020: no ParticipantMiddleware."""
     ours = _position(ParticipantMiddleware)
     django = _position(SessionMiddleware)
     if ours is None:
@@ -174,17 +221,30 @@ def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="sessionstores.W020",
             )
         ]
-    if django is not None and django < ours:
-        return []
-    return [
-        Warning(
-            "ParticipantMiddleware finds no Django session, in which join() stores "
-            "who the participant is.",
-            hint="Put 'django.contrib.sessions.middleware.SessionMiddleware' above it "
-            "in MIDDLEWARE.",
-            id="sessionstores.W003",
-        )
-    ]
+    if django is None:
+        return [
+            Warning(
+                "MIDDLEWARE has no SessionMiddleware of Django's, so requests have no "
+                "session in which join() could store who somebody is: it raises "
+                "ImproperlyConfigured, and people who come back are told to join.",
+                hint="Put 'django.contrib.sessions.middleware.SessionMiddleware' in "
+                "MIDDLEWARE. If other middleware of the site sets `request.session`, "
+                "silence this check.",
+                id="sessionstores.W003",
+            )
+        ]
+    if settings.SESSION_ENGINE in IN_DATABASE and not apps.is_installed(SESSIONS):
+        return [
+            Warning(
+                f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, but {SESSIONS!r} is "
+                "not in INSTALLED_APPS: whatever reads or writes Django's session, as "
+                "join() does, raises RuntimeError.",
+                hint=f"Add {SESSIONS!r} to INSTALLED_APPS and run manage.py migrate, "
+                "or set another SESSION_ENGINE.",
+                id="sessionstores.W026",
+            )
+        ]
+    return []
 
 
 @register(TAG)
@@ -234,8 +294,9 @@ def check_origins(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "ALLOWED_HOSTS contains '*', so AllowedHostsOriginValidator lets pages of "
-            "any site open WebSockets from a visitor's browser.",
+            "ALLOWED_HOSTS contains '*', so allowed_hosts_only, and Channels' "
+            "AllowedHostsOriginValidator, let pages of any site open WebSockets from a "
+            "visitor's browser.",
             hint="List the site's own host names in ALLOWED_HOSTS.",
             id="sessionstores.W016",
         )

@@ -6,10 +6,11 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from .. import conf
 from ..backends import get_backend, places_redis
@@ -23,6 +24,21 @@ _ABOUT_WRITES = " What was being written "
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "": 1}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(ms|min|s|m|h|d|)")
+
+
+class SiteCommand(BaseCommand):
+    """A command whose options are written out.
+
+    An abbreviation, such as --session for --sessions, could be meant for another.
+    """
+
+    def create_parser(
+        self, prog_name: str, subcommand: str, **kwargs: Any
+    ) -> CommandParser:
+        """See `BaseCommand.create_parser`."""
+        return super().create_parser(
+            prog_name, subcommand, **{"allow_abbrev": False, **kwargs}
+        )
 
 
 def seconds_in(text: str) -> float:

@@ -77,8 +77,13 @@ def _judged(name: str, path: str, origin: str, answer: Message) -> Finding:
     return Finding("ok", f"{name} accepts a WebSocket at {path} from {origin}.")
 
 
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _told(error: BaseException) -> str:
+    """Return an error, and what it was raised for, which names the site's mistake."""
+    text = f"{type(error).__name__}: {error}"
+    first = error
+    while (cause := first.__cause__ or first.__context__) is not None:
+        first = cause
+    return text if first is error else f"{text} ({type(first).__name__}: {first})"
 
 
 def _origins() -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
 from .. import conf, signals
 from ..backends.base import Backend
-from ..concurrency.system_threads import mutex
+from ..concurrency.threads import mutex
 from ..keys import StoreKey
 from .log_limiter import log_limiter
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import conf
 from ..backends.base import Backend
-from ..concurrency.system_threads import mutex
+from ..concurrency.threads import mutex
 
 Line = tuple[logging.Logger, int, str]
 

@@ -16,13 +16,14 @@ from django.http import (
     HttpResponseForbidden,
     HttpResponseGone,
 )
-from django.shortcuts import redirect, resolve_url
+from django.shortcuts import redirect
 from django.template import TemplateDoesNotExist, loader
 from django.utils.html import format_html
 from django.utils.translation import get_language, gettext
+from django.views import View as ClassBasedView
 
 from ..backends import get_backend
-from ..backends.base import run
+from ..backends.base import Backend, run
 from ..backends.types import Standing
 from ..exceptions import (
     Kicked,
@@ -36,6 +37,7 @@ from .joining import standing_of
 from .messages import end_message
 from .private_pages import keep_private
 from .requests import code_of
+from .view_urls import check_url, join_page, lacks_code, without_code
 
 # Raised where a session ends while a page is made, or a link brings somebody new.
 CLOSED = (SessionEnded, Kicked, SessionLocked, LimitReached)
@@ -64,13 +66,33 @@ def participant_required(
     403, with 403_kicked.html. Nobody else is told. A view that raises `SessionLocked`
     or `LimitReached`, for whom a link brings in, is 403.
 
+    Raises `ImproperlyConfigured` where the URL names the session that the visitor has
+    joined, but not by its code as `code`; and TypeError for what is no view.
+
     A response with a token is `private, no-store`, for a `cache_page` around it too.
     For sync and async views; classes have `ParticipantRequiredMixin`. Needs
     `ParticipantMiddleware`.
     """
     if view is None:
-        return lambda view: _guarded(view, join_url)
-    return _guarded(view, join_url)
+        return lambda view: _guarded(_checked(view), join_url)
+    return _guarded(_checked(view), join_url)
+
+
+def _checked(view: View) -> View:
+    """Return a view that can be guarded; raise TypeError for what cannot."""
+    if isinstance(view, type) and issubclass(view, ClassBasedView):
+        name = view.__name__
+        raise TypeError(
+            f"participant_required is for functions, and {name} is a class: class "
+            f"{name}(ParticipantRequiredMixin, …), or above it "
+            "@method_decorator(participant_required, name='dispatch')."
+        )
+    if not callable(view):
+        raise TypeError(
+            f"participant_required({view!r}): that is no view. Name where to send "
+            f"people: participant_required(join_url={view!r})."
+        )
+    return view
 
 
 def _guarded(view: View, join_url: str | None) -> View:
@@ -80,7 +102,8 @@ def _guarded(view: View, join_url: str | None) -> View:
         async def aguarded(request: Any, *args: Any, **kwargs: Any) -> Any:
             _require_middleware(request)
             if await request.aparticipant() is None:
-                standing = await standing_of(get_backend(blocking=False), request)
+                backend = get_backend(blocking=False)
+                standing = await _standing(backend, request, join_url)
                 return await sync_to_async(_refusal)(request, join_url, standing)
             try:
                 response = await view(request, *args, **kwargs)
@@ -95,7 +118,8 @@ def _guarded(view: View, join_url: str | None) -> View:
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
         _require_middleware(request)
         if request.participant is None:
-            standing = run(standing_of(get_backend(blocking=True), request))
+            backend = get_backend(blocking=True)
+            standing = run(_standing(backend, request, join_url))
             return _refusal(request, join_url, standing)
         try:
             response = view(request, *args, **kwargs)
@@ -108,9 +132,26 @@ def _guarded(view: View, join_url: str | None) -> View:
 
 
 class ParticipantRequiredMixin:
-    """`participant_required` for class-based views, sync and async; name it first."""
+    """`participant_required` for class-based views, sync and async; name it first.
+
+    Raises `ImproperlyConfigured` for a class that names it behind a view, which would
+    answer without it.
+    """
 
     join_url: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a class of which this mixin would guard nothing."""
+        super().__init_subclass__(**options)
+        ahead = cls.__mro__[1 : cls.__mro__.index(ParticipantRequiredMixin)]
+        if ClassBasedView in ahead:
+            view = next(each for each in ahead if issubclass(each, ClassBasedView))
+            raise ImproperlyConfigured(
+                f"{cls.__qualname__} names ParticipantRequiredMixin behind "
+                f"{view.__name__}, which answers anybody before the mixin is asked. "
+                f"Name the mixin before it: class {cls.__name__}("
+                f"ParticipantRequiredMixin, {view.__name__})."
+            )
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the view for who has a participant; see `participant_required`."""
@@ -124,6 +165,16 @@ class ParticipantRequiredMixin:
         return _guarded(dispatch, self.join_url)(request, *args, **kwargs)
 
 
+async def _standing(
+    backend: Backend, request: HttpRequest, join_url: str | None
+) -> Standing | None:
+    """Return the standing of who has been in; see `check_url` for what it raises."""
+    standing = await standing_of(backend, request)
+    if standing is None:
+        await check_url(backend, request, join_url)
+    return standing
+
+
 def _refusal(
     request: Any, join_url: str | None, standing: Standing | None
 ) -> HttpResponse:
@@ -135,11 +186,15 @@ def _refusal(
         text = end_message("kicked")
         return HttpResponseForbidden(_page(request, "403_kicked.html", text))
     if join_url is None:
-        raise PermissionDenied(gettext("Join the session first."))
+        denied = PermissionDenied(gettext("Join the session first."))
+        if lacks_code(request):
+            # For the log, which has it as the reason.
+            denied.add_note(without_code(request))
+        raise denied
     code = code_of(request)
     query = {"code": code, "next": request.get_full_path()}
     given = urlencode({name: value for name, value in query.items() if value})
-    page = resolve_url(join_url)
+    page = join_page(join_url, request)
     return redirect(f"{page}{'&' if '?' in page else '?'}{given}")
 
 
@@ -164,9 +219,17 @@ def _page(request: HttpRequest, template: str, text: Text) -> str:
         )
 
 
-def _require_middleware(request: HttpRequest) -> None:
-    if not hasattr(request, "aparticipant"):
+def _require_middleware(request: object) -> None:
+    if hasattr(request, "aparticipant"):
+        return
+    if not hasattr(request, "META"):
         raise ImproperlyConfigured(
-            "participant_required needs "
-            "'sessionstores.middleware.ParticipantMiddleware' in MIDDLEWARE."
+            f"participant_required was called with {request!r} in the place of a "
+            "request. A method of a view is decorated by "
+            "@method_decorator(participant_required), or its class has "
+            "ParticipantRequiredMixin."
         )
+    raise ImproperlyConfigured(
+        "participant_required needs "
+        "'sessionstores.middleware.ParticipantMiddleware' in MIDDLEWARE."
+    )

@@ -233,7 +233,7 @@ def _unknown(code: str) -> UnknownSession:
     )
 
 
-@async_unsafe("Inside an event loop: await aresolve() instead.")
+@async_unsafe("Inside an event loop: await request.aparticipant() instead.")
 def resolve(request: HttpRequest, code: object) -> Participant | None:
     """Return the participant of `request`, None if it has none.
 

@@ -29,6 +29,7 @@ CLIENT_MESSAGES: dict[str, Text] = {
     "expired": MESSAGES["expired"],
     "outcome_unknown": MESSAGES["outcome_unknown"],
     "too_large": MESSAGES["too_large"],
+    "invalid_arguments": MESSAGES["invalid_arguments"],
     "offline": _("You are offline. What you do is sent once you are back."),
     "reconnecting": _("The connection was lost. What you do is sent once it is back."),
     "reset": _("What you saw here was reset. This is how it stands now."),

@@ -140,4 +140,6 @@ async def _config(backend: Backend, participant: Participant) -> dict[str, Any]:
         "states": places,
         "lang": get_language() or settings.LANGUAGE_CODE,
         "messages": client_messages(),
+        # The client freezes states then, so that a page's mistakes show.
+        **({"debug": True} if settings.DEBUG else {}),
     }

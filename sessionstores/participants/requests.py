@@ -76,7 +76,15 @@ class RequestIdentity:
         return old
 
     def require_session(self) -> None:
-        """Raise `ImproperlyConfigured` if the request has no Django session."""
+        """Raise `ImproperlyConfigured` if the request has no Django session.
+
+        TypeError if it is no request.
+        """
+        if not hasattr(self.request, "META"):
+            raise TypeError(
+                f"{ascii(self.request)[:80]} is no request: join(request, code), or "
+                "form.join(request)."
+            )
         if not hasattr(self.request, "session"):
             raise ImproperlyConfigured(
                 "Joining keeps the participant in Django's session: put "
@@ -88,6 +96,10 @@ class RequestIdentity:
         if not isinstance(code, str):
             return None
         return (await self._identities()).get(code)
+
+    async def has_joined(self) -> bool:
+        """Whether Django's session keeps claims for any code."""
+        return bool((await self._identities()).all())
 
     async def keep(self, backend: Backend, claims: Claims, origin: Origin) -> None:
         """Keep the claims and their origin, as long as Django's session lives.

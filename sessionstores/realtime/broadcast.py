@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..state.revisions import Rev
+from ..state.watch_view import WatchView
 from . import protocol
 
 
@@ -22,6 +23,10 @@ class Broadcast(msgspec.Struct):
     operations: bytes | None
     # By the document's name.
     frames: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    # The same commit as those see it who watch, by what they may see and have.
+    watched: dict[tuple[str, frozenset[str]], Broadcast] = msgspec.field(
+        default_factory=dict[tuple[str, frozenset[str]], "Broadcast"]
+    )
 
     def frame(self, name: str, operations: bytes) -> str:
         """Return the patch frame for tabs that know the document by that name."""
@@ -30,3 +35,17 @@ class Broadcast(msgspec.Struct):
             text = protocol.patch(name, self.base, self.rev_text, operations)
             self.frames[name] = text
         return text
+
+    def seen_by(self, view: WatchView, states: frozenset[str]) -> Broadcast:
+        """Return the commit as a role sees it whose tab has those states."""
+        place = view.digest, states
+        seen = self.watched.get(place)
+        if seen is None:
+            operations = self.operations
+            if operations is not None:
+                operations = view.operations(operations, states)
+            seen = msgspec.structs.replace(
+                self, operations=operations, frames={}, watched={}
+            )
+            self.watched[place] = seen
+        return seen

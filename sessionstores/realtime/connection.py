@@ -12,35 +12,29 @@ from django.utils import translation
 from msgspec import Raw
 
 from ..backends.base import Backend
-from ..backends.types import MAX_META_BYTES, UNKNOWN, Lease, Profile, Record
-from ..exceptions import (
-    InvalidArguments,
-    Kicked,
-    SessionStoresError,
-    StoreUnavailable,
-)
+from ..backends.client_entries import last_ids
+from ..backends.types import UNKNOWN, Lease, Profile, Record
+from ..exceptions import Kicked, SessionStoresError, StoreUnavailable
 from ..keys import StoreKey
 from ..participants.participant import Participant, as_recorded
 from ..participants.tokens import Claims
-from ..state import codec
-from ..state.declaration import states_in
-from ..state.json_rules import encode_portable
 from ..state.revisions import Rev
 from ..store.records import open_document
+from ..store.watched import read_watched
 from . import protocol
 from .broadcast import Broadcast
 from .document import Document
-from .error_frames import end_frame, error_frame, failure_frame
+from .error_frames import end_frame, error_frame, failure_frame, log_if_internal
 from .frame_head import NO_HEAD, FrameHead
 from .languages import language_of
 from .outbox import Outbox
-from .people_frames import self_frame
-from .protocol import BadFrame, Close
+from .people_frames import encode_meta, self_frame
+from .protocol import Close
 from .roster import NOBODY, RosterView
+from .watch_list import ABSENT, UNREADABLE, WatchList
 
 logger = logging.getLogger("sessionstores.delivery")
 
-META = FrameHead(of="meta")
 SYNC = FrameHead(of="sync")
 
 
@@ -69,10 +63,12 @@ class Connection:
         "language",
         "meta",
         "names",
+        "on_view",
         "outbox",
         "profile",
         "resumed",
         "run",
+        "watch_list",
     )
 
     def __init__(
@@ -127,6 +123,10 @@ class Connection:
                 # All participants write to this record: none may use up another's ids.
                 document.numbering = f"{claims.participant}/"
             self.names[name] = self.documents[key] = document
+        self.watch_list = WatchList(claims.session, hello.have, hello.runs)
+        # Called once the tab has been shown another roster view, or may be of another
+        # role; see `Watchers.look`.
+        self.on_view: Callable[[Connection], None] | None = None
         self.outbox = Outbox(send, self.read, self._presence_frame, self.give_up)
         self._reader = asyncio.current_task()
         # True while the reader must not be cancelled: its work would be half done.
@@ -134,30 +134,25 @@ class Connection:
         self.closing: Close | None = None
         self.farewell: str | None = None
 
-    def lease(self, process: str, keys: set[StoreKey] | None = None) -> Lease:
-        """Return the lease on all that the tab follows, or on `keys` of it."""
-        followed = self.documents if keys is None else keys
-        follows = frozenset(key.participant for key in followed)
+    @property
+    def follows(self) -> frozenset[str]:
+        """Whose records the tab follows; see `Lease.follows`."""
+        own = frozenset(key.participant for key in self.documents)
+        return own | self.watch_list.follows
+
+    def lease(self, process: str, follows: frozenset[str] | None = None) -> Lease:
+        """Return the lease on all that the tab follows, or on a part of it."""
+        if follows is None:
+            follows = self.follows
         lease = Lease(self.id, self.key, process, self.client, follows, self.meta)
         return lease._replace(acted=True) if self.acted else lease
 
     def show(self, data: Mapping[str, Any]) -> bool:
         """Set what the tab shows of itself; return whether that has changed.
 
-        Raises `BadFrame` past `MAX_META_BYTES`, and for what the tabs of others would
-        refuse.
+        Raises what `encode_meta` raises.
         """
-        try:
-            meta = encode_portable(data, "meta") if data else b""
-        except InvalidArguments as error:
-            raise BadFrame("bad_meta", str(error), META) from None
-        if len(meta) > MAX_META_BYTES:
-            raise BadFrame(
-                "bad_meta",
-                f"What a tab shows of itself has at most {MAX_META_BYTES} bytes, not "
-                f"{len(meta)}.",
-                META,
-            )
+        meta = encode_meta(data)
         changed, self.meta = meta != self.meta, meta
         return changed
 
@@ -172,14 +167,21 @@ class Connection:
             self._view = view
             self.outbox.presence()
             if (profile := view.profiles.get(self.key.participant)) is not None:
-                self._know(profile)
+                self.know(profile)
+            if self.on_view is not None:
+                self.on_view(self)
+
+    @property
+    def present(self) -> Mapping[str, object]:
+        """Who is present, by id, as the tab is shown."""
+        return self._view.metas
 
     def missing_from(self, profile: Profile) -> Profile:
         """Return what is known here of the participant, and not to their record."""
         parts = zip(profile, self.profile, strict=True)
         return Profile(*(ours if theirs is None else None for theirs, ours in parts))
 
-    def _know(self, profile: Profile) -> None:
+    def know(self, profile: Profile) -> None:
         """Take in what the record says; tell the tab if its name or role is new."""
         parts = zip(profile, self.profile, strict=True)
         self.profile = Profile(*(b if a is None else a for a, b in parts))
@@ -196,15 +198,19 @@ class Connection:
         """Return the newest rev sent to the tab, of each document by name."""
         return {name: document.rev for name, document in self.names.items()}
 
-    def change(self, commit: Broadcast, key: StoreKey) -> None:
+    def change(self, commit: Broadcast, document: Document) -> None:
         """Send or queue a commit's patch.
 
         It waits while a snapshot of the document is read.
         """
-        document = self.documents[key]
         if document.missed is not None:
             document.missed.append(commit)
             return
+        if document.view is not None:
+            if document.shown is None:
+                self.refresh(document)
+                return
+            commit = commit.seen_by(document.view, document.states)
         operations, rev, shown = commit.operations, commit.rev, document.shown
         if operations is None or not document.continues(commit.previous, rev):
             if document.forks(commit.base, rev):
@@ -223,16 +229,17 @@ class Connection:
     def refresh(self, document: Document) -> None:
         """Queue a snapshot with all states."""
         document.expect_snapshot()
-        self.outbox.refresh(document.name)
+        self.outbox.refresh(document.name, later=document.view is not None)
 
     async def sync(self, name: str, have: str | None) -> bool:
         """Send a snapshot to a tab at `have`; False if the document is unknown."""
-        document = self.names.get(name)
+        document = self._find(name)
         if document is None:
             return False
         self._synced |= {name}
         document.have = Rev.parse(have) if have else None
-        document.full = have is None
+        if document.view is None or document.shown is not None:
+            document.full = have is None
         if have and document.have == document.rev:
             await self.outbox.show(name)
         else:
@@ -243,7 +250,8 @@ class Connection:
     async def open(self, document: Document) -> str:
         """Read a document; return its snapshot frame, after which patches follow.
 
-        Raises what `open_document` raises.
+        Raises what `open_document` raises. "": it is a document no more, or another one
+        by now.
         """
         document.missed = document.missed or []
         # As of before the read: a reply sent meanwhile may be newer than what is read,
@@ -252,41 +260,72 @@ class Connection:
         try:
             if seen == {have} and await self._is_current(document):
                 return self._show(document, run, have, None)
-            lost, document.missing = document.missing, False
-            record = await open_document(
-                self.backend,
-                document.key,
-                lost=lost,
-                profile=self.profile if document.key == self.key else UNKNOWN,
-            )
+            if (record := await self._record(document)) is None:
+                return ""
             places = {record.history.place(rev) for rev in seen}
             if "unknown" in places and document.run is not None:
                 # Past its history after a restart, it may or may not be undone.
                 run = self.run = await self.backend.run_name()
                 document.forked = document.forked or run != document.run
-            states = None if places == {"head"} and not full else _states(record)
+            found = document.states_in(record)
+            states = None if places == {"head"} and not full else found
+            document.states = frozenset(found)
             reset = document.forked or "foreign" in places
-            return self._show(document, run, record.rev, states, reset=reset)
+            # Whoever watches another learns nothing of their tabs.
+            is_own = document.view is None
+            done = last_ids(record.clients, document.numbering) if is_own else None
+            return self._show(document, run, record.rev, states, done, reset=reset)
         finally:
             missed, document.missed = document.missed, None
             for commit in missed:
-                self.change(commit, document.key)
+                if self._find(document.name) is document:
+                    self.change(commit, document)
+
+    async def _record(self, document: Document) -> Record | None:
+        """Read the record; None of another participant if there is none to be seen."""
+        view = document.view
+        if view is not None:
+            record = await read_watched(self.backend, document.key, view.classes)
+            # Meanwhile the tab may have got another role.
+            return record if self._find(document.name) is document else None
+        lost, document.missing = document.missing, False
+        return await open_document(
+            self.backend,
+            document.key,
+            lost=lost,
+            profile=self.profile if document.key == self.key else UNKNOWN,
+        )
+
+    def _lose(self, document: Document, reason: str) -> str:
+        return self.watch_list.lose(document.key.participant, reason)
+
+    def _find(self, name: str) -> Document | None:
+        return self.names.get(name) or self.watch_list.find(name)
 
     async def read(self, name: str) -> str:
         """Return the snapshot frame of a document, or an error frame in its place.
 
-        A tab asks only once: after an outage the snapshot follows with a heartbeat.
+        "" if there is nothing to say. A tab asks only once: after an outage the
+        snapshot follows with a heartbeat.
         """
-        document = self.names[name]
+        document = self._find(name)
+        if document is None:
+            return ""
         document.owed = False
         head = SYNC if name in self._synced else NO_HEAD
         self._synced -= {name}
         try:
-            return await self.open(document)
+            text = await self.open(document)
+            if not text and self._find(name) is document:
+                return self._lose(document, ABSENT)
+            return text
         except SessionStoresError as error:
             document.owed = isinstance(error, StoreUnavailable)
             if isinstance(error, Kicked):
                 self.kick()
+            if document.view is not None and head is NO_HEAD:
+                log_if_internal(error)
+                return "" if document.owed else self._lose(document, UNREADABLE)
             with translation.override(self.language):
                 return error_frame(error, head)
         except Exception as error:
@@ -343,6 +382,7 @@ class Connection:
         run: str,
         rev: Rev | None,
         states: dict[str, Raw] | None,
+        done: dict[str, int] | None = None,
         *,
         reset: bool = False,
     ) -> str:
@@ -350,11 +390,8 @@ class Connection:
         document.full = True
         document.forked = False
         document.run = run
-        return protocol.snapshot(document.name, str(rev), states, run=run, reset=reset)
-
-
-def _states(record: Record) -> dict[str, Raw]:
-    """Return the states that a tab gets of a record, by name."""
-    classes = states_in("session" if record.key.is_session else "participant")
-    names = [cls.__sessionstores__.name for cls in classes]
-    return {name: codec.raw(record.states[name]) for name in names}
+        if document.view is not None:
+            run += document.view.digest
+        return protocol.snapshot(
+            document.name, str(rev), states, done=done, run=run, reset=reset
+        )

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..exceptions import (
     SessionStoresError,
     StoreUnavailable,
 )
-from ..participants.tokens import check_claims, check_standing, read_token
+from ..participants.tokens import check_standing, read_token
 from ..store.admissions import admit
 from . import protocol
 from .connection import SYNC, Connection
@@ -42,6 +43,8 @@ from .lobby import current_lobby
 from .origins import foreign_origin
 from .protocol import BadFrame, Close, HelloFrame
 from .token_bucket import TokenBucket
+from .token_renewal import take_token
+from .watch_frames import UnwatchFrame, WatchFrame
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -58,7 +61,6 @@ STRIDE = 16
 PAID_AT_ONCE = 16
 
 HELLO = FrameHead(of="hello")
-TOKEN = FrameHead(of="token")
 
 _FOREIGN = _("This page may not connect. Open it by the usual address of the site.")
 _TOO_MANY_TABS = _(
@@ -216,6 +218,7 @@ class StoreConsumer(AsyncConsumer):
             name=connection.actor.name,
             client=connection.client,
             ping=settings.heartbeat,
+            now=time.time(),
             rate=settings.rate_limit,
             frame=settings.max_frame_bytes,
         )
@@ -296,7 +299,9 @@ class StoreConsumer(AsyncConsumer):
                 raise BadFrame("bad_frame", text, SYNC)
         elif isinstance(frame, protocol.TokenFrame):
             await self._wait_for_reads()
-            await self._renew(connection, frame.token)
+            await take_token(connection, frame.token)
+        elif isinstance(frame, WatchFrame | UnwatchFrame):
+            await self._wait_for_reads(await self._hub.watchers.take(connection, frame))
         elif isinstance(frame, protocol.MetaFrame):
             if connection.show(frame.data):
                 self._hub.show(connection)
@@ -304,28 +309,9 @@ class StoreConsumer(AsyncConsumer):
             head = protocol.head_of(frame)
             raise BadFrame("bad_frame", "Only the first frame may be hello.", head)
 
-    async def _wait_for_reads(self) -> None:
-        if self._throttle and (seconds := self._throttle.reads.spend(1)):
+    async def _wait_for_reads(self, reads: float = 1) -> None:
+        if self._throttle and (seconds := self._throttle.reads.spend(reads)):
             await self._throttle.wait(seconds)
-
-    async def _renew(self, connection: Connection, token: str) -> None:
-        """Use a newer token; one for another participant is refused."""
-        max_age = conf.get().token_max_age
-        try:
-            claims = read_token(token, max_age=max_age)
-            if claims.key != connection.key:
-                raise InvalidToken(
-                    f"The token is for {claims.key}, and this connection is of "
-                    f"{connection.key}: open another one for it."
-                )
-            standings = await connection.backend.standings([claims.key])
-            check_claims(claims, standings[claims.key], max_age=max_age)
-        except SessionStoresError as error:
-            await connection.outbox.reply(error_frame(error, TOKEN))
-            if isinstance(error, Kicked):
-                connection.kick()
-        else:
-            connection.claims = claims
 
     async def _frame(self) -> protocol.Frame:
         event = await self._receive()

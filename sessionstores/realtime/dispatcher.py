@@ -311,6 +311,14 @@ class Dispatcher:
         if isinstance(error, SessionStoresError):
             log_if_internal(error)
             code, message, hint = portable_text(error.code), error.message, error.hint
+            if hint != message:
+                logger.debug(
+                    "%s: action %s is refused as %s: %s",
+                    self._connection.key,
+                    where,
+                    code,
+                    hint,
+                )
         else:
             code, message, hint = "internal", _FAILED, f"{where} raised {error!r}."
             logger.error(

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from msgspec import Raw
+
+from ..backends.types import Record
 from ..keys import StoreKey
+from ..state import codec
+from ..state.declaration import states_in
 from ..state.revisions import Rev
+from ..state.watch_view import WatchView
 from .broadcast import Broadcast
 
 # Commits past a gap that are remembered of each document; a tab holds fewer.
@@ -28,13 +34,24 @@ class Document:
         "rev",
         "run",
         "shown",
+        "states",
+        "view",
     )
 
     def __init__(
-        self, name: str, key: StoreKey, have: Rev | None, run: str | None = None
+        self,
+        name: str,
+        key: StoreKey,
+        have: Rev | None,
+        run: str | None = None,
+        view: WatchView | None = None,
     ) -> None:
         self.name = name
         self.key = key
+        # What the tab may see of it, if it is another participant's; and the states
+        # that the tab has of that.
+        self.view = view
+        self.states: frozenset[str] = frozenset()
         # Prefix of the client ids under which the record counts actions.
         self.numbering = ""
         # What the tab has, as far as is known; `full` if it needs all states anyway.
@@ -63,6 +80,14 @@ class Document:
     def seen(self) -> set[Rev]:
         """The revs that the tab may show: the one it named, and what it was sent."""
         return {rev for rev in (self.have, self.firm) if rev is not None}
+
+    def states_in(self, record: Record) -> dict[str, Raw]:
+        """Return the states that the tab gets of a record, by name, JSON each."""
+        if self.view is not None:
+            return self.view.states(record.states)
+        classes = states_in("session" if record.key.is_session else "participant")
+        names = [cls.__sessionstores__.name for cls in classes]
+        return {name: codec.raw(record.states[name]) for name in names}
 
     def continues(self, previous: Rev, rev: Rev) -> bool:
         """Note a commit right on top of all that the tab has; False: it is another."""

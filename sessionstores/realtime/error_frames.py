@@ -1,12 +1,15 @@
 """Error frames: what a tab is told of errors and ends, in the active language.
 
 A person is told the message. Hints are for developers: they may name settings, hosts
-and data, and reach tabs under DEBUG only.
+and data, and reach tabs under DEBUG only, and those of tests in the same process.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 from django.conf import settings
@@ -38,10 +41,23 @@ FailureCode = Literal[
 
 logger = logging.getLogger("sessionstores.delivery")
 
+_tells_all: ContextVar[bool] = ContextVar("sessionstores_tells_all", default=False)
+
+
+@contextmanager
+def telling_all() -> Iterator[None]:
+    """Tell the tab that is served in a block the hints, too: it is one of a test."""
+    begun = _tells_all.set(True)
+    try:
+        yield
+    finally:
+        _tells_all.reset(begun)
+
 
 def error_frame(error: SessionStoresError | BadFrame, head: FrameHead = NO_HEAD) -> str:
     """Return the `error` frame of an exception; `head` names what it answers."""
     if isinstance(error, BadFrame):
+        logger.debug("A tab's frame was refused as %s: %s", error.code, error.hint)
         message, head = str(MESSAGES[error.code]), error.head
     else:
         log_if_internal(error)
@@ -81,4 +97,4 @@ def log_if_internal(error: SessionStoresError) -> None:
 
 
 def _shown(hint: str) -> str:
-    return hint if settings.DEBUG else ""
+    return hint if settings.DEBUG or _tells_all.get() else ""

@@ -27,10 +27,14 @@ _TYPE = re.compile(r'"((?:[^"\\]|\\.)*+)"')
 
 
 class FrameHead(NamedTuple):
-    """What an `error` names: an action by `id`, other frames `of` their type."""
+    """What an `error` names: an action by `id`, other frames `of` their type.
+
+    Of a frame about a `participant`, that one too.
+    """
 
     id: int | None = None
     of: str | None = None
+    participant: str | None = None
 
 
 NO_HEAD = FrameHead()

@@ -16,7 +16,7 @@ from ..exceptions import InvalidToken, Kicked, SessionEnded, StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.history import sample
 from ..monitoring.log_limiter import log_limiter
-from ..participants.tokens import Claims, check_claims, make_token
+from ..participants.tokens import check_claims
 from ..state.revisions import Rev
 from ..store import removals
 from . import protocol
@@ -26,6 +26,8 @@ from .connection import Connection
 from .protocol import Close
 from .roster import Roster
 from .timeline import write_timeline
+from .token_renewal import renew_token
+from .watch_beats import WatchBeats
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -35,8 +37,6 @@ LEASE_SECONDS = 0.5
 STRIDE = 64
 # In heartbeats: a tab whose pong is overdue for longer is closed.
 PATIENCE = 2.5
-# Renew a token after this fraction of TOKEN_MAX_AGE.
-RENEW_AFTER = 0.75
 
 # Assumed of a participant while the cache does not answer.
 GOOD = Standing(ended=False, revoked_at=None)
@@ -59,6 +59,7 @@ class Heartbeat:
         *,
         channel: Channel,
         roster: Roster,
+        watching: WatchBeats,
         lease: Callable[[Collection[Connection]], Awaitable[None]],
         remove: Callable[[Removal], None],
     ) -> None:
@@ -68,6 +69,7 @@ class Heartbeat:
         self._following = following
         self._channel = channel
         self._roster = roster
+        self._watching = watching
         self._lease = lease
         self._remove = remove
         self._beating: asyncio.Task[None] | None = None
@@ -120,7 +122,8 @@ class Heartbeat:
         """Renew leases, check tokens, and ping every tab with the heads it follows.
 
         Pings wait up to `LEASE_SECONDS` for the leases. Then tabs are shown who is
-        present, and participants whose leases have expired are announced as left.
+        present, and participants whose leases have expired are announced as left; last,
+        tabs that watch others are shown what they lack.
         """
         async with asyncio.TaskGroup() as group:
             connections = list(self._connections.values())
@@ -129,6 +132,7 @@ class Heartbeat:
             await self._ping_all(connections)
         # A lease that we could not renew does not mean that its participant has left.
         await self._roster.beat(besides=leasing.result())
+        await self._watching.beat()
 
     def check_soon(self, connections: Sequence[Connection]) -> None:
         """Close those tabs, in a task, whose tokens are no longer valid."""
@@ -267,7 +271,7 @@ def ping(
         connection.give_up("This tab answered no ping for too long.")
         return
     if standing is not None:
-        _renew_token(connection)
+        renew_token(connection)
     shown = None if heads is None else _heads_for(connection, revs, heads)
     connection.outbox.ping(protocol.ping(shown))
 
@@ -294,11 +298,3 @@ def _heads_for(
         else:
             shown[name] = str(head)
     return shown
-
-
-def _renew_token(connection: Connection) -> None:
-    claims = connection.claims
-    newer = Claims.now(*connection.key, connection.actor.role)
-    if newer.issued - claims.issued > RENEW_AFTER * conf.get().token_max_age:
-        connection.claims = newer
-        connection.outbox.post(protocol.token(make_token(newer)))

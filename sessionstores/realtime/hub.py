@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +18,7 @@ import msgspec
 
 from .. import conf, event_bus
 from ..backends import get_backend
+from ..backends.types import EVERYONE
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.log_limiter import log_limiter
@@ -32,6 +33,8 @@ from .protocol import Close
 from .roster import Roster
 from .serializers import Delivery, RemoteChange
 from .timeline import write_timeline
+from .watch_beats import WatchBeats
+from .watchers import Watch, Watchers
 
 logger = logging.getLogger("sessionstores.delivery")
 
@@ -65,11 +68,13 @@ class Hub:
         self._lock = asyncio.Lock()
         self._channel = Channel(self._rename, self._deliver)
         self._roster = Roster(self._lease)
+        self.watchers = Watchers(self._lease)
         self.heartbeat = Heartbeat(
             self.connections,
             self.following,
             channel=self._channel,
             roster=self._roster,
+            watching=WatchBeats(self.watchers),
             lease=self._lease,
             remove=self._remove,
         )
@@ -86,6 +91,7 @@ class Hub:
             if not self.heartbeat.is_running:
                 await self._start()
             connection.run = self.heartbeat.run
+            connection.on_view = self.watchers.look
         lease = connection.lease(self.process)
         connection.joined = bool(await get_backend(blocking=False).lease([lease]))
 
@@ -119,6 +125,7 @@ class Hub:
             followers.discard(connection)
             if not followers:
                 del self.following[key]
+        self.watchers.leave(connection)
         # One that was not announced needs no time to come back.
         if self._roster.leave(connection) and not for_good:
             connection.grace = conf.get().leave_grace
@@ -134,7 +141,10 @@ class Hub:
 
     async def _release(self, connection: Connection) -> None:
         backend = get_backend(blocking=False)
-        released = {key for key in connection.documents if key not in self.following}
+        code = connection.key.session
+        released = frozenset(
+            id for id in connection.follows if not any(self._followers(code, id))
+        )
         lease = connection.lease(self.process, released)
         try:
             if connection.acted and not connection.has_said_so:
@@ -148,7 +158,7 @@ class Hub:
             )
             return
         # The leases of connections that joined meanwhile may have been released too.
-        again = {c for key in released for c in self.following.get(key, ())}
+        again = {c for id in released for c in self._followers(code, id)}
         if again:
             with suppress(StoreUnavailable):
                 await self._lease(again)
@@ -160,6 +170,14 @@ class Hub:
             # Another connection came in with it, so its participant has joined.
             await presence.joined(backend, [connection.key])
         await self._roster.announce(connection.key.session)
+
+    def _followers(self, code: str, id: str) -> Iterator[Connection]:
+        """Yield the connections whose leases follow an id of a session."""
+        if id != EVERYONE:
+            yield from self.following.get(StoreKey.stored(code, id), ())
+        for connection in self.watchers.sessions.get(code, ()):
+            if id in connection.watch_list.follows:
+                yield connection
 
     async def _lease(self, connections: Collection[Connection]) -> None:
         """Lease connections, and announce the participants who have joined by it."""
@@ -214,8 +232,11 @@ class Hub:
     def _broadcast(self, event: event_bus.Change | RemoteChange) -> None:
         following = self.following.get(event.key, ())
         tabs = [each for each in following if each.id != event.source]
+        watching: Iterable[Watch] = ()
+        if event.key.session in self.watchers.sessions:
+            watching = self.watchers.tabs_of(event.key)
         # Where there are none, nobody needs its operations.
-        if tabs:
+        if tabs or watching:
             commit = Broadcast(
                 event.base,
                 Rev.parse(event.base),
@@ -224,7 +245,9 @@ class Hub:
                 None if event.reset else event.operations,
             )
             for connection in tabs:
-                connection.change(commit, event.key)
+                connection.change(commit, connection.documents[event.key])
+            for watch in watching:
+                self.watchers.change(watch, commit)
 
     def _tabs_of(self, key: StoreKey) -> list[Connection]:
         """Return the tabs of a participant, or of the whole session."""
@@ -235,6 +258,7 @@ class Hub:
         ]
 
     def _remove(self, event: event_bus.Removal) -> None:
+        self.watchers.remove(event)
         for connection in tuple(self.following.get(event.key, ())):
             if event.reason == "lost":
                 connection.refresh(connection.documents[event.key])

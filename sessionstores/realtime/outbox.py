@@ -2,7 +2,8 @@
 
 A tab that stalls must not fill this process's memory: while it cannot be written to,
 patches of a document join; past `JOIN_BYTES` a snapshot replaces them, which is read
-when its turn comes.
+when its turn comes. That of somebody else's document comes when nothing else waits:
+there may be a thousand.
 """
 
 from __future__ import annotations
@@ -14,69 +15,23 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from . import protocol
+from .outbox_items import (
+    WaitingItem,
+    WaitingPatch,
+    WaitingPing,
+    WaitingPresence,
+    WaitingSnapshot,
+)
 
-JOIN_BYTES = 16_384
+# Of all patches that wait: above that, those that come become snapshots.
+MAX_JOINED = 262_144
+# Snapshots that come later, in a row, before other tasks have their turn.
+STRIDE = 16
 # Sent but not confirmed by a pong: above that, documents wait, since not every
 # server's `send` waits for a slow network.
 WINDOW_BYTES = 262_144
 # Text that waits, or was sent past the window: above that, the tab is closed.
 MAX_BYTES = 1_048_576
-
-
-class _Patch:
-    __slots__ = ("base", "doc", "parts", "rev", "size", "text")
-
-    def __init__(self, doc: str, base: str, rev: str, ops: bytes, text: str) -> None:
-        self.doc = doc
-        # Its frame, as long as no other has joined it; "" if that is not made yet.
-        self.text = text
-        self.base = base
-        self.rev = rev
-        self.parts = [ops]
-        self.size = len(ops)
-
-    def join(self, base: str, rev: str, ops: bytes) -> bool:
-        if base == self.rev:
-            self.parts.append(ops)
-            self.rev = rev
-        elif rev == self.base:
-            # Two threads may publish their commits in reverse order.
-            self.parts.insert(0, ops)
-            self.base = base
-        else:
-            return False
-        self.size += len(ops)
-        return self.size <= JOIN_BYTES
-
-    def frame(self) -> str:
-        if len(self.parts) == 1:
-            return self.text or protocol.patch(
-                self.doc, self.base, self.rev, self.parts[0]
-            )
-        inner = (part[1:-1] for part in self.parts)
-        ops = b"[" + b",".join(part for part in inner if part) + b"]"
-        return protocol.patch(self.doc, self.base, self.rev, ops)
-
-
-class _Refresh:
-    __slots__ = ("doc",)
-
-    def __init__(self, doc: str) -> None:
-        self.doc = doc
-
-
-class _Ping:
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-class _Presence:
-    __slots__ = ()
-
-
-_Item = str | _Ping | _Presence | _Patch | _Refresh
 
 
 def _begun(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -94,7 +49,8 @@ def _begun(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 class Outbox:
     """Writes to a tab through the ASGI `send`; one task at a time does.
 
-    `read` returns the snapshot frame of a document, `presence_frame` a presence frame;
+    `read` returns the snapshot frame of a document, "" if there is nothing to write;
+    `presence_frame` a presence frame;
     `give_up` is called once, when the tab cannot be written to or reads too little.
     Nothing is written before `begin`. Belongs to one event loop.
     """
@@ -104,6 +60,8 @@ class Outbox:
         "_documents",
         "_excess",
         "_flushed",
+        "_joined",
+        "_later",
         "_marks",
         "_on_give_up",
         "_ping",
@@ -134,10 +92,14 @@ class Outbox:
         self._on_give_up = give_up
         # When the oldest unanswered ping was queued, in the loop's time.
         self.asked: float | None = None
-        self._queue: deque[_Item] = deque()
-        self._documents: dict[str, _Patch | _Refresh] = {}
-        self._ping: _Ping | None = None
-        self._presence: _Presence | None = None
+        self._queue: deque[WaitingItem] = deque()
+        # What waits until nothing else does.
+        self._later: dict[str, WaitingSnapshot] = {}
+        self._documents: dict[str, WaitingPatch | WaitingSnapshot] = {}
+        # Bytes of the patches that wait.
+        self._joined = 0
+        self._ping: WaitingPing | None = None
+        self._presence: WaitingPresence | None = None
         self._texts = self._waiting = 0
         self._sent = self._confirmed = self._excess = 0
         self._marks: list[int] = []
@@ -169,7 +131,7 @@ class Outbox:
                 self._writing = False
                 self._start()
             return
-        if doc is not None and isinstance(self._documents.get(doc), _Patch):
+        if doc is not None and isinstance(self._documents.get(doc), WaitingPatch):
             del self._documents[doc]
         self.post(text)
         await self.flush()
@@ -205,18 +167,41 @@ class Outbox:
             return
         pending = self._documents.get(doc)
         if pending is None:
-            self._put(_Patch(doc, base, rev, ops, text))
-        elif isinstance(pending, _Patch) and not pending.join(base, rev, ops):
-            self.refresh(doc)
+            if self._joined > MAX_JOINED:
+                self.refresh(doc)
+                return
+            self._joined += len(ops)
+            self._put(WaitingPatch(doc, base, rev, ops, text))
+        elif isinstance(pending, WaitingPatch):
+            before = pending.size
+            fits = pending.join(base, rev, ops)
+            self._joined += pending.size - before
+            if not fits or self._joined > MAX_JOINED:
+                self.refresh(doc)
 
-    def refresh(self, doc: str) -> None:
-        """Queue a snapshot, in place of a patch that waits; it is read later."""
+    def refresh(self, doc: str, *, later: bool = False) -> None:
+        """Queue a snapshot, in place of a patch that waits; it is read later.
+
+        With `later`, all that is queued by then comes first, unless a patch waits.
+        """
         pending = self._documents.get(doc)
-        if pending is None:
-            self._put(_Refresh(doc))
-        elif isinstance(pending, _Patch):
-            snapshot = self._documents[doc] = _Refresh(doc)
+        if pending is None and later and not self._stopped:
+            self._documents[doc] = self._later[doc] = WaitingSnapshot(doc)
+            self._start()
+        elif pending is None:
+            self._put(WaitingSnapshot(doc))
+        elif isinstance(pending, WaitingPatch):
+            self._joined -= pending.size
+            snapshot = self._documents[doc] = WaitingSnapshot(doc)
             self._queue[self._queue.index(pending)] = snapshot
+
+    def drop(self, doc: str) -> None:
+        """Forget what waits of a document."""
+        pending = self._documents.pop(doc, None)
+        if isinstance(pending, WaitingPatch):
+            self._joined -= pending.size
+        if pending is not None and self._later.pop(doc, None) is None:
+            self._queue.remove(pending)
 
     async def show(self, doc: str) -> None:
         """Write a snapshot, without a task if nothing waits; else `refresh`.
@@ -240,14 +225,14 @@ class Outbox:
         if self._ping is not None:
             self._ping.text = text
         elif not self._stopped:
-            self._ping = _Ping(text)
+            self._ping = WaitingPing(text)
             self._queue.append(self._ping)
             self._start()
 
     def presence(self) -> None:
         """Queue a presence frame, unless one waits; it is made when its turn comes."""
         if self._presence is None and not self._stopped:
-            self._presence = _Presence()
+            self._presence = WaitingPresence()
             self._queue.append(self._presence)
             self._start()
 
@@ -269,6 +254,7 @@ class Outbox:
         """Drop what waits, and write nothing from here on."""
         self._stopped = True
         self._queue.clear()
+        self._later.clear()
         self._documents.clear()
         if self._task is not None:
             self._task.cancel()
@@ -278,14 +264,14 @@ class Outbox:
     def _is_full(self) -> bool:
         return self._sent - self._confirmed > WINDOW_BYTES
 
-    def _put(self, item: _Patch | _Refresh) -> None:
+    def _put(self, item: WaitingPatch | WaitingSnapshot) -> None:
         if not self._stopped:
             self._documents[item.doc] = item
             self._queue.append(item)
             self._start()
 
     def _start(self) -> None:
-        if self._queue and not self._writing and not self._stopped:
+        if (self._queue or self._later) and not self._writing and not self._stopped:
             self._writing = True
             self._task = asyncio.get_running_loop().create_task(self._drain())
 
@@ -298,6 +284,7 @@ class Outbox:
             self._start()
 
     async def _drain(self) -> None:
+        reads = 0
         try:
             while (item := self._next()) is not None:
                 if isinstance(item, str):
@@ -306,39 +293,52 @@ class Outbox:
                     self._waiting -= len(item)
                     if not self._texts:
                         self._wake()
-                elif isinstance(item, _Ping):
+                elif isinstance(item, WaitingPing):
                     self._ping = None
                     self._marks.append(self._sent)
                     await self._write(item.text)
-                elif isinstance(item, _Presence):
+                elif isinstance(item, WaitingPresence):
                     self._presence = None
                     await self._write(self._presence_frame())
                 else:
-                    # From now on it cannot be joined.
-                    if self._documents.get(item.doc) is item:
-                        del self._documents[item.doc]
-                    if isinstance(item, _Patch):
-                        await self._write(item.frame())
-                    else:
-                        await self._write(await self._read(item.doc))
+                    await self._write_document(item)
+                    reads += 1
+                    if not reads % STRIDE:
+                        await asyncio.sleep(0)
         finally:
             self._writing = False
             self._task = None
 
-    def _next(self) -> _Item | None:
-        if not self._queue:
-            return None
+    async def _write_document(self, item: WaitingPatch | WaitingSnapshot) -> None:
+        # From now on it cannot be joined.
+        if self._documents.get(item.doc) is item:
+            del self._documents[item.doc]
+        if isinstance(item, WaitingPatch):
+            self._joined -= item.size
+            await self._write(item.frame())
+        else:
+            await self._write(await self._read(item.doc))
+
+    def _next(self) -> WaitingItem | None:
         if not self._is_full:
-            return self._queue.popleft()
+            if self._queue:
+                return self._queue.popleft()
+            for doc in self._later:
+                return self._later.pop(doc)
+            return None
+        if not (self._queue or self._later):
+            return None
         if not self._marks and self._ping is None:
             self.ping(protocol.ping({}))
         for place, item in enumerate(self._queue):
-            if isinstance(item, str | _Ping):
+            if isinstance(item, str | WaitingPing):
                 del self._queue[place]
                 return item
         return None
 
     async def _write(self, text: str) -> None:
+        if not text:
+            return
         if self._is_full:
             if self._excess > MAX_BYTES:
                 self._give_up()

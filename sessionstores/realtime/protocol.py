@@ -13,24 +13,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from ..state.json_rules import (
-    MAX_DEPTH,
-    MAX_INTEGER,
-    REFUSED_NAMES,
-    portable_text,
-)
+from ..state.json_rules import MAX_DEPTH, MAX_INTEGER, portable_text
 from ..state.revisions import REV_PATTERN
 from .frame_head import NO_HEAD, FrameHead, read_head
+from .watch_frames import UNUSABLE, UnwatchFrame, WatchFrame
 
 SUBPROTOCOL = "sessionstores.v1"
 MAX_FRAME_BYTES = 65_536
 
 Id = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
-# Tabs make keys of client ids.
-_UNUSABLE = "|".join(sorted(REFUSED_NAMES))
 ClientId = Annotated[
-    str, Meta(pattern=rf"\A(?!(?:{_UNUSABLE})\Z)[A-Za-z0-9_-]{{1,64}}\Z")
+    str, Meta(pattern=rf"\A(?!(?:{UNUSABLE})\Z)[A-Za-z0-9_-]{{1,64}}\Z")
 ]
 RunText = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,16}\Z")]
 RevText = Annotated[str, Meta(pattern=rf"\A{REV_PATTERN}\Z")]
@@ -115,7 +109,15 @@ class ByeFrame(Struct, frozen=True, tag_field="type", tag="bye"):
 
 
 Frame = (
-    HelloFrame | ActionFrame | SyncFrame | PongFrame | TokenFrame | MetaFrame | ByeFrame
+    HelloFrame
+    | ActionFrame
+    | SyncFrame
+    | PongFrame
+    | TokenFrame
+    | MetaFrame
+    | WatchFrame
+    | UnwatchFrame
+    | ByeFrame
 )
 
 # Tabs of earlier releases take each but `bad_meta` for their oldest action's answer.
@@ -152,7 +154,9 @@ _decode_type = msgspec.json.Decoder(_Typed).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 
-_TYPES = frozenset({"hello", "action", "sync", "pong", "token", "meta", "bye"})
+_TYPES = frozenset(
+    {"hello", "action", "sync", "pong", "token", "meta", "watch", "unwatch", "bye"}
+)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 # With all digits made equal, only frames that contain one of these can contain a number
 # that is too large.
@@ -207,7 +211,8 @@ def head_of(frame: Frame) -> FrameHead:
     """Return what an error names of a frame that was read."""
     if isinstance(frame, ActionFrame):
         return FrameHead(id=frame.id)
-    return FrameHead(of=str(frame.__struct_config__.tag))
+    whom = getattr(frame, "participant", None)
+    return FrameHead(None, str(frame.__struct_config__.tag), whom)
 
 
 def _too_large(limit: int) -> BadFrame:
@@ -273,6 +278,7 @@ def welcome(
     ping: float,
     rate: tuple[float, float] | None,
     frame: int,
+    now: float,
     name: str | None = None,
 ) -> str:
     """The answer to `hello`; `ping` in seconds, `rate` actions a second and burst."""
@@ -285,6 +291,7 @@ def welcome(
             "name": name,
             "client": client,
             "ping": ping,
+            "now": now,
             "limits": {"rate": rate, "frame": frame},
         }
     )
@@ -295,20 +302,20 @@ def snapshot(
     rev: str,
     states: dict[str, Raw] | None,
     *,
+    done: dict[str, int] | None = None,
     run: str = "",
     reset: bool = False,
 ) -> str:
     """A document's states at `rev`, each JSON already; None: the tab has them.
 
-    `run` is the run of the cache server that they are from, for the next `hello`.
+    `done`: by client, the participant's last action in it, if known. `run`: that of the
+    cache server, for the next `hello`.
     """
     shown = "" if states is None else f',"states":{_json(states)}'
-    named = f',"run":"{run}"' if run else ""
-    flag = "true" if reset else "false"
-    return (
-        f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}{named},'
-        f'"reset":{flag}}}'
-    )
+    shown += "" if done is None else f',"done":{_json(done)}'
+    shown += f',"run":"{run}"' if run else ""
+    shown += f',"reset":{_json(reset)}'
+    return f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}}}'
 
 
 def patch(doc: str, base: str, rev: str, ops: bytes) -> str:
@@ -345,8 +352,7 @@ def reject(id: int, code: str, message: str, hint: str = "") -> str:
 
 def ping(heads: dict[str, str] | None) -> str:
     """A heartbeat with the head of each document; None: the cache is silent."""
-    frame: dict[str, Any] = {"type": "ping"}
-    return _json(frame if heads is None else {**frame, "heads": heads})
+    return _json({"type": "ping"} | ({} if heads is None else {"heads": heads}))
 
 
 def message(data: bytes) -> str:
@@ -372,6 +378,8 @@ def error(code: str, message: str, head: FrameHead = NO_HEAD, hint: str = "") ->
         frame["id"] = head.id
     elif head.of is not None:
         frame["of"] = head.of
+    if head.participant is not None:
+        frame["participant"] = head.participant
     return _json(frame)
 
 

@@ -19,8 +19,7 @@ from django.dispatch import receiver
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import run
-from ..concurrency.background_thread import BackgroundThread
-from ..concurrency.system_threads import Completion, start_system_thread
+from ..concurrency.threads import BackgroundThread, Completion, start_system_thread
 from ..event_bus import Hint
 from ..monitoring.log_limiter import log_limiter
 from . import serializers

@@ -27,7 +27,7 @@ from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from .. import conf
-from ..concurrency.system_threads import mutex
+from ..concurrency.threads import mutex
 from ..event_bus import Serving
 from .channel_layer import LAYER_SECONDS, reaches_others
 from .hub import hubs

@@ -19,7 +19,7 @@ from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import MAX_EVENTS
-from ..concurrency.system_threads import mutex
+from ..concurrency.threads import mutex
 from ..event_bus import Change, Message, Note, Removal, SessionEvent
 from ..exceptions import SessionStoresError, StoreUnavailable
 from ..keys import StoreKey

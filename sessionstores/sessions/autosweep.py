@@ -17,7 +17,7 @@ from django.db import close_old_connections
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
-from ..concurrency.background_thread import BackgroundThread
+from ..concurrency.threads import BackgroundThread
 from ..event_bus import Event
 from ..exceptions import StoreUnavailable
 from ..monitoring.sweeps import last_sweep
@@ -97,7 +97,7 @@ class _Sweeper:
         self.is_called = False
 
     def run(self) -> None:
-        """See `background_thread.Worker.run`."""
+        """See `threads.Worker.run`."""
         interval = draw_interval()
         while not self._stopped.wait(interval):
             try:
@@ -115,7 +115,7 @@ class _Sweeper:
             interval = draw_interval()
 
     def stop(self) -> None:
-        """See `background_thread.Worker.stop`."""
+        """See `threads.Worker.stop`."""
         self._stopped.set()
 
     def _is_idle(self) -> bool:

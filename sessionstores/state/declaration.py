@@ -229,6 +229,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._states: dict[str, list[type[State]]] = {}
+        # Whether the apps' modules of states have been imported.
+        self.is_complete = False
         self._scopes: dict[str, tuple[type[State], ...]] = {}
 
     def add(self, cls: type[State]) -> None:
@@ -271,6 +273,11 @@ class Registry:
                 " States are declared in modules named `states` of INSTALLED_APPS, or "
                 "in what these import."
             )
+            if not self.is_complete:
+                way_out += (
+                    " None of these has been imported: 'sessionstores' is not in "
+                    "INSTALLED_APPS, or the apps are not ready yet."
+                )
             raise UnknownState(f"No state {name[:64]!r} is declared.{way_out}")
         if len(states) > 1:
             raise UnknownState(

@@ -6,23 +6,53 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..participants.participant import Participant
 from ..state.declaration import State
+from .receiving import EVERYBODY
 from .tabs import Condition, PageTab, tab
 
 T = TypeVar("T")
 
 
-@contextmanager
-def blocking_tab(participant: Participant, **options: Any) -> Iterator[BlockingTab]:
+def blocking_tab(
+    participant: Participant, **options: Any
+) -> AbstractContextManager[BlockingTab]:
     """Open a tab from code without an event loop, and close it after the block.
 
     `options` are those of `tab`. The tab, and its connection in the server, run in a
     thread: so do the conditions that are given to `wait_until`.
     """
+    return _Opening(participant, options)
+
+
+class _Opening(AbstractContextManager["BlockingTab"]):
+    """The block in which a tab is open."""
+
+    def __init__(self, participant: Participant, options: dict[str, Any]) -> None:
+        self._opened = _opened(participant, options)
+
+    def __enter__(self) -> BlockingTab:
+        return self._opened.__enter__()
+
+    def __exit__(self, *exc: Any) -> bool | None:
+        return self._opened.__exit__(*exc)
+
+    if not TYPE_CHECKING:  # They know that there is none.
+
+        def __aenter__(self) -> NoReturn:
+            raise TypeError(
+                "blocking_tab is for code without an event loop: with blocking_tab(…) "
+                "as page. In a coroutine, async with tab(…) as page."
+            )
+
+        def __aexit__(self, *exc: object) -> None: ...
+
+
+@contextmanager
+def _opened(participant: Participant, options: dict[str, Any]) -> Iterator[BlockingTab]:
     with _loop_in_thread() as loop:
         page = BlockingTab(tab(participant, **options), loop)
         page.run(page.page.open())
@@ -87,6 +117,18 @@ class BlockingTab:
     def set_meta(self, data: Mapping[str, Any]) -> None:
         """See `PageTab.set_meta`."""
         self.run(self.page.set_meta(data))
+
+    def watch(self, id: str = EVERYBODY) -> None:
+        """See `PageTab.watch`."""
+        self.run(self.page.watch(id))
+
+    def watched(self, id: str, state: str | type[State]) -> Any:
+        """See `PageTab.watched`."""
+        return self.page.watched(id, state)
+
+    def unwatch(self, id: str = EVERYBODY) -> None:
+        """See `PageTab.unwatch`."""
+        self.run(self.page.unwatch(id))
 
     def drop(self) -> None:
         """See `PageTab.drop`."""

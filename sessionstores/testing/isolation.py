@@ -12,12 +12,14 @@ from asgiref.sync import async_to_sync
 
 from ..backends import get_backend
 from ..backends.types import Record
+from ..concurrency.async_unsafe import async_unsafe
 from ..keys import StoreKey
 from ..manager import stores
 from ..participants.participant import DEFAULT_ROLE, Participant
 from ..realtime.consumers import StoreConsumer
 from ..state import codec
-from ..state.declaration import State, states_in
+from ..state.declaration import State, get_state, states_in
+from .arguments import by_name, participant_given, shown
 from .people import aparticipant
 from .tabs import PageTab, tab
 
@@ -27,8 +29,9 @@ _OF_EVERYBODY = {"ping", "presence"}
 Records = dict[str, Any]
 
 
+@async_unsafe("Inside an event loop: await aassert_isolated(…) instead.")
 def assert_isolated(
-    state: type[State],
+    state: str | type[State],
     action: str | Callable[..., Any],
     args: Mapping[str, Any] | None = None,
     *,
@@ -43,15 +46,16 @@ def assert_isolated(
     got a frame, or if newcomers would begin with other states than before, as with an
     object that states share.
 
-    `action` is one of the state, by its name or as the method, and runs as a tab's,
-    with `args`; or a callable, which is given the state as by `Store.dispatch`. Raises
-    what the action raises. In coroutines, `await aassert_isolated(…)`.
+    `state` is the class, or its name. `action` is one of the state, by its name or as
+    the method, and runs as a tab's, with `args`; or a callable, which is given the
+    state as by `Store.dispatch`. Raises what the action raises, and TypeError for what
+    is none of these. In coroutines, `await aassert_isolated(…)`.
     """
     async_to_sync(aassert_isolated)(state, action, args, by=by, role=role)
 
 
 async def aassert_isolated(
-    state: type[State],
+    state: str | type[State],
     action: str | Callable[..., Any],
     args: Mapping[str, Any] | None = None,
     *,
@@ -59,7 +63,16 @@ async def aassert_isolated(
     role: str = DEFAULT_ROLE,
 ) -> None:
     """See `assert_isolated`."""
-    actor = await aparticipant(role=role) if by is None else by
+    state = get_state(state)
+    if not isinstance(action, str) and not callable(action):
+        raise TypeError(
+            f"assert_isolated takes a state and an action, and {shown(action)} is no "
+            "action: give the method, as in Board.move, or its name, or a callable."
+        )
+    if by is None:
+        actor = await aparticipant(role=role)
+    else:
+        actor = participant_given(by, "by", "by=participant()")
     others = [await aparticipant(actor) for _ in range(2)]
     shared = state.__sessionstores__.scope == "session"
     own = "*" if shared else actor.id
@@ -85,9 +98,14 @@ async def aassert_isolated(
         for each, start in zip(pages, seen, strict=True):
             faults += _strays(each, each.frames[start:], "session" if shared else None)
     if faults:
-        name = action if isinstance(action, str) else action.__qualname__
+        name = action if isinstance(action, str) else _name_of(action)
         told = f"{state.__name__}: {name} by {actor.key} concerns others too."
         raise AssertionError("\n\n".join([told, *faults]))
+
+
+def _name_of(action: Callable[..., Any]) -> str:
+    """Return what a callable is called; not all have a name."""
+    return str(getattr(action, "__qualname__", None) or shown(action))
 
 
 async def _run(
@@ -96,7 +114,7 @@ async def _run(
     action: str | Callable[..., Any],
     args: Mapping[str, Any] | None,
 ) -> None:
-    name = action if isinstance(action, str) else action.__name__
+    name = action if isinstance(action, str) else getattr(action, "__name__", "")
     declared = state.__sessionstores__.actions.get(name)
     if isinstance(action, str) or (declared and declared.function is action):
         await page.dispatch(state, name, args)
@@ -104,7 +122,7 @@ async def _run(
     shared = state.__sessionstores__.scope == "session"
     who = page.participant
     store = stores.get(state, who.session, None if shared else who.id)
-    await store.adispatch(action, **(args or {}))
+    await store.adispatch(action, **by_name(args, "args"))
 
 
 async def _records(code: str) -> Records:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import inspect
 import random
 from typing import Any
 
@@ -16,7 +18,8 @@ class LossyLayer(InMemoryChannelLayer):
     For CHANNEL_LAYERS: `{"default": {"BACKEND": "sessionstores.testing.LossyLayer",
     "CONFIG": {"seed": 7, "drop": 0.2}}}`. Of the messages, a share of `drop` is lost,
     and of the others a share of `delay` arrives up to `delay_seconds` later, so that
-    later ones overtake them. The same seed has the same messages lost.
+    later ones overtake them. The same seed has the same messages lost. Raises TypeError
+    for options that it has not, and ValueError for shares that are none.
     """
 
     def __init__(
@@ -28,6 +31,14 @@ class LossyLayer(InMemoryChannelLayer):
         delay_seconds: float = 0.02,
         **config: Any,
     ) -> None:
+        _refuse_unknown(config)
+        _check_share("drop", drop)
+        _check_share("delay", delay)
+        if not _is_number(delay_seconds) or not 0 <= delay_seconds < float("inf"):
+            raise ValueError(
+                f"LossyLayer: delay_seconds={delay_seconds!r} is no number of seconds "
+                "from 0 on, such as 0.02."
+            )
         super().__init__(**config)
         self._random = random.Random(seed)  # noqa: S311 - chooses faults
         self._drop = drop
@@ -60,3 +71,33 @@ class LossyLayer(InMemoryChannelLayer):
             await super().send(channel, message)
         except ChannelFull:
             self.dropped += 1
+
+
+def _refuse_unknown(config: dict[str, Any]) -> None:
+    """Raise TypeError for an option that neither we nor the layer below have."""
+    known = [
+        name
+        for cls in LossyLayer.__mro__[:-1]
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    for name in config.keys() - {*known}:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        names = ", ".join(dict.fromkeys(known))
+        raise TypeError(
+            f"LossyLayer has no option {name!r}. {hint}In the CONFIG of CHANNEL_LAYERS "
+            f"it takes {names}."
+        )
+
+
+def _check_share(name: str, share: object) -> None:
+    if not _is_number(share) or not 0 <= share <= 1:  # type: ignore[operator]
+        raise ValueError(
+            f"LossyLayer: {name}={share!r} is no share of the messages: give a number "
+            "from 0, none of them, to 1, all."
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)

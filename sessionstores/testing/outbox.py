@@ -114,8 +114,11 @@ class TabOutbox:
                 if not each.answer.done():
                     each.answer.set_result(ack.get("result"))
 
-    def reject(self, frame: Mapping[str, Any]) -> None:
-        """Refuse an action; one that only came too late is queued as a new one."""
+    def reject(self, frame: Mapping[str, Any], hint: str) -> None:
+        """Refuse an action; one that only came too late is queued as a new one.
+
+        `hint` is what the server has for developers, if anything.
+        """
         action = self._find(frame)
         if action is None:
             return
@@ -127,17 +130,22 @@ class TabOutbox:
             action.conflicts += 1
             self._actions.append(action)
         else:
-            self._refuse(action, frame["code"], frame["message"])
+            self._refuse(action, frame["code"], frame["message"], hint)
 
     def fail(self, code: str, message: str) -> None:
         """Refuse all actions."""
         for each in [*self._actions]:
             self._refuse(each, code, message)
 
-    def _refuse(self, action: TabAction, code: str, message: str) -> None:
+    def _refuse(
+        self, action: TabAction, code: str, message: str, hint: str = ""
+    ) -> None:
         self._actions.remove(action)
         if not action.answer.done():
-            action.answer.set_exception(ActionRejected(message, code=code))
+            error = ActionRejected(message, code=code)
+            if hint:
+                error.add_note(hint)
+            action.answer.set_exception(error)
 
     def _find(self, frame: Mapping[str, Any]) -> TabAction | None:
         id = frame.get("id")

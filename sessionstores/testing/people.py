@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import SynchronousOnlyOperation
+
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Profile
@@ -10,6 +12,7 @@ from ..participants.participant import DEFAULT_ROLE, Participant, as_recorded
 from ..sessions import lifecycle
 from ..state.declaration import states_in
 from ..store.records import open_record
+from .arguments import session_given
 
 # Whom a session's tests know by name; then come p6, p7, …
 NAMES = ("alice", "bob", "carol", "dave", "erin")
@@ -24,14 +27,21 @@ def participant(
 ) -> Participant:
     """Return a participant who has joined a session, a new one if it is left out.
 
-    A participant stands for their session: `participant(alice)` is in hers. Without an
-    `id` it is the first that is free of alice, bob, carol, dave, erin, p6, p7 and so
-    on. Their record is open, so `stores.participants()` lists them, with `role` and
-    `name` as after `join`: of somebody who is there already, the role is what it was.
-    Also inside an event loop, unless the stores are in the table of a database: then
-    `aparticipant`. Raises what `join` raises.
+    A participant stands for their session: `participant(alice)` is in hers. A code that
+    no session has makes one of that code, as a site's own codes need no
+    `create_session`. Without an `id` it is the first that is free of alice, bob, carol,
+    dave, erin, p6, p7 and so on. Their record is open, so `stores.participants()` lists
+    them, with `role` and `name` as after `join`: of somebody who is there already, the
+    role is what it was. Also inside an event loop, unless the stores are in the table
+    of a database: then `aparticipant`. Raises what `join` raises.
     """
-    return run(_participant(get_backend(blocking=True), session, id, role, name))
+    try:
+        return run(_participant(get_backend(blocking=True), session, id, role, name))
+    except SynchronousOnlyOperation as error:
+        error.add_note(
+            "In a coroutine: await aparticipant(…), with the same arguments."
+        )
+        raise
 
 
 async def aparticipant(
@@ -52,9 +62,9 @@ async def _participant(
     role: str,
     name: str | None,
 ) -> Participant:
-    if isinstance(session, Participant):
-        session = session.session
-    if session is None:
+    if session is not None:
+        session = session_given(session)
+    else:
         session = await lifecycle.create(
             backend, label="", keep=0, keep_participants=True
         )

@@ -61,11 +61,15 @@ def _of_test(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @contextmanager
 def _in_cache() -> Iterator[None]:
+    refused = ""
     with ExitStack() as stack:
         try:
             stack.enter_context(isolated_stores(cache=True))
         except InsideTransaction as error:
-            pytest.fail(str(error), pytrace=False)
+            refused = str(error)
+        if refused:
+            # Outside of the handler, so that it is said once.
+            pytest.fail(refused, pytrace=False)
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import unittest
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from ..backends.types import Lease
 from ..exceptions import InsideTransaction
 from ..realtime.timeline import timeline
 from ..sessions.autosweep import AutoSweep
+from .arguments import seconds_given
 
 OUTSIDE_ATOMIC = (
     "The stores of this test are in the table of a DatabaseCache, where a change stays "
@@ -34,6 +36,8 @@ OUTSIDE_ATOMIC = (
     "TransactionTestCase; or leave its stores in memory, without sessionstores_cache."
 )
 DEFAULT_LAYER = "default"
+# Where pytest has loaded it, it is at work.
+PLUGIN = "sessionstores.testing.plugin"
 
 
 class MovableClock(ServerClock):
@@ -192,20 +196,20 @@ def advance(seconds: float) -> None:
     Whoever is connected stays so, as by the heartbeats of that time. Nothing is removed
     before a sweep: call `stores.sweep()` where the site would. Timers of the event loop
     and of the site's own code go on as before. Raises RuntimeError for stores that are
-    in a real cache, and ValueError for less than 0 seconds.
+    in a real cache, TypeError for what is no number, and ValueError for less than 0
+    seconds, or for ever.
     """
-    if not seconds >= 0:
-        raise ValueError(f"Time cannot go back by advance({seconds!r}).")
+    left = seconds_given(seconds, "advance")
     backend = get_backend(blocking=True)
     clock = backend.clock
     if not isinstance(clock, MovableClock):
         raise RuntimeError(
             "advance() moves the clock of stores in memory, and these are in the cache "
-            f"{conf.get().cache!r}, which has its own. Run the test without the marker "
-            "sessionstores_cache; outside of pytest, in isolated_stores() or with "
-            "SessionStoresTestMixin."
+            f"{conf.get().cache!r}, which has its own. Run the test without "
+            "sessionstores_cache, the marker or the attribute of its class; outside of "
+            "pytest, in isolated_stores(), or in a class that names "
+            "SessionStoresTestMixin before its TestCase."
         )
-    left = float(seconds)
     while left > 0 and (connected := _leases(clock)):
         # More often than records expire, since heartbeats would have renewed them.
         step = min(left, conf.get().idle_timeout)
@@ -240,6 +244,22 @@ class SessionStoresTestMixin:
     """
 
     sessionstores_cache: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raise TypeError for a class whose TestCase would hide this mixin."""
+        super().__init_subclass__(**options)
+        ahead = cls.__mro__[1 : cls.__mro__.index(SessionStoresTestMixin)]
+        if unittest.TestCase not in ahead:
+            return
+        # The plugin's fixtures do the same, but for the site's cache.
+        if PLUGIN not in sys.modules or cls.sessionstores_cache:
+            case = next(each for each in ahead if issubclass(each, unittest.TestCase))
+            raise TypeError(
+                f"{cls.__qualname__} names SessionStoresTestMixin behind "
+                f"{case.__name__}, which hides it: its tests would not have stores of "
+                "their own. Name the mixin before it: class "
+                f"{cls.__name__}(SessionStoresTestMixin, {case.__name__})."
+            )
 
     @classmethod
     def setUpClass(cls) -> None:

@@ -10,27 +10,26 @@ from typing import Any
 from ..exceptions import ActionRejected
 from ..participants.participant import Participant
 from ..state.declaration import State
+from .arguments import (
+    action_name,
+    condition_given,
+    is_met,
+    meta_given,
+    participant_given,
+    sent_by_name,
+    state_name,
+)
 from .documents import TabDocument
-from .receiving import OWN, TabReceiver
+from .receiving import EVERYBODY, NOT_OPEN, OWN, WATCHED, TabReceiver
+from .receiving import TabClosed as TabClosed
 from .transports import GOING_AWAY, LOST, TabSocket, frame_text, open_socket
 
 PATIENCE = 10.0
 # Seconds between two looks at a condition, besides those at each frame.
 POLL = 0.05
+# Documents whose revs a hello may name.
+MAX_KNOWN = 256
 Condition = Callable[[], object]
-
-
-class TabClosed(ConnectionError):
-    """The server has closed a tab that is to open or to act; `code` says why.
-
-    `reason` is that of its `end` frame, or the code of its last `error` frame.
-    """
-
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(f"The server closed the tab: {reason} ({code}). {message}")
-        self.code = code
-        self.reason = reason
-        self.message = message
 
 
 def tab(
@@ -54,8 +53,9 @@ def tab(
     `path` is that of our route, if the site has another; `origin` that of its pages,
     `http://testserver` by default. `token`: one that a page was given, in place of a
     new one. `meta`: what the tab shows of itself. `patience`: seconds for what the
-    server has to answer.
+    server has to answer. Raises TypeError and ValueError for what no page has.
     """
+    participant_given(participant, "tab", "tab(participant())")
     socket = lambda: open_socket(  # noqa: E731 - each connection has its own
         application, url, path=path, origin=origin, headers=headers
     )
@@ -63,7 +63,7 @@ def tab(
         participant,
         socket,
         token=token,
-        meta=dict(meta or {}),
+        meta=meta_given(meta),
         language=language,
         patience=patience,
     )
@@ -78,7 +78,9 @@ class PageTab(TabReceiver):
     `presence`: the metas of each participant who is present, by id; `people`: what else
     is shown of them. `messages`: what the site has sent. `frames`: all that the server
     has sent, in order. `resets`: the documents whose state the server had lost, once
-    for each time.
+    for each time. `watching`: the ids of those whom it watches, and "*" for everybody,
+    of whom `participants` then holds name and role by id; `gone`: why there is nothing
+    to be seen of somebody, by id.
     """
 
     def __init__(
@@ -138,6 +140,8 @@ class PageTab(TabReceiver):
 
         Raises what `open` raises; after the end of a tab, RuntimeError.
         """
+        if self.status == "new":
+            raise RuntimeError(f"Nothing to resume: {NOT_OPEN}")
         if self.status != "dropped":
             raise RuntimeError(
                 f"This tab is {self.status}; only one that was dropped can resume. "
@@ -156,13 +160,15 @@ class PageTab(TabReceiver):
 
     async def leave(self) -> None:
         """Say goodbye, and return when the server has closed."""
+        await self._require_open()
         self._farewell = "left"
         self._say({"type": "bye"})
         await self.wait_until(lambda: self.closed is not None)
 
     async def _connect(self) -> None:
-        self.closed, self._error = None, {}
-        self._awaited = {*OWN}
+        self.closed, self._error, self._hint = None, {}, ""
+        self._is_opening = True
+        self._awaited = {*OWN, *(name for name in self._documents if self.rev(name))}
         if self._token is None:
             self._token = self.participant.token()
         socket = self._make_socket()
@@ -188,10 +194,11 @@ class PageTab(TabReceiver):
             raise self._failure
         if self.closed is not None:
             reason = self.ended or str(self._error.get("code", "closed"))
-            raise TabClosed(self.closed, reason, self._error.get("message", ""))
+            message = self._error.get("message", "")
+            raise self._told(TabClosed(self.closed, reason, message))
 
     def _hello(self) -> None:
-        known = [(name, self._documents[name]) for name in OWN]
+        known = list(self._documents.items())[:MAX_KNOWN]
         hello = {
             "type": "hello",
             "token": self._token,
@@ -235,17 +242,14 @@ class PageTab(TabReceiver):
 
         By names, or by the class and its method. A dropped tab sends it when it
         resumes. Raises `ActionRejected`, with the code and the message that a page
-        gets, for whatever refuses it; TimeoutError after `patience` seconds.
+        gets, for whatever refuses it, what the server has for developers as a note;
+        TimeoutError after `patience` seconds; RuntimeError before the tab is open.
         """
-        if not isinstance(state, str):
-            state = state.__sessionstores__.name
-        name = action if isinstance(action, str) else action.__name__
+        state, name = state_name(state), action_name(action)
+        given = sent_by_name(args, "args")
+        await self._require_open()
         if self.status == "ended":
-            raise ActionRejected(
-                f"The session is over: {self.ended}.", code="session_ended"
-            )
-        # A copy, so that what is sent later is what was meant now.
-        given = json.loads(json.dumps(dict(args or {})))
+            raise ActionRejected(self._farewell_text(), code="session_ended")
         future = self._outbox.add(state, name, given)
         self._flush()
         try:
@@ -258,30 +262,39 @@ class PageTab(TabReceiver):
             ) from None
 
     async def set_meta(self, data: Mapping[str, Any]) -> None:
-        """Replace what the tab shows of itself to the others."""
-        self._meta = dict(data)
+        """Replace what the tab shows of itself to the others.
+
+        Raises TypeError and ValueError for what they would not be shown.
+        """
+        self._meta = meta_given(data)
         if self.status == "live":
             self._say({"type": "meta", "data": self._meta})
 
-    async def watch(self, id: str) -> None:
-        """Follow another participant's record, as far as this tab's role may.
+    async def watch(self, id: str = EVERYBODY) -> None:
+        """Follow another participant, or everybody, as far as this tab's role may.
 
-        Returns when its state is here; raises `ActionRejected` for a refusal.
+        Returns when their states are here, or in `gone` why there are none. Raises
+        `ActionRejected` for a refusal; a tab that resumes asks again.
         """
-        name = f"p:{id}"
-        self._documents.setdefault(name, TabDocument())
-        self._error = {}
+        await self._require_open()
+        self.watching.add(id)
+        self.gone.pop(id, None)
+        self._refusals.clear()
+        if id != EVERYBODY:
+            self._documents.setdefault(WATCHED + id, TabDocument())
         self._say({"type": "watch", "participant": id})
         await self.wait_until(
-            lambda: self._error or self._documents[name].states is not None
+            lambda: self._refusals.keys() & {id, ""} or self._is_watching(id),
+            f"{id} to be watched",
         )
-        if self._error:
-            del self._documents[name]
-            raise ActionRejected(self._error["message"], code=self._error["code"])
+        for refusal in self._refusals.values():
+            self._unwatch(id)
+            error = ActionRejected(refusal["message"], code=refusal["code"])
+            raise self._told(error)
 
-    async def unwatch(self, id: str) -> None:
+    async def unwatch(self, id: str = EVERYBODY) -> None:
         """Follow them no more."""
-        self._documents.pop(f"p:{id}", None)
+        self._unwatch(id)
         self._say({"type": "unwatch", "participant": id})
 
     def _flush(self) -> None:
@@ -304,8 +317,10 @@ class PageTab(TabReceiver):
         """Return when `condition()` is true, which is looked at after each frame.
 
         It raises AssertionError after `patience` seconds, and at once if the tab has
-        ended and gets no more frames; `what` says in its text what was awaited.
+        ended and gets no more frames; `what` says in its text what was awaited. Raises
+        TypeError for what is no function, or one whose result is to be awaited.
         """
+        condition_given(condition)
         if not await self._until(condition):
             shown = {name: self._documents[name].states for name in OWN}
             raise AssertionError(
@@ -319,20 +334,23 @@ class PageTab(TabReceiver):
 
         So that a test can say that nothing came.
         """
-        for name in OWN:
-            self._sync(name)
+        await self._require_open()
+        for name, document in list(self._documents.items()):
+            if name in OWN or document.rev is not None:
+                self._sync(name)
         await self.wait_until(
-            lambda: not any(self._documents[name].asked for name in OWN), "snapshots"
+            lambda: not any(each.asked for each in self._documents.values()),
+            "snapshots",
         )
 
     async def _until(self, condition: Condition) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.patience
-        while not condition():
+        while not is_met(condition):
             if self._failure is not None:
                 raise self._failure
             if loop.time() > deadline or (self.status == "ended" and not self._reading):
-                return bool(condition())
+                return is_met(condition)
             waiter = loop.create_future()
             self._waiters.add(waiter)
             await asyncio.wait([waiter], timeout=POLL)
@@ -354,7 +372,10 @@ class PageTab(TabReceiver):
         code = LOST
         try:
             while isinstance(text := await socket.receive(), str):
-                self._take(json.loads(text))
+                frame, hint = json.loads(text), ""
+                if socket.is_told:
+                    hint = frame.pop("hint", "")
+                self._take(frame, hint)
                 self._wake()
             code = text
             await socket.close(GOING_AWAY)
@@ -372,7 +393,7 @@ class PageTab(TabReceiver):
             self.status = "ended"
             told = self._error.get("code", f"closed_{code}")
             self.ended = self._farewell or str(told)
-            self._outbox.fail("session_ended", f"The session is over: {self.ended}.")
+            self._outbox.fail("session_ended", self._farewell_text())
         else:
             self.status = "dropped"
         self._wake()

@@ -9,8 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from asgiref.compatibility import guarantee_single_callable
 from asgiref.testing import ApplicationCommunicator
 from channels.routing import get_default_application
 from django.conf import settings
@@ -18,7 +19,9 @@ from django.urls import get_script_prefix
 
 from ..participants.participant import WEBSOCKET_PATH
 from ..realtime.consumers import StoreConsumer
+from ..realtime.error_frames import telling_all
 from ..realtime.protocol import SUBPROTOCOL
+from .arguments import shown
 
 try:
     from websockets.asyncio.client import ClientConnection, connect
@@ -30,6 +33,7 @@ LOST: Final = 1006
 # Of a page that is left.
 GOING_AWAY: Final = 1001
 END_SECONDS = 10.0
+SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 ROUTE = (
     'In asgi.py, route "websocket": '
     "allowed_hosts_only(URLRouter(websocket_urlpatterns)), with both from "
@@ -50,7 +54,12 @@ class Refused(ConnectionError):
 
 
 class TabSocket(ABC):
-    """One WebSocket of a tab; text frames only."""
+    """One WebSocket of a tab; text frames only.
+
+    `is_told`: its frames have what only developers are told, which no page gets.
+    """
+
+    is_told = False
 
     @abstractmethod
     async def open(self) -> None:
@@ -102,8 +111,10 @@ class AsgiSocket(TabSocket):
             "client": ("127.0.0.1", 0),
             "server": (host, url.port or 80),
         }
+        # Under DEBUG, pages are told so too.
+        self.is_told = not settings.DEBUG
         communicator: Any = ApplicationCommunicator
-        self._communicator = communicator(application, scope)
+        self._communicator = communicator(_with_hints(application), scope)
 
     async def open(self) -> None:
         """See `TabSocket.open`."""
@@ -154,6 +165,25 @@ class AsgiSocket(TabSocket):
             getting.cancel()
 
 
+def _with_hints(application: Any) -> Any:
+    """Return an application whose frames say what they say developers under DEBUG."""
+    if not callable(application):
+        raise TypeError(
+            f"application is {shown(application)}: give the ASGI application itself, "
+            "as in tab(…, application=StoreConsumer.as_asgi()), or none for that of "
+            "ASGI_APPLICATION."
+        )
+    as_one: Any = guarantee_single_callable
+    serve = as_one(application)
+
+    async def telling(scope: Any, receive: Any, send: Any) -> None:
+        # Here, since this task has a context of its own.
+        with telling_all():
+            await serve(scope, receive, send)
+
+    return telling
+
+
 class ServerSocket(TabSocket):
     """A socket of a server at a URL, by the package websockets."""
 
@@ -166,7 +196,7 @@ class ServerSocket(TabSocket):
                 "pip install 'websockets>=15'. Without a url, a tab talks to the "
                 "site's ASGI application in this process."
             )
-        parts = urlsplit(url)
+        parts = _server_url(url)
         path = parts.path if parts.path.strip("/") else f"/{WEBSOCKET_PATH}"
         secure = parts.scheme in {"https", "wss"}
         self._url = f"{'wss' if secure else 'ws'}://{parts.netloc}{path}"
@@ -193,7 +223,9 @@ class ServerSocket(TabSocket):
             )
         except (InvalidHandshake, OSError) as error:
             raise Refused(
-                f"No WebSocket at {self._url} from {self._origin}: {error}"
+                f"No WebSocket at {self._url} from {self._origin}: {error}. An ASGI "
+                "server has to listen there, such as uvicorn or daphne, which "
+                f"live_server of pytest-django is not. {ROUTE}"
             ) from error
         self._writing = asyncio.create_task(self._write(self._connection))
 
@@ -227,6 +259,43 @@ class ServerSocket(TabSocket):
             await self._connection.close(code)
 
 
+def _server_url(url: object) -> SplitResult:
+    """Return the parts of a server's URL; raise TypeError or ValueError for others."""
+    if not isinstance(url, str):
+        raise TypeError(
+            f"url is {shown(url)}: give text, as in tab(…, "
+            "url='http://127.0.0.1:8000')."
+        )
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        bare = url.rpartition("://")[2].strip("/") or "127.0.0.1:8000"
+        raise ValueError(
+            f"url is {url!r}: give the whole URL of a server, with its http:// or "
+            f"https://, as in tab(…, url='http://{bare}')."
+        )
+    return parts
+
+
+def _header(pair: Any) -> tuple[bytes, bytes]:
+    """Return one header; raise TypeError for what is none."""
+    try:
+        name, value = pair
+        return _bytes(name).lower(), _bytes(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"headers has {shown(pair)}: give pairs of a name and a value, as in "
+            "tab(…, headers=[(b'cookie', b'sessionid=…')])."
+        ) from None
+
+
+def _bytes(text: object) -> bytes:
+    if isinstance(text, str):
+        return text.encode("latin-1")
+    if isinstance(text, bytes):
+        return text
+    raise TypeError
+
+
 def open_socket(
     application: Any,
     url: str | None,
@@ -236,6 +305,7 @@ def open_socket(
     headers: Sequence[tuple[bytes, bytes]],
 ) -> TabSocket:
     """Return a socket that is not open yet; see `tab` for the arguments."""
+    headers = [_header(pair) for pair in headers]
     if url is not None:
         return ServerSocket(url, origin=origin, headers=headers)
     if application is None:

@@ -69,6 +69,21 @@ async def test_it_looks_at_the_open_tabs_of_this_process() -> None:
         await socket.drop()
 
 
+async def test_a_tab_that_watches_is_named() -> None:
+    bob, ada = await Socket().hello("bob"), Socket()
+    try:
+        await ada.hello("ada", role="facilitator")
+        await ada.say(type="watch", participant="*")
+        await ada.expect("watching")
+        await ada.expect("snapshot", doc="p:bob")
+        probes = probe(CODE, [], [])
+        assert goods(probes) == [True, True, True]
+        assert probes[1].text == "Each follows its own; watching by role: ada"
+    finally:
+        await ada.drop()
+        await bob.drop()
+
+
 async def test_an_object_that_two_tabs_are_sent_through_would_show() -> None:
     alice, bob = await Socket().hello("alice"), await Socket().hello("bob")
     try:

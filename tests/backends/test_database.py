@@ -36,7 +36,7 @@ from sessionstores.backends.database import (
 )
 from sessionstores.backends.database_pool import THREADS, close_connections
 from sessionstores.backends.types import Committed, Record, Stale
-from sessionstores.checks.deployment import check_database_cache
+from sessionstores.checks.caches import check_database_cache
 from sessionstores.exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey, cache_key
 from tests.conftest import started

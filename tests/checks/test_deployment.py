@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
@@ -19,7 +20,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 
-from sessionstores.checks import deployment
+from sessionstores.checks import caches, layers
 from tests.checking import found, ids
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +78,8 @@ def test_recommended_site_has_no_findings(cache: dict[str, Any]) -> None:
 
 def test_recommended_site_has_no_findings_for_deployment() -> None:
     assert with_cache({**REDIS, "OPTIONS": SAFE}, deploy=True) == []
-    assert with_cache(MEMCACHED, deploy=True) == []
+    own = {"serde": "mysite.cache.json_serde"}
+    assert with_cache({**MEMCACHED, "OPTIONS": own}, deploy=True) == []
 
 
 def test_demo_has_no_findings() -> None:
@@ -137,7 +139,7 @@ def test_subclass_of_the_process_local_cache_is_process_local() -> None:
         ({}, ["W008"]),
         ({"MAX_ENTRIES": 10_000}, ["W008"]),
         ({"MAX_ENTRIES": "a few"}, ["W008"]),
-        ({"MAX_ENTRIES": deployment.ENOUGH_ENTRIES}, []),
+        ({"MAX_ENTRIES": caches.ENOUGH_ENTRIES}, []),
     ],
 )
 @pytest.mark.usefixtures("database")
@@ -297,6 +299,8 @@ def test_several_addresses_are_not_a_warning_where_sentinels_or_a_setting_decide
         ),
         ({**REDIS, "OPTIONS": SAFE}, []),
         (DJANGO_REDIS, ["W015"]),
+        (MEMCACHED, ["W015"]),
+        ({**MEMCACHED, "OPTIONS": {"serializer": print}}, []),
         (
             {
                 **DJANGO_REDIS,
@@ -367,7 +371,7 @@ def test_limits_of_the_layers_client_are_warnings(
 
 
 def test_older_redis_py_sets_itself_no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment, "version", lambda package: "7.1.0")
+    monkeypatch.setattr(layers, "version", lambda package: "7.1.0")
     assert with_layer(hosts=[URL], capacity=1_000) == []
     tight = {"address": URL, "socket_timeout": 3, "max_connections": 10}
     assert with_layer(hosts=[tight], capacity=1_000) == ["W012", "W013"]
@@ -415,20 +419,42 @@ class WithModules(ManifestStaticFilesStorage):
     support_js_module_import_aggregation = True
 
 
+@pytest.fixture
+def whitenoise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WhiteNoise's storage that deletes, by its name: it is not installed here."""
+    name = "CompressedManifestStaticFilesStorage"
+    module = ModuleType("whitenoise.storage")
+    given = {"__module__": module.__name__}
+    deleting = type(name, (ManifestStaticFilesStorage,), given)
+    kinds = {
+        name: deleting,
+        "Modules": type("Modules", (WithModules, deleting), given),
+        "Own": type("Own", (deleting,), given),
+    }
+    vars(module).update(kinds)
+    monkeypatch.setitem(sys.modules, "whitenoise", ModuleType("whitenoise"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
 @pytest.mark.parametrize(
     ("storage", "only_hashed", "expected"),
     [
-        ("Hashed", True, ["W022"]),
-        ("Hashed", False, []),
-        ("WithModules", True, []),
-        ("Missing", True, ["W022"]),
+        ("whitenoise.storage.CompressedManifestStaticFilesStorage", True, ["W022"]),
+        ("whitenoise.storage.CompressedManifestStaticFilesStorage", False, []),
+        ("whitenoise.storage.Own", True, ["W022"]),
+        ("whitenoise.storage.Modules", True, []),
+        # These delete nothing.
+        (f"{__name__}.Hashed", True, []),
+        ("django.contrib.staticfiles.storage.StaticFilesStorage", True, []),
+        ("no.such.Storage", True, []),
     ],
 )
+@pytest.mark.usefixtures("whitenoise")
 def test_modules_that_are_kept_under_hashed_names_only(
     storage: str, only_hashed: bool, expected: list[str]
 ) -> None:
     given = {
-        "STORAGES": {"staticfiles": {"BACKEND": f"{__name__}.{storage}"}},
+        "STORAGES": {"staticfiles": {"BACKEND": storage}},
         "WHITENOISE_KEEP_ONLY_HASHED_FILES": only_hashed,
     }
     assert ids(**given) == expected
@@ -457,3 +483,205 @@ def test_every_module_is_found_by_its_hashed_name_where_imports_have_it(
             found[script.name, imported] = (script.parent / imported).exists()
     assert len(found) > 10
     assert set(found.values()) == {storage is WithModules}
+
+
+# Mistakes, each with what a check says of it
+
+HAS_NO_EFFECT = "SESSIONSTORES['REDIS'] has "
+DUMMY = {"BACKEND": f"{CACHE}dummy.DummyCache"}
+LOCMEM = {"BACKEND": f"{CACHE}locmem.LocMemCache"}
+IN_CACHE = "django.contrib.sessions.backends.cache"
+
+
+class Mistake(NamedTuple):
+    """Settings with one, the check that finds it, and parts of message and hint."""
+
+    settings: dict[str, Any]
+    id: str
+    said: str
+    hint: str
+
+
+def redis_setting(given: dict[str, Any], cache: dict[str, Any] = LOCMEM) -> Any:
+    return {"SESSIONSTORES": {"REDIS": given}, "CACHES": {"default": cache}}
+
+
+def default_layer(layer: object) -> dict[str, Any]:
+    return {"CHANNEL_LAYERS": {"default": layer}}
+
+
+def asgi(path: object) -> dict[str, Any]:
+    return {"ASGI_APPLICATION": path, "WSGI_APPLICATION": "tests.asgi.wsgi"}
+
+
+MISTAKES = {
+    "host": Mistake(
+        redis_setting({"host": "secret"}),
+        "W023",
+        "has 'host', but no 'url', 'cluster' or 'sentinels', and so no effect: records "
+        "are kept in CACHES['default'], a django.core.cache.backends.locmem.LocMem",
+        "{'url': 'redis://host:6379/0'}",
+    ),
+    "capitals": Mistake(
+        redis_setting({"URL": "redis://secret"}),
+        "W023",
+        "Did you mean 'url'?",
+        "take these keys out",
+    ),
+    "service": Mistake(
+        redis_setting({"service": "secret"}, MEMCACHED), "W023", "'service', but", "url"
+    ),
+    "empty": Mistake(redis_setting({}), "W023", "is empty: it has no 'url'", "url"),
+    "host beside an alias": Mistake(
+        redis_setting({"host": "secret", "port": 1}, REDIS),
+        "W023",
+        "'host' and 'port' without effect: the address is that of LOCATION of CACHES",
+        "url",
+    ),
+    "host beside a URL": Mistake(
+        redis_setting({"url": URL, "host": "secret"}),
+        "W023",
+        "'host' without effect: the address is that of 'url'",
+        "url",
+    ),
+    "database": Mistake(
+        redis_setting({"url": "redis://u:secret@cache/abc"}),
+        "W024",
+        "SESSIONSTORES['REDIS']['url'] names 'abc' as its database, which is no number",
+        "'redis://host/2'",
+    ),
+    "database of an alias": Mistake(
+        {"CACHES": {"default": {**DJANGO_REDIS, "LOCATION": ["redis://cache/1/2"]}}},
+        "W024",
+        "CACHES['default']['LOCATION'] names '1/2' as its database, which is no "
+        "number: redis-py takes it for 12.",
+        "'redis://host/2'",
+    ),
+    "visitors in a dummy": Mistake(
+        {
+            "SESSION_ENGINE": IN_CACHE,
+            "CACHES": {"default": DUMMY, "records": LOCMEM},
+            "SESSIONSTORES": {"CACHE": "records"},
+        },
+        "W025",
+        "Django's sessions are in CACHES['default'], which keeps nothing.",
+        "SESSION_CACHE_ALIAS",
+    ),
+    "no session app": Mistake(
+        {"INSTALLED_APPS": ["django.contrib.contenttypes", "sessionstores"]},
+        "W026",
+        "'django.contrib.sessions' is not in INSTALLED_APPS",
+        "manage.py migrate",
+    ),
+    "no session": Mistake(
+        {"MIDDLEWARE": ["sessionstores.middleware.ParticipantMiddleware"]},
+        "W003",
+        "MIDDLEWARE has no SessionMiddleware of Django's",
+        "SessionMiddleware",
+    ),
+    "a colon": Mistake(asgi("tests.asgi:application"), "W027", "asgi:app", "a dot"),
+    "a name": Mistake(asgi("application"), "W027", "is not a path of names", "a dot"),
+    "an object": Mistake(asgi(print), "W027", "is not a path of names", "a dot"),
+    "wsgi": Mistake(asgi("tests.asgi.wsgi"), "W027", "WSGI_APPLICATION too", "asgi"),
+    "attribute": Mistake(
+        asgi("tests.asgi.app"), "W027", "module 'tests.asgi' has no 'app'", "asgi"
+    ),
+    "module": Mistake(
+        asgi("tests.agsi.application"), "W027", "no module 'tests.agsi'", "asgi"
+    ),
+    "package": Mistake(
+        asgi("no.such.application"), "W027", "loaded: No module named 'no'", "asgi"
+    ),
+    "layers": Mistake(
+        {"CHANNEL_LAYERS": None}, "W002", "must be a dict, not None", "{'default'"
+    ),
+    "list of layers": Mistake(
+        {"CHANNEL_LAYERS": []}, "W002", "must be a dict, not list", "{'default'"
+    ),
+    "layer": Mistake(
+        default_layer("channels.layers.InMemoryChannelLayer"),
+        "W002",
+        "CHANNEL_LAYERS['default'] must be a dict with a 'BACKEND', not str",
+        "'BACKEND': 'channels.layers.InMemoryChannelLayer'",
+    ),
+    "empty layer": Mistake(default_layer({}), "W002", "a 'BACKEND', and is", "BACKEND"),
+    "backend": Mistake(
+        default_layer({"BACKEND": "channels.layers.InMemory"}),
+        "W002",
+        "is 'channels.layers.InMemory', which cannot be imported (Module \"channels",
+        "BACKEND",
+    ),
+    "no text": Mistake(
+        default_layer({"BACKEND": print}), "W002", "cannot be imported", "BACKEND"
+    ),
+    "config": Mistake(
+        default_layer({**PUBSUB, "CONFIG": [URL]}), "W002", "a dict, not list", "CONFIG"
+    ),
+    "hosts": Mistake(
+        default_layer({**PUBSUB, "CONFIG": {"hosts": "redis://u:secret@cache"}}),
+        "W002",
+        "['hosts'] must be a list, not str",
+        "['redis://…']",
+    ),
+    "host of core": Mistake(
+        default_layer({"BACKEND": CORE, "CONFIG": {"hosts": {"address": "secret"}}}),
+        "W002",
+        "['hosts'] must be a list, not dict",
+        "['redis://…']",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_named_with_a_way_out(name: str) -> None:
+    given, id, said, hint = MISTAKES[name]
+    others = {"W020"} if name == "no session app" else set()
+    message = next(
+        message for message in found(**given) if message.id == f"sessionstores.{id}"
+    )
+    assert said in message.msg
+    assert hint in str(message.hint)
+    assert "secret" not in f"{message.msg} {message.hint}"
+    # A warning keeps no site from starting that works all the same.
+    assert message.level == checks.WARNING
+    assert {*ids(**given)} - {id} <= {"W002", *others}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        redis_setting({}, REDIS),
+        redis_setting({"password": "x"}, DJANGO_REDIS),
+        redis_setting({"url": URL, "password": "x"}),
+        redis_setting({"url": "redis://cache?db=2"}),
+        redis_setting({"url": "unix:///run/valkey.sock"}),
+        {"SESSIONSTORES": {"REDIS": None}},
+        {"CACHES": {"default": {**REDIS, "LOCATION": "redis://cache/"}}},
+        {"CACHES": {"default": {**REDIS, "LOCATION": "redis://cache/1,redis://b/x"}}},
+        {"SESSION_ENGINE": IN_CACHE},
+        {"SESSION_ENGINE": "django.contrib.sessions.backends.signed_cookies"},
+        default_layer({**PUBSUB, "CONFIG": {"hosts": ("redis://a",)}}),
+        default_layer({"BACKEND": "channels.layers.InMemoryChannelLayer"}),
+        asgi("tests.asgi.application"),
+        asgi("django.core.asgi.get_asgi_application"),
+    ],
+)
+def test_what_is_no_mistake_is_not_found(given: dict[str, Any]) -> None:
+    known = {"W011"}
+    assert {*ids(**given)} <= known
+
+
+def test_visitors_of_one_process_alone_are_a_warning_for_deployment() -> None:
+    given = {"SESSION_ENGINE": IN_CACHE}
+    assert sorted(map(str, ids(deploy=True, **given))) == ["W004", "W005", "W025"]
+
+
+def test_hint_for_the_layers_client_is_a_cure() -> None:
+    given = default_layer({"BACKEND": CORE, "CONFIG": {"capacity": 1_000}})
+    hosts: list[Any] = []
+    for message in found(**given):
+        written = re.search(r"'hosts': (\[.*\])", str(message.hint))
+        assert written is not None
+        hosts.append(ast.literal_eval(written[1])[0])
+    assert len(hosts) == 2
+    assert with_layer(hosts=[{**hosts[0], **hosts[1]}], capacity=1_000) == []

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { ack, failure, FakeStorage, Page, patch, snapshot, turn } from "./page.js";
 
@@ -50,7 +50,11 @@ test("arguments that are no JSON reject, and nothing is sent", async () => {
   page.live();
   const args = {};
   args.self = args;
-  assert.ok((await failure(board().dispatch("move", args))) instanceof TypeError);
+  for (const wrong of [args, { big: 1n }]) {
+    const error = await failure(board().dispatch("move", wrong));
+    assert.deepEqual([error.name, error.code], ["DispatchError", "invalid_arguments"]);
+    assert.match(error.hint, /^TypeError/);
+  }
   assert.equal(page.session.pending, 0);
   assert.deepEqual(sent(), []);
 });
@@ -276,14 +280,53 @@ test("an action that was sent is given up after five minutes as outcome_unknown"
   assert.deepEqual(sent(), []);
 });
 
-test("an action that was never sent expires after five minutes", async () => {
+test("an action that was never sent does not expire", async () => {
   page.live();
   page.session.pause();
-  const outcome = failure(board().dispatch("move"));
-  page.tick(5 * MINUTE);
+  const done = board().dispatch("move");
+  page.tick(60 * MINUTE);
+  await turn();
+  assert.equal(stored().length, 1);
+  page.session.resume();
+  page.welcome().says(ack(1, 10));
+  await done;
+});
+
+test("an action that was never sent expires when that was asked for", async () => {
+  page.live();
+  page.session.pause();
+  const outcome = failure(board().dispatch("move", {}, { within: MINUTE }));
+  page.tick(MINUTE - 1);
+  assert.equal(page.session.pending, 1);
+  page.tick(1);
   assert.equal((await outcome).code, "expired");
   await turn();
   assert.equal(page.storage.size, 0);
+});
+
+test("what was sent in time does not expire, however long the answer takes", async () => {
+  page.live();
+  const done = board().dispatch("move", {}, { within: 1000 });
+  page.tick(2000);
+  page.socket.says(ack(1, 10));
+  await done;
+});
+
+test("a time to be sent in goes on after a reload", async () => {
+  page.live();
+  page.session.pause();
+  board().dispatch("move", {}, { within: MINUTE });
+  page.tick(MINUTE / 2);
+  await turn();
+  reload();
+  mock.timers.setTime(1_700_000_000_000 + MINUTE / 2);
+  page.connect();
+  const refused = [];
+  page.session.on("refused", ({ error }) => refused.push(error.code));
+  page.tick(MINUTE / 2 - 1);
+  assert.deepEqual(refused, []);
+  page.tick(1);
+  assert.deepEqual(refused, ["expired"]);
 });
 
 test("five minutes count from the first sending, not from the last", async () => {

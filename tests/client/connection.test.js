@@ -206,18 +206,53 @@ test("a browser that says offline while it is connected is not believed again", 
   assert.equal(page.sockets.length, 2);
 });
 
-test("a hidden tab keeps its connection, but does not reconnect until it is shown", () => {
+test("a hidden tab keeps its connection, and connects again more slowly", () => {
+  page.random.mock.mockImplementation(() => 0.999);
   page.live();
   page.show("hidden");
   page.socket.says(patch(10));
   assert.deepEqual(board().getState().log, [11]);
+  const waits = [];
+  for (let attempt = 0; attempt < 6; attempt += 1) {
+    const before = page.sockets.length;
+    page.socket.breaks();
+    let waited = 0;
+    for (; page.sockets.length === before; waited += 100) page.tick(100);
+    waits.push(waited);
+  }
+  assert.deepEqual(waits, [2500, 5000, 10_000, 20_000, 30_000, 30_000]);
   page.socket.breaks();
+  page.show("visible");
+  const shown = page.sockets.length;
+  page.welcome();
+  page.socket.breaks();
+  page.tick(250);
+  assert.equal(page.sockets.length, shown + 1);
+});
+
+test("a hidden tab whose network returns connects again, at its own pace", () => {
+  page.live();
+  page.show("hidden");
+  page.network(false);
   page.tick(60_000);
   assert.equal(page.sockets.length, 1);
   page.network(true);
   assert.equal(page.sockets.length, 1);
-  page.show("visible");
+  page.tick(1250);
   assert.equal(page.sockets.length, 2);
+});
+
+test("a hidden tab of a server that pings often is away no longer than three pings", () => {
+  page.random.mock.mockImplementation(() => 0.999);
+  page.connect();
+  page.welcome({ ping: 1 });
+  page.show("hidden");
+  for (let attempt = 0; attempt < 6; attempt += 1) {
+    const before = page.sockets.length;
+    page.socket.breaks();
+    page.tick(3000);
+    assert.equal(page.sockets.length, before + 1);
+  }
 });
 
 test("a tab that is shown does not wait for the rest of its backoff", () => {

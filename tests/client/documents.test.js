@@ -318,6 +318,7 @@ test("a ping is answered with what the tab shows", () => {
 
 test("a head that we lack asks after 300 ms, unless the patch comes", () => {
   page.live();
+  page.socket.says(snapshot(1, { agenda: {} }, { doc: "session" }));
   page.socket.says({ type: "ping", heads: { me: rev(11), session: rev(1), other: rev(1) } });
   page.tick(299);
   page.socket.says(patch(10));
@@ -326,6 +327,13 @@ test("a head that we lack asks after 300 ms, unless the patch comes", () => {
   page.socket.says({ type: "ping", heads: { me: rev(12) } });
   page.tick(300);
   assert.deepEqual(syncs(), [{ type: "sync", doc: "me", rev: rev(11) }]);
+});
+
+test("a head of a document whose first snapshot was lost asks for it", () => {
+  page.connect();
+  page.welcome().says({ type: "ping", heads: { me: rev(11) } });
+  page.tick(300);
+  assert.deepEqual(syncs(), [{ type: "sync", doc: "me" }]);
 });
 
 test("a head that we passed just now is no rollback", () => {

@@ -137,11 +137,14 @@ export class Page {
       querySelector: () => null,
     });
     this.navigator = { onLine: true };
+    this.elapsed = 0;
     const globals = {
       document: this.document,
+      performance: { now: () => this.elapsed },
       navigator: this.navigator,
       location: { href: "https://example.org/workshop/" },
       addEventListener: target.addEventListener.bind(target),
+      removeEventListener: target.removeEventListener.bind(target),
       reportError: (error) => this.reported.push(error),
       WebSocket: FakeSocket,
       sessionStorage: this.storage,
@@ -168,7 +171,21 @@ export class Page {
 
   // In small steps: the mock runs timers that a timer starts only in a later step.
   tick(ms) {
-    for (; ms > 0; ms -= 10) mock.timers.tick(Math.min(ms, 10));
+    for (; ms > 0; ms -= 10) {
+      this.elapsed += Math.min(ms, 10);
+      mock.timers.tick(Math.min(ms, 10));
+    }
+  }
+
+  // Somebody sets the wall clock, of which timers know nothing.
+  shiftClock(ms) {
+    const { now } = Date;
+    Date.now = () => now() + ms;
+  }
+
+  // What the browser fetches, until the test ends.
+  fetch(answer) {
+    mock.method(globalThis, "fetch", async (...request) => answer(...request));
   }
 
   connect(config = {}, options = {}) {

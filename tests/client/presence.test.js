@@ -122,7 +122,7 @@ test("ids that name parts of every object are ids like others", () => {
 
 test("metas are sent while live, and again only when they differ", () => {
   const session = meet();
-  for (const meta of [{ name: "Al" }, { name: "Al" }, { name: "Al", typing: true }, {}]) {
+  for (const meta of [{ name: "Al" }, { name: "Al" }, { name: "Al", typing: true }, { name: undefined, typing: undefined }, {}]) {
     session.setMeta(meta);
     page.tick(100);
   }
@@ -205,8 +205,16 @@ test("the newest meta is said again with each new connection", () => {
   page.socket.breaks();
   session.setMeta({ name: "Al" });
   page.tick(1000);
-  assert.deepEqual(page.welcome().of("hello")[0].meta, { name: "Al" });
+  assert.deepEqual(page.welcome().of("hello")[0].meta, { name: "Al", typing: true });
   assert.equal(FakeSocket.all.at(-1).of("meta").length, 0);
+});
+
+test("what is set is added to the meta, what is undefined is taken out", () => {
+  const session = page.connect();
+  session.setMeta({ name: "Alice", cursor: { x: 1, y: 2 } });
+  session.setMeta({ typing: true });
+  session.setMeta({ cursor: { x: 3 }, name: undefined });
+  assert.deepEqual(page.welcome().of("hello")[0].meta, { cursor: { x: 3 }, typing: true });
 });
 
 test("a meta is a copy of what was given", () => {
@@ -221,7 +229,9 @@ test("a meta that is no object, or too large, is refused and changes nothing", (
   const session = meet();
   session.setMeta({ name: "Alice" });
   const nameOf = (length) => ({ name: "ü".repeat(length) });
-  for (const bad of [nameOf(507), [1], "text", null, undefined, 3]) {
+  const loop = {};
+  loop.loop = loop;
+  for (const bad of [nameOf(507), [1], "text", null, undefined, 3, loop, { big: 1n }]) {
     assert.throws(() => session.setMeta(bad), RangeError);
   }
   session.setMeta(nameOf(506));

@@ -27,6 +27,16 @@ interface DeclaredAsInterfaces {
 const session = connect<Stores>("#sessionstores", {
   token: async () => (await fetch("/token/")).text(),
   storage: null,
+  warnBeforeUnload: true,
+  predict: {
+    board: {
+      move: (state, { card, pile }, { self, state: other }) => ({
+        ...state,
+        piles: { ...state.piles, [pile]: [card, self.id, String(other("agenda").step)] },
+      }),
+    },
+    agenda: { vote: () => undefined },
+  },
 });
 const board = session.store("board");
 
@@ -40,6 +50,21 @@ export async function accepted(): Promise<void> {
   await board.dispatch("move", { card: "ace", pile: "keep", at: 0 });
   await board.dispatch("clear");
   await board.dispatch("clear", {});
+  await board.dispatch("move", { card: "ace", pile: "keep" }, { replace: "ace", within: 5000 });
+  await board.actions.move({ card: "ace", pile: "keep" });
+  await board.actions.move({ card: "ace", pile: "keep" }, { replace: "ace" });
+  await board.actions.clear();
+  const counted: number = await session.store("agenda").actions.vote({ card: 3 });
+  const offPart: () => void = board.subscribe(
+    (state) => state.deck.length,
+    (length, before) => console.log(length.toFixed(), before?.toFixed(), counted),
+    { equalityFn: (a, b) => a === b, fireImmediately: true },
+  );
+  offPart();
+  console.log(board.getConfirmedState()?.deck.length);
+  await session.ready;
+  await session.settled();
+  session.on("refused", ({ state, action, error }) => console.log(state, action, error.code));
   const votes: number = await session.store("agenda").dispatch("vote", { card: 3 });
   const nothing: unknown = await session.store("agenda").dispatch("advance");
   try {
@@ -71,11 +96,14 @@ export async function accepted(): Promise<void> {
   session.pause();
   session.resume();
   session.leave();
+  session.close();
 
   const byInterface: Session<DeclaredAsInterfaces> = connect<DeclaredAsInterfaces>("#x");
   await byInterface.store("board").dispatch("clear");
 
-  const untyped = connect(document.body);
+  const untyped = connect(document.body, {
+    predict: { anything: { whatever: (state, { goes }) => ({ ...state, goes }) } },
+  });
   await untyped.store("anything").dispatch("whatever", { goes: 1 });
   console.log(untyped.store("anything").getState().piles);
 
@@ -104,6 +132,18 @@ export function refused(): void {
   board.dispatch("move", { card: 1, pile: "keep" });
   // @ts-expect-error: an argument too many
   board.dispatch("move", { card: "ace", pile: "keep", side: "left" });
+  // @ts-expect-error: no such action, as a function
+  board.actions.mvoe({ card: "ace", pile: "keep" });
+  // @ts-expect-error: an argument is missing, to a function
+  board.actions.move({ card: "ace" });
+  // @ts-expect-error: no such option
+  board.dispatch("clear", {}, { replaces: "x" });
+  // @ts-expect-error: what a predictor returns is a state
+  connect<Stores>("#x", { predict: { board: { move: () => 5 } } });
+  // @ts-expect-error: a predictor is synchronous
+  connect<Stores>("#x", { predict: { board: { clear: async (state) => state } } });
+  // @ts-expect-error: a predictor of no action
+  connect<Stores>("#x", { predict: { board: { mvoe: (state) => state } } });
   // @ts-expect-error: an action of another state
   board.dispatch("advance");
   // @ts-expect-error: the state may not be there yet

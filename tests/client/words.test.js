@@ -120,12 +120,14 @@ test("what the client refuses by itself has a message for people and a hint", as
   page.live();
   const sent = failure(act());
   page.session.pause();
-  const unsent = failure(act());
+  const unsent = failure(
+    page.session.store("board").dispatch("move", {}, { within: 5 * MINUTE }),
+  );
   page.tick(5 * MINUTE);
   const [unknown, expired] = [await sent, await unsent];
   assert.deepEqual([unknown.message, expired.message], [TELL.outcome_unknown, TELL.expired]);
   assert.match(unknown.hint, /"move" was sent but not answered within five minutes/);
-  assert.match(expired.hint, /"move" could not be sent within five minutes/);
+  assert.match(expired.hint, /"move" could not be sent in time/);
 });
 
 test("what is too large to be sent is told in the page's language", async () => {

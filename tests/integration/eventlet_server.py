@@ -11,6 +11,7 @@ import eventlet
 eventlet.monkey_patch()
 
 import atexit  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 from typing import Any  # noqa: E402
@@ -53,4 +54,6 @@ if __name__ == "__main__":
     from tests.integration.greenlet_site import application
 
     atexit.register(name_shared)
+    # What a shell starts in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     wsgi.server(eventlet.listen(("127.0.0.1", int(sys.argv[1]))), application)

@@ -40,6 +40,8 @@ RAW: dict[str, tuple[str, str | None]] = {
     '{"type":"meta","data":{"constructor":1}}': ("bad_meta", "meta"),
     '{"type":"meta","data":[}': ("bad_meta", "meta"),
     '{"type":"token","token":"forged"}': ("invalid_token", "token"),
+    '{"type":"watch","participant":"bob"}': ("forbidden", "watch"),
+    '{"type":"watch","participant":"**"}': ("bad_frame", "watch"),
     '{"type":"hello","token":"t","client":"c"}': ("bad_frame", "hello"),
     '{"type":"action","id":"first","state":"board"}': ("bad_frame", "action"),
 }
@@ -129,7 +131,8 @@ async def test_every_broken_frame_gets_an_answer_that_names_it(
     for socket in (alice, stranger):
         await socket.say_text(text)
         error = await socket.expect("error")
-        assert (error.get("id"), error.get("of")) == head
+        named = FrameHead(*(error.get(name) for name in FrameHead._fields))
+        assert named == head
         assert error["code"] in get_args(BadCode)
         assert error["message"]
     # It costs nothing else: the one goes on, and the other may still come in.

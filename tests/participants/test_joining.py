@@ -248,7 +248,7 @@ async def test_sync_functions_refuse_to_run_in_an_event_loop() -> None:
     request = Browser().request()
     for call, way_out in (
         (lambda: join(request, "K7Q2ZD"), "ajoin"),
-        (lambda: resolve(request, "K7Q2ZD"), "aresolve"),
+        (lambda: resolve(request, "K7Q2ZD"), "request.aparticipant"),
         (Participant("K7Q2ZD", "alice").config, "aconfig"),
     ):
         with pytest.raises(SynchronousOnlyOperation, match=way_out):

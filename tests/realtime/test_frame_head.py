@@ -13,7 +13,7 @@ from sessionstores.realtime.frame_head import NO_HEAD, FrameHead, read_head
 from sessionstores.realtime.protocol import BadFrame, head_of, parse
 from sessionstores.state.json_rules import MAX_INTEGER
 
-KINDS = ["hello", "action", "sync", "pong", "token", "meta", "bye"]
+KINDS = ["hello", "action", "sync", "pong", "token", "meta", "watch", "unwatch", "bye"]
 LIMIT = 65_536
 
 
@@ -36,7 +36,7 @@ def spoilt(draw: st.DrawFn) -> tuple[str, FrameHead]:
     Type and id come first, in either order; what follows is broken in one way or
     another.
     """
-    kind = draw(st.sampled_from(KINDS) | st.sampled_from(["watch", "dance", "x y"]))
+    kind = draw(st.sampled_from(KINDS) | st.sampled_from(["observe", "dance", "x y"]))
     id = draw(st.integers(1, MAX_INTEGER))
     members = [("type", kind), ("id", id)]
     if draw(st.booleans()):

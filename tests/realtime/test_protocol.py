@@ -22,6 +22,7 @@ from sessionstores.realtime import (
 from sessionstores.realtime.frame_head import FrameHead
 from sessionstores.realtime.people_frames import presence_frame, self_frame
 from sessionstores.realtime.protocol import BadCode, BadFrame, Close, parse
+from sessionstores.realtime.watch_frames import UnwatchFrame, WatchFrame
 from sessionstores.state.revisions import Rev
 
 REV = "7f3a.45-9f3ac21b"
@@ -74,6 +75,9 @@ def test_an_action_keeps_its_arguments_as_they_were_sent() -> None:
         ),
         ('{"rev":null,"doc":"me","type":"sync"}', protocol.SyncFrame("me")),
         ('{"type":"meta","data":{"name":"Al"}}', protocol.MetaFrame({"name": "Al"})),
+        ('{"type":"watch","participant":"b-1_"}', WatchFrame("b-1_")),
+        ('{"type":"watch","participant":"*"}', WatchFrame("*")),
+        ('{"type":"unwatch","participant":"bob"}', UnwatchFrame("bob")),
     ],
 )
 def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
@@ -119,7 +123,14 @@ def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
         (action(id="9007199254740992"), "bad_value"),
         ('{"type":"bye","n":9007199254740992}', "bad_value"),
         ('{"type":"dance"}', "unknown_type"),
-        ('{"type":"watch","participant":"bob"}', "unknown_type"),
+        ('{"type":"observe","participant":"bob"}', "unknown_type"),
+        ('{"type":"watch"}', "bad_frame"),
+        ('{"type":"watch","participant":""}', "bad_frame"),
+        ('{"type":"watch","participant":"**"}', "bad_frame"),
+        ('{"type":"watch","participant":"bob\\n"}', "bad_frame"),
+        ('{"type":"watch","participant":"b\u00f6b"}', "bad_frame"),
+        ('{"type":"watch","participant":"__proto__"}', "bad_frame"),
+        (f'{{"type":"unwatch","participant":"{"b" * 65}"}}', "bad_frame"),
         ('{"type":"Bye"}', "unknown_type"),
         ('{"type":""}', "unknown_type"),
         (action(id='"18"'), "bad_frame"),
@@ -327,6 +338,7 @@ def test_outgoing_frames_read_as_designed() -> None:
             ping=10,
             rate=(20, 40),
             frame=65_536,
+            now=1_700_000_000.5,
         ): {
             "type": "welcome",
             "session": "K7Q2ZD",
@@ -335,6 +347,7 @@ def test_outgoing_frames_read_as_designed() -> None:
             "name": None,
             "client": "c8f2",
             "ping": 10,
+            "now": 1_700_000_000.5,
             "limits": {"rate": [20, 40], "frame": 65_536},
         },
         protocol.snapshot("me", REV, {"board": msgspec.Raw(b'{"a":1}')}): {
@@ -342,6 +355,22 @@ def test_outgoing_frames_read_as_designed() -> None:
             "doc": "me",
             "rev": REV,
             "states": {"board": {"a": 1}},
+            "reset": False,
+        },
+        protocol.snapshot("me", REV, {}, done={}): {
+            "type": "snapshot",
+            "doc": "me",
+            "rev": REV,
+            "states": {},
+            "done": {},
+            "reset": False,
+        },
+        protocol.snapshot("me", REV, None, done={"c8f2": 18}, run="9c"): {
+            "type": "snapshot",
+            "doc": "me",
+            "rev": REV,
+            "done": {"c8f2": 18},
+            "run": "9c",
             "reset": False,
         },
         protocol.snapshot("me", REV, None, reset=True): {

@@ -339,11 +339,17 @@ def pages() -> Shape:
     )
     library = importlib.import_module("sessionstores.templatetags.sessionstores")
     script = (PACKAGE / "static" / "sessionstores" / "client.js").read_text()
-    exported = r"^export (?:async )?(?:class|function|const) (\w+)"
+    exported = r"^export (?:async )?(?:class|function) (\w+)"
+    passed_on = re.findall(r"^export \{([\w, ]+)\} from", script, re.MULTILINE)
     return {
         "admin": {str(each.name): str(each.pattern) for each in model_admin.urls},
         "tags": sorted([*library.register.tags, *library.register.filters]),
-        "client": sorted(re.findall(exported, script, re.MULTILINE)),
+        "client": sorted(
+            [
+                *re.findall(exported, script, re.MULTILINE),
+                *re.findall(r"\w+", " ".join(passed_on)),
+            ]
+        ),
     }
 
 

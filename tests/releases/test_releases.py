@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sessionstores.participants.participant import Participant
+from sessionstores.testing import tab as page_tab
 from tests.faults.history import Operation
 from tests.faults.sites import on_redis
 from tests.faults.tabs import LiveTab, agree, eventually
@@ -595,3 +596,41 @@ async def test_an_action_is_run_once_though_sent_to_both_releases(
         assert tab.answers[sent.id]["type"] == "ack"
         assert "result" not in tab.answers[sent.id]
         assert final[tab.keys["me"]].count(line) == 1
+
+
+@pytest.mark.usefixtures("on_valkey")
+async def test_what_the_release_before_does_is_shown_to_whoever_watches(
+    releases: tuple[Release, Release],
+) -> None:
+    old, _ = releases
+    code = old.program.ask("create", label="", keep=0)
+    ada = Participant(code, "ada", "facilitator")
+    bob = {"code": code, "participant": "bob"}
+
+    def shown() -> list[str]:
+        lines: list[str] = desk.watched("bob", "log")["lines"]
+        return lines
+
+    # No beat comes: hints alone have to bring it.
+    at_old, at_new = (f"http://{each.worker.address}" for each in releases)
+    async with page_tab(ada, url=at_new) as desk:
+        await desk.watch()
+        for number in range(2):
+            line = f"old {number}"
+            await asyncio.to_thread(old.program.ask, "write", **bob, line=line)
+            await desk.wait_until(lambda: desk.rev("p:bob"), "bob")
+            await desk.wait_until(lambda number=number: len(shown()) == number + 1)
+        assert shown() == ["old 0", "old 1"]
+        async with page_tab(Participant(code, "bob"), url=at_old) as page:
+            await page.dispatch("log", "write", {"line": "at the old one"})
+            await desk.wait_until(lambda: desk.rev("p:bob") == page.rev())
+        await asyncio.to_thread(old.program.ask, "cleanup", **bob)
+        await desk.wait_until(lambda: desk.gone.get("bob") == "cleanup", "the removal")
+    # It does not know the frame, and says so.
+    async with page_tab(ada, url=at_old) as desk:
+        desk._say({"type": "watch", "participant": "bob"})
+        unknown = {"type": "error", "code": "unknown_type"}.items()
+        await desk.wait_until(
+            lambda: any(unknown <= frame.items() for frame in desk.frames)
+        )
+        await desk.dispatch("log", "write", {"line": "goes on"})

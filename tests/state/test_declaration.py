@@ -23,6 +23,7 @@ from sessionstores.state import actions
 from sessionstores.state.actions import ByParticipant
 from sessionstores.state.declaration import (
     Declaration,
+    Registry,
     State,
     action,
     field,
@@ -1009,6 +1010,8 @@ def test_an_unknown_name_is_answered_with_the_nearest(name: str, hint: str) -> N
     with pytest.raises(UnknownState) as caught:
         get_state(name)
     assert str(caught.value) == f"No state {name!r} is declared.{hint}"
+    with pytest.raises(UnknownState, match="'sessionstores' is not in INSTALLED_APPS"):
+        Registry().get(name)
 
 
 @pytest.mark.parametrize("wrong", [State, int, None, 7, Card, CardBoard()])

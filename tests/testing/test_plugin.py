@@ -89,6 +89,7 @@ FAULTY = """
 import pytest
 from django.test import TestCase
 from sessionstores import stores
+from sessionstores.testing import participant
 
 @pytest.fixture(scope="module")
 def of_the_module():
@@ -126,6 +127,11 @@ def test_by_fixture(transactional_db):
     assert stores.sessions() == []
 
 @pytest.mark.sessionstores_cache
+@pytest.mark.django_db(transaction=True)
+async def test_in_a_coroutine():
+    participant()
+
+@pytest.mark.sessionstores_cache
 class InAtomic(TestCase):
     def test_one(self):
         pass
@@ -135,7 +141,9 @@ class InAtomic(TestCase):
 def test_what_it_refuses_says_the_way_out(site: Path) -> None:
     (site / "test_poker.py").write_text(FAULTY)
     told = run_pytest(site, "-pno:randomly", "-rA", SITE_CACHE="table")
-    assert "\n4 passed, 4 errors" in told, told
+    assert "\n1 failed, 4 passed, 4 errors" in told, told
+    assert "FAILED test_poker.py::test_in_a_coroutine" in told
+    assert "In a coroutine: await aparticipant(…)" in told
     summary = told.partition("short test summary info")[2]
     for name, words in {
         "test_module": "Stores are fresh in every test, and this is outside of one",

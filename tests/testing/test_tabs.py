@@ -436,3 +436,91 @@ def test_a_tab_needs_no_loop() -> None:
         second.leave()
         assert second.page.ended == "left"
     assert not hubs
+
+
+# Watching others
+
+
+async def test_a_tab_watches_whom_its_role_may() -> None:
+    alice = await aparticipant(name="Alice")
+    ada = await aparticipant(alice, "ada", role="facilitator")
+    async with tab(alice) as page, tab(ada) as desk:
+        await desk.watch(alice.id)
+        assert desk.watched("alice", "board")["deck"][0] == "ace"
+        # They are sensitive.
+        assert "notes" not in desk.watched("alice", Board)
+        await page.dispatch("board", "move", MOVE)
+        await desk.wait_until(lambda: desk.rev("p:alice") == page.rev())
+        assert desk.watched("alice", Board)["piles"] == {"keep": ["ace"]}
+        with pytest.raises(UnknownState):
+            desk.watched("alice", "agenda")
+        await desk.unwatch("alice")
+        with pytest.raises(UnknownState):
+            desk.watched("alice", "board")
+        with pytest.raises(ActionRejected) as refused:
+            await page.watch("ada")
+        assert refused.value.code == "forbidden"
+        assert page.watching == set()
+
+
+async def test_a_tab_watches_everybody_and_is_told_who_goes() -> None:
+    alice = await aparticipant(name="Alice")
+    ada = await aparticipant(alice, "ada", role="facilitator")
+    bob = await aparticipant(alice, "bob")
+    async with tab(ada) as desk:
+        await desk.watch()
+        assert desk.participants == {
+            "alice": {"name": "Alice", "role": "participant"},
+            "bob": {"name": None, "role": "participant"},
+        }
+        await noted(bob, "x")
+        await desk.wait_until(lambda: moved(desk))
+        # Whoever comes later, too.
+        async with tab(await aparticipant(alice, "carol")) as page:
+            await desk.wait_until(lambda: "p:carol" in desk._documents)
+            await page.dispatch("board", "move", MOVE)
+            await desk.catch_up()
+            assert desk.watched("carol", "board")["piles"] == {"keep": ["ace"]}
+        await stores.akick(alice.session, "bob")
+        await desk.wait_until(lambda: desk.gone == {"bob": "kicked"})
+        with pytest.raises(UnknownState):
+            desk.watched("bob", "board")
+        await stores.aset_role(alice.session, "ada", "participant")
+        await desk.wait_until(lambda: desk.role == "participant" and not desk.watching)
+        with pytest.raises(UnknownState):
+            desk.watched("alice", "board")
+
+
+def moved(desk: PageTab) -> bool:
+    return Rev.parse(str(desk.rev("p:bob"))).counter == 2
+
+
+async def test_a_tab_that_resumes_watches_on() -> None:
+    alice = await aparticipant()
+    ada = await aparticipant(alice, "ada", role="facilitator")
+    async with tab(ada) as desk, tab(alice) as page:
+        await desk.watch("alice")
+        await desk.watch("nobody")
+        assert desk.gone == {"nobody": "absent"}
+        await desk.drop()
+        await page.dispatch("board", "move", MOVE)
+        await desk.resume()
+        assert desk.watched("alice", "board")["piles"] == {"keep": ["ace"]}
+        (shown,) = [
+            frame
+            for frame in desk.frames[-6:]
+            if frame["type"] == "snapshot" and frame["doc"] == "p:alice"
+        ]
+        assert not shown["reset"]
+        assert desk.resets == []
+
+
+def test_a_tab_without_a_loop_watches() -> None:
+    alice = participant()
+    ada = participant(alice, "ada", role="facilitator")
+    with blocking_tab(ada) as desk:
+        desk.watch()
+        assert desk.watched("alice", Board)["piles"] == {}
+        desk.unwatch()
+        with pytest.raises(UnknownState):
+            desk.watched("alice", Board)

@@ -28,7 +28,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ...concurrency.system_threads import mutex
+from ...concurrency.threads import mutex
 from ..errors import NotSent
 from .errors import is_demoted
 from .location import REPLY_SECONDS

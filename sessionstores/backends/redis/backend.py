@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
-from django.core.exceptions import ImproperlyConfigured
 
 from ... import conf
 from ...exceptions import SessionStoresError
@@ -48,6 +47,7 @@ from .delegation import delegated
 from .kicks import RedisKicks
 from .leases import RedisLeases
 from .location import location_for
+from .problems import problem
 from .profiles import RedisProfiles
 from .quarantine import RedisQuarantine
 from .registry import RedisRegistry
@@ -106,11 +106,7 @@ class RedisBackend(Backend):
     @classmethod
     def problem(cls, alias: str) -> str | None:
         """See `Backend.problem`."""
-        try:
-            location_for(alias)
-        except ImproperlyConfigured as error:
-            return str(error)
-        return None
+        return problem(alias)
 
     # Records
 

@@ -23,8 +23,9 @@ from .sync_pool import POOL_SECONDS, SyncPool
 # Connections of one process for its threads, to each server.
 MAX_CONNECTIONS = 32
 
-# Arguments that the query of a URL may not set, though it prevails over ours.
-_RESERVED = ("decode_responses", "socket_timeout", "socket_connect_timeout")
+# Arguments that the query of a URL may not set, though it prevails over ours; the last
+# is of redis-py's blocking pool, in which none of ours waits.
+_RESERVED = ("decode_responses", "socket_timeout", "socket_connect_timeout", "timeout")
 
 
 def connect_threads(location: Location) -> SyncPool | SyncCluster:
@@ -101,10 +102,11 @@ def async_client(location: Location) -> Any:
 
 
 def _arguments(location: Location, retry: Any) -> dict[str, Any]:
+    given = {n: v for n, v in location.options.items() if n != "timeout"}
     return {
         # The site may choose, except that replies are bytes and come in time.
         "protocol": 2,
-        **location.options,
+        **given,
         "decode_responses": False,
         "socket_timeout": location.reply_seconds,
         "socket_connect_timeout": location.reply_seconds,

@@ -9,6 +9,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    InvalidResponse,
     MasterDownError,
     MovedError,
     NoPermissionError,
@@ -46,7 +47,7 @@ _CODES: dict[type[Exception], str] = {
 _IN_SCRIPT = re.compile(r"^(?:ERR )?Error running script.*?: -([A-Z]+) ")
 
 _CREDENTIALS = (
-    "Give the right username and password in the URL of CACHES, or in "
+    "Give the right username and password in the URL or the OPTIONS of CACHES, or in "
     "SESSIONSTORES['REDIS']."
 )
 _FAILOVER = (
@@ -87,6 +88,44 @@ _WAYS_OUT = {
     "BUSY": "A script of another user's is blocking it: see its log, or SCRIPT KILL.",
 }
 
+# By a part of a reply, where its code says less. All are refused before a command.
+_BY_REPLY = {
+    "DB index is out of range": (
+        "The server has fewer databases: correct the number after the / in the URL, or "
+        "the 'db' beside it."
+    ),
+    "SELECT is not allowed in cluster mode": (
+        "A cluster has database 0 only: take the number out of the URL."
+    ),
+    "cluster support disabled": (
+        "It is no cluster: in SESSIONSTORES['REDIS'], give 'url' in the place of "
+        "'cluster'."
+    ),
+    "unknown command 'SENTINEL'": (
+        "It is no sentinel: in SESSIONSTORES['REDIS'], give the server's 'url', or the "
+        "sentinels' own ports (26379)."
+    ),
+}
+_IN_CLUSTER = (
+    "It is a node of a cluster: give its URL as 'cluster' in SESSIONSTORES['REDIS']."
+)
+_NO_REDIS = (
+    "Is that the port of a Redis or Valkey, and does a server that wants TLS have a "
+    "URL that begins with rediss://?"
+)
+_TLS = (
+    "Does it speak TLS, as rediss:// says, and with a certificate that is trusted here "
+    "(ssl_ca_certs)?"
+)
+# Of the errors of each sentinel, which redis-py appends to its own.
+_SENTINELS = {
+    "Authentication": (
+        "The sentinels want a password of their own: give it in the 'sentinel_kwargs' "
+        "of SESSIONSTORES['REDIS'], or SENTINEL_KWARGS of OPTIONS."
+    ),
+    "unknown command": _BY_REPLY["unknown command 'SENTINEL'"],
+}
+
 # Ours, of a script that was refused a command after its first write.
 PARTLY_DONE = "PARTLYDONE"
 
@@ -117,12 +156,12 @@ def is_passing(error: object) -> bool:
 
 
 def translated(
-    error: Exception, server: str, key: str, seconds: float
+    error: Exception, server: str, key: str, seconds: float, *, tls: bool = False
 ) -> SessionStoresError:
     """Return the error to raise for one of redis-py's or of the network.
 
-    `server` is its name for people, `key` the first that the command named, and
-    `seconds` the time within which a reply was expected.
+    `server` is its name for people, `key` the first that the command named, `seconds`
+    the time within which a reply was expected, and `tls` whether it should speak that.
     """
     code = error_code(error)
     is_unsent = isinstance(error, NotSent)
@@ -132,12 +171,20 @@ def translated(
     if code in _WAYS_OUT or isinstance(cause, ResponseError):
         return _refused(server, code, str(error), is_unsent=is_unsent)
     outcome = _UNCHANGED if is_unsent else _OUTCOME
+    # redis-py appends a description of each sentinel, which fills pages.
+    reason, _, details = str(error).partition(" : <")
+    reason = reason.rstrip(".")
+    # Before anything was exchanged, it may be that.
+    way_out = f" {_TLS}" if tls and is_unsent else ""
     if isinstance(cause, RedisTimeoutError | TimeoutError):
-        text = f"{server} did not answer within {seconds:g} s. {outcome}"
+        text = f"{server} did not answer within {seconds:g} s. {outcome}{way_out}"
+    elif isinstance(cause, InvalidResponse) or reason.startswith("Protocol error"):
+        text = f"{server} does not speak as one ({reason}). {outcome} {_NO_REDIS}"
     else:
-        # redis-py appends a description of each sentinel, which fills pages.
-        reason = str(error).split(" : <", 1)[0].rstrip(".")
-        text = f"{server} cannot be reached ({reason}). {outcome}"
+        way_out = next((f" {_SENTINELS[e]}" for e in _SENTINELS if e in details), "")
+        if "SSL" in reason or "CERTIFICATE" in reason:
+            way_out = f" {_TLS}"
+        text = f"{server} cannot be reached ({reason}). {outcome}{way_out}"
     return StoreUnavailable(text, refused=is_unsent)
 
 
@@ -150,12 +197,16 @@ def _refused(
         return StoreUnavailable(text)
     if not reply.startswith(code):
         reply = f"{code} {reply.removeprefix('ERR ')}"
-    text = f"{server} refused ({reply.rstrip('.')}). {_way_out(code)}"
+    way_out = _way_out(code, reply)
+    if code in ("MOVED", "ASK", "CROSSSLOT") and not server.startswith("The cluster"):
+        way_out = _IN_CLUSTER
+    text = f"{server} refused ({reply.rstrip('.')}). {way_out}"
     return StoreUnavailable(text, refused=is_unsent or code in _WAYS_OUT)
 
 
-def _way_out(code: str) -> str:
-    text = _WAYS_OUT.get(code, _UNKNOWN)
+def _way_out(code: str, reply: str = "") -> str:
+    known = (_BY_REPLY[part] for part in _BY_REPLY if part in reply)
+    text = next(known, _WAYS_OUT.get(code, _UNKNOWN))
     return text.replace("{prefix}", conf.get().key_prefix)
 
 

@@ -7,7 +7,6 @@ connections of ours are made, those for coroutines included.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from redis.asyncio import connection as aio_connection
 
 from ... import conf
 from ..configured_cache import configured_cache
+from .addresses import LIKE, first_location, is_url, malformed, shown
 
 # A reply is waited for this long.
 REPLY_SECONDS = 1.0
@@ -99,6 +99,12 @@ def name_of(location: Location) -> str:
     return "The server at {}:{}".format(*_address_in(location.url))
 
 
+def speaks_tls(location: Location) -> bool:
+    """Return whether the connections to a location are encrypted."""
+    address = location.url or location.cluster
+    return address.startswith("rediss:") or bool(location.options.get("ssl"))
+
+
 def seed_of(location: Location) -> Address:
     """Return the address of the cluster's node that the settings name."""
     return _address_in(location.cluster)
@@ -134,28 +140,33 @@ def location_for(alias: str) -> Location:
             f"SESSIONSTORES['REDIS'] gives {' and '.join(addresses)}; one is needed."
         )
     if addresses:
-        return _explicit(given)
+        return _explicit(given, set(addresses))
     derived = _derived(alias)
     return derived._replace(options={**derived.options, **given})
 
 
-def _explicit(given: dict[str, Any]) -> Location:
+def _explicit(given: dict[str, Any], addresses: set[str]) -> Location:
     url, cluster = given.pop("url", ""), given.pop("cluster", "")
     sentinels, service = given.pop("sentinels", ()), given.pop("service", "")
     sentinel_options = given.pop("sentinel_kwargs", {})
-    for name, address in (("url", url), ("cluster", cluster)):
-        if address and not _is_url(address):
-            raise ImproperlyConfigured(
-                f"SESSIONSTORES['REDIS'][{name!r}] is {address!r}, which is not a URL "
-                "like 'redis://host:6379/0', 'rediss://…' or 'unix:///path'."
-            )
-    if bool(sentinels) != bool(service):
+    for name in addresses & {"url", "cluster"}:
+        _check_url(f"SESSIONSTORES['REDIS'][{name!r}]", url or cluster)
+    if bool(sentinels) != bool(service) or not (url or cluster or sentinels):
         raise ImproperlyConfigured(
             "SESSIONSTORES['REDIS'] needs both 'sentinels' and 'service', the name "
             "by which they know the primary."
         )
     pairs = tuple((host, int(port)) for host, port in sentinels)
     return Location(url, cluster, pairs, service, sentinel_options, given)
+
+
+def _check_url(where: str, url: str) -> None:
+    if not is_url(url):
+        raise ImproperlyConfigured(
+            f"{where} is {shown(url)}, which is not a URL like {LIKE}."
+        )
+    if reason := malformed(url):
+        raise ImproperlyConfigured(f"{where} is a URL {reason}.")
 
 
 def _derived(alias: str) -> Location:
@@ -170,16 +181,19 @@ def _derived(alias: str) -> Location:
 
 def _pool_of(alias: str) -> Any:
     """Return the pool whose connections the cache writes through."""
+    place = first_location(alias)
+    if place and (reason := malformed(place)):
+        raise ImproperlyConfigured(f"CACHES[{alias!r}]['LOCATION'] is a URL {reason}.")
     cache = _cache_of(alias)
     try:
         client = _client_of(cache)
-    except ImproperlyConfigured:
-        raise
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(_told(alias, str(error))) from error
     except Exception as error:
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}] makes no connection of its settings: "
             f"{type(error).__name__}: {error}. Its LOCATION has to be a URL like "
-            "'redis://host:6379/0', 'rediss://…' or 'unix:///path', or several."
+            f"{LIKE}, or several."
         ) from error
     pool = getattr(client, "connection_pool", None)
     if not isinstance(getattr(pool, "connection_kwargs", None), Mapping):
@@ -188,6 +202,18 @@ def _pool_of(alias: str) -> Any:
             f"connection pool like redis-py's to be asked. {_WAY_OUT}"
         )
     return pool
+
+
+def _told(alias: str, reason: str) -> str:
+    """Return what a cache package says of an alias, with the alias and a way out."""
+    text = f"CACHES[{alias!r}] makes no connection of its settings: {reason}"
+    if "DJANGO_REDIS_CONNECTION_FACTORY" in reason:
+        text = (
+            f"{text.rstrip('.')}. For a SentinelClient, set "
+            "DJANGO_REDIS_CONNECTION_FACTORY = "
+            "'django_redis.pool.SentinelConnectionFactory'."
+        )
+    return text
 
 
 def _cache_of(alias: str) -> Any:
@@ -264,6 +290,13 @@ def _parameters(cls: type) -> frozenset[str]:
     )
 
 
+def client_parameters() -> frozenset[str]:
+    """Return the names of the arguments that a client of one server takes."""
+    classes = (getattr(aio_connection, name) for name in list(_SCHEMES)[:3])
+    known = frozenset[str]().union(*map(_parameters, classes))
+    return known - _OWN - _NEEDED | {"max_connections"}
+
+
 def _default_limits() -> frozenset[int | None]:
     blocking: Any = BlockingConnectionPool
     pools = ConnectionPool(), blocking()
@@ -311,7 +344,3 @@ def _of_sentinels(
 
 def _path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _is_url(url: object) -> bool:
-    return isinstance(url, str) and re.match(r"(rediss?|unix)://.", url) is not None

@@ -20,7 +20,7 @@ from ..base import pause
 from ..errors import still_unknown
 from .client import connect_loops, connect_threads
 from .errors import is_passing, translated
-from .location import Location, name_of
+from .location import Location, name_of, speaks_tls
 from .serializers import first_key, session_key
 from .sync_pool import Command
 
@@ -254,4 +254,5 @@ class ScriptRunner:
 
     def _translated(self, error: Exception, command: Command) -> SessionStoresError:
         key = first_key(command) if len(command) > 1 else ""
-        return translated(error, self._server, key, self.location.reply_seconds)
+        seconds, tls = self.location.reply_seconds, speaks_tls(self.location)
+        return translated(error, self._server, key, seconds, tls=tls)

@@ -9,21 +9,23 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core import checks
-from django.core.management.base import BaseCommand
 
-from ...backends import get_backend, problem
+from ...backends import get_backend, places_redis, problem
 from ...backends.base import Backend, run
+from ...backends.database import DatabaseBackend
 from ...backends.types import Finding
+from ...checks.layers import default_layer, is_on_redis, unusable_layer
 from ...checks.settings import TAG, usable_conf
+from ...conf import Conf
 from ...exceptions import StoreUnavailable
 from ...realtime.channel_layer import LAYER_SECONDS, reaches_others
-from ..arguments import read_error
+from ..arguments import SiteCommand, one_line, read_error
 from ..interrupts import quiet_on_closed_pipe
 from ..socket_probe import probe
 
@@ -32,6 +34,13 @@ LEVELS = ("ok", "note", "warning", "error")
 FAILING = LEVELS[2:]
 # The value that the command writes to the cache expires after this time.
 VALUE_SECONDS = 5.0
+# In the texts of servers that have answered; else there may be none.
+ANSWERED = (
+    " refused (",
+    " does not speak as one ",
+    "sentinels want a password",
+    "createcachetable",
+)
 
 
 class FindingRow(NamedTuple):
@@ -43,7 +52,7 @@ class FindingRow(NamedTuple):
     source: str
 
 
-class Command(BaseCommand):
+class Command(SiteCommand):
     """Reports on settings, cache, channel layer and WebSocket, as this process sees."""
 
     help = (
@@ -143,7 +152,8 @@ def cache_rows() -> Iterator[FindingRow]:
     """Write to the cache and read from it, and ask it about its configuration."""
     given = usable_conf()
     if given is None or problem(given.cache):
-        return  # The system checks report why.
+        yield skipped("cache")
+        return
     backend = get_backend(blocking=True)
     failures = []
     try:
@@ -157,15 +167,32 @@ def cache_rows() -> Iterator[FindingRow]:
     except StoreUnavailable as error:
         failures.append(read_error(error))
     if failures:
+        # A database reports its failure as what it has found.
+        findings = [each for each in findings if read_error(each.text) != failures[0]]
         hint = "The findings below are what it still reports."
         if not findings:
-            hint = (
-                f"Is the server running, at the address in CACHES[{given.cache!r}] or "
-                "SESSIONSTORES['REDIS']?"
-            )
+            hint = cache_hint(given, backend, failures[0])
         yield FindingRow("error", failures[0], hint, "cache")
     for finding in findings:
         yield FindingRow(finding.level, finding.text, finding.hint, "cache")
+
+
+def cache_hint(given: Conf, backend: Backend, failure: str) -> str:
+    """Return where the server of the records is set, and what to ask about it."""
+    place = f"CACHES[{given.cache!r}]"
+    if places_redis(given.redis):
+        place = "SESSIONSTORES['REDIS']"
+    elif isinstance(backend, DatabaseBackend):
+        place = f"DATABASES, which {place} names a table of"
+    if any(text in failure for text in ANSWERED):
+        return f"It is the one in {place}."
+    return f"Is the server running, at the address in {place}?"
+
+
+def skipped(source: str) -> FindingRow:
+    """Return the row for what cannot be tried with the settings as they are."""
+    text = "Not tried: correct the settings first."
+    return FindingRow("note", text, "The errors of the checks say which.", source)
 
 
 async def round_trip(backend: Backend) -> FindingRow:
@@ -193,14 +220,18 @@ async def round_trip(backend: Backend) -> FindingRow:
 
 def layer_rows() -> Iterator[FindingRow]:
     """Send a message through the channel layer and receive it."""
+    if reason := unusable_layer():
+        text = "Not tried: no channel layer can be made of CHANNEL_LAYERS."
+        yield FindingRow("error", text, f"{reason}.", "channel layer")
+        return
     try:
         row = asyncio.run(message_to_self())
     except Exception as error:  # noqa: BLE001 - layers may raise anything
         yield FindingRow(
             "error",
             "The channel layer does not deliver: "
-            f"{str(error) or f'no answer within {LAYER_SECONDS:g} s'}",
-            "Is its server running, at the address in CHANNEL_LAYERS?",
+            f"{one_line(error) or f'no answer within {LAYER_SECONDS:g} s'}",
+            layer_hint(error),
             "channel layer",
         )
     else:
@@ -208,10 +239,43 @@ def layer_rows() -> Iterator[FindingRow]:
             yield row
 
 
+def layer_hint(error: Exception) -> str:
+    """Return what to look at where the channel layer has raised an error."""
+    # redis-py is known to the backend alone.
+    kinds = {each.__name__ for each in type(error).__mro__}
+    config = default_layer().get("CONFIG") or {}
+    hosts = config.get("hosts") if isinstance(config, Mapping) else None
+    if "AuthenticationError" in kinds or str(error).startswith(("NOAUTH", "WRONGPASS")):
+        return (
+            "Its server was reached. Give the right username and password in "
+            "CHANNEL_LAYERS['default']['CONFIG'], 'hosts': [{'address': 'redis://…', "
+            "'password': '…'}]."
+        )
+    if "ResponseError" in kinds:
+        return (
+            "Its server was reached, and refused that: correct the 'hosts' in the "
+            "CONFIG of CHANNEL_LAYERS['default'], or what its user may do."
+        )
+    if not kinds.isdisjoint({"OSError", "ConnectionError", "TimeoutError"}):
+        if is_on_redis() and not hosts:
+            return (
+                "CHANNEL_LAYERS['default']['CONFIG'] has no 'hosts', so its server is "
+                "looked for at redis://localhost:6379."
+            )
+        return "Is its server running, at the address in CHANNEL_LAYERS?"
+    return (
+        "Correct the BACKEND of CHANNEL_LAYERS['default'], or its CONFIG, whose keys "
+        "are arguments of that class."
+    )
+
+
 def socket_rows() -> Iterator[FindingRow]:
     """Open the site's WebSocket, as a tab would."""
-    if usable_conf() is None or not getattr(settings, "ASGI_APPLICATION", None):
-        return  # The system checks report why.
+    if not getattr(settings, "ASGI_APPLICATION", None):
+        return  # W001.
+    if usable_conf() is None:
+        yield skipped("WebSocket")
+        return
     finding = asyncio.run(probe())
     yield FindingRow(finding.level, finding.text, finding.hint, "WebSocket")
 
@@ -228,7 +292,12 @@ async def message_to_self() -> FindingRow | None:
     received = await asyncio.wait_for(layer.receive(channel), LAYER_SECONDS)
     took = (time.perf_counter() - started) * 1000
     if received != sent:
-        raise ValueError(f"{sent!r} arrived as {received!r}")
+        return FindingRow(
+            "error",
+            f"The channel layer changes messages: {sent!r} arrived as {received!r}.",
+            "Does the site's own layer, or a serializer of its CONFIG, do that?",
+            "channel layer",
+        )
     reach = "all processes" if reaches_others(layer) else "this process alone"
     kind = type(layer).__name__
     text = f"{kind} delivered a message in {took:.1f} ms; it reaches {reach}."

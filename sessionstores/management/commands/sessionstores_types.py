@@ -7,16 +7,16 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from ...exceptions import UnknownState
 from ...state.declaration import State, registry, states_in
-from ..arguments import USAGE, one_line
+from ..arguments import USAGE, SiteCommand, one_line
 from ..interrupts import quiet_on_closed_pipe
 from ..typescript import CLIENT, typescript
 
 
-class Command(BaseCommand):
+class Command(SiteCommand):
     """Writes types that the client's own refer to, or compares a file with them."""
 
     help = (

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import close_old_connections
 
 from ...backends.base import Backend, run
@@ -19,7 +19,13 @@ from ...humanize import size, span
 from ...keys import SESSION
 from ...monitoring.history import KEPT
 from ...monitoring.stats import Stats, gather, plain
-from ..arguments import backend_for, positive, positive_seconds, read_error
+from ..arguments import (
+    SiteCommand,
+    backend_for,
+    positive,
+    positive_seconds,
+    read_error,
+)
 from ..interrupts import Interrupt, quiet_on_closed_pipe
 
 # Sessions that are listed, and seconds between two looks of a watch, by default.
@@ -33,7 +39,7 @@ TIME = "%Y-%m-%d %H:%M:%S %Z"
 CLEAR = "\x1b[H\x1b[2J"
 
 
-class Command(BaseCommand):
+class Command(SiteCommand):
     """Prints the figures of a shared cache; else those of its own process."""
 
     help = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import close_old_connections
 
 from ... import conf
@@ -27,6 +27,7 @@ from ...sessions.autosweep import FREQUENCY
 from ...sessions.sweeper import SweepLimits, sweep
 from ..arguments import (
     USAGE,
+    SiteCommand,
     backend_for,
     one_line,
     positive,
@@ -56,7 +57,7 @@ def key_part(check: Callable[[object], str]) -> Callable[[str], str]:
     return checked
 
 
-class Command(BaseCommand):
+class Command(SiteCommand):
     """Sweeps a shared cache; a cache in memory is swept by its own process."""
 
     help = (
@@ -154,6 +155,8 @@ class Command(BaseCommand):
             raise CommandError("--participant needs --session.", returncode=USAGE)
         if options["interval"] and not options["loop"]:
             raise CommandError("--interval needs --loop.", returncode=USAGE)
+        if options["orphans_only"] and options["idle"] is not None:
+            self.stderr.write("--idle has no effect with --orphans-only.")
         with (
             shared_backend(options["cache"]) as backend,
             quiet_on_closed_pipe(),

@@ -59,13 +59,34 @@ type Result<S extends StateType, Action> = S extends { results: infer Results }
 /** The arguments may be left out when none is required. */
 type Arguments<Args> = {} extends Args ? [args?: Args] : [args: Args];
 
+export interface DispatchOptions {
+  /**
+   * An action of this store with the same key that was not sent yet gives way to this one, so that
+   * continuous input builds no queue. Its promise then ends as that of this one does.
+   */
+  replace?: string | number;
+  /** Milliseconds within which the action is to be sent, else it is refused as `expired`. */
+  within?: number;
+}
+
+/** The actions of a store as functions, which keep their identity. */
+export type Actions<S extends StateType> = {
+  readonly [Action in keyof S["actions"] & string]: (
+    ...args: [...Arguments<S["actions"][Action]>, options?: DispatchOptions]
+  ) => Promise<Result<S, Action>>;
+};
+
 /** The shape of a vanilla Zustand store; its functions may be passed around on their own. */
 export interface Store<S extends StateType> {
   /**
-   * The newest state; `undefined` until the first snapshot, unless the page brought the state
-   * along. Never change it: what an update leaves alone keeps its identity, for `===`.
+   * The newest state, with the unanswered actions that `predict` foretells; `undefined` until the
+   * first snapshot, unless the page brought the state along. Never change it: what an update leaves
+   * alone keeps its identity, for `===`.
    */
   getState(): S["state"] | undefined;
+
+  /** The newest state of the server that is known, without what is foretold. */
+  getConfirmedState(): S["state"] | undefined;
 
   /** The state that the page brought along, if it did. */
   getInitialState(): S["state"] | undefined;
@@ -79,14 +100,33 @@ export interface Store<S extends StateType> {
   ): () => void;
 
   /**
+   * Call `listener` after each change of what `selector` returns, as Zustand's
+   * `subscribeWithSelector` does; `undefined` while there is no state.
+   */
+  subscribe<Part>(
+    selector: (state: S["state"]) => Part,
+    listener: (part: Part, previous: Part | undefined) => void,
+    options?: {
+      /** `Object.is` unless given. */
+      equalityFn?: (a: Part, b: Part) => boolean;
+      /** Call `listener` now, too. */
+      fireImmediately?: boolean;
+    },
+  ): () => void;
+
+  /** The actions as functions: `store.actions.move({ card: "ace", pile: "keep" })`. */
+  readonly actions: Actions<S>;
+
+  /**
    * Run an action on the server, now or as soon as there is a connection. Resolves with what it
    * returned, when `getState()` shows its effect; with `undefined` if the answer had to be repeated
-   * after a lost connection. Rejects with a `DispatchError`. Takes effect at most once, also across
-   * reloads of the page. `args` are copied as JSON.
+   * after a lost connection. Rejects with a `DispatchError`, which nobody needs to catch: each refusal
+   * is a `refused` event too. Takes effect at most once, also across reloads of the page. `args` are
+   * copied as JSON.
    */
   dispatch<Action extends keyof S["actions"] & string>(
     action: Action,
-    ...args: Arguments<S["actions"][Action]>
+    ...args: [...Arguments<S["actions"][Action]>, options?: DispatchOptions]
   ): Promise<Result<S, Action>>;
 }
 
@@ -123,6 +163,14 @@ export interface Self {
   readonly role: string;
 }
 
+/** An action that did not take effect, or of which that is not known. */
+export interface Refusal {
+  state: string;
+  action: string;
+  args: any;
+  error: DispatchError;
+}
+
 /** What listeners of `session.on` receive. */
 export interface SessionEvents {
   status: Status;
@@ -151,8 +199,13 @@ export interface SessionEvents {
    */
   end: { reason: string; message: string };
   /**
+   * An action was refused, also one that the page before had left: what its promise would say. What
+   * was foretold of it is taken back already.
+   */
+  refused: Refusal;
+  /**
    * The server refused a frame or the connection; or `no_token`: the `token` option failed, and is
-   * asked again. The client keeps reconnecting, so this is for logs. An error that answers a frame
+   * asked again; or `bad_frame`: what came cannot be read, and the states are asked for anew. The client keeps reconnecting, so this is for logs. An error that answers a frame
    * names the action by its `id`, which is then rejected, or what it is `of`: "meta", "sync" …
    * `message` is for the person, `hint` for developers, sent under DEBUG only.
    */
@@ -177,16 +230,25 @@ export interface Session<Stores extends StoresOf<Stores> = RegisteredStores> {
   readonly pending: number;
 
   /**
+   * Resolves when all states are there. Rejects with a `DispatchError` if the session ends, or is
+   * closed, before that.
+   */
+  readonly ready: Promise<void>;
+
+  /** Resolves when no action is pending; rejects if the session is closed before that. */
+  settled(): Promise<void>;
+
+  /**
    * Who is present now, this participant too; `{}` until the server has sent it. While there is no
    * connection, it stays as it was. As with states, what has not changed keeps its identity.
    */
   readonly presence: Presence;
 
   /**
-   * Show `data` to the others from now on, as this tab's meta in their `presence`. It is never
-   * stored with the state, and lasts as long as the tab. Others get the newest, a few times a
+   * Show `data` to the others from now on, in this tab's meta in their `presence`. It is added to
+   * what was set before; a part that is `undefined` is taken out. The meta is never stored with the state, and lasts as long as the tab. Others get the newest, a few times a
    * second at most, so it may be called for each move of a pointer. Throws a RangeError unless
-   * `data` is an object of at most 1024 bytes as JSON, without lone surrogates, integers beyond
+   * the whole is an object of at most 1024 bytes as JSON, without lone surrogates, integers beyond
    * 2**53 - 1, more than 31 levels, or the keys `__proto__`, `constructor` and `prototype`.
    */
   setMeta(data: Meta): void;
@@ -222,6 +284,13 @@ export interface Session<Stores extends StoresOf<Stores> = RegisteredStores> {
 
   /** Say goodbye: the participant leaves now, not after the grace period. Ends the session. */
   leave(): void;
+
+  /**
+   * Let go of everything, without a goodbye: the connection, all timers and listeners. Promises that
+   * are open reject with the code `closed`; their actions are kept for the next `connect` of this tab.
+   * No event is sent, `status` is "ended".
+   */
+  close(): void;
 }
 
 /** What `{% sessionstores_config %}` writes into the page. */
@@ -239,9 +308,46 @@ export interface Config {
   lang?: string;
   /** What the client tells by itself, in that language. */
   messages?: Record<string, string>;
+  /** Whether the site is under development: states are frozen then. */
+  debug?: boolean;
 }
 
-export interface Options {
+/** What a predictor knows beside its state. */
+export interface PredictionContext {
+  /** Who acts. */
+  readonly self: Self;
+  /** Another state, as the server has confirmed it. */
+  state(name: string): any;
+}
+
+/**
+ * What an action makes of a state, as far as a page can tell: a pure function. It runs again on each
+ * newer state until the action is answered. If it throws, or returns `undefined`, the action is not
+ * foretold. A function that Immer's `produce` curries has this shape.
+ */
+export type Predictor<State, Args> = (
+  state: State,
+  args: Args,
+  context: PredictionContext,
+) => State | undefined;
+
+/** Predictors, by state and action. */
+export type Predictors<Stores extends StoresOf<Stores>> = {
+  readonly [Name in keyof Stores]?: {
+    readonly [Action in keyof Stores[Name]["actions"]]?: Predictor<
+      Stores[Name]["state"],
+      Stores[Name]["actions"][Action]
+    >;
+  };
+};
+
+export interface Options<Stores extends StoresOf<Stores> = AnyStores> {
+  /** Shows actions before they are answered. */
+  predict?: Predictors<Stores>;
+  /** Freeze all states, so that a change of one throws. As `config.debug` says, unless given. */
+  freeze?: boolean;
+  /** Have the browser ask before the page is left while an action is pending. */
+  warnBeforeUnload?: boolean;
   /**
    * Fetch a new token when the server refuses the one at hand, as after a long sleep. Resolve with
    * nothing to give up. A fetched token that is refused as well ends the session.
@@ -252,18 +358,22 @@ export interface Options {
   /**
    * Where unanswered actions survive a reload: `sessionStorage` unless given, `null` for nowhere.
    * Must not be shared between tabs, nor between frames of one tab that show the same participant:
-   * give all but one of these `null`.
+   * give all but one of these `null`. Two connections of one page may share it.
    */
   storage?: Pick<Storage, "getItem" | "setItem" | "removeItem"> | null;
 }
 
 /**
  * Connect this tab to its session. `source` is the element that `{% sessionstores_config %}` wrote,
- * a selector of it, or the configuration itself.
+ * a selector of it, or the configuration itself. Throws a `DispatchError`: `bad_config`, or
+ * `mixed_versions` if the browser has modules of two releases; it then loads the page again.
+ *
+ * Without a `document`, as on a server that renders the page, it shows the states that the
+ * configuration brings along and connects nowhere.
  */
 export function connect<Stores extends StoresOf<Stores> = RegisteredStores>(
   source: string | Element | Config,
-  options?: Options,
+  options?: Options<Stores>,
 ): Session<Stores>;
 
 /**
@@ -273,9 +383,11 @@ export function connect<Stores extends StoresOf<Stores> = RegisteredStores>(
  *
  * - `outcome_unknown`: sent, but not answered within five minutes, or the server's cache gave it
  *   no answer, or the server no longer knows; it may have taken effect
- * - `expired`: could not be sent for five minutes; it took no effect
+ * - `expired`: could not be sent within the time that was asked for; it took no effect
  * - `session_ended`: the session was over before the answer; if it was sent, it may have taken
  *   effect
+ * - `closed`: the session was closed; the next `connect` of the tab sends the action
+ * - `invalid_arguments`: arguments that are no JSON; it took no effect
  * - `too_large`: more than the server accepts; it took no effect
  * - `unknown_state`: thrown by `session.store`
  */

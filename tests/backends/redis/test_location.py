@@ -512,6 +512,9 @@ def test_sentinels_come_with_the_name_of_the_service(settings: Settings) -> None
         ({"cluster": "node:7000"}, "not a URL"),
         ({"sentinels": SENTINELS}, "both 'sentinels' and 'service'"),
         ({"sentinels": [], "service": "main"}, "both 'sentinels' and 'service'"),
+        ({"sentinels": [], "service": ""}, "both 'sentinels' and 'service'"),
+        ({"url": ""}, "['url'] is '', which is not a URL like 'redis://host:6379/0'"),
+        ({"cluster": ""}, "['cluster'] is '', which is not a URL"),
     ],
 )
 def test_no_address_and_two_addresses_are_refused(
@@ -554,3 +557,120 @@ def test_a_node_of_a_cluster_is_reached_as_the_one_that_is_given() -> None:
         node_of(location, ("fd00::1", 1)).url
         == "rediss://u:p@[fd00::1]:1?client_name=x"
     )
+
+
+# What redis-py would refuse at every use
+
+PASSWORD = "hunter2"
+ESCAPE = "has a character that means something else in URLs. Percent-encode it"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://cache:abc", "whose port 'abc' is no number from 1 to 65535"),
+        ("redis://cache:99999/0", "whose port '99999' is no number"),
+        ("rediss://u:hunter2@cache:x/1", "whose port 'x' is no number"),
+        ("redis://[::1", "whose host '[::1' is none"),
+        ("redis://u:hunter2/x@cache", ESCAPE),
+        ("redis://u:hunter2?x@cache", ESCAPE),
+        ("redis://u:hunter2#x@cache", ESCAPE),
+        ("redis://u:hunter2[x@cache", ESCAPE),
+        # A port at first sight.
+        ("redis://u:1/hunter2@cache:6379/0", ESCAPE),
+        ("redis://u:1#hunter2@cache", ESCAPE),
+        ("redis://u:1?hunter2@cache", ESCAPE),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_refused_wherever_it_stands(
+    settings: Settings, url: str, said: str
+) -> None:
+    given = [{"REDIS": {"url": url}}, {"REDIS": {"cluster": url}}, {}]
+    names = ["SESSIONSTORES['REDIS']['url']", "SESSIONSTORES['REDIS']['cluster']"]
+    for backend in (DJANGO, DJANGO_REDIS):
+        at(settings, backend, url)
+        for setting, name in zip(given, [*names, "CACHES['default']"], strict=True):
+            settings.SESSIONSTORES = setting
+            text = refused(settings)
+            assert said in text
+            assert text.startswith(name)
+            assert PASSWORD not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://cache:6379/0?client_name=a@b",
+        "redis://u:p%2Fs@cache",
+        "redis://:p@ss@cache:1",
+        "unix:///run/a@b.sock?db=2",
+        "redis://[::1]:6379",
+        "redis://cache:",
+        "redis://cache?timeout=20&max_connections=5",
+    ],
+)
+def test_a_url_that_redis_py_understands_is_taken(settings: Settings, url: str) -> None:
+    settings.SESSIONSTORES = {"REDIS": {"url": url, "timeout": 5}}
+    assert problem("default") is None
+    for make in (sync_client, async_client):
+        make(location_for("default")).connection_pool.make_connection()
+
+
+def sentinels(**options: Any) -> dict[str, Any]:
+    return {"sentinels": SENTINELS, "service": "main", **options}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"url": URL, "pasword": PASSWORD}, "'pasword', which redis-py does not take."),
+        ({"url": URL, "PASSWORD": PASSWORD}, "'PASSWORD', which redis-py does not"),
+        ({"PASSWORD": PASSWORD}, "take. Did you mean 'password'?"),
+        ({"URL": URL}, "has 'URL', which redis-py does not take. Did you mean 'url'?"),
+        ({"cluster": "redis://node", "pasword": PASSWORD}, "Did you mean 'password'?"),
+        (sentinels(pasword=PASSWORD), "REDIS'] has 'pasword', which redis-py does not"),
+        (
+            sentinels(sentinel_kwargs={"pasword": PASSWORD}),
+            "['sentinel_kwargs'] has 'pasword', which redis-py does not take.",
+        ),
+        ({"url": f"{URL}?db=2&foo=1"}, "The URL in SESSIONSTORES['REDIS'] has 'foo'"),
+        ({"service": "main"}, "has 'service', which goes with 'sentinels' only."),
+        ({"url": URL, "ssl": True}, "for TLS the URL has to begin with rediss://"),
+        ({"url": URL, "db": "two"}, "REDIS']['db'] is 'two', which is not the number"),
+        (sentinels(db=-1), "REDIS']['db'] is -1, which is not the number"),
+        ({"db": 1.5}, "SESSIONSTORES['REDIS']['db'] is 1.5, which is not the number"),
+        ({"url": "redis://h?db=two"}, "redis-py says ValueError: Invalid value for"),
+        ({"url": URL, "protocol": "x"}, "redis-py says ConnectionError: protocol must"),
+    ],
+)
+def test_what_redis_py_would_refuse_is_refused_at_once_by_its_name(
+    settings: Settings, given: dict[str, Any], said: str
+) -> None:
+    at(settings, DJANGO)
+    settings.SESSIONSTORES = {"REDIS": given}
+    text = problem("default")
+    assert text is not None
+    assert said in text
+    assert PASSWORD not in text
+    assert text.startswith(("SESSIONSTORES['REDIS']", "The URL in SESSIONSTORES['RED"))
+    with pytest.raises(ImproperlyConfigured, match=re.escape(text)):
+        get_backend(blocking=True)
+
+
+@pytest.mark.parametrize("number", ["2", 2, 0, None, b"2", ""])
+def test_a_database_is_named_by_its_number(settings: Settings, number: Any) -> None:
+    settings.SESSIONSTORES = {"REDIS": {"url": "redis://cache", "db": number}}
+    assert problem("default") is None
+
+
+def test_an_alias_names_its_odd_database_and_its_missing_factory(
+    settings: Settings,
+) -> None:
+    at(settings, DJANGO, "redis://cache", db="two")
+    assert "CACHES['default']['OPTIONS']['db'] is 'two'" in str(problem("default"))
+    sentinel = "django_redis.client.SentinelClient"
+    place = "redis://service_name/0"
+    at(settings, DJANGO_REDIS, place, CLIENT_CLASS=sentinel, SENTINELS=THREE)
+    text = str(problem("default"))
+    assert text.startswith("CACHES['default'] makes no connection of its settings")
+    assert f"DJANGO_REDIS_CONNECTION_FACTORY = '{SENTINEL_FACTORY}'" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sessionstores import ActionRejected, State, action, field
 
 
-class Log(State):
+class Log(State, watch=("facilitator",)):
     lines: list[str] = field(default_factory=list[str])
 
     @action

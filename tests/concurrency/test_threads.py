@@ -1,13 +1,19 @@
-"""Background threads: starts, ends, forks, exits."""
+"""Background threads: starts, ends, forks, exits; locks for them and greenlets."""
 
 from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sessionstores.concurrency.background_thread import BackgroundThread
+from sessionstores.concurrency.threads import (
+    BackgroundThread,
+    Mutex,
+    SystemMutex,
+    mutex,
+)
 
 
 class Waiter:
@@ -115,3 +121,23 @@ def test_a_thread_that_cannot_start_leaves_no_worker(
     with thread.worker() as worker:
         assert worker.started.wait(5)
     thread.close()
+
+
+def test_a_mutex_is_held_by_one_at_a_time() -> None:
+    locks: list[Mutex] = [mutex(), SystemMutex(threading.Lock())]
+    for lock in locks:
+        held: list[int] = []
+
+        def work(number: int, lock: Mutex = lock, held: list[int] = held) -> bool:
+            with lock:
+                held.append(number)
+                # Others would come in between.
+                others = held != [number]
+                assert not lock.acquire(blocking=False)
+                held.remove(number)
+            return others
+
+        with ThreadPoolExecutor(8) as pool:
+            assert not any(pool.map(work, range(200)))
+        assert lock.acquire()
+        lock.release()
