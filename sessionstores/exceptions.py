@@ -87,6 +87,16 @@ def general_message(code: str) -> Text:
     return MESSAGES.get(code) or MESSAGES["rejected"]
 
 
+def shown(value: object) -> str:
+    """Return a value as in code, for an error's text; what is long ends with "…"."""
+    if not isinstance(value, str):
+        text = repr(value)
+        return text if len(text) <= 120 else f"{text[:120]}…"
+    kept = value if len(value) <= 60 else f"{value[:60]}…"
+    # What cannot be printed is escaped, which takes up to ten characters each.
+    return repr(kept) if len(repr(kept)) <= 90 else repr(f"{value[:8]}…")
+
+
 class SessionStoresError(Exception):
     """Base of all errors of sessionstores; `code` names the error on the wire.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple, TypeGuard
 
 from django.utils.translation import gettext_lazy as _
 
-from .exceptions import InvalidKey
+from .exceptions import InvalidKey, shown
 
 # Without 0/O and 1/I/L: codes are read aloud and typed from a projector.
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
@@ -31,6 +32,9 @@ _PARTICIPANT = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 # No state may have these as keys; `votes[by.id]` in an action makes keys of ids.
 REFUSED_IDS = frozenset({"__proto__", "constructor", "prototype"})
 
+# What a person is told of an id that is none.
+NOBODY = _("Nobody can have this id. Check it, then try again.")
+
 
 def generate_code() -> str:
     """Return a random session code: about 30 bits, unambiguous to read."""
@@ -42,9 +46,28 @@ def check_code(code: object) -> str:
     if is_code(code):
         return code
     raise InvalidKey(
-        f"{_shown(code)} is not a session code: six characters of A-Z and 0-9.",
+        f"{shown(code)} is not a session code: six characters of A-Z and 0-9."
+        f"{_code_meant(code)}",
         message=_("A code has six letters and digits. Check it, then try again."),
     )
+
+
+def _code_meant(value: object) -> str:
+    """Return the way out for what is nearly a session code."""
+    if _read_typed(value) is not None:
+        return " normalize_code() makes one of what people type."
+    return _attribute_meant(value, ("session", "code"), is_code)
+
+
+def _attribute_meant(
+    value: object, names: Iterable[str], is_meant: Callable[[object], bool]
+) -> str:
+    # An attribute may be anything, of a request too.
+    with suppress(Exception):
+        for name in names:
+            if not isinstance(value, str) and is_meant(getattr(value, name, None)):
+                return f" Pass its .{name}."
+    return ""
 
 
 def is_code(code: object) -> TypeGuard[str]:
@@ -59,15 +82,20 @@ def normalize_code(text: object) -> str:
     Case counts for nothing, nor do spaces, dashes, underscores and invisible
     characters, wherever they are; full-width letters are read as plain ones.
     """
+    typed = _read_typed(text)
+    return check_code(text) if typed is None else typed
+
+
+def _read_typed(text: object) -> str | None:
     if not isinstance(text, str) or len(text) > MAX_TYPED:
-        return check_code(text)
+        return None
     plain = unicodedata.normalize("NFKC", text)
     typed = "".join(
         each for each in plain if unicodedata.category(each) not in _BETWEEN
     )
     # Some letters of other scripts become several, or one of ours, in upper case.
     if not typed.isascii() or not _CODE.fullmatch(typed.upper()):
-        return check_code(text)
+        return None
     return typed.upper()
 
 
@@ -77,7 +105,8 @@ def check_participant(participant: object) -> str:
     if id in REFUSED_IDS:
         raise InvalidKey(
             f"{id!r} cannot be a participant id: browsers refuse it as a key of an "
-            "object. Put a prefix before it."
+            "object. Put a prefix before it.",
+            message=NOBODY,
         )
     return id
 
@@ -100,14 +129,17 @@ def check_stored(participant: object) -> str:
     if isinstance(participant, str) and _PARTICIPANT.fullmatch(participant):
         return participant
     raise InvalidKey(
-        f"{_shown(participant)} is not a participant id: 1 to {MAX_ID_LENGTH} of "
-        "a-z, A-Z, 0-9, '_' and '-'."
+        f"{shown(participant)} is not a participant id: {_of_length(participant)}1 to "
+        f"{MAX_ID_LENGTH} of a-z, A-Z, 0-9, '_' and '-'."
+        f"{_attribute_meant(participant, ('id', 'participant'), is_participant)}",
+        message=NOBODY,
     )
 
 
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _of_length(value: object) -> str:
+    if not isinstance(value, str) or len(value) <= MAX_ID_LENGTH:
+        return ""
+    return f"it is {len(value)} characters long. An id has "
 
 
 class StoreKey(NamedTuple("StoreKey", [("session", str), ("participant", str)])):
@@ -133,7 +165,7 @@ class StoreKey(NamedTuple("StoreKey", [("session", str), ("participant", str)]))
         )
         if not colon or participant == SESSION:
             raise InvalidKey(
-                f"{_shown(text)} is not a store key such as 'K7Q2ZD:alice'."
+                f"{shown(text)} is not a store key such as 'K7Q2ZD:alice'."
             )
         return cls(session, participant)
 
@@ -178,11 +210,11 @@ def cache_key(prefix: str, session: str, kind: str, name: str = "") -> str:
     return f"{prefix}:{{{session}}}:{kind}:{name}"
 
 
-def check_quarantine(key: str) -> str:
+def check_quarantine(key: object) -> str:
     """Return the cache key of data that was set aside; `InvalidKey` for any other."""
-    if "}:q:" not in key:
+    if not isinstance(key, str) or "}:q:" not in key:
         raise InvalidKey(
-            f"{key[:80]!r} is not a key of data that was set aside, such as "
+            f"{shown(key)} is not a key of data that was set aside, such as "
             "'ss:{K7Q2ZD}:q:alice:0123456789abcdef'. The log of "
             "sessionstores.backends names it."
         )

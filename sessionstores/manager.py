@@ -11,6 +11,7 @@ from .backends.base import run
 from .backends.types import Quarantined
 from .concurrency.async_unsafe import async_unsafe
 from .concurrency.threads import mutex
+from .exceptions import UnknownState
 from .keys import (
     StoreKey,
     check_code,
@@ -22,6 +23,7 @@ from .participants.people import PeopleManager
 from .sessions import lifecycle
 from .sessions.sweeper import Sweep, SweepLimits, sweep
 from .state.declaration import State, get_state
+from .store.misuse import misplaced_state
 from .store.peeks import EverybodysPeeks
 from .store.store import Store, key_of
 
@@ -56,11 +58,19 @@ class StoreManager(EverybodysPeeks, PeopleManager):
     ) -> Store[Any]:
         """Return the store of a participant's state, or of a session's; no I/O.
 
+        Nor does it look whether there is such a session: the first access creates it,
+        so a site's own codes need no `create_session`, and a mistyped one gets a
+        session of its own. What people type goes through `join`, which refuses unknown
+        codes.
+
         While a reference to it exists, all callers get the same object. Raises
         `UnknownState`, and `InvalidKey` also if the state's scope and `participant` do
         not fit.
         """
-        cls = get_state(state)
+        try:
+            cls = get_state(state)
+        except UnknownState as error:
+            raise misplaced_state(state, session, participant) or error from None
         key = key_of(cls, session, participant)
         with self._lock:
             store = self._stores.get((cls, key))
@@ -104,7 +114,7 @@ class StoreManager(EverybodysPeeks, PeopleManager):
     def cleanup_session(self, session: str) -> int:
         """Remove a session with all its data; a later access starts afresh.
 
-        Returns how many participants it had.
+        Returns how many participants it had: 0, too, if there is no such session.
         """
         return run(lifecycle.cleanup(get_backend(blocking=True), check_code(session)))
 
@@ -117,7 +127,8 @@ class StoreManager(EverybodysPeeks, PeopleManager):
     def end_session(self, session: str) -> int:
         """Remove a session for good: `SessionEnded` until the tombstone expires.
 
-        Returns how many participants it had.
+        Returns how many participants it had. A code without a session is closed all
+        the same, and 0 returned.
         """
         return run(lifecycle.end(get_backend(blocking=True), check_code(session)))
 
@@ -129,10 +140,13 @@ class StoreManager(EverybodysPeeks, PeopleManager):
     def send(self, session: str, data: Any, participant: str | None = None) -> None:
         """Send JSON `data` to the tabs of a participant, or of everybody.
 
-        It is not stored: a tab that is away misses it. Raises `InvalidArguments` (a
-        TypeError), which names the place, for what is not JSON or what browsers would
-        read differently: NaN, integers beyond 2**53 - 1, lone surrogates; then nothing
-        is sent.
+        It is not stored: a tab that is away misses it, and if there is no such
+        session, nobody gets it. Keep it well below 1 MiB: a tab for which more than
+        that waits is closed, and connects again without it.
+
+        Raises `InvalidArguments` (a TypeError), which names the place, for what is not
+        JSON or what browsers would read differently: NaN, integers beyond 2**53 - 1,
+        lone surrogates; then nothing is sent.
         """
         key = _key(session, participant)
         run(lifecycle.send(get_backend(blocking=True), key, data))

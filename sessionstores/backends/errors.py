@@ -13,6 +13,7 @@ from ..exceptions import (
     StoreUnavailable,
     UnknownSession,
 )
+from ..humanize import span
 from ..keys import StoreKey
 from ..state.revisions import Rev
 from .types import MAX_KICKED, Record
@@ -29,8 +30,9 @@ def unknown(session: str) -> UnknownSession:
 def ended(session: str) -> SessionEnded:
     """Return the error for a session under a tombstone."""
     return SessionEnded(
-        f"Session {session} was ended; its code stays closed for TOKEN_MAX_AGE. Start "
-        "a new session."
+        f"Session {session} was ended; its code stays closed for "
+        f"{span(conf.get().token_max_age)} (TOKEN_MAX_AGE) from then on. Start a new "
+        "session."
     )
 
 

@@ -16,6 +16,11 @@ CLIENT_MEMORY = 600.0
 
 # Seconds for which undecodable data is kept under its quarantine key.
 QUARANTINE = 86_400.0
+# What the log says of it: whose it was, and its key.
+SET_ASIDE = (
+    "Undecodable data at %s is kept for a day as %s: give that key to "
+    "stores.quarantined()."
+)
 
 # In `Lease.follows`: every participant's record of the session, future ones too.
 EVERYONE = "+"

@@ -118,9 +118,10 @@ def check_redis_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if limit < ENOUGH_CONNECTIONS:
         found.append(
             Warning(
-                f"The channel layer has at most {limit:g} connections to Redis; one "
-                "more call at a time raises MaxConnectionsError. sessionstores sends "
-                "its messages one at a time; consumers of the site may not.",
+                f"The channel layer has at most {limit:g} connections to Redis; a "
+                "further call at the same time raises MaxConnectionsError. "
+                "sessionstores sends its messages one after the other; consumers of "
+                "the site may not.",
                 hint=f"{_PUBSUB}, or give its CONFIG "
                 "'hosts': [{'address': 'redis://…', 'max_connections': 1000}].",
                 id="sessionstores.W013",

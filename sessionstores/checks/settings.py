@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from types import CodeType
@@ -22,7 +22,7 @@ from ..backends import places_redis, problem
 from ..exceptions import StateCorrupt
 from ..middleware import ParticipantMiddleware
 from ..state import codec
-from ..state.declaration import State, problems_of, registry
+from ..state.declaration import State, class_problems_of, problems_of, registry
 
 TAG = "sessionstores"
 
@@ -81,7 +81,7 @@ def _place_of(given: conf.Conf) -> str:
 
 @register(TAG)
 def check_states(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """E003: two states have the same name. E004: fields or arguments of no use."""
+    """E003: two states have the same name. E004: a state that cannot work."""
     found: list[CheckMessage] = [
         Error(
             f"The state name {name!r} is declared by "
@@ -93,17 +93,36 @@ def check_states(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         for name, states in registry.duplicates().items()
     ]
     found += [
-        Error(
-            text,
-            hint="Fields and arguments are sent as JSON and validated by their "
-            "annotations, so each annotation must resolve at start-up, to a type that "
-            "JSON can carry, and each default must be of its type.",
-            id="sessionstores.E004",
-        )
+        Error(text, hint=hint, id="sessionstores.E004")
         for cls in registry.classes()
-        for text in problems_of(cls) or _default_problems(cls)
+        for text, hint in _problems(cls)
     ]
     return found
+
+
+def _problems(cls: type[State]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a state, each with a hint."""
+    found = [
+        *((text, _BODY) for text in class_problems_of(cls)),
+        *((text, _TYPES) for text in problems_of(cls)),
+    ]
+    # What follows from these is not to be said again.
+    yield from found or _default_problems(cls)
+
+
+_BODY = (
+    "A state has annotated fields with defaults, and plain methods, with @action if "
+    "clients may call them: docs/states.md shows one."
+)
+_TYPES = (
+    "Fields and arguments are sent as JSON and validated by their annotations, so each "
+    "annotation must resolve at start-up, to a type that JSON can carry, and each "
+    "default must be of its type."
+)
+_FRESH = (
+    "A fresh state is its class called without arguments. This is done at start-up "
+    "too, so let default factories and __post_init__ work then."
+)
 
 
 @register(TAG)
@@ -284,21 +303,30 @@ def check_origins(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-def _default_problems(cls: type[State]) -> list[str]:
-    """Describe why a fresh state could not be stored, if so."""
+def _default_problems(cls: type[State]) -> list[tuple[str, str]]:
+    """Describe why a fresh state could not be stored, if so, each with a hint."""
     where = f"{cls.__module__}.{cls.__qualname__}"
     try:
         codec.encode(cls())
     except StateCorrupt as error:
         reason = str(error).partition(".")[2].replace(" The state was not stored.", "")
-        return [f"{where}.{reason} It is the default, which needs to be of that type."]
+        return [(f"{where}.{reason} It is the default{_way_out(reason)}", _TYPES)]
     except DatabaseError:
         # Before its tables are migrated, which this check must not prevent.
         return []
     except Exception as error:  # noqa: BLE001 - the site's own code may raise any
         kind = type(error).__name__
-        return [f"{where}: a fresh one cannot be made: {kind}: {error}."]
+        return [(f"{where}: a fresh one cannot be made: {kind}: {error}.", _FRESH)]
     return []
+
+
+def _way_out(reason: str) -> str:
+    expected, got, given = reason.rpartition(": expected ")[2].partition(", got ")
+    if not got:
+        return ": give another."
+    if given == "None.":
+        return f". Write {expected} | None, or give another."
+    return ", which needs to be of that type."
 
 
 def usable_conf() -> conf.Conf | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from ..exceptions import InvalidKey
+from ..exceptions import InvalidKey, shown
 
 MAX_NAME_LENGTH = 80
 
@@ -26,7 +26,7 @@ def check_name(name: object) -> str:
     the direction of text. It need not be unique.
     """
     if not isinstance(name, str):
-        raise InvalidKey(f"{ascii(name)[:80]} is not a name: it is not text.")
+        raise InvalidKey(f"{shown(name)} is not a name: it is not text.")
     stripped = name.strip()
     if len(stripped) > MAX_NAME_LENGTH:
         raise InvalidKey(
@@ -36,15 +36,24 @@ def check_name(name: object) -> str:
     refused = [each for each in stripped if _is_refused(each)]
     if refused:
         raise InvalidKey(
-            f"{stripped!a} is not a name: leave out {refused[0]!a}, which is "
-            "a control character, a line break or half of a character."
+            f"{shown(stripped)} is not a name: leave out {refused[0]!r}, which is "
+            f"{_kind(refused[0])}."
         )
     if not any(map(_is_seen, stripped)):
         raise InvalidKey(
-            f"{ascii(name)[:80]} is not a name: give 1 to {MAX_NAME_LENGTH} "
+            f"{shown(name)} is not a name: give 1 to {MAX_NAME_LENGTH} "
             "characters, of which one can be seen."
         )
     return stripped
+
+
+def _kind(character: str) -> str:
+    if character in _DIRECTIONS:
+        return "a mark that turns the direction of text"
+    if unicodedata.category(character) == "Cs":
+        return "half of a character"
+    is_break = len(f"a{character}a".splitlines()) > 1
+    return "a line break" if is_break else "a control character"
 
 
 def _is_refused(character: str) -> bool:

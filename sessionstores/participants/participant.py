@@ -7,12 +7,14 @@ from typing import Any
 
 from django.conf import settings
 from django.urls import get_script_prefix
+from django.utils.functional import Promise
 from django.utils.translation import get_language
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import UNKNOWN, Profile
 from ..concurrency.async_unsafe import async_unsafe
+from ..exceptions import shown
 from ..keys import StoreKey, check_code, check_participant
 from ..state import codec
 from ..state.declaration import Scope, register_injectable, states_in
@@ -65,11 +67,13 @@ class Participant:
         page and for `TOKEN_MAX_AGE`; it overrides the browser's Django session without
         changing it, so several participants fit in one browser.
         """
+        if not isinstance(url, str | Promise):
+            raise TypeError(f"link() takes the URL of a page, not {shown(url)}.")
         note_token()
         claims = tokens.issue_here(self.session, self.id, self.role)
         signed = make_token(claims, salt=LINK_SALT)
         # By hand: of a path that comes from a client, not all can be parsed as a URL.
-        page, mark, fragment = url.partition("#")
+        page, mark, fragment = str(url).partition("#")
         path, _, query = page.partition("?")
         others = [
             pair

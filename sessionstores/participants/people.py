@@ -149,7 +149,8 @@ class PeopleManager:
         """Void the tokens issued until now to a participant, or to the whole session.
 
         Their open connections are closed. Their roles are withdrawn: whoever joins
-        again has the one that this `join` says.
+        again has the one that this `join` says. Of a session or participant that does
+        not exist, the tokens are void too, and nothing is raised.
         """
         backend, key = get_backend(blocking=True), stored_key(session, participant)
         run(lifecycle.revoke(backend, key))
@@ -165,7 +166,8 @@ class PeopleManager:
     def disconnect(self, session: str, participant: str | None = None) -> None:
         """Close the tabs of a participant, or of everybody; they stay away.
 
-        Tokens stay valid: a reload of the page connects again. See also `revoke`.
+        Tokens stay valid: a reload of the page connects again. See also `revoke`. If
+        there is no such session or participant, it does nothing.
         """
         key = stored_key(session, participant)
         run(lifecycle.disconnect(get_backend(blocking=True), key))
@@ -179,8 +181,8 @@ class PeopleManager:
     def reset(self, session: str, participant: str) -> bool:
         """Replace all of a participant's states by fresh ones; their tabs follow.
 
-        False if there is no such participant. Atomic, unlike `cleanup_participant`
-        and a return, and no tab is closed.
+        False if there is no such participant or session. Atomic, unlike
+        `cleanup_participant` and a return, and no tab is closed.
         """
         key = StoreKey(session, check_participant(participant))
         return run(lifecycle.reset(get_backend(blocking=True), key))

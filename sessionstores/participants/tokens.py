@@ -8,6 +8,7 @@ import time
 from typing import NamedTuple
 
 from django.core import signing
+from django.utils.translation import gettext_lazy as _
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
@@ -19,6 +20,7 @@ from ..exceptions import (
     InvalidToken,
     SessionEnded,
     StoreUnavailable,
+    shown,
 )
 from ..keys import StoreKey, check_code, check_participant
 
@@ -41,9 +43,16 @@ def check_role(role: object) -> str:
         and 0 < len(role) <= MAX_ROLE_LENGTH
     ):
         return role
+    length = len(role) if isinstance(role, str) else 0
+    long = (
+        f"it is {length} characters long. A role has "
+        if length > MAX_ROLE_LENGTH
+        else ""
+    )
     raise InvalidKey(
-        f"{ascii(role)[:80]} is not a role: 1 to {MAX_ROLE_LENGTH} printable "
-        "characters."
+        f"{shown(role)} is not a role: {long}1 to {MAX_ROLE_LENGTH} printable "
+        "characters.",
+        message=_("This is not a role. Check it, then try again."),
     )
 
 

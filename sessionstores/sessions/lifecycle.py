@@ -13,7 +13,7 @@ from .. import event_bus, signals
 from ..backends.base import Backend
 from ..backends.errors import unknown
 from ..backends.types import Record, SessionInfo
-from ..exceptions import InvalidArguments, LimitReached, StateCorrupt
+from ..exceptions import InvalidArguments, LimitReached, StateCorrupt, shown
 from ..keys import StoreKey, generate_code
 from ..state import codec
 from ..state.declaration import State, states_in
@@ -23,6 +23,7 @@ from ..store.commits import Applied, commit
 from ..store.records import open_document
 from ..store.removals import announce_removed
 from ..store.retry import CommitRetry
+from .quantities import check_seconds
 
 # Of 31**6 codes: a hundred collisions in a row mean that something else is wrong.
 CODE_TRIES = 100
@@ -38,7 +39,7 @@ async def create(
     Raises ValueError unless `keep` is 0 to `LONGEST_KEEP`, `InvalidArguments` for a
     label that is not text as browsers read it, and `LimitReached`.
     """
-    _check_keep(keep)
+    keep = _checked_keep("keep", keep)
     _check_label(label)
     for _ in range(CODE_TRIES):
         code = generate_code()
@@ -140,7 +141,7 @@ async def extend(backend: Backend, code: str, seconds: float) -> bool:
 
     Raises ValueError unless they are 0 to `LONGEST_KEEP`, and `UnknownSession`.
     """
-    _check_keep(seconds)
+    seconds = _checked_keep("seconds", seconds)
     before = await backend.session(code)
     after = await backend.update_session(code, extend=seconds)
     if before is None or after is None:
@@ -151,17 +152,20 @@ async def extend(backend: Backend, code: str, seconds: float) -> bool:
     return True
 
 
-def _check_keep(seconds: float) -> None:
+def _checked_keep(name: str, seconds: float) -> float:
+    check_seconds(name, seconds)
     if not 0 <= seconds <= LONGEST_KEEP:
         raise ValueError(
             f"A session cannot be kept for {seconds} s: give 0 or more, and at most "
             f"{LONGEST_KEEP} (a century)."
         )
+    # Of other kinds of numbers, not all can be stored.
+    return seconds if type(seconds) in (int, float) else float(seconds)
 
 
 def _check_label(label: object) -> None:
     if not isinstance(label, str):
-        raise InvalidArguments(f"label: {ascii(label)[:80]} is not text: pass a str.")
+        raise InvalidArguments(f"label: {shown(label)} is not text: pass a str.")
     encode_portable(label, "label")
 
 

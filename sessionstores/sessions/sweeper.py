@@ -20,7 +20,7 @@ from .. import conf, event_bus, signals
 from ..backends.base import Backend
 from ..backends.idleness import seconds_idle
 from ..backends.types import Removed
-from ..exceptions import InvalidKey, StateCorrupt, StoreUnavailable
+from ..exceptions import InvalidKey, StateCorrupt, StoreUnavailable, shown
 from ..keys import StoreKey, check_code, check_stored
 from ..monitoring.history import sample
 from ..monitoring.summaries import read_summaries
@@ -33,6 +33,7 @@ from ..monitoring.sweeps import (
 )
 from ..store.removals import announce_lost, announce_removed
 from . import presence
+from .quantities import check_count, check_seconds
 
 __all__ = [
     "LastSweep",
@@ -64,11 +65,15 @@ class SweepLimits:
     started: float = field(default_factory=time.monotonic, init=False)
 
     def __post_init__(self) -> None:
+        check_count("batch_size", self.batch_size)
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}; it takes 1 or more.")
         for name in ("pause", "max_seconds"):
             seconds = getattr(self, name)
-            if seconds is not None and not seconds >= 0:
+            if seconds is None:
+                continue
+            check_seconds(name, seconds)
+            if not seconds >= 0:
                 raise ValueError(f"{name} is {seconds}; it takes seconds from 0 up.")
 
     @property
@@ -114,6 +119,8 @@ async def sweep(
     if idle_for is None:
         idle_for = conf.get().idle_timeout
     _check(idle_for, session, participant)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is {shown(progress)}; it takes a function.")
     sweeping = _Pass(
         backend,
         idle_for,
@@ -143,6 +150,7 @@ async def sweep(
 
 
 def _check(idle_for: float, session: str | None, participant: str | None) -> None:
+    check_seconds("idle_for", idle_for)
     if not idle_for >= 0:
         raise ValueError(f"idle_for is {idle_for}; it takes seconds from 0 up.")
     if session is not None:

@@ -23,22 +23,23 @@ from typing import (
 import msgspec
 
 from ..exceptions import InvalidArguments
-from .json_rules import REFUSED_NAMES, explain, flaw, is_suspect
-from .type_rules import UNRESOLVED, refuse_unportable
+from .dataclass_defaults import with_defaults
+from .json_rules import REFUSED_NAMES, flaw, is_suspect, types_in
+from .type_rules import UNRESOLVED, explain_typed, refuse_unportable, unsupported
 
 if sys.version_info >= (3, 14):
     import annotationlib
 
     # Annotations may name what is defined later, so they are not evaluated yet.
-    _signature = functools.partial(
+    signature_of = functools.partial(
         inspect.signature, annotation_format=annotationlib.Format.FORWARDREF
     )
 else:
-    _signature = inspect.signature
+    signature_of = inspect.signature
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_ROLES: Final = "__sessionstores_roles__"
+ROLES: Final = "__sessionstores_roles__"
 # Where a state class has its declaration.
 _DECLARED: Final = "__sessionstores__"
 _POSITIONAL = (
@@ -50,6 +51,9 @@ _KINDS_REFUSED: dict[Any, str] = {
     inspect.Parameter.VAR_KEYWORD: "**{0} cannot be validated; name each argument",
     inspect.Parameter.POSITIONAL_ONLY: "{0} must not be positional-only",
 }
+
+
+_WRAPPERS = frozenset({"property", "staticmethod", "classmethod", "cached_property"})
 
 
 class _Injected:
@@ -153,7 +157,7 @@ class Action:
             if is_suspect(text) or b"\\u" in text:
                 self._refuse_flaw(msgspec.json.decode(text))
         except msgspec.ValidationError as error:
-            path, reason = explain(error)
+            path, reason = explain_typed(arguments.struct, error)
             if reason == "unknown" and path not in arguments.names:
                 reason = f"unknown; it takes {', '.join(arguments.names) or 'nothing'}"
             raise self._invalid(path or "arguments", reason) from error
@@ -187,7 +191,7 @@ class Action:
             ) from error
         filled: dict[str, Injection] = {}
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-        parameters = list(_signature(self.function).parameters.values())[1:]
+        parameters = list(signature_of(self.function).parameters.values())[1:]
         for parameter in parameters:
             name, hint = parameter.name, hints[parameter.name]
             injection = _injection(hint)
@@ -213,15 +217,20 @@ class Action:
                 "Arguments", fields, kw_only=True, forbid_unknown_fields=True
             )
             refuse_unportable(struct)
-            decoder = msgspec.json.Decoder(struct)
+            decode = msgspec.json.Decoder(struct).decode
         except (TypeError, NameError) as error:
+            found = next((f"{name}: {why}" for name, why in unsupported(fields)), error)
             raise TypeError(
-                f"{where}: its arguments cannot come from JSON: {error}."
+                f"{where}: its arguments cannot come from JSON: {found}."
             ) from error
         names = tuple(each[0] for each in fields)
         result = hints.get("return", Any)
         return _Arguments(
-            names, MappingProxyType(filled), struct, result, decoder.decode
+            names,
+            MappingProxyType(filled),
+            struct,
+            result,
+            with_defaults(decode, types_in(struct)[0]),
         )
 
     def _check_injection(self, name: str, injection: Injection) -> None:
@@ -260,7 +269,7 @@ def action(
     """Let clients call a method: all of them, or those in `role` (one or several).
 
     An action must have no side effects: it runs again if another commits first. It
-    raises `ActionRejected` to refuse. Its arguments are validated by their
+    raises `ActionRejected` to refuse. Clients' arguments are validated by their
     annotations; its result is sent as JSON. Declaring the class raises TypeError for
     methods that cannot be called this way: async methods, generators, static and class
     methods, `*args`, `**kwargs`, parameters without annotation, names that begin with
@@ -270,12 +279,24 @@ def action(
 
     def mark(function: F) -> F:
         if not inspect.isfunction(function):
-            name = getattr(function, "__qualname__", repr(function))
-            raise TypeError(f"@action {name}: only plain methods can be actions.")
-        setattr(function, _ROLES, roles)
+            raise TypeError(_not_a_method(function))
+        setattr(function, ROLES, roles)
         return function
 
     return mark if function is None else mark(function)
+
+
+def _not_a_method(function: object) -> str:
+    if isinstance(function, str):
+        return (
+            f"@action({function!r}): it takes a method. Write "
+            f"@action(role={function!r}) for those who may call it."
+        )
+    inner = getattr(function, "fget", None) or getattr(function, "func", function)
+    name = getattr(inner, "__qualname__", repr(inner))
+    kind = type(function).__name__
+    way_out = f" Leave out @{kind}." if kind in _WRAPPERS else ""
+    return f"@action {name}: only plain methods can be actions.{way_out}"
 
 
 def _roles(role: object) -> tuple[str, ...]:
@@ -296,7 +317,7 @@ def actions_of(cls: type, scope: str = "participant") -> Mapping[str, Action]:
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():
             function = getattr(value, "__func__", value)
-            roles = vars(function).get(_ROLES) if inspect.isfunction(function) else None
+            roles = vars(function).get(ROLES) if inspect.isfunction(function) else None
             # A method that a subclass overrides without @action is not an action.
             found.pop(name, None)
             if roles is not None:
@@ -321,7 +342,7 @@ def _refusal(name: str, function: Any) -> str | None:
         return "an action is pure computation and cannot be async"
     if inspect.isgeneratorfunction(function):
         return "an action cannot be a generator; return the value"
-    parameters = list(_signature(function).parameters.values())
+    parameters = list(signature_of(function).parameters.values())
     if not parameters or parameters[0].kind not in _POSITIONAL:
         return "it needs a first parameter, self"
     return next(filter(None, map(_parameter_refusal, parameters[1:])), None)

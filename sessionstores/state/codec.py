@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from ..exceptions import StateCorrupt
+from .dataclass_defaults import fill_in, with_defaults
 from .declaration import State
 from .declared_shapes import shapes_of
-from .json_rules import explain, flaw, is_suspect, types_in
+from .json_rules import flaw, is_suspect, types_in
 from .shapes import Shape
+from .type_rules import explain_typed
 
 S = TypeVar("S", bound=State)
 
@@ -38,7 +40,7 @@ class _Plan(NamedTuple):
     version: int
     prefix: bytes
     encoder: msgspec.json.Encoder
-    decoder: msgspec.json.Decoder[Any]
+    decode: Callable[[bytes], Any]
     # What the fields' types allow, and so encoded bytes have to be searched for.
     integers: bool
     names: bool
@@ -66,7 +68,7 @@ def _plan(cls: type[State]) -> _Plan:
         declaration.version,
         b"%d:" % declaration.version,
         msgspec.json.Encoder(),
-        msgspec.json.Decoder(cls),
+        with_defaults(msgspec.json.Decoder(cls).decode, types),
         integers=loose or bool(kinds & {inspect.IntType, inspect.EnumType}),
         names=loose or inspect.DictType in kinds,
         nesting=is_open,
@@ -139,7 +141,7 @@ def dump(state: S, before: Any = None) -> tuple[bytes, S]:
             decoded = msgspec.convert(builtins, plan.cls)
         else:
             body = plan.encoder.encode(state)
-            decoded = plan.decoder.decode(body)
+            decoded = plan.decode(body)
             # NaN and infinity are written as null, which never equals them.
             lossy = plan.nulls and b"null" in body and decoded != state
         # Encoded again after decoding, so that a read finds the canonical form: 1 in a
@@ -155,7 +157,8 @@ def dump(state: S, before: Any = None) -> tuple[bytes, S]:
     except StateCorrupt:
         raise
     except (TypeError, ValueError, RecursionError) as error:
-        raise _not_storable(plan, *(flaw(state) or explain(error))) from error
+        found = flaw(state) or explain_typed(plan.cls, error, python=True)
+        raise _not_storable(plan, *found) from error
     if type(before) is Kept:
         body = _keep(plan, before.plain, body)
     return plan.prefix + body, cast("S", decoded)
@@ -172,7 +175,7 @@ def _write(plan: _Plan, decoded: State) -> bytes:
 
 def _keep(plan: _Plan, before: Any, body: bytes) -> bytes:
     """Return `body` with what is unknown in the plain form of what it replaces."""
-    known = _write(plan, plan.decoder.decode(_encode(before)))
+    known = _write(plan, plan.decode(_encode(before)))
     return _encode(plan.fields.keep(before, _json(known), _json(body)))
 
 
@@ -198,7 +201,7 @@ def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
     two share no container. A state that is not stored (None) is a fresh one.
     """
     if stored is None:
-        return cls(), None
+        return fill_in(cls()), None
     plan = _plan(cls)
     if stored.startswith(plan.prefix):
         body = stored[len(plan.prefix) :]
@@ -221,7 +224,7 @@ def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
                 return state, builtins
         else:
             builtins = None
-            state = plan.decoder.decode(body)
+            state = plan.decode(body)
         # To encode it takes less time than to look at each part, let alone to decode
         # it once more.
         if plan.encoder.encode(state) == body:
@@ -229,7 +232,7 @@ def load(cls: type[S], stored: bytes | None) -> tuple[S, Any]:
         found = _json(body) if builtins is None else builtins
         return state, builtins if plan.fields.is_exact(found) else Kept(found)
     except (ValueError, RecursionError) as error:
-        raise _undecodable(plan.name, error) from error
+        raise _undecodable(cls, error, _split(plan.name, stored)[0]) from error
 
 
 def _split(name: str, stored: bytes) -> tuple[int, bytes]:
@@ -243,25 +246,41 @@ def _split(name: str, stored: bytes) -> tuple[int, bytes]:
 
 
 def _migrate(cls: type[State], body: bytes, version: int) -> bytes:
-    name = cls.__sessionstores__.name
+    where = f"{cls.__sessionstores__.name}: {cls.__qualname__}.migrate()"
     try:
         data = msgspec.json.decode(body, type=dict[str, Any])
     except (ValueError, RecursionError) as error:
-        raise _undecodable(name, error) from error
+        raise _undecodable(cls, error, cls.__sessionstores__.version) from error
     try:
-        return msgspec.json.encode(cls.migrate(data, version))
+        migrated = cls.migrate(data, version)
+        body = msgspec.json.encode(migrated)
     except Exception as error:
         raise StateCorrupt(
-            f"{name}: {cls.__qualname__}.migrate() failed on data of version "
-            f"{version}: {type(error).__name__}: {error}. Let it take what that "
-            "version stored."
+            f"{where} failed on data of version {version}: {type(error).__name__}: "
+            f"{error}. Let it take what that version stored."
         ) from error
+    if body[:1] != b"{":
+        returned = "None" if body == b"null" else f"{type(migrated).__name__}, no dict"
+        raise StateCorrupt(
+            f"{where} returned {returned} for data of version {version}. Let it end "
+            "with `return data`."
+        )
+    return body
 
 
-def _undecodable(name: str, error: Exception) -> StateCorrupt:
-    path, reason = explain(error)
-    place = f"{name}.{path}" if path else name
-    return StateCorrupt(f"{place}: stored data cannot be decoded: {reason}.")
+def _undecodable(cls: type[State], error: Exception, version: int) -> StateCorrupt:
+    declaration, what, way_out = cls.__sessionstores__, "stored data", ""
+    path, reason = explain_typed(cls, error, python=True)
+    place = f"{declaration.name}.{path}" if path else declaration.name
+    if version < declaration.version:
+        what = f"what {cls.__qualname__}.migrate() made of version {version}"
+        way_out = " Let it return data of the types that are declared now."
+    elif isinstance(error, msgspec.ValidationError):
+        way_out = (
+            f" If a type has changed, raise the version of {cls.__qualname__} and "
+            "write migrate()."
+        )
+    return StateCorrupt(f"{place}: {what} cannot be decoded: {reason}.{way_out}")
 
 
 def is_current(cls: type[S], stored: bytes, state: S) -> bool:

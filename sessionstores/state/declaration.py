@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+)
 
 import msgspec
 from msgspec import field as field
 
-from ..exceptions import UnknownAction, UnknownState
+from ..exceptions import UnknownAction, UnknownState, shown
+from . import class_rules
 from .actions import (
     Action,
     action,
@@ -20,7 +29,8 @@ from .actions import (
     injected,
     register_injectable,
 )
-from .json_rules import REFUSED_NAMES
+from .json_rules import REFUSED_NAMES, did_you_mean
+from .struct_errors import class_reason
 from .type_rules import UNRESOLVED, refusals, unresolved
 
 __all__ = [
@@ -45,20 +55,14 @@ S = TypeVar("S", bound="State")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# Each would break a guarantee: actions change states, unknown fields are kept, clients
-# see every field, by name.
-_REFUSED_OPTIONS = (
-    "frozen",
-    "array_like",
-    "forbid_unknown_fields",
-    "omit_defaults",
-    "tag",
-)
-
-
-def _did_you_mean(name: object, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name)[:64], names, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+# Each would break a guarantee.
+_REFUSED_OPTIONS = {
+    "frozen": "its actions change it",
+    "array_like": "tabs and other releases find its fields by name",
+    "forbid_unknown_fields": "fields that another release has stored are kept",
+    "omit_defaults": "tabs get every field",
+    "tag": "it is told from others by its name=",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +97,27 @@ class StateMeta(msgspec.StructMeta):
         watch: tuple[str, ...] = (),
         **struct_config: Any,
     ) -> M:
-        cls = super().__new__(mcls, cls_name, bases, namespace, **struct_config)
+        try:
+            cls = super().__new__(mcls, cls_name, bases, namespace, **struct_config)
+        except (TypeError, ValueError) as error:
+            where = namespace.get("__qualname__", cls_name)
+            reason = class_reason(error, namespace, struct_config)
+            raise type(error)(f"State {where}: {reason}") from error
         if any(isinstance(base, StateMeta) for base in bases):
             if name is None:
                 name = _HUMP.sub("_", cls_name).lower()
             _declare(cast("type[State]", cls), name, version, scope, sensitive, watch)
         return cls
+
+    if not TYPE_CHECKING:  # type checkers would let anything be set
+
+        def __setattr__(cls, name: str, value: object) -> None:
+            if name == "__dataclass_params__":
+                raise TypeError(
+                    f"State {cls.__qualname__}: a state is no dataclass, and has all "
+                    "that one has. Leave out @dataclass."
+                )
+            super().__setattr__(name, value)
 
 
 def _declare(
@@ -117,7 +136,7 @@ def _declare(
     for unknown in _names(where, "sensitive", sensitive) - keys.keys():
         raise ValueError(
             f"{where}: sensitive={unknown!r} is not a field."
-            f"{_did_you_mean(unknown, keys)}"
+            f"{did_you_mean(unknown, keys)}"
         )
     cls.__sessionstores__ = Declaration(
         name,
@@ -145,11 +164,13 @@ def _check_keywords(where: str, name: object, version: object, scope: object) ->
 
 
 def _check_options(where: str, config: msgspec.structs.StructConfig) -> None:
-    for option in _REFUSED_OPTIONS:
+    for option, reason in _REFUSED_OPTIONS.items():
         chosen = getattr(config, option)
         # A tag may be 0 or "".
         if chosen is not None and chosen is not False:
-            raise TypeError(f"{where}: a state cannot have {option}.")
+            raise TypeError(
+                f"{where}: a state cannot have {option}, since {reason}. Leave it out."
+            )
 
 
 def _check_fields(where: str, cls: type[State]) -> None:
@@ -160,7 +181,10 @@ def _check_fields(where: str, cls: type[State]) -> None:
     for place, name in enumerate(cls.__struct_fields__):
         # Fields that are keyword-only keep their place among the defaults.
         if place < required or defaults[place - required] is msgspec.NODEFAULT:
-            raise TypeError(f"{where}: field {name!r} needs a default.")
+            raise TypeError(
+                f"{where}: field {name!r} needs a default, for fresh states and for "
+                f"data without it: {name}: ... = ..."
+            )
 
 
 def _names(where: str, keyword: str, names: object) -> frozenset[str]:
@@ -228,9 +252,12 @@ class Registry:
         if isinstance(state, str):
             return self._only(state)
         if not isinstance(state, StateMeta) or state is State:
+            if isinstance(state, State):
+                way_out = f"pass {type(state).__name__} itself"
+            else:
+                way_out = "pass a subclass of State, or its name"
             raise UnknownState(
-                f"{state!r} is not a declared State class: pass a subclass of State, "
-                "or its name."
+                f"{shown(state)} is not a declared State class: {way_out}."
             )
         cls = cast("type[State]", state)
         if self._only(cls.__sessionstores__.name) is not cls:
@@ -242,7 +269,7 @@ class Registry:
     def _only(self, name: str) -> type[State]:
         states = self._states.get(name)
         if not states:
-            way_out = _did_you_mean(name, self._states) or (
+            way_out = did_you_mean(name, self._states) or (
                 " States are declared in modules named `states` of INSTALLED_APPS, or "
                 "in what these import."
             )
@@ -281,8 +308,12 @@ class Registry:
         return [cls for states in self._states.values() for cls in states]
 
     def problems(self) -> list[str]:
-        """Describe every annotation of fields and actions that cannot be used."""
-        return [text for cls in self.classes() for text in problems_of(cls)]
+        """Describe all that `class_problems_of` and `problems_of` find."""
+        return [
+            text
+            for cls in self.classes()
+            for text in (*class_problems_of(cls), *problems_of(cls))
+        ]
 
     @contextmanager
     def isolated(self, *states: type[State]) -> Iterator[None]:
@@ -322,6 +353,22 @@ def problems_of(cls: type[State]) -> list[str]:
     return problems
 
 
+def class_problems_of(cls: type[State]) -> list[str]:
+    """Describe what the class body of a state says and cannot mean, with the way out.
+
+    Such as a field without annotation, or an action without `self`.
+    """
+    found = [f"{_address(cls)}.{each}." for each in class_rules.mistakes(cls)]
+    for each in cls.__sessionstores__.actions.values():
+        with suppress(TypeError):  # one that does not resolve is a problem of its own
+            each.resolve()
+            found += (
+                f"{cls.__module__}.{text}."
+                for text in class_rules.action_mistakes(cls, each)
+            )
+    return found
+
+
 def _address(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
@@ -342,7 +389,7 @@ def get_action(cls: type[State], name: str) -> Action:
     except KeyError:
         raise UnknownAction(
             f"{declaration.name} has no action {name[:64]!r}."
-            f"{_did_you_mean(name, declaration.actions) or _actions_of(cls, name)}"
+            f"{did_you_mean(name, declaration.actions) or _actions_of(cls, name)}"
         ) from None
 
 

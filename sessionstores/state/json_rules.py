@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..exceptions import InvalidArguments
+from ..exceptions import InvalidArguments, shown
 
 MAX_DEPTH = 32
 # JavaScript's largest safe integer; it would round a larger one.
@@ -191,7 +192,7 @@ def _is_unicode(text: str) -> bool:
 def _step(key: object) -> str:
     if isinstance(key, str) and key.isidentifier():
         return f".{key[:64]}"
-    return f"[{ascii(key)[:64]}]"
+    return f"[{shown(key)}]"
 
 
 def explain(error: Exception) -> tuple[str, str]:
@@ -209,6 +210,22 @@ def explain(error: Exception) -> tuple[str, str]:
             return (f"{path}.{field}" if path else field), said
     reason = reason.replace("`", "").replace("Expected ", "expected ", 1)
     return path, f"key: {reason}" if place and place[1] else reason
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """Return the question for the nearest of `names`; empty if none is near."""
+    near = difflib.get_close_matches(str(name)[:64], names, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+_PYTHONS_WORDS = {"null": "None", "array": "list", "object": "dict"}
+
+
+def in_python(reason: str) -> str:
+    """Return a reason with Python's words for types in the place of JSON's."""
+    return re.sub(
+        r"\b(?:null|array|object)\b", lambda word: _PYTHONS_WORDS[word[0]], reason
+    )
 
 
 def types_in(hint: Any) -> tuple[tuple[msgspec.inspect.Type, ...], bool]:

@@ -55,6 +55,11 @@ class Rev(NamedTuple):
         return rev
 
 
+def is_rev(text: object) -> bool:
+    """Return whether `text` has the form of a rev."""
+    return isinstance(text, str) and _REV.fullmatch(text) is not None
+
+
 class History(NamedTuple):
     """A record's rev with the tails of its last `RING_LENGTH` revs, newest last."""
 

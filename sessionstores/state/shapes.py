@@ -194,7 +194,9 @@ class SetShape(Shape):
 
     def keep(self, old: Json, known: Json, new: Json) -> Json:
         # Items have no place by which to tell what belongs to which.
-        return old if _encode(known) == _encode(new) else new
+        if _encode(known) != _encode(new) or not any(self.unknown(old, "")):
+            return new
+        return old
 
     def unknown(self, value: Json, path: str) -> Iterator[str]:
         if self.part is not None:

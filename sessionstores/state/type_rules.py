@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 from msgspec import inspect as types
 
-from .json_rules import REFUSED_NAMES
+from .json_rules import REFUSED_NAMES, explain, in_python
 
 if sys.version_info >= (3, 14):
     import annotationlib
 
-    def _annotations(cls: type) -> dict[str, Any]:
+    def annotations_of(cls: type) -> dict[str, Any]:
         # They may name what does not exist.
         forward = annotationlib.Format.FORWARDREF
-        return annotationlib.get_annotations(cls, format=forward)
+        return annotationlib.getannotations_of(cls, format=forward)
 else:
-    _annotations = inspect.get_annotations
+    annotations_of = inspect.get_annotations
 
 # What msgspec raises for a hint that it cannot resolve.
 UNRESOLVED: Final = (NameError, AttributeError, TypeError, SyntaxError)
@@ -60,20 +61,69 @@ def refusals(cls: type[Any], *, stored: bool) -> Iterator[Refusal]:
 def unresolved(cls: type[Any]) -> Iterator[Refusal]:
     """Yield the fields of a struct whose annotations cannot be resolved, with why."""
     for base in reversed(cls.__mro__):
-        for name, hint in _annotations(base).items():
+        for name, hint in annotations_of(base).items():
             if name not in cls.__struct_fields__:
                 continue
             space = {"__annotations__": {name: hint}, "__module__": base.__module__}
             try:
                 resolved = get_type_hints(type(name, (), space), include_extras=True)
-                types.type_info(resolved[name])
-            except UNRESOLVED as error:
-                yield Refusal(
-                    name,
-                    f"{_shown(hint)} does not resolve: {error}. Import what it names "
-                    "at module level, outside `if TYPE_CHECKING`, and use types that "
-                    "msgspec supports.",
+                reason = next(
+                    (why for _, why in unsupported([(name, resolved[name])])), None
                 )
+                if reason is not None:
+                    yield Refusal(name, reason)
+            except UNRESOLVED as error:
+                yield Refusal(name, _unresolved(hint, error))
+
+
+def _unresolved(hint: Any, error: Exception) -> str:
+    return (
+        f"{hint_text(hint)} does not resolve: {error}. Import what it names at module "
+        "level, outside `if TYPE_CHECKING`"
+    )
+
+
+# What msgspec says of types that resolve, and what is said instead.
+_MSGSPECS_REASONS = (
+    ("more than one array-like", "has two kinds of list{apart}"),
+    ("more than one dict", "has two kinds of dict or struct{apart}"),
+    ("more than one str-like", "has two kinds of text{apart}"),
+    ("more than one int-like", "has two kinds of number{apart}"),
+    (
+        "must be tagged",
+        "has several structs, which JSON cannot tell apart. Declare each with tag=True",
+    ),
+    (
+        "unique `tag` values",
+        "has two structs of the same tag. Give each a tag of its own",
+    ),
+)
+_APART = (
+    ", which JSON cannot tell apart. Use one of them, or a struct with a field for each"
+)
+
+
+def unsupported(fields: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, str]]:
+    """Yield names of fields of types that msgspec cannot decode, with why.
+
+    Each field is a name and a type, and maybe more.
+    """
+    for name, hint, *_ in fields:
+        try:
+            types.type_info(hint)
+        except UNRESOLVED as error:
+            if not isinstance(error, TypeError):
+                yield name, _unresolved(hint, error)
+                continue
+            text = str(error)
+            for sign, said in _MSGSPECS_REASONS:
+                if sign in text:
+                    yield name, f"{hint_text(hint)} {said.format(apart=_APART)}"
+                    break
+            else:
+                reason = text.rpartition(" - ")[0] or text
+                reason = f"cannot be used: {reason.replace('`', '')}"
+                yield name, f"{hint_text(hint)} {reason}. Use another type"
 
 
 class _Search:
@@ -204,12 +254,89 @@ _NAMES: dict[Any, str] = {
 }
 
 
-def _shown(hint: Any) -> str:
+def hint_text(hint: Any) -> str:
     if isinstance(hint, str):
         return hint
     if isinstance(hint, type):
         return hint.__qualname__
     return str(hint)
+
+
+_STEP = re.compile(r"\[[^\]]*\]|[^.\[]+")
+
+
+def _types_at(cls: type[Any], path: str) -> list[types.Type]:
+    """Return the types that values at a path of msgspec's may have."""
+    found = _choices(types.type_info(cls))
+    for step in _STEP.findall(path):
+        found = [
+            choice
+            for node in found
+            for name, part in _steps(node)
+            if name == step or (name == "[...]" and step[0] == "[")
+            for choice in _choices(part)
+        ]
+    return found
+
+
+def _choices(node: types.Type) -> list[types.Type]:
+    node = _bare(node)
+    return [*map(_bare, node.types)] if isinstance(node, types.UnionType) else [node]
+
+
+def _steps(node: Any) -> Iterator[tuple[str, types.Type]]:
+    if isinstance(node, types.StructType) and node.array_like:
+        for place, field in enumerate(node.fields):
+            yield f"[{place}]", field.type
+    elif hasattr(node, "fields"):
+        for field in node.fields:
+            yield field.encode_name, field.type
+    else:
+        yield from _parts(node)
+
+
+def explain_typed(
+    cls: type[Any], error: Exception, *, python: bool = False
+) -> tuple[str, str]:
+    """Return path and reason of an error in decoding `cls`, as `explain` does.
+
+    With what is allowed, where that is a choice of values. `python`: in the words of
+    Python for types, for developers; else in those of JSON.
+    """
+    path, reason = explain(error)
+    nodes = _types_at(cls, path)
+    wrong = reason.removeprefix("Invalid enum value").strip()
+    if wrong != reason:
+        null = "None" if python else "null"
+        allowed = [
+            null if value is None else repr(value)
+            for node in nodes
+            for value in _values(node)
+        ]
+        if allowed:
+            return path, f"must be {_either(allowed)}{', not ' * bool(wrong)}{wrong}"
+    if python and reason.startswith("expected "):
+        reason = in_python(reason)
+        if len(nodes) == 1 and isinstance(nodes[0], _CLASSES):
+            reason = reason.replace("expected dict", f"expected {_name(nodes[0])}")
+    return path, reason
+
+
+_CLASSES = (types.StructType, types.DataclassType, types.TypedDictType)
+
+
+def _values(node: Any) -> tuple[Any, ...]:
+    if isinstance(node, types.EnumType):
+        return tuple(member.value for member in node.cls)
+    return node.values if isinstance(node, types.LiteralType) else ()
+
+
+def _either(allowed: list[str]) -> str:
+    shown = allowed[:12]
+    if len(shown) < len(allowed):
+        return f"one of {', '.join(shown)}, …"
+    *others, last = shown
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def refuse_unportable(cls: type[msgspec.Struct]) -> None:

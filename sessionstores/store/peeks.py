@@ -7,11 +7,12 @@ from typing import Any, TypeVar, overload
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..concurrency.async_unsafe import async_unsafe
-from ..exceptions import InvalidKey
+from ..exceptions import InvalidKey, UnknownState
 from ..keys import StoreKey
 from ..monitoring import alerts
 from ..state.declaration import State, get_state
 from .everybody import read_everybody
+from .misuse import misplaced_state
 from .store import Snapshot
 
 S = TypeVar("S", bound=State)
@@ -63,7 +64,10 @@ class EverybodysPeeks:
 
 
 def _checked(state: type[State] | str, session: str) -> tuple[type[State], StoreKey]:
-    cls = get_state(state)
+    try:
+        cls = get_state(state)
+    except UnknownState as error:
+        raise misplaced_state(state, session) or error from None
     key = StoreKey.of_session(session)
     if cls.__sessionstores__.scope == "session":
         raise InvalidKey(

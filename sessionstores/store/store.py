@@ -9,19 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    cast,
+)
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
 from ..backends.types import Record
 from ..concurrency.async_unsafe import async_unsafe
-from ..exceptions import Conflict, InvalidKey, SessionStoresError
+from ..exceptions import (
+    Conflict,
+    InvalidArguments,
+    InvalidKey,
+    SessionStoresError,
+    shown,
+)
 from ..keys import StoreKey, check_code, check_participant
 from ..monitoring import alerts
 from ..state import codec
-from ..state.actions import Injection
+from ..state.actions import ROLES, Injection
 from ..state.declaration import State
+from ..state.revisions import is_rev
 from .commits import Applied, commit
+from .misuse import (
+    check_function,
+    check_given,
+    missing_attribute,
+    none_given,
+    unchangeable_attribute,
+)
 from .record_queue import holding
 from .records import open_record, update_states
 from .retry import CommitRetry
@@ -81,9 +104,10 @@ async def _replace(
             if isinstance(answer, Applied):
                 return answer.change.rev
             record = answer.record or record
+    at = f"no longer at {base}" if is_rev(base) else f"and {shown(base)} is no rev"
     raise Conflict(
-        f"{key} is at {record.rev}, no longer at {base}. Nothing was changed; take a "
-        "new snapshot and try again."
+        f"{key} is at {record.rev}, {at}. Nothing was changed; take a new snapshot, "
+        "whose .rev is the base, and try again."
     )
 
 
@@ -122,9 +146,17 @@ async def _dispatch(
     kwargs: Mapping[str, Any],
 ) -> Any:
     injected = _injected(cls, function)
-    outcome = await transact(
-        backend, key, cls, function, args, kwargs, injected=injected
-    )
+    if injected and kwargs:
+        check_given(key, injected, kwargs)
+    try:
+        outcome = await transact(
+            backend, key, cls, function, args, kwargs, injected=injected
+        )
+    except AttributeError as error:
+        reason = none_given(injected, kwargs)
+        if not reason:
+            raise
+        raise InvalidArguments(reason) from error
     if key.is_session and outcome.base != outcome.rev:
         for name in injected:
             actor = getattr(kwargs.get(name), "key", None)
@@ -136,16 +168,17 @@ async def _dispatch(
 
 
 def _injected(cls: type[State], function: object) -> Mapping[str, Injection]:
-    """Return the parameters that the server fills in, if `function` is an action."""
-    if not callable(function):
-        wanted = f"{cls.__name__}.{function}" if isinstance(function, str) else "one"
-        raise TypeError(
-            f"dispatch() takes a function, not {function!r}: pass {wanted}, an action "
-            "or any other callable."
-        )
+    """Return the parameters that the server fills in, if `function` is an action.
+
+    Raises TypeError for what cannot be dispatched.
+    """
     name = getattr(function, "__name__", "")
     action = cls.__sessionstores__.actions.get(name)
-    return action.injected if action and action.function is function else {}
+    if action and action.function is function:
+        return action.injected
+    if not callable(function) or hasattr(function, ROLES):
+        check_function(cls, function)
+    return {}
 
 
 def key_of(cls: type[State], session: str, participant: str | None) -> StoreKey:
@@ -163,7 +196,7 @@ def key_of(cls: type[State], session: str, participant: str | None) -> StoreKey:
     if participant is None:
         raise InvalidKey(
             f"{cls.__name__} belongs to a participant: stores.get({cls.__name__}, "
-            "code, participant)."
+            "code, participant.id)."
         )
     return StoreKey(check_code(session), check_participant(participant))
 
@@ -171,6 +204,8 @@ def key_of(cls: type[State], session: str, participant: str | None) -> StoreKey:
 class Store(Generic[S]):
     """One participant's state of class `cls`, or a session's; see `stores.get`.
 
+    Clients' arguments are validated by their annotations; what server code gives to
+    `dispatch` reaches the action as it is, and the state that it leaves is validated.
     Every method that does I/O has an async twin and refuses to run inside an event
     loop. All raise `StoreUnavailable` when the cache does not answer, and those that
     create raise `SessionEnded`, `Kicked`, `SessionLocked` and `LimitReached`.
@@ -178,17 +213,36 @@ class Store(Generic[S]):
 
     __slots__ = ("__weakref__", "cls", "key")
 
+    cls: type[S]
+    key: StoreKey
+
     def __init__(self, cls: type[S], key: StoreKey) -> None:
-        self.cls = cls
-        self.key = key
+        # Not by our own __setattr__, which would take time.
+        object.__setattr__(self, "cls", cls)
+        object.__setattr__(self, "key", key)
 
     def __repr__(self) -> str:
         return f"<Store {self.cls.__sessionstores__.name} of {self.key}>"
 
+    if not TYPE_CHECKING:  # type checkers would let anything pass
+
+        def __getattr__(self, name: str) -> Any:
+            # Not a word of what copying, pickling and the like look for.
+            if name.startswith("_") or name in Store.__slots__:
+                raise AttributeError(name, name=name, obj=self)
+            raise AttributeError(missing_attribute(self.cls, name), name=name, obj=self)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name not in Store.__slots__:
+                reason = unchangeable_attribute(self.cls, name)
+                raise AttributeError(reason, name=name, obj=self)
+            super().__setattr__(name, value)
+
     @property
+    @async_unsafe("Inside an event loop: (await store.asnapshot()).state instead.")
     def state(self) -> S:
         """A fresh copy of the state, created on first access."""
-        return self.snapshot().state
+        return run(_snapshot(get_backend(blocking=True), self.key, self.cls)).state
 
     @async_unsafe("Inside an event loop: await asnapshot() instead.")
     def snapshot(self) -> Snapshot[S]:

@@ -143,9 +143,27 @@ def test_annotation_that_does_not_resolve_is_an_error() -> None:
     ("hint", "default", "text"),
     [
         (int, "a", ".part: expected int, got str. It is the default"),
-        (list[int], [1, None], ".part[1]: expected int, got null. It is the default"),
+        (list[int], [1, None], ".part[1]: expected int, got None. It is the default"),
         (Any, object(), ".part: object is not a JSON value"),
-        (float, math.nan, ".part: JSON has no nan."),
+        (float, math.nan, ".part: JSON has no nan. It is the default: give another."),
+        (
+            int,
+            2**60,
+            ".part: an integer beyond ±(2**53 - 1), which browsers round. It is the "
+            "default: give another.",
+        ),
+        (
+            int,
+            None,
+            ".part: expected int, got None. It is the default. Write int | None, or "
+            "give another.",
+        ),
+        (
+            list[str],
+            5,
+            ".part: expected list, got int. It is the default, which needs to be of "
+            "that type.",
+        ),
         (dict[str, int], {"constructor": 1}, ".part.constructor: browsers refuse"),
         (dict[tuple[int, int], int], {}, ".part: a key of type tuple has no JSON"),
     ],
@@ -179,6 +197,26 @@ def test_a_state_of_which_none_can_be_made_is_an_error() -> None:
         (message,) = found()
     assert message.id == "sessionstores.E004"
     assert "Broken: a fresh one cannot be made: ValueError: invalid" in message.msg
+    # Not that of a type that is wrong.
+    assert "annotation" not in str(message.hint)
+
+
+def test_a_mistake_in_a_class_body_is_an_error_with_a_hint_of_its_own() -> None:
+    with registry.isolated():
+
+        class Broken(State, version=2):
+            deck = field(default_factory=list[str])
+
+            @classmethod
+            def migrate(cls, data: Any) -> Any:  # type: ignore[override]
+                return data
+
+        messages = found()
+    assert {message.id for message in messages} == {"sessionstores.E004"}
+    texts = [message.msg.partition("<locals>.")[2] for message in messages]
+    assert texts[0].startswith("Broken.migrate: it is called as migrate(data, from_v")
+    assert texts[1].startswith("Broken.deck: it has no annotation")
+    assert all("@action" in str(message.hint) for message in messages)
 
 
 def test_a_default_from_a_table_that_is_not_migrated_yet_is_no_error() -> None:

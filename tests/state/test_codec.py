@@ -246,11 +246,11 @@ WRONG: list[tuple[Any, str]] = [
     (Board(step="abc"), "board.step: expected int, got str."),  # type: ignore[arg-type]
     (Board(step=True), "board.step: expected int, got bool."),
     (Board(step=1.0), "board.step: expected int, got float."),  # type: ignore[arg-type]
-    (Board(step=None), "board.step: expected int, got null."),  # type: ignore[arg-type]
+    (Board(step=None), "board.step: expected int, got None."),  # type: ignore[arg-type]
     (Board(deck=[1]), "board.deck[0]: expected str, got int."),  # type: ignore[list-item]
     (
         Board(piles={"keep": None}),  # type: ignore[dict-item]
-        "board.piles[...]: expected array, got null.",
+        "board.piles[...]: expected list, got None.",
     ),
     (Board(score=math.nan), "board.score: JSON has no nan."),
     (Board(best=math.inf), "board.best: JSON has no inf."),
@@ -291,7 +291,7 @@ WRONG: list[tuple[Any, str]] = [
     ),
     (
         Board(colour="green"),  # type: ignore[arg-type]
-        "board.colour: Invalid enum value 'green'.",
+        "board.colour: must be 'red' or 'blue', not 'green'.",
     ),
     (
         Open({"a b": [{1: math.nan}]}),
@@ -462,8 +462,51 @@ def test_a_migration_that_fails_is_corrupt_with_its_cause(version: int) -> None:
 
 
 def test_what_a_migration_returns_is_held_to_the_types() -> None:
-    with pytest.raises(StateCorrupt, match=r"board\.piles\[\.\.\.\]: stored data"):
+    with pytest.raises(
+        StateCorrupt,
+        match=r"^board\.piles\[\.\.\.\]: what Board\.migrate\(\) made of version 2 "
+        r"cannot be decoded: expected list, got str\. Let it return data of the types",
+    ):
         codec.decode(Board, stored({"pile": "abc"}, 2))
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, "None"),
+        ([1], "list, no dict"),
+        ("a", "str, no dict"),
+        (5, "int, no dict"),
+    ],
+)
+def test_a_migration_that_returns_no_data_is_told_so(returned: Any, said: str) -> None:
+    with registry.isolated():
+
+        class M(State, version=2):
+            @classmethod
+            def migrate(cls, data: dict[str, Any], from_version: int) -> Any:
+                return returned
+
+    with pytest.raises(StateCorrupt) as caught:
+        codec.decode(M, b"1:{}")
+    assert str(caught.value).startswith("m: ")
+    assert str(caught.value).endswith(
+        f"M.migrate() returned {said} for data of version 1. Let it end with "
+        "`return data`."
+    )
+
+
+def test_a_type_that_has_changed_is_told_with_the_way_out() -> None:
+    with pytest.raises(StateCorrupt) as caught:
+        codec.decode(Board, b'3:{"deck":5}')
+    assert str(caught.value) == (
+        "board.deck: stored data cannot be decoded: expected list, got int. If a type "
+        "has changed, raise the version of Board and write migrate()."
+    )
+    # What is not JSON is nothing of a type.
+    with pytest.raises(StateCorrupt) as caught:
+        codec.decode(Board, b"3:{")
+    assert "migrate" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -514,7 +514,11 @@ def test_a_refusal_names_the_argument_of_a_session_action(
             "rank: weight: expected float, got null.",
         ),
         ("pick", b'{"place":10}', "pick: place: expected int <= 9."),
-        ("pick", b'{"place":1,"side":"up"}', "pick: side: Invalid enum value 'up'."),
+        (
+            "pick",
+            b'{"place":1,"side":"up"}',
+            "pick: side: must be 'left' or 'right', not 'up'.",
+        ),
         ("pick", b'{"place":1,"tags":"ab"}', "pick: tags: expected array, got str."),
         ("later", b'{"what":{"at":[]}}', "later: what.at: expected int, got array."),
         ("anything", b'{"what":1e999}', "anything: what: Number out of range."),
@@ -896,7 +900,7 @@ def test_annotations_that_do_not_resolve_are_reported_at_first_use_and_by_proble
     assert __name__ in problem
 
 
-@pytest.mark.parametrize("hint", ["Fraction", "list[Nowhere]", Card | Later, "1 +"])
+@pytest.mark.parametrize("hint", ["Fraction", "list[Nowhere]", "1 +"])
 def test_fields_that_do_not_resolve_are_problems_with_their_names(hint: Any) -> None:
     annotations = {"good": int, "part": hint}
     declare("Odd", {"__annotations__": annotations, "good": 1, "part": None})

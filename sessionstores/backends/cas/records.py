@@ -25,6 +25,7 @@ from ..errors import (
 from ..types import (
     NOBODY,
     QUARANTINE,
+    SET_ASIDE,
     STATES_BATCH,
     UNKNOWN,
     Attempt,
@@ -368,7 +369,7 @@ class Records:
         value = encode([name, data])
         aside = quarantine_key(key, blake2b(value, digest_size=8).hexdigest())
         if await self._values.put(aside, None, value, QUARANTINE) is not None:
-            logger.warning("Corrupt data of %s is kept for a day as %s.", key, aside)
+            logger.warning(SET_ASIDE, key, aside)
 
 
 def _loss(

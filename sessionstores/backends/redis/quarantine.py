@@ -11,7 +11,7 @@ import msgspec
 from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ..record_cache import RecordCache
-from ..types import QUARANTINE, Quarantined
+from ..types import QUARANTINE, SET_ASIDE, Quarantined
 from .scripts import ScriptRunner
 from .serializers import quarantine_key
 
@@ -45,7 +45,7 @@ class RedisQuarantine:
         ):
             return False
         self._recent.drop(key)
-        logger.warning("Undecodable data at %s is kept for a day as %s.", key, aside)
+        logger.warning(SET_ASIDE, key, aside)
         return True
 
     async def quarantined(self, name: str) -> Quarantined | None:
