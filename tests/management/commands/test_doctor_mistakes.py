@@ -328,6 +328,7 @@ def test_options_of_all_commands_are_taken_by_their_names_from_code() -> None:
     assert out.getvalue() == ""
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("options", "told"),
     [
