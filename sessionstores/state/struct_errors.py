@@ -15,7 +15,8 @@ KEYWORDS = (
     *("dict", "cache_hash"),
 )
 _RENAMES = ("lower", "upper", "camel", "pascal", "kebab")
-_UNKNOWN = re.compile(r"'(\w+)' is an invalid keyword argument")
+# Python's words for it change with its version.
+_UNKNOWN = re.compile(r".*?(?:invalid|unexpected) keyword argument")
 _DEFINES = re.compile(r"Struct types cannot define (\w+)")
 
 
@@ -24,10 +25,11 @@ def class_reason(
 ) -> str:
     """Return why msgspec makes no struct of a class body, and the way out."""
     text = str(error)
-    if unknown := _UNKNOWN.match(text):
-        near = did_you_mean(unknown[1], KEYWORDS)
+    if _UNKNOWN.match(text):
+        unknown = next(name for name in keywords if f"'{name}'" in text)
+        near = did_you_mean(unknown, KEYWORDS)
         way_out = near or f" There are {', '.join(KEYWORDS)}."
-        return f"it takes no keyword {unknown[1]}={keywords[unknown[1]]!r}.{way_out}"
+        return f"it takes no keyword {unknown}={keywords[unknown]!r}.{way_out}"
     if defined := _DEFINES.match(text):
         return (
             f"a state cannot define {defined[1]}, since it is made of its fields and "

@@ -165,6 +165,8 @@ def test_its_pages_survive_a_restart(site: Path, open_page: Open) -> None:
         page = open_page(served.base)
         enter(page, "Ada")
         pick(page, "3")
+        # Actions on two stores, such as a card and its reveal, are not ordered.
+        expect(page.locator("#hand [aria-pressed=true]")).to_have_text("3")
         page.get_by_role("button", name="Reveal").click()
         expect(page.locator("#table li")).to_have_text(["Ada: 3"])
         served.stop()
