@@ -164,6 +164,8 @@ def test_its_pages_survive_a_restart(site: Path, open_page: Open) -> None:
     try:
         page = open_page(served.base)
         enter(page, "Ada")
+        # The buttons are there before the script that listens to them.
+        expect(page.locator("#people li")).to_have_text(["Ada"])
         pick(page, "3")
         # Actions on two stores, such as a card and its reveal, are not ordered.
         expect(page.locator("#hand [aria-pressed=true]")).to_have_text("3")
