@@ -81,10 +81,14 @@ class RecordCreation:
                 token = await self._put_new(record_key(key), stored)
                 if token is None:
                     return None
-                limit = conf.get().max_participants
-                await self._index.enter(session, id, limit, kept=kept)
+                written = await self._index.context(key)
+                # Who was removed as they were kept out, or with their session, is not
+                # in the index again, from which another removal would report them.
+                check_still_open(key, written)
+                limit, members = conf.get().max_participants, written.members
+                await self._index.enter(session, id, limit, members, kept=kept)
             settled = await self._index.settle(key)
-            _check_still_open(key, settled)
+            check_still_open(key, settled)
             await self._keeping.adopt(key, settled)
         except BaseException:
             await self._undo(key, stored.rev, session_rev)
@@ -151,11 +155,11 @@ class RecordCreation:
                 found = (await self._values.get(name)).get(name)
 
 
-def _check_still_open(key: StoreKey, settled: RecordContext) -> None:
+def check_still_open(key: StoreKey, context: RecordContext) -> None:
     """Raise `SessionEnded` or `Kicked` if that has come in between."""
-    if settled.ended:
+    if context.ended:
         raise ended(key.session)
-    if settled.keeps_out(key):
+    if context.keeps_out(key):
         raise kicked(key)
 
 

@@ -105,13 +105,16 @@ class Index:
     async def is_premature(self, key: StoreKey) -> bool:
         """Whether a new record is one that its creator is about to remove again.
 
-        They read who is kept out before somebody was kicked, and wrote it afterwards.
+        They looked before somebody was kicked or the session ended, and wrote it
+        afterwards. If it is not premature, it is in the index.
         """
         if key.is_session:
             return False
-        name = kicks_key(key.session)
         try:
-            kicks = (await self._values.get(name)).get(name, ABSENT).value
+            context = await self.context(key)
+            is_listed = has_line(context.members.value, key.participant)
+            if context.record is not None and not (is_listed or context.ended):
+                context = await self.settle(key)
         except StoreUnavailable as error:
             # What it says of a write is of none that was begun.
             raise StoreUnavailable(
@@ -119,7 +122,7 @@ class Index:
                 f"{key.participant} out. Nothing was changed; try again.",
                 refused=True,
             ) from error
-        return key.participant in decode_kicks(key.session, kicks)
+        return context.ended or context.keeps_out(key)
 
     async def sessions(self) -> list[str]:
         """Return the codes of all sessions, sorted."""
@@ -148,11 +151,18 @@ class Index:
     # Writing
 
     async def enter(
-        self, session: str, id: str, limit: int | None = None, *, kept: float = 0.0
+        self,
+        session: str,
+        id: str,
+        limit: int | None = None,
+        found: Versioned | None = None,
+        *,
+        kept: float = 0.0,
     ) -> None:
         """Enter a participant; raise `LimitReached` for a newcomer past `limit`.
 
-        `kept`, here and below: until when the session keeps its participants.
+        With the members as they were `found`, they are not read. `kept`, here and
+        below: until when the session keeps its participants.
         """
 
         def add(members: bytes) -> bytes:
@@ -160,7 +170,8 @@ class Index:
                 check_participants(session, count_lines(members), limit)
             return with_line(members, id)
 
-        await self._values.update(members_key(session), add, self._lifetime(kept))
+        name, lifetime = members_key(session), self._lifetime(kept)
+        await self._values.update(name, add, lifetime, found)
 
     async def leave(
         self, session: str, ids: Sequence[str], *, kept: float = 0.0

@@ -31,16 +31,19 @@ class Kicks:
         """See `Standings.kick`."""
         session, id = key
         context = await self._context(key)
+        was_out = False
 
         def enter(value: bytes) -> bytes:
+            nonlocal was_out
             times = decode_kicks(session, value)
-            if id not in times and len(times) >= MAX_KICKED:
+            was_out = id in times
+            if not was_out and len(times) >= MAX_KICKED:
                 raise too_many_kicked(session)
             return encode({id: self._values.now()} | times)
 
         lifetime = self._lifetime(key, context)
         await self._values.update(kicks_key(session), enter, lifetime, context.kicks)
-        return await self._removal.delete(key)
+        return await self._removal.delete(key, was_out=was_out)
 
     async def readmit(self, key: StoreKey) -> bool:
         """See `Standings.readmit`."""

@@ -16,9 +16,7 @@ from ..client_limits import reduced
 from ..errors import (
     MAX_ATTEMPTS,
     contended,
-    ended,
     is_unrelated,
-    kicked,
     outcome_unknown,
     still_unknown,
 )
@@ -38,7 +36,7 @@ from ..types import (
     StateAtRev,
     Unchanged,
 )
-from .creation import RecordCreation
+from .creation import RecordCreation, check_still_open
 from .followers import Followers
 from .index import (
     RECHECK_AFTER,
@@ -107,16 +105,14 @@ class Records:
         has_looked_again = lost = False
         for attempt in range(MAX_ATTEMPTS):
             context = await self._index.context(key)
-            if context.ended:
-                raise ended(key.session)
-            if context.keeps_out(key):
-                raise kicked(key)
+            check_still_open(key, context)
             is_listed = has_line(context.members.value, key.participant)
             if context.record is not None:
                 record = await self._touched(key, context.record)
                 if record is not None:
-                    if context.session is None:
-                        await self._index.settle(key)
+                    if context.session is None or not (is_listed or key.is_session):
+                        # Until its creator has listed it, an end does not find it.
+                        check_still_open(key, await self._index.settle(key))
                     return Opened(record, created=False, lost=lost)
             elif is_listed and not has_looked_again:
                 has_looked_again = True

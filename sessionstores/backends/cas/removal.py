@@ -15,6 +15,7 @@ from .followers import Followers
 from .index import (
     RECHECK_AFTER,
     Index,
+    RecordContext,
     participants_kept_until,
     record_lifetime,
 )
@@ -64,11 +65,17 @@ class Idleness(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A participant to be removed, as they were read; without a record: lost."""
+    """A participant to be removed, as they were read; without a record: lost.
+
+    `is_out`: their session lets them in no more. A record may then be there that was
+    never open, written by a creator who had looked before, and is about to remove it.
+    """
 
     name: str
     found: Versioned | None
     head: StoredHead | None = None
+    is_out: bool = False
+    was_open: bool = True
 
 
 class RecordRemoval:
@@ -79,15 +86,25 @@ class RecordRemoval:
         self._index = index
         self._followers = followers
 
-    async def delete(self, key: StoreKey) -> Removed | None:
-        """See `Backend.delete`."""
+    async def delete(
+        self, key: StoreKey, *, was_out: bool | None = None
+    ) -> Removed | None:
+        """See `Backend.delete`; a kick says if the participant `was_out` before it."""
         if key.is_session:
             return await self._clear_states(key)
-        name = record_key(key)
-        if name not in await self._values.get(name):
+        context = await self._index.context(key)
+        if (found := context.record) is None:
             await self._index.settle(key)
             return None
-        removed = await self.remove(key.session, [key.participant])
+        is_out = True
+        if was_out is None:
+            was_out = is_out = _is_out(key, context)
+        was_open = not was_out or has_line(context.members.value, key.participant)
+        if not was_open:
+            # Or another call has taken it from the index, and is about to report it.
+            await self._values.let_others_finish(RECHECK_AFTER)
+        due = Due(record_key(key), found, None, is_out, was_open)
+        removed = await self.remove_due(key.session, {key: due})
         return removed[0] if removed else None
 
     async def remove(
@@ -181,17 +198,22 @@ class RecordRemoval:
     async def _take(
         self, key: StoreKey, due: Due, idleness: Idleness | None
     ) -> Removed | None:
-        name, found, head = due
+        name, found, head, is_out, was_open = due
         while found is not None:
             if idleness is not None and head is None:
                 head = idleness.head_of(key, found)
                 if head is None:
                     return None
             if await self._values.drop(name, found.token):
+                if not was_open and _is_unchanged(key, found.value):
+                    return None
                 if idleness is None or head is None or idleness.with_states:
                     return _final(key, found.value)
                 return Removed(key, {}, NOBODY, head.size)
-            found, head = (await self._values.get(name)).get(name), None
+            before, head = found, None
+            found = (await self._values.get(name)).get(name)
+            if is_out and found and not _is_same(key, before.value, found.value):
+                was_open = False
         return None
 
     async def _with_followers(self, removed: Iterable[Removed]) -> list[Removed]:
@@ -257,6 +279,28 @@ class RecordRemoval:
             if not removed:
                 raise
         return removed
+
+
+def _is_out(key: StoreKey, context: RecordContext) -> bool:
+    """Return whether a participant is kept out, or their session has ended."""
+    with suppress(StateCorrupt):
+        return context.ended or context.keeps_out(key)
+    return False
+
+
+def _is_same(key: StoreKey, value: bytes, other: bytes) -> bool:
+    """Return whether two values at a key are of one creation."""
+    with suppress(StateCorrupt):
+        rev, later = decode_head(key, value).rev, decode_head(key, other).rev
+        return rev.incarnation == later.incarnation
+    return True
+
+
+def _is_unchanged(key: StoreKey, value: bytes) -> bool:
+    """Return whether nothing was committed to a record since its creation."""
+    with suppress(StateCorrupt):
+        return decode_head(key, value).rev.counter == 1
+    return False
 
 
 def _final(key: StoreKey, value: bytes) -> Removed:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+from itertools import chain
 from math import inf
+from types import coroutine
 from typing import Any, ClassVar
 
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.backend import CasBackend
+from sessionstores.backends.cas.index import RECHECK_AFTER
 from sessionstores.backends.cas.key_value import ABSENT, KeyValueStore, Versioned
 from sessionstores.backends.cas.serializers import codes_in, ids_in
 from sessionstores.backends.types import Record
+from sessionstores.exceptions import SessionStoresError
 from sessionstores.keys import StoreKey
 from tests.backends.driven import ALICE, BOARD, CODE, ELSEWHERE, OWN
 
@@ -101,6 +105,56 @@ class SteppedStore(DictStore):
         return step
 
 
+class TurnStore(DictStore):
+    """Another's items, whose operations wait for their turn: see `in_turns`."""
+
+    in_memory: ClassVar[bool] = False
+
+    def __init__(self, store: DictStore) -> None:
+        super().__init__(store.clock)
+        self.items = store.items
+
+    async def read(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        await turn()
+        return await super().read(keys)
+
+    async def cas(self, key: str, token: Any, value: bytes, ttl: float | None) -> Any:
+        await turn()
+        return await super().cas(key, token, value, ttl)
+
+    async def delete(self, key: str, token: Any) -> bool:
+        await turn()
+        return await super().delete(key, token)
+
+
+@coroutine
+def turn() -> Generator[None]:
+    """Let others go on."""
+    yield
+
+
+def in_turns(
+    calls: Sequence[Coroutine[Any, Any, Any]], turns: Iterable[int]
+) -> list[Any]:
+    """Run calls at once, a step of one or another at each turn; then one by one.
+
+    Returns what they returned, or the error of this package that they raised.
+    """
+    outcomes: dict[int, Any] = {}
+    while len(outcomes) < len(calls):
+        for number in chain(turns, range(len(calls))):
+            number %= len(calls)
+            if number not in outcomes:
+                try:
+                    calls[number].send(None)
+                except StopIteration as end:
+                    outcomes[number] = end.value
+                except SessionStoresError as error:
+                    outcomes[number] = error
+        turns = ()
+    return [outcomes[number] for number in range(len(calls))]
+
+
 class RejectingStore(DictStore):
     """Another writer is always first."""
 
@@ -136,6 +190,21 @@ class Stepwise(DictBackend):
 
 async def no_pause(seconds: float) -> None:
     pass
+
+
+class Turns(DictBackend):
+    """A backend over the same items, whose calls go on by turns: see `in_turns`."""
+
+    store: TurnStore
+
+    def __init__(self, store: DictStore) -> None:
+        super().__init__(TurnStore(store))
+        # Many turns: whoever waits for the others lets them go on.
+        self._values.pause = self._pause
+
+    async def _pause(self, seconds: float) -> None:
+        for _ in range(100 if seconds >= RECHECK_AFTER else 1):
+            await turn()
 
 
 def fail_at(

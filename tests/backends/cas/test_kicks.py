@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 import pytest
 
 from sessionstores.backends.base import run
@@ -12,10 +15,22 @@ from sessionstores.backends.types import (
     Record,
     Removed,
 )
-from sessionstores.exceptions import Kicked, StateCorrupt, StoreUnavailable
+from sessionstores.exceptions import (
+    Kicked,
+    SessionEnded,
+    StateCorrupt,
+    StoreUnavailable,
+    UnknownSession,
+)
 from sessionstores.keys import StoreKey
-from tests.backends.cas.stores import DictBackend, Stepwise, check_index, fail_at
-from tests.backends.driven import ALICE, BOARD, BOB, CODE, MORE
+from tests.backends.cas.stores import (
+    Call,
+    DictBackend,
+    Stepwise,
+    check_index,
+    fail_at,
+)
+from tests.backends.driven import ALICE, BOARD, BOB, CODE, MORE, Clock
 
 KICKS = f"ss:{{{CODE}}}:x:"
 # More than any call takes.
@@ -111,6 +126,87 @@ def test_a_kick_that_fails_at_any_step_is_whole_when_it_is_repeated(
         if stepwise.store.steps <= step:
             break
     assert step >= 5
+
+
+OUTS: dict[str, Call] = {
+    "kick": lambda backend: backend.kick(ALICE),
+    "end": lambda backend: backend.end_session(CODE),
+}
+
+
+REMOVALS: dict[str, Call] = OUTS | {
+    "delete": lambda backend: backend.delete(ALICE),
+    "delete session": lambda backend: backend.delete_session(CODE),
+    "evict": lambda backend: backend.evict_idle(CODE, idle_for=0, limit=9),
+}
+
+
+def reported(backend: DictBackend, removal: Call) -> list[Mapping[str, bytes]]:
+    """Remove, and return alice's final states as often as they are returned.
+
+    Whether she is lost, a removal says after it has waited for others, whom this stops.
+    """
+    with suppress(UnknownSession):
+        removed = run(removal(backend))
+        finals = removed if isinstance(removed, list) else [removed]
+        return [
+            final.states
+            for final in finals
+            if final and final.key == ALICE and final.states is not None
+        ]
+    return []
+
+
+@pytest.mark.parametrize("again", REMOVALS)
+@pytest.mark.parametrize("out", OUTS)
+def test_who_is_out_while_another_tab_of_theirs_comes_in_is_reported_once(
+    plain: DictBackend, stepwise: Stepwise, clock: Clock, out: str, again: str
+) -> None:
+    """The tab has looked who is kept out before, and writes a record afterwards."""
+    for first in range(STEPS):
+        for second in range(first, STEPS):
+            run(plain.clear())
+            run(plain.open(BOB, BOARD))
+            told: list[Mapping[str, bytes]] = []
+
+            def overtake(
+                step: int,
+                what: str,
+                first: int = first,
+                second: int = second,
+                told: list[Mapping[str, bytes]] = told,
+            ) -> None:
+                if step == first:
+                    run(plain.open(ALICE, BOARD))
+                    act(plain)
+                    told += reported(plain, OUTS[out])
+                if step == second:
+                    clock.advance(1)
+                    told += reported(plain, REMOVALS[again])
+
+            stepwise.store.steps, stepwise.store.before = 0, overtake
+            with suppress(Kicked, SessionEnded):
+                run(stepwise.open(ALICE, BOARD))
+            if stepwise.store.steps <= second:
+                break
+            assert told == [BOARD | MORE], (first, second)
+        if stepwise.store.steps <= first:
+            break
+    assert first >= 5
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_who_has_changed_nothing_is_reported_though_a_kick_fails(
+    plain: DictBackend, stepwise: Stepwise, step: int
+) -> None:
+    run(plain.open(BOB, BOARD))
+    run(plain.open(ALICE, BOARD))
+    fail_at(stepwise, step)
+    told = []
+    with suppress(StoreUnavailable):
+        told += reported(stepwise, OUTS["kick"])
+    told += reported(plain, OUTS["kick"])
+    assert told == [BOARD]
 
 
 def test_a_new_session_never_undoes_a_kick_that_came_after_it(
