@@ -299,8 +299,20 @@ class SweepJob:
         elif options["verbosity"] > 1 or not (
             options["verbosity"] < 1 or (options["loop"] and done.is_quiet)
         ):
-            self.command.stdout.write(summary(done))
+            self.command.stdout.write(self._absence(done) or summary(done))
         self.command.stdout.flush()
+
+    def _absence(self, done: Sweep) -> str | None:
+        """Return a line if who was to be swept is not there, maybe a typing error."""
+        code, id = self.options["session"], self.options["participant"]
+        if code is None or not done.is_quiet:
+            return None
+        if run(self.backend.session(code)) is None:
+            return f"There is no session {code}. Nothing was removed."
+        listed = run(self.backend.participants(code))
+        if id is None or any(each.id == id for each in listed):
+            return None
+        return f"Session {code} has no participant {id}. Nothing was removed."
 
     def _fail_on_leak(self) -> None:
         alerts = run(gather(self.backend, stores=0)).leaks

@@ -463,6 +463,26 @@ def spoil(valkey: Valkey, code: str, kind: str = "i") -> None:
         client.set(cache_key("ss", code, kind), "junk")
 
 
+@everywhere
+def test_who_is_not_there_is_said_not_to_be(place: Shell) -> None:
+    fill(CODE, 2)
+    elsewhere = "K7Q2ZX"
+    assert here("--session", elsewhere) == (
+        "There is no session K7Q2ZX. Nothing was removed.\n"
+    )
+    assert here("--session", elsewhere, "--participant", "p1").startswith("There is no")
+    assert here("--session", CODE, "--participant", "p7") == (
+        "Session K7Q2ZD has no participant p7. Nothing was removed.\n"
+    )
+    # Who is there and in use is not due.
+    for chosen in ([], ["--participant", "p1"]):
+        assert re.fullmatch(NOTHING, here("--session", CODE, *chosen))
+    # What this very pass removes was there.
+    out = here("--session", CODE, "--idle", "0")
+    assert out.startswith("Removed 2 participants and 1 session (")
+    assert json.loads(here("--session", CODE, "--json"))["sessions"] == 0
+
+
 @pytest.mark.parametrize("kind", ["i", "c", "o", "g", "f"])
 def test_corrupt_session_is_skipped_and_the_others_are_swept(
     kind: str, place: Shell, valkey: Valkey
