@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from benchmarks.shares import sampled
+
 
 class Row(NamedTuple):
     """One figure beside its floor or peer, their ratio, the aim, and whether met."""
@@ -42,8 +44,11 @@ def interleaved(rounds: int, **callables: Callable[[], object]) -> dict[str, flo
     for number in range(rounds + 1):
         random.shuffle(order)
         for name in order:
-            started = time.perf_counter()
-            callables[name]()
+            call = callables[name]
+            with sampled(f"{name}, {call.__qualname__.partition('.')[0]}"):
+                started = time.perf_counter()
+                call()
+                spent = time.perf_counter() - started
             if number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(spent)
     return {name: statistics.median(times) for name, times in seconds.items()}

@@ -14,6 +14,8 @@ from typing import Any
 import django
 from django.conf import settings
 
+from benchmarks import shares
+
 REDIS = os.environ.get("BENCH_REDIS")
 
 settings.configure(
@@ -130,6 +132,8 @@ class Naive(AsyncWebsocketConsumer):
 naive = SessionMiddlewareStack(URLRouter(at(Naive)))
 
 sessionstores = URLRouter(websocket_urlpatterns)
+
+shares.obey()
 
 
 def move(piles: dict[str, list[str]], card: str, pile: str) -> None:

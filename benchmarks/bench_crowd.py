@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from benchmarks import shares
 from benchmarks._rows import Row, show
 from benchmarks.contest import tokens
 from benchmarks.crowd import MAX_SECONDS
@@ -185,10 +186,12 @@ def fan_out(store: Valkey) -> list[Row]:
 
     def change(place: Place, number: int) -> dict[str, Any]:
         (server,) = place.servers
+        server.sample(shares.START)
         before = cpu(server.process)
         first = FIRST_VALUE + number * CHANGES
         seconds = place.crowd.tell("change", first, CHANGES)["seconds"]
         used = cpu(server.process) - before
+        server.sample(shares.STOP)
         return {
             "cpu": used / CHANGES / FAN_OUT_TABS,
             "last": statistics.median(seconds),

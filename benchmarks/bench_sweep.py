@@ -12,6 +12,7 @@ import django
 
 from benchmarks._rows import Row, interleaved, show
 from benchmarks.servers import valkey
+from benchmarks.shares import sampled
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
@@ -57,7 +58,8 @@ def sweep_before(moment: float) -> tuple[Sweep, float]:
     run(sample(backend))
     age = run(backend.now()) - moment
     # Of less than a tenth of the timeout, a sweep takes the tenth.
-    with override_settings(SESSIONSTORES={**SETTINGS, "IDLE_TIMEOUT": 0.001}):
+    aged = override_settings(SESSIONSTORES={**SETTINGS, "IDLE_TIMEOUT": 0.001})
+    with aged, sampled(f"a sweep, {type(backend).__name__}"):
         started = time.perf_counter()
         swept = stores.sweep(idle_for=age, orphans=False)
         spent = time.perf_counter() - started

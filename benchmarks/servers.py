@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import shares
 from tests.servers import Valkey, free_port
 
 HERE = Path(__file__).parent
@@ -24,6 +26,8 @@ PATHS = {
     "sync": "ws/sessionstores/",
     "socketio": "socket.io/?EIO=4&transport=websocket",
 }
+# Those in `peers`, which are written in JavaScript.
+NODE = ("socketio",)
 
 
 class Load(NamedTuple):
@@ -59,6 +63,11 @@ class Server:
         self.port = port
         self.process = process
         self.store = store
+
+    def sample(self, what: signal.Signals) -> None:
+        """Have it count where its time goes, or stop that, if shares are wanted."""
+        if shares.ON and self.app not in NODE:
+            self.process.send_signal(what)
 
     @property
     def rss(self) -> int:
@@ -110,10 +119,12 @@ class Server:
         """Run a load to its end."""
         processes = [self.process] if self.store is None else [self.process, self.store]
         with self.load(kind, connections, seconds, tokens, rate=rate) as process:
+            self.sample(shares.START)
             before = [cpu(each) for each in processes]
             assert process.stdout is not None
             result = json.loads(process.stdout.readline())
             after = [cpu(each) for each in processes]
+            self.sample(shares.STOP)
         answered = result["answered"]
         used = [
             (end - start) / answered * 1e6
