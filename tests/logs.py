@@ -6,6 +6,9 @@ import logging
 
 import pytest
 
+# For SLOW_OPERATION_MS, in milliseconds: on a busy machine, any call may take long.
+NEVER_SLOW = 10**9
+
 
 def records_of_ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Return what loggers of the package have written.

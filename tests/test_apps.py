@@ -17,10 +17,11 @@ from sessionstores.realtime.publisher import publisher
 from sessionstores.realtime.staff import nudger
 from sessionstores.realtime.timeline import timeline
 from sessionstores.state.declaration import get_state
+from tests.logs import NEVER_SLOW
 
 ROOT = Path(__file__).parent.parent
 
-SITE = """
+SITE = f"""
 import os, sys
 os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
 from types import ModuleType
@@ -28,6 +29,7 @@ settings = ModuleType("site_settings")
 settings.SECRET_KEY = "x"
 settings.USE_TZ = True
 settings.INSTALLED_APPS = ["sessionstores", "cards"]
+settings.SESSIONSTORES = {{"SLOW_OPERATION_MS": {NEVER_SLOW}}}
 sys.modules["site_settings"] = settings
 cards = ModuleType("cards")
 cards.__path__ = [sys.argv[1]]

@@ -23,12 +23,11 @@ from sessionstores.monitoring.alerts import (
     recent_alerts,
     warn,
 )
-from tests.logs import records_of_ours
+from tests.logs import NEVER_SLOW, records_of_ours
 from tests.sockets import CODE, Socket
 from tests.workshop.states import Agenda, Board
 
 LEAK = Alert("slow", "It is slow.", "Make it fast.", "K7Q2ZD:alice")
-NEVER_SLOW = 10**9
 
 
 @pytest.fixture

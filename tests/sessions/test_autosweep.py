@@ -26,7 +26,7 @@ from sessionstores.manager import stores
 from sessionstores.monitoring.sweeps import NAME as LAST_SWEEP
 from sessionstores.monitoring.sweeps import LastSweep, Sweep, last_sweep
 from sessionstores.sessions.autosweep import autosweep, draw_interval, is_wanted, wake
-from tests.logs import records_of_ours
+from tests.logs import NEVER_SLOW, records_of_ours
 from tests.sockets import Socket
 from tests.workshop.states import Agenda, Board
 
@@ -409,7 +409,8 @@ print("as it should")
 def test_process_may_fork_and_exit_at_any_time(
     body: str, warnings: str, tmp_path: Path
 ) -> None:
-    settings = 'SESSIONSTORES = {"IDLE_TIMEOUT": 0.2}'
+    options = {"IDLE_TIMEOUT": 0.2, "SLOW_OPERATION_MS": NEVER_SLOW}
+    settings = f"SESSIONSTORES = {options}"
     (tmp_path / "quick.py").write_text(f"from tests.settings import *\n{settings}\n")
     finished = subprocess.run(
         [sys.executable, "-W", f"{warnings}::DeprecationWarning", "-c", SCRIPT + body],
