@@ -38,7 +38,7 @@ class Spot(msgspec.Struct, frozen=True):
     value: Level
 
 
-class Board(State):
+class Board(State, watch=("facilitator",)):
     """What one participant does with the cards, step by step."""
 
     name: str = ""

@@ -24,7 +24,6 @@ urlpatterns = [
     path("<code:code>/", views.board, name="board"),
     path("<code:code>/shared/", views.board, {"shared": True}, name="shared"),
     path("<code:code>/together/", views.together, name="together"),
-    path("<code:code>/progress/", views.progress, name="progress"),
     path("<code:code>/restart/", views.restart, name="restart"),
     path("<code:code>/end/", views.end, name="end"),
 ]

@@ -97,7 +97,7 @@ def board(
 def together(request: ParticipantRequest, code: str) -> HttpResponse:
     """Show the facilitator's panel beside the boards of the cast."""
     facilitator = facilitator_of(request)
-    pages = ["progress", "restart", "end"]
+    pages = ["restart", "end"]
     if WORKER_NUMBER:
         pages += ["workers", "kill"]
     if MAY_FLUSH:
@@ -124,16 +124,6 @@ def together(request: ParticipantRequest, code: str) -> HttpResponse:
         "links": {name: facilitator.link(reverse(name, args=[code])) for name in pages},
     }
     return render(request, "workshop/together.html", context)
-
-
-@never_cache
-@require_safe
-@participant_required
-def progress(request: ParticipantRequest, code: str) -> HttpResponse:
-    """Return the fragment that shows everybody's progress."""
-    facilitator_of(request)
-    context = {"progress": progress_of(code)}
-    return render(request, "workshop/_progress.html", context)
 
 
 @require_POST

@@ -20,7 +20,7 @@ class Workshop:
         visitor = Visitor()
         visitor.get(f"{self.base}/")
         _, page, _ = visitor.post(f"{self.base}/start/")
-        code, token = _found(r'data-url="/(\w{6})/\w+/\?ss_participant=([^"]+)"', page)
+        code, token = _found(r'action="/(\w{6})/\w+/\?ss_participant=([^"]+)"', page)
         self.code = code
         self.urls = {
             "All in one page": f"{self.base}/{code}/together/?ss_participant={token}",

@@ -10,11 +10,13 @@ export const CORE = [
   "document.js",
   "outbox.js",
   "connection.js",
+  "subscribers.js",
   "client.js",
 ];
 export const PREDICT = ["predict.js"];
 export const PRESENCE = ["presence.js"];
-export const MODULES = [...CORE, ...PREDICT, ...PRESENCE];
+export const WATCH = ["watch.js"];
+export const MODULES = [...CORE, ...PREDICT, ...PRESENCE, ...WATCH];
 
 export const urlOf = (name) => new URL(name, FOLDER);
 export const sourceOf = (name) => readFileSync(urlOf(name), "utf8");

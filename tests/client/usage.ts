@@ -90,6 +90,20 @@ export async function accepted(): Promise<void> {
   session.setMeta({ name: Object.keys(present).length, typing: true });
   const offStatus = session.on("status", (status: Status) => console.log(status === "live"));
   offStatus();
+  const bob = session.watch("bob");
+  const cards: string[] | undefined = bob.getState().states.board?.deck;
+  const offBob: () => void = bob.subscribe(
+    ({ states }) => states.agenda?.step,
+    (step) => console.log(step === 1, cards),
+  );
+  offBob();
+  bob.stop();
+  const everybody = session.participants();
+  everybody.subscribe(({ status, people }) => {
+    for (const { id, name, states } of Object.values(people)) {
+      console.log(status === "watching", id, name?.length, states.board?.piles["keep"]?.length);
+    }
+  });
   const rev: string | undefined = session.rev("me");
   console.log(rev);
   off();
@@ -178,6 +192,14 @@ export function refused(): void {
   connect({ url: "/ws/", session: "K7Q2ZD", participant: "alice", role: "participant" });
   // @ts-expect-error: a state without actions
   connect<{ board: { state: {} } }>("#x");
+  // @ts-expect-error: somebody may have used no board yet
+  session.watch("bob").getState().states.board.deck;
+  // @ts-expect-error: there may be nobody of this id
+  session.participants().getState().people["bob"].states;
+  // @ts-expect-error: what is watched is not ours to change
+  session.watch("bob").dispatch("clear");
+  // @ts-expect-error: nor whose it is
+  session.watch("bob").getState().status = "here";
   // @ts-expect-error: no such operation
   applyPatch({}, [{ op: "append", path: "/a", value: 1 }]);
 }

@@ -3,7 +3,7 @@
 import { connect } from "../sessionstores/client.js";
 import { appear } from "./here.js";
 import { showStatus, showStep } from "./status.js";
-import { steps } from "./steps.js";
+import { placed, predictors, steps } from "./steps.js";
 import { createTable } from "./table.js";
 
 const byId = (id) => document.getElementById(id);
@@ -11,13 +11,16 @@ const page = JSON.parse(byId("page").textContent);
 const shared = page.store !== "board";
 
 // Frames of one window have one sessionStorage: a participant's second frame keeps its hands off it.
-const session = connect("#sessionstores", shared ? { storage: null } : {});
+const session = connect("#sessionstores", {
+  predict: { [page.store]: predictors },
+  ...(shared && { storage: null }),
+});
 const board = session.store(page.store);
 const agenda = session.store("agenda");
 const drawStatus = showStatus(session, shared ? "session" : "me");
 appear(session, page.name);
 const drawTable = createTable(byId("table"), page.cards, put, say);
-const moves = []; // sent or waiting to be sent, not yet confirmed
+const moving = []; // cards whose move is not yet answered
 let notices = 0;
 let shownStep;
 
@@ -37,19 +40,16 @@ function draw() {
   if (!board.getState() || !agenda.getState()) return; // the first snapshot is still to come
   const { step: number } = agenda.getState();
   const step = steps[number];
-  const seen = structuredClone(board.getState());
-  for (const move of moves) move.step.foretell(seen, move.args);
-
-  const placed = step.layout(seen).slice(1).flat().length;
-  const wanted = step.wanted(seen);
+  const seen = board.getState();
+  const [count, wanted] = [placed(step, seen), step.wanted(seen)];
   const done = seen.done.includes(number);
-  drawTable(step, seen, new Set(moves.map(({ args }) => args.card)));
+  drawTable(step, seen, new Set(moving));
   showStep(number);
   byId("task").textContent = step.title;
   byId("hint").textContent = step.hint;
-  byId("placed").textContent = placed;
+  byId("placed").textContent = count;
   byId("wanted").textContent = wanted;
-  byId("finish").disabled = done || placed < wanted || session.status === "ended";
+  byId("finish").disabled = done || count < wanted || session.status === "ended";
   byId("finish").textContent = done ? gettext("Done. Waiting for the others") : gettext("I’m done");
   if (shownStep && shownStep !== number) say(`${interpolate(gettext("Step %s:"), [number])} ${step.title} ${step.hint}`);
   shownStep = number;
@@ -58,15 +58,13 @@ function draw() {
 
 async function put(card, to) {
   const step = steps[agenda.getState().step];
-  const move = { step, args: { card, [step.argument]: to } };
-  moves.push(move);
-  draw();
+  moving.push(card);
   try {
-    await board.dispatch(step.action, move.args);
+    await board.dispatch(step.action, { card, [step.argument]: to });
   } catch (error) {
     notify(error.message);
   }
-  moves.splice(moves.indexOf(move), 1);
+  moving.splice(moving.indexOf(card), 1);
   draw();
 }
 

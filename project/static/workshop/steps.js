@@ -1,9 +1,14 @@
 // The three steps as a page shows them: their zones, and the action that puts a card into one.
 //
-// `foretell` changes a copy of the board as the server will, so that a move made while the connection is down is seen
-// at once. What the server says later replaces it.
+// `foretell` changes a copy of the board as the server will, so that a move is seen at once, however far away that is, and
+// while the connection is down. What the server says later replaces it.
 
 const take = (list, card) => list.filter((other) => other !== card);
+
+function forget(board, card) {
+  board.top = board.top.map((other) => (other === card ? "" : other));
+  delete board.spots[card];
+}
 
 const sort = {
   title: gettext("What should we do?"),
@@ -22,6 +27,7 @@ const sort = {
     board.deck = take(board.deck, card);
     for (const name in board.piles) board.piles[name] = take(board.piles[name], card);
     (pile ? board.piles[pile] : board.deck).push(card);
+    if (!pile || pile === "leave") forget(board, card);
   },
 };
 
@@ -43,6 +49,7 @@ const choose = {
     const displaced = rank ? board.top[rank - 1] : "";
     board.top = board.top.map((other) => (other === card ? displaced : other));
     if (rank) board.top[rank - 1] = card;
+    for (const placed in board.spots) if (!board.top.includes(placed)) delete board.spots[placed];
   },
 };
 
@@ -86,3 +93,19 @@ const weigh = {
 };
 
 export const steps = { 1: sort, 2: choose, 3: weigh };
+
+// How many cards lie where the step wants them, and of how many.
+export const placed = (step, board) => step.layout(board).slice(1).flat().length;
+
+// For `connect`: what each action makes of a board.
+export const predictors = Object.fromEntries(
+  Object.entries(steps).map(([number, step]) => [
+    step.action,
+    (board, args) => {
+      const next = structuredClone(board);
+      step.foretell(next, args);
+      next.done = next.done.filter((done) => done !== Number(number));
+      return next;
+    },
+  ]),
+);

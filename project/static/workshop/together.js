@@ -2,7 +2,7 @@
 
 import { connect } from "../sessionstores/client.js";
 import { showPresence } from "./here.js";
-import { keepFresh } from "./poll.js";
+import { showProgress } from "./progress.js";
 import { showStatus, showStep } from "./status.js";
 
 const LAST_STEP = 3;
@@ -12,13 +12,14 @@ const session = connect("#sessionstores");
 const agenda = session.store("agenda");
 const drawStatus = showStatus(session, "session");
 showPresence(session, byId("here"));
-const refresh = keepFresh(byId("progress"), byId("stale"));
+const drawProgress = showProgress(session, byId("progress"));
 
 function draw() {
   if (!agenda.getState()) return; // the first snapshot is still to come
   const { step } = agenda.getState();
   const over = session.status === "ended";
   showStep(step);
+  drawProgress(step);
   byId("back").disabled = over || step === 1;
   byId("advance").disabled = over || step === LAST_STEP;
   drawStatus();
@@ -28,7 +29,6 @@ for (const action of ["advance", "back"]) {
   byId(action).addEventListener("click", async ({ currentTarget: button }) => {
     await agenda.dispatch(action).catch((error) => byId("status").replaceChildren(error.message));
     if (button.disabled) byId(action === "back" ? "advance" : "back").focus();
-    refresh();
   });
 }
 
@@ -36,7 +36,6 @@ byId("restart").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.currentTarget;
   await fetch(form.action, { method: "POST", body: new FormData(form, event.submitter) });
-  refresh();
 });
 
 byId("shared").addEventListener("click", ({ currentTarget: button }) => {

@@ -163,6 +163,51 @@ export interface Self {
   readonly role: string;
 }
 
+/**
+ * Another participant, as a role that may watch them sees them. Each change makes another object of
+ * it; what has not changed keeps its identity.
+ */
+export interface Watched<Stores extends StoresOf<Stores> = RegisteredStores> {
+  readonly id: string;
+  /** Of those whom `participants()` names: `null` if nobody has said so. For others see `presence`. */
+  readonly name?: string | null;
+  readonly role?: string;
+  /**
+   * - `asked`: there was no answer yet, or no state of theirs so far
+   * - `here`: `states` are theirs; whether they have a tab open is in `presence`
+   * - `gone`: there is nothing to be seen, and `reason` says why: "idle", "cleanup", "kicked", "left",
+   *   "ended", "absent" (there was nobody), "unreadable". If they come back, they are `here` again
+   * - `refused`: this tab's role may not, or too many are watched; `reason` is the code of the error
+   */
+  readonly status: "asked" | "here" | "gone" | "refused";
+  readonly reason?: string;
+  /** Those that this tab's role may see and that they have used, by name of the state. */
+  readonly states: { readonly [Name in keyof Stores]?: Stores[Name]["state"] };
+}
+
+/** Everybody but oneself, as a role that may watch them sees them. */
+export interface Participants<Stores extends StoresOf<Stores> = RegisteredStores> {
+  readonly status: "asked" | "watching" | "refused";
+  readonly reason?: string;
+  /** By id; whoever is gone is not among them. */
+  readonly people: Readonly<Record<string, Watched<Stores>>>;
+}
+
+/** A store to read from, in Zustand's shape. */
+export interface Watch<State> {
+  getState(): State;
+  /** As before the server has answered. */
+  getInitialState(): State;
+  subscribe(listener: (state: State, previous: State) => void): () => void;
+  subscribe<Part>(
+    selector: (state: State) => Part,
+    listener: (part: Part, previous: Part) => void,
+    options?: { equalityFn?: (a: Part, b: Part) => boolean; fireImmediately?: boolean },
+  ): () => void;
+  /** Let go of it. It ends, and what was sent is forgotten, when all who called for it have. */
+  stop(): void;
+}
+
 /** An action that did not take effect, or of which that is not known. */
 export interface Refusal {
   state: string;
@@ -258,6 +303,15 @@ export interface Session<Stores extends StoresOf<Stores> = RegisteredStores> {
 
   /** The store of a declared state, the same object each time. Throws for an unknown name. */
   store<Name extends keyof Stores & string>(name: Name): Store<Stores[Name]>;
+
+  /**
+   * Watch another participant, as far as this tab's role may: of states whose `watch` names it, what
+   * is not sensitive, as it changes. Call `stop()` when it is no longer shown.
+   */
+  watch(id: string): Watch<Watched<Stores>>;
+
+  /** Watch everybody but oneself, whoever comes later too. Call `stop()` when it is no longer shown. */
+  participants(): Watch<Participants<Stores>>;
 
   /**
    * Listen to who is present. `joined` are those who came, or whose tabs, metas, name or role

@@ -10,13 +10,25 @@ import * as outboxes from "./outbox.js";
 import * as patches from "./patch.js";
 import * as predictions from "./predict.js";
 import * as presences from "./presence.js";
+import * as subscribers from "./subscribers.js";
+import * as watching from "./watch.js";
 
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "8db2042e";
+export const VERSION = "b08ba203";
 
-const MODULES = ["client", "connection", "document", "outbox", "patch", "predict", "presence"];
+const PARTS = {
+  connection: connections,
+  document: documents,
+  outbox: outboxes,
+  patch: patches,
+  predict: predictions,
+  presence: presences,
+  subscribers,
+  watch: watching,
+};
+const MAX_NAMED = 256; // documents in a hello; the server sends the others whole
 const VERSION_KEY = "sessionstores:version"; // the last one that the page was loaded again for
 // As the server reads them: it takes no hello with another.
 const REV = /^[0-9a-f]{4}\.(0|[1-9]\d{0,14})-[0-9a-f]{8}$/;
@@ -30,14 +42,6 @@ const isText = (value) => typeof value === "string";
 
 const isDocument = (value) =>
   patches.isContainer(value) && REV.test(value.rev) && patches.isContainer(value.states);
-
-function call(listener, ...args) {
-  try {
-    listener(...args);
-  } catch (error) {
-    reportError(error); // one broken listener must not keep the event from the others
-  }
-}
 
 function readConfig(source) {
   let config = source;
@@ -58,13 +62,12 @@ function readConfig(source) {
 // After a deploy, a browser may still have some of the modules in its cache: it fetches all of them
 // anew, once, and loads the page again.
 function checkVersions(storage) {
-  const parts = [connections, documents, outboxes, patches, predictions, presences];
-  if (parts.every((part) => part.VERSION === VERSION)) return;
+  if (Object.values(PARTS).every((part) => part.VERSION === VERSION)) return;
   try {
     if (storage.getItem(VERSION_KEY) !== VERSION) {
       storage.setItem(VERSION_KEY, VERSION);
       const refetch = (name) => fetch(new URL(`${name}.js`, import.meta.url), { cache: "reload" });
-      Promise.allSettled(MODULES.map(refetch)).then(() => location.reload());
+      Promise.allSettled(["client", ...Object.keys(PARTS)].map(refetch)).then(() => location.reload());
     }
   } catch {
     // Without a storage, it might load the page for ever.
@@ -84,7 +87,7 @@ class EventListeners {
   #byType = new Map();
 
   emit = (type, ...data) => {
-    this.#byType.get(type)?.forEach((listener) => call(listener, ...data));
+    this.#byType.get(type)?.forEach((listener) => subscribers.call(listener, ...data));
   };
 
   on = (type, listener) => {
@@ -135,7 +138,6 @@ function openStore(tab, state) {
     },
     state: (other) => tab.storeOf(other).getConfirmedState(),
   };
-  const subscribers = new Set();
   const run = Object.create(null);
 
   // The predicted state, as of now. Listeners are told when all stores are up to date.
@@ -144,23 +146,10 @@ function openStore(tab, state) {
     if (isEqual) document.states = { ...document.states, [state]: prediction.state };
     return tab.freeze(prediction.state);
   }
-  const initial = update();
-  let told = initial;
+  update();
+  const audience = new subscribers.Subscribers(() => prediction.state);
 
-  const store = {
-    document,
-    update,
-    prediction,
-    tell() {
-      const [previous, next] = [told, prediction.state];
-      told = next;
-      if (next === previous) return;
-      for (const subscriber of subscribers) {
-        if (told !== next) return; // a listener has acted: all of them heard of the newer state
-        call(subscriber, next, previous);
-      }
-    },
-  };
+  const store = { document, update, prediction, tell: () => audience.tell() };
   store.api = {
     getState: () => prediction.state,
     getConfirmedState: confirmed,
@@ -171,21 +160,7 @@ function openStore(tab, state) {
           ? (run[action] ??= (...given) => store.api.dispatch(action, ...given))
           : undefined,
     }),
-    subscribe(selector, listener, { equalityFn = Object.is, fireImmediately } = {}) {
-      const select = () => (prediction.state === undefined ? undefined : selector(prediction.state));
-      let part = listener && select();
-      const subscriber = !listener
-        ? selector
-        : () => {
-            const [previous, next] = [part, select()];
-            if (equalityFn(previous, next)) return;
-            part = next;
-            listener(next, previous);
-          };
-      if (fireImmediately) call(listener, part, part);
-      subscribers.add(subscriber);
-      return () => subscribers.delete(subscriber);
-    },
+    subscribe: audience.subscribe,
     dispatch: (...given) => dispatch(tab, state, ...given),
   };
   return store;
@@ -199,15 +174,16 @@ const RECEIVERS = {
     tab.outbox.begin(client, limits ?? {}, now);
     tab.connection.setStatus("live");
     tab.presence.sendMeta();
+    tab.watches.welcome();
     tab.outbox.flush();
   },
-  snapshot({ runs, emit, say, look }, frame, document) {
+  snapshot({ runs, emit, say, look, isOwn }, frame, document) {
     const { doc, rev, states, run } = frame;
     if (!isDocument({ rev, states: states ?? {} })) throw new TypeError("No states.");
     if (isText(run) && RUN.test(run)) runs[doc] = run;
     const previous = document.snapshot(frame);
     look();
-    if (!previous) return;
+    if (!previous || !isOwn(doc)) return;
     emit("reset", { doc, states: document.states, previous, message: say("reset") });
   },
   patch(tab, frame, document) {
@@ -230,12 +206,20 @@ const RECEIVERS = {
     for (const name in heads) if (REV.test(heads[name])) documents.get(name)?.head(heads[name]);
   },
   presence: ({ presence }, frame) => presence.attend(frame),
-  self: ({ presence }, frame) => presence.know(frame),
+  self({ presence, watches }, frame) {
+    const { role } = presence.self;
+    presence.know(frame);
+    if (presence.self.role !== role) watches.askAgain();
+  },
+  watching: ({ watches }, frame) => watches.answered(frame),
+  gone: ({ watches }, frame) => watches.left(frame),
+  unwatched: ({ watches }, frame) => watches.refused(frame),
   token: ({ connection }, { token }) => isText(token) && connection.renewToken(token),
   message: ({ emit }, { data }) => emit("message", data),
-  error({ connection, outbox, emit }, { type, ...frame }, document, entry) {
+  error({ connection, outbox, watches, emit }, { type, ...frame }, document, entry) {
     const error = { ...frame, ...told(frame) };
     connection.failed(error);
+    if (frame.of === "watch") watches.refused({ ...frame, reason: error.code });
     // One that names no action refuses none: servers of earlier releases name nothing, and what
     // they leave unanswered ends as `outcome_unknown` in time.
     if (entry) outbox.refuse(entry, error.code, error.hint, error.message);
@@ -264,6 +248,7 @@ function receive(tab, text) {
     const receiver = patches.own(RECEIVERS, frame.type);
     const entry = outbox.find(frame.id);
     document = documents.get((entry && patches.own(tab.config.states, entry.state)) ?? frame.doc);
+    if (frame.type === "snapshot") document ??= tab.watches.open(`${frame.doc}`);
     if (receiver && (document || !isText(frame.doc))) receiver(tab, frame, document, entry);
   } catch (error) {
     emit("error", { code: "bad_frame", message: say("internal"), hint: String(error) });
@@ -311,8 +296,12 @@ function openLine(tab) {
     receive: (text) => receive(tab, text),
     hello() {
       const have = {};
-      for (const [name, { rev }] of documents) if (rev) have[name] = rev;
-      const runs = Object.keys(tab.runs).length ? tab.runs : undefined;
+      let runs;
+      for (const [name, { rev }] of [...documents].slice(0, MAX_NAMED)) {
+        if (rev) have[name] = rev;
+        const run = rev && patches.own(tab.runs, name);
+        if (run) runs = { ...runs, [name]: run };
+      }
       return { client: outbox.client, lang: config.lang, have, runs, ...presence.hello() };
     },
     dropped() {
@@ -343,8 +332,10 @@ function openTab(config, options, storage) {
   };
   const tab = { config, options, emit, on, clear, say, brought };
   Object.assign(tab, { documents: new Map(), runs: {}, ready: deferred() });
+  const own = Object.values(config.states);
+  tab.isOwn = (name) => own.includes(name);
   tab.look = () => {
-    if ([...tab.documents.values()].every(({ rev }) => rev)) tab.ready.resolve();
+    if (own.every((name) => tab.documents.get(name)?.rev)) tab.ready.resolve();
   };
   const warn = (event) => event.preventDefault();
   tab.outbox = new outboxes.ActionOutbox({
@@ -367,6 +358,12 @@ function openTab(config, options, storage) {
   const sendMeta = (text) => isLive() && tab.connection.send(text);
   tab.presence = new presences.TabPresence(self, emit, sendMeta);
   Object.assign(tab, openViews(tab));
+  tab.watches = new watching.Watches({
+    documents: tab.documents,
+    freeze: tab.freeze,
+    isLive,
+    send: (frame) => tab.connection.send(frame),
+  });
   tab.connection = new connections.TabConnection(config, options, say, openLine(tab));
   tab.look();
   return tab;
@@ -405,6 +402,8 @@ export function connect(source, options = {}) {
     setMeta: (data) => presence.setMeta(data),
     rev: (name) => documents.get(name)?.rev,
     store: tab.storeOf,
+    watch: (id) => tab.watches.watch(id),
+    participants: () => tab.watches.participants(),
     on: tab.on,
     settled: () => outbox.settled(),
     pause: () => connection.pause(),

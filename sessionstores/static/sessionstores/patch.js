@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "8db2042e";
+export const VERSION = "b08ba203";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

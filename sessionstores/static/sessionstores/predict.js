@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "8db2042e";
+export const VERSION = "b08ba203";
 
 export class Prediction {
   #predictors;
