@@ -638,3 +638,24 @@ for (const [how, frames] of [
     assert.equal(page.sockets.length, 1);
   });
 }
+
+test("a session that is opened paused does nothing until it is resumed", async () => {
+  page.connect().store("board").dispatch("clear");
+  await turn();
+  page.session.close();
+  const { session } = { session: page.connect({}, { paused: true }) };
+  page.network(false);
+  page.network(true);
+  page.show("hidden");
+  page.show("visible");
+  page.tick(600_000);
+  assert.equal(page.sockets.length, 1);
+  assert.deepEqual([session.status, session.pending], ["connecting", 0]);
+  session.resume();
+  assert.equal(page.sockets.length, 2);
+  // What the page before has left is taken up, not lost.
+  page.welcome();
+  assert.equal(page.socket.of("action").length, 1);
+  page.network(false);
+  assert.equal(session.status, "offline");
+});

@@ -347,3 +347,17 @@ test("a welcome says who the tab is by now, but for servers of an earlier releas
   reconnect({ role: "guest" });
   assert.deepEqual(page.session.self, { id: "alice", name: "Ada L.", role: "guest" });
 });
+
+test("what a tab shows of itself is there to be read, and each change of it is told", () => {
+  const session = page.live();
+  assert.deepEqual(session.meta, {});
+  const seen = [];
+  session.on("meta", (meta) => seen.push(meta));
+  session.setMeta({ typing: true });
+  session.setMeta({ typing: true });
+  session.setMeta({ step: 2 });
+  assert.deepEqual(seen, [{ typing: true }, { typing: true, step: 2 }]);
+  assert.equal(session.meta, seen[1]);
+  assert.throws(() => session.setMeta({ step: "\ud800" }), RangeError);
+  assert.equal(session.meta, seen[1]);
+});

@@ -236,6 +236,8 @@ export interface SessionEvents {
   message: any;
   /** This tab's participant has another name or role. */
   self: Self;
+  /** `setMeta` has changed what this tab shows of itself. */
+  meta: Meta;
   /**
    * Sent once. `reason` is the server's ("ended", "cleanup", "idle", "disconnected", "kicked": the
    * participant was removed and is kept out), the code of its refusal ("invalid_token",
@@ -298,6 +300,9 @@ export interface Session<Stores extends StoresOf<Stores> = RegisteredStores> {
    */
   setMeta(data: Meta): void;
 
+  /** What this tab shows of itself now. */
+  readonly meta: Meta;
+
   /** The rev at which this tab has a document ("me", "session"), once it has it. */
   rev(doc: string): string | undefined;
 
@@ -333,7 +338,7 @@ export interface Session<Stores extends StoresOf<Stores> = RegisteredStores> {
 
   /** Drop the connection and stay away until `resume()`; actions queue. For demos and tests. */
   pause(): void;
-  /** Connect again at once. */
+  /** Connect now: again, or for the first time if `paused` was given. */
   resume(): void;
 
   /** Say goodbye: the participant leaves now, not after the grace period. Ends the session. */
@@ -398,6 +403,11 @@ export type Predictors<Stores extends StoresOf<Stores>> = {
 export interface Options<Stores extends StoresOf<Stores> = AnyStores> {
   /** Shows actions before they are answered. */
   predict?: Predictors<Stores>;
+  /**
+   * Connect only when `resume()` is called. Until then there is no connection, timer or listener: what
+   * is not used, such as what React renders and throws away, need not be closed.
+   */
+  paused?: boolean;
   /** Freeze all states, so that a change of one throws. As `config.debug` says, unless given. */
   freeze?: boolean;
   /** Have the browser ask before the page is left while an action is pending. */

@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "b08ba203";
+export const VERSION = "7dccb8ad";
 
 const PARTS = {
   connection: connections,
@@ -294,6 +294,7 @@ function openLine(tab) {
   return {
     emit,
     receive: (text) => receive(tab, text),
+    began: () => outbox.recover(), // the page before may have left actions
     hello() {
       const have = {};
       let runs;
@@ -375,7 +376,6 @@ export function connect(source, options = {}) {
   const config = readConfig(source);
   const tab = openTab(config, options, storage);
   const { connection, documents, outbox, presence } = tab;
-  outbox.recover();
   connection.start();
   return {
     code: config.session,
@@ -398,6 +398,9 @@ export function connect(source, options = {}) {
     },
     get presence() {
       return presence.present;
+    },
+    get meta() {
+      return presence.meta;
     },
     setMeta: (data) => presence.setMeta(data),
     rev: (name) => documents.get(name)?.rev,

@@ -1,6 +1,6 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "b08ba203";
+export const VERSION = "7dccb8ad";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms
@@ -31,16 +31,17 @@ export class TabConnection {
   #ping = PING;
   #silence = WELCOME_WITHIN; // ms without a frame after which a connection counts as dead
   #isPaused = false;
+  #hasBegun = false;
   #onLineLies = false;
   #attempts = 0;
   #pageEvents = new AbortController();
   #retryTimer;
   #silenceTimer;
 
-  // `config` and `options` as in `connect`; `say(code)` tells a person. `line`: `hello()` returns
-  // the first frame, `receive(text)` takes those of the server, `dropped()` hears that a socket is
-  // gone, `returned()` that the page came from the back/forward cache, and
-  // `finished(reason, message)` that all is over; `emit` as in client.js.
+  // `config` and `options` as in `connect`; `say(code)` tells a person. `line`: `began()` hears that
+  // this is to connect, `hello()` returns the first frame, `receive(text)` takes those of the server,
+  // `dropped()` hears that a socket is gone, `returned()` that the page came from the back/forward
+  // cache, and `finished(reason, message)` that all is over; `emit` as in client.js.
   constructor(config, options, say, line) {
     this.#config = config;
     this.#options = options;
@@ -60,10 +61,15 @@ export class TabConnection {
     return this.#ending ?? this.#trouble ?? (this.#wasLive ? this.#say("reconnecting") : "");
   }
 
-  // Not on a server, which renders the page.
+  // Not on a server, which renders the page, nor before `resume()` if that was asked for.
   start() {
-    this.#isPaused = !globalThis.document;
-    if (this.#isPaused) return;
+    this.#isPaused = !globalThis.document || !!this.#options.paused;
+    if (!this.#isPaused) this.resume();
+  }
+
+  #begin() {
+    this.#hasBegun = true;
+    this.#line.began();
     const { signal } = this.#pageEvents;
     const wake = () => this.#wake();
     const leave = (status) => this.#disconnect(status);
@@ -77,7 +83,6 @@ export class TabConnection {
       wake();
     };
     addEventListener("pageshow", returned, { signal });
-    this.#open();
   }
 
   send(frame) {
@@ -121,7 +126,8 @@ export class TabConnection {
   }
 
   resume() {
-    if (!globalThis.document) return;
+    if (!globalThis.document || this.#status === "ended") return;
+    if (!this.#hasBegun) this.#begin();
     this.#isPaused = false;
     this.#attempts = 0;
     this.#open();

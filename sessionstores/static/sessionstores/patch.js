@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "b08ba203";
+export const VERSION = "7dccb8ad";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

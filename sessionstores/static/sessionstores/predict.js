@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "b08ba203";
+export const VERSION = "7dccb8ad";
 
 export class Prediction {
   #predictors;

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "b08ba203";
+export const VERSION = "7dccb8ad";
 
 const MAX_META = 1024; // bytes of JSON
 const MAX_DEPTH = 31; // levels of a meta; its frame is one more
@@ -24,11 +24,12 @@ function isPortable(value, depth = 0) {
 export class TabPresence {
   #emit;
   #send;
-  #meta = "{}"; // as JSON
+  #meta = "{}"; // `meta` as JSON
   #sent; // what was sent of it on this socket
   #timer;
   #roll = false; // the next presence frame names everybody
   self;
+  meta = {};
   present = {}; // participants by id, each with the metas of its tabs, name and role
 
   // `send(text)` returns false while there is no connection.
@@ -41,7 +42,7 @@ export class TabPresence {
   // The part of hello.
   hello() {
     this.#sent = this.#meta;
-    return this.#meta === "{}" ? {} : { meta: JSON.parse(this.#meta) };
+    return this.#meta === "{}" ? {} : { meta: this.meta };
   }
 
   welcome(frame) {
@@ -58,7 +59,7 @@ export class TabPresence {
   setMeta(data) {
     let text;
     try {
-      const added = /^{/.test(JSON.stringify(data)) && { ...JSON.parse(this.#meta), ...data };
+      const added = /^{/.test(JSON.stringify(data)) && { ...this.meta, ...data };
       text = JSON.stringify(added);
     } catch {
       // A cycle, or a BigInt.
@@ -69,7 +70,10 @@ export class TabPresence {
     if (!isPortable(JSON.parse(text))) {
       throw new RangeError("A meta has a broken character, a refused key, depth or integer.");
     }
+    if (text === this.#meta) return;
     this.#meta = text;
+    this.meta = JSON.parse(text);
+    this.#emit("meta", this.meta);
     this.sendMeta();
   }
 

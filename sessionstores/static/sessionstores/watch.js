@@ -4,7 +4,7 @@ import * as documents from "./document.js";
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "b08ba203";
+export const VERSION = "7dccb8ad";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id
@@ -165,9 +165,9 @@ export class Watches {
     return before && SHOWN.every((part) => before[part] === person[part]) ? before : person;
   }
 
-  // Everybody who is to be seen: those who are gone are not.
+  // Everybody who is to be seen: not those who are gone, nor who is asked for but not there.
   #everybody({ status, reason, state: before }) {
-    const isShown = (person) => person.status !== "gone" || person.reason === "unreadable";
+    const isShown = (person) => person.states !== NOTHING || Object.hasOwn(this.#roll, person.id);
     const shown = status === "refused" ? [] : [...this.#people.values()].filter(isShown);
     const people = Object.fromEntries(shown.map((person) => [person.id, person]));
     const isSame =
