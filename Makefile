@@ -28,8 +28,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Playwright brings a Node.js; it serves where the machine has none.
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
-# They need packages of npm, which a machine need not have.
-REACT_TESTS = $(wildcard tests/client/react*.test.js)
+# Those with real libraries, from npm, which a machine need not have.
+NPM_TESTS = $(wildcard tests/client/react*.test.js tests/client/recipes.test.js)
 
 .PHONY: help demo demo-redis test faults lint sites docs screenshots bench trace soak clean
 
@@ -50,8 +50,8 @@ test: $(VENV)/.dev
 		! [ -d node_modules/axe-core -a -d node_modules/pyright -a -d node_modules/jsdom ]; then \
 		npm install --silent || echo "npm install failed: no axe judges pages, no pyright types"; fi
 	@if [ -d node_modules/jsdom -o -n "$$CI" ]; then tests="$(CLIENT_TESTS)"; \
-		else tests="$(filter-out $(REACT_TESTS),$(CLIENT_TESTS))"; \
-		echo "There are no packages of npm: the React hooks are not tested"; fi; \
+		else tests="$(filter-out $(NPM_TESTS),$(CLIENT_TESTS))"; \
+		echo "There are no packages of npm: React and other front ends are not tested"; fi; \
 		if [ -n "$$tests" ]; then "$(NODE)" --test --test-reporter=spec $$tests; fi
 	$(BIN)/python -m pytest $(COV) --numprocesses $(WORKERS) --dist loadfile \
 		--no-loadscope-reorder $(ARGS)
