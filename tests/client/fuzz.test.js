@@ -71,6 +71,13 @@ const FRAMES = (at, id) => [
   { type: "ping", heads: { me: rev(at), session: rev(1) } },
   { type: "presence", joined: { alice: [{}], bob: [{ x: 1 }] }, left: ["carol"], people: { bob: { name: "B", role: "r" } } },
   { type: "self", name: "Ada", role: "facilitator" },
+  { type: "watching", participant: "*", states: ["board"], people: { bob: { name: "B", role: "r" } } },
+  { type: "watching", participant: "bob", states: ["board"], people: {} },
+  snapshot(at, { board: { log: [] } }, { doc: "p:bob", run: "9c" }),
+  patch(at, at + 1, { doc: "p:bob" }),
+  { type: "gone", participant: "bob", reason: "kicked" },
+  { type: "unwatched", participant: "*", reason: "forbidden" },
+  { type: "error", code: "forbidden", message: "No.", of: "watch", participant: "bob" },
   { type: "message", data: { a: 1 } },
   { type: "token", token: "t" },
   { type: "error", code: "bad_meta", message: "No.", of: "meta" },
@@ -138,6 +145,11 @@ async function settle(page, session, truth, outcomes) {
     const states = doc === "me" ? truth.states : { agenda: {} };
     page.socket.says({ type: "snapshot", doc, rev: truth.rev, states, reset: true, done: {} });
   }
+  for (const { participant } of page.socket.of("watch")) {
+    page.socket.says({ type: "watching", participant, states: ["board"], people: { bob: { name: "B", role: "r" } } });
+  }
+  const { board } = truth.states;
+  page.socket.says(snapshot(truth.at, { board }, { doc: "p:bob", rev: truth.rev, reset: true }));
   for (let waited = 0; session.pending && waited < 10_000; waited += 100) {
     for (const { id } of page.socket.of("action")) {
       page.socket.says({ type: "ack", id, doc: "me", base: truth.rev, rev: truth.rev, ops: [], result: 1 });
@@ -159,6 +171,9 @@ test(`${COUNT} broken frames throw nothing, leave no promise open, and cost a be
     try {
       const [session, truth] = [page.live(undefined, { predict }), new Truth()];
       const outcomes = [];
+      const watched = [session.watch("bob"), session.participants()];
+      const names = ({ people }) => Object.values(people).map(({ id, states }) => [id, Object.keys(states)]);
+      watched[1].subscribe(names, () => {});
       for (let round = 0; round < 15 && session.status !== "ended"; round += 1) {
         outcomes.push(session.store("board").dispatch("move", { round }));
         for (let times = 0; times < 4 && session.status === "live"; times += 1, tried += 1) {
@@ -169,7 +184,15 @@ test(`${COUNT} broken frames throw nothing, leave no promise open, and cost a be
         truth.commit();
         if (session.status === "live") converge(page, session, truth);
       }
-      if (session.status !== "ended") await settle(page, session, truth, outcomes);
+      if (session.status !== "ended") {
+        await settle(page, session, truth, outcomes);
+        const [bob, everybody] = watched.map((each) => each.getState());
+        assert.equal(bob.status, "here");
+        assert.deepEqual(bob.states.board, truth.states.board);
+        assert.equal(everybody.people.bob, bob);
+        assert.deepEqual([bob.name, bob.role], ["B", "r"]);
+        for (const each of watched) each.stop();
+      }
       assert.deepEqual(page.reported, []);
       checkSent(page.sockets);
       session.close();
