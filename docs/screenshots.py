@@ -192,6 +192,8 @@ def of_the_tutorial(studio: Studio, temporary: Path) -> None:
                 page.get_by_label("Code").fill(code)
             page.get_by_label("Your name").fill(name)
             page.get_by_role("button", name="Go").click()
+            # The script is there: a click before would be one for nothing.
+            expect(page.locator("#people")).to_contain_text(name)
             page.locator("#hand").get_by_role("button", name=card, exact=True).click()
             expect(page.locator("#people")).to_contain_text(f"{name} ✓")
             players.append(page)
