@@ -62,7 +62,7 @@ def participant_required(
     and the address to come back to, `next`, in the query; without one they are
     answered 403 (PermissionDenied), whether there is such a session or not. Who was in
     a session that has ended is answered 410, with the template 410.html if the site
-    has one; so is a view that raises `SessionEnded`. Who was kicked from it is answered
+    has one, else a plain page; so is a view that raises `SessionEnded`. Who was kicked from it is answered
     403, with 403_kicked.html. Nobody else is told. A view that raises `SessionLocked`
     or `LimitReached`, for whom a link brings in, is 403.
 
@@ -208,9 +208,13 @@ def _closed(request: HttpRequest, error: SessionStoresError) -> HttpResponse:
 
 def _page(request: HttpRequest, template: str, text: Text) -> str:
     """Return the site's page of that name, else one that says `text`."""
+    heading, stop, more = str(text).partition(". ")
+    heading += stop.strip()
     try:
-        return loader.get_template(template).render({}, request)
+        page = loader.select_template([template, "sessionstores/refused.html"])
+        return page.render({"heading": heading, "more": more}, request)
     except TemplateDoesNotExist:
+        # The site's engines do not look into apps.
         language = get_language() or settings.LANGUAGE_CODE
         return format_html(
             '<!doctype html><html lang="{1}"><title>{0}</title><h1>{0}</h1>',

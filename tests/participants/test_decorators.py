@@ -169,6 +169,48 @@ def test_the_page_for_who_was_kicked_is_the_sites_if_it_has_one(
     assert response.content.decode() == f"<p>Out of /{code}/private/.</p>"
 
 
+WORDS = {
+    ("kicked", "en"): (
+        "You were removed from this session.",
+        "Ask whoever runs it whether you may come back.",
+    ),
+    ("kicked", "de"): (
+        "Der Zugang zu dieser Sitzung wurde entzogen.",
+        "Bitte die Leitung fragen, ob eine Rückkehr möglich ist.",
+    ),
+    ("ended", "en"): ("This session is over.", ""),
+    ("ended", "de"): ("Diese Sitzung ist vorbei.", ""),
+}
+
+
+@pytest.mark.parametrize("app_dirs", [True, False])
+@pytest.mark.parametrize(("how", "language"), WORDS)
+def test_who_may_not_go_on_is_told_so_by_a_page_for_any_screen(
+    client: Client, code: str, settings: Any, how: str, language: str, app_dirs: bool
+) -> None:
+    (engine,) = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "APP_DIRS": app_dirs}]
+    id, _role = client.get(f"/{code}/join/").json()
+    if how == "kicked":
+        stores.kick(code, id)
+    else:
+        stores.end_session(code)
+    with translation.override(language):
+        page = client.get(f"/{code}/private/").content.decode()
+    heading, more = WORDS[how, language]
+    assert f'<html lang="{language}"' in page
+    assert heading in page
+    assert more in page
+    if app_dirs:
+        assert f"<h1>{heading}</h1>" in page
+        assert 'name="viewport"' in page
+        assert 'name="color-scheme" content="light dark"' in page
+        assert bool(more) == ("ss-join-more" in page)
+    # Under the strictest policy, too.
+    assert "<style" not in page
+    assert "style=" not in page
+
+
 @pytest.mark.parametrize("view", VIEWS)
 async def test_view_that_requires_a_participant_refuses_others_under_asgi(
     view: str, async_client: AsyncClient
@@ -229,7 +271,7 @@ def test_who_is_refused_is_told_so_in_german(
     assert refused.status_code == 403
     assert refused.content.decode() == "Bitte zuerst der Sitzung beitreten."
     assert over.status_code == 410
-    assert '<html lang="de">' in over.content.decode()
+    assert '<html lang="de"' in over.content.decode()
     assert "<h1>Diese Sitzung ist vorbei.</h1>" in over.content.decode()
 
 
