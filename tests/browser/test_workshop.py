@@ -95,6 +95,49 @@ def test_moves_made_without_a_connection_wait_and_are_applied_once(
     expect(ben.cards_in("pool")).to_have_count(12)
 
 
+# Notes, whenever anything on the board changes, what does not fit what was done.
+WATCH_CARDS = """() => {
+  Object.assign(window, { faults: [], waited: 0 });
+  const titles = (zone) =>
+    [...document.querySelectorAll(`[data-zone="${zone}"] .card`)].map((card) => card.textContent);
+  const look = () => {
+    const waiting = document.querySelectorAll('[data-zone="start"] [data-waiting]').length;
+    window.waited = Math.max(window.waited, waiting);
+    const cards = document.querySelectorAll("[data-zone] .card").length;
+    if (cards !== 12) window.faults.push(`${cards} cards`);
+    for (const title of window.moved ?? []) {
+      if (!titles("start").includes(title)) window.faults.push(`${title} is not there`);
+    }
+  };
+  new MutationObserver(look).observe(document.getElementById("table"), {
+    childList: true, subtree: true, attributeFilter: ["data-waiting"],
+  });
+}"""
+
+
+def test_on_a_slow_network_cards_are_where_they_were_put_at_every_moment(
+    demo: Workshop, open_page: Open
+) -> None:
+    page = open_page(demo.url("Ada"))
+    ada = BoardView(page)
+    ada.expect_live()
+    page.get_by_label("Slow network: 600 ms there and back", exact=True).check()
+    page.evaluate(WATCH_CARDS)
+    moved = ["Team lunch", "Fewer tools", "Faster tests"]
+    for number, title in enumerate(moved, 1):
+        ada.card(title).focus()
+        page.keyboard.press("1")
+        page.evaluate("moved => { window.moved = moved }", moved[:number])
+    ada.expect_cards("start", *moved)
+    expect(page.locator("[data-waiting]")).to_have_count(0)
+    assert page.evaluate("window.waited") >= 1
+    assert page.evaluate("window.faults") == []
+    fresh = BoardView(open_page(demo.url("Ada")))
+    fresh.expect_live()
+    fresh.expect_cards("start", *moved)
+    expect(fresh.cards_in("pool")).to_have_count(9)
+
+
 def test_moves_that_the_workshop_has_outrun_are_refused_and_taken_back(
     demo: Workshop, open_page: Open
 ) -> None:

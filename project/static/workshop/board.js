@@ -2,6 +2,7 @@
 
 import { connect } from "../sessionstores/client.js";
 import { appear } from "./here.js";
+import { network, SlowSocket } from "./slow.js";
 import { showStatus, showStep } from "./status.js";
 import { placed, predictors, steps } from "./steps.js";
 import { createTable } from "./table.js";
@@ -13,6 +14,7 @@ const shared = page.store !== "board";
 // Frames of one window have one sessionStorage: a participant's second frame keeps its hands off it.
 const session = connect("#sessionstores", {
   predict: { [page.store]: predictors },
+  WebSocket: SlowSocket,
   ...(shared && { storage: null }),
 });
 const board = session.store(page.store);
@@ -78,6 +80,10 @@ byId("drop").addEventListener("click", ({ currentTarget: button }) => {
   if (dropped) session.pause();
   else session.resume();
   button.textContent = dropped ? gettext("Reconnect") : gettext("Drop connection");
+});
+
+byId("slow").addEventListener("change", ({ currentTarget: box }) => {
+  network.roundTrip = box.checked ? Number(box.value) : 0;
 });
 
 board.subscribe(draw);
