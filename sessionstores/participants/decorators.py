@@ -62,9 +62,9 @@ def participant_required(
     and the address to come back to, `next`, in the query; without one they are
     answered 403 (PermissionDenied), whether there is such a session or not. Who was in
     a session that has ended is answered 410, with the template 410.html if the site
-    has one, else a plain page; so is a view that raises `SessionEnded`. Who was kicked from it is answered
-    403, with 403_kicked.html. Nobody else is told. A view that raises `SessionLocked`
-    or `LimitReached`, for whom a link brings in, is 403.
+    has one, else a plain page; so is a view that raises `SessionEnded`. Who was kicked
+    from it is answered 403, with 403_kicked.html. Nobody else is told. A view that
+    raises `SessionLocked` or `LimitReached`, for whom a link brings in, is 403.
 
     Raises `ImproperlyConfigured` where the URL names the session that the visitor has
     joined, but not by its code as `code`; and TypeError for what is no view.

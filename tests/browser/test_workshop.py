@@ -98,15 +98,15 @@ def test_moves_made_without_a_connection_wait_and_are_applied_once(
 # Notes, whenever anything on the board changes, what does not fit what was done.
 WATCH_CARDS = """() => {
   Object.assign(window, { faults: [], waited: 0 });
-  const titles = (zone) =>
-    [...document.querySelectorAll(`[data-zone="${zone}"] .card`)].map((card) => card.textContent);
+  const found = (selector) => [...document.querySelectorAll(selector)];
   const look = () => {
-    const waiting = document.querySelectorAll('[data-zone="start"] [data-waiting]').length;
-    window.waited = Math.max(window.waited, waiting);
-    const cards = document.querySelectorAll("[data-zone] .card").length;
+    const waiting = found('[data-zone="start"] [data-waiting]');
+    window.waited = Math.max(window.waited, waiting.length);
+    const cards = found("[data-zone] .card").length;
     if (cards !== 12) window.faults.push(`${cards} cards`);
+    const there = found('[data-zone="start"] .card').map((card) => card.textContent);
     for (const title of window.moved ?? []) {
-      if (!titles("start").includes(title)) window.faults.push(`${title} is not there`);
+      if (!there.includes(title)) window.faults.push(`${title} is not there`);
     }
   };
   new MutationObserver(look).observe(document.getElementById("table"), {
