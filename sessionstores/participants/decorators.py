@@ -211,8 +211,9 @@ def _page(request: HttpRequest, template: str, text: Text) -> str:
     heading, stop, more = str(text).partition(". ")
     heading += stop.strip()
     try:
-        page = loader.select_template([template, "sessionstores/refused.html"])
-        return page.render({"heading": heading, "more": more}, request)
+        names = [template, "sessionstores/refused.html"]
+        context = {"heading": heading, "more": more}
+        return loader.render_to_string(names, context, request)
     except TemplateDoesNotExist:
         # The site's engines do not look into apps.
         language = get_language() or settings.LANGUAGE_CODE
