@@ -8,7 +8,7 @@ import { createHooks } from "../../sessionstores/static/sessionstores/react.js";
 import { CONFIG, FakeSocket, FakeStorage, WELCOME, snapshot } from "./page.js";
 
 const { window } = new JSDOM("<!doctype html><body></body>", { url: "https://example.org/" });
-const names = ["window", "document", "HTMLElement", "HTMLIFrameElement", "Node", "Event", "location", "AbortController"];
+const names = ["window", "document", "HTMLElement", "HTMLIFrameElement", "Node", "Event", "location", "AbortController", "MutationObserver"];
 for (const name of names) {
   Object.defineProperty(globalThis, name, { value: window[name] ?? window, configurable: true, writable: true });
 }

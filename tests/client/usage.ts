@@ -1,4 +1,5 @@
 // Type-checked, never run: what client.d.ts must accept, and what it must refuse.
+import { createTestSession, Refusal } from "../../sessionstores/static/sessionstores/testing.js";
 import {
   applyPatch,
   connect,
@@ -104,6 +105,23 @@ export async function accepted(): Promise<void> {
       console.log(status === "watching", id, name?.length, states.board?.piles["keep"]?.length);
     }
   });
+  const scripted = createTestSession<Stores>({
+    states: { board: { deck: ["ace"], piles: {} } },
+    shared: { agenda: { step: 1 } },
+    actions: {
+      board: {
+        move(state, { card, pile }) {
+          if (card === pile) throw new Refusal("taken", "Somebody has it.");
+          state.deck.pop();
+          return state;
+        },
+      },
+    },
+  });
+  scripted.server.change("agenda", () => ({ step: 2 }));
+  await scripted.session.store("board").actions.clear();
+  // @ts-expect-error: no such step
+  scripted.server.change("agenda", () => ({ step: 4 }));
   const rev: string | undefined = session.rev("me");
   console.log(rev);
   off();
