@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { createTestSession, Refusal } from "../../sessionstores/static/sessionstores/testing.js";
+import { createTestSession, Rejected } from "../../sessionstores/static/sessionstores/testing.js";
 import { failure, Page, turn } from "./page.js";
 
 const BOARD = { deck: ["ace", "two"], piles: { keep: [] } };
@@ -14,7 +14,7 @@ const SCRIPT = {
   actions: {
     board: {
       move(board, { card, pile }) {
-        if (!board.deck.includes(card)) throw new Refusal("taken", "Somebody has it.");
+        if (!board.deck.includes(card)) throw new Rejected("taken", "Somebody has it.");
         return { deck: without(board.deck, card), piles: { [pile]: [...board.piles[pile], card] } };
       },
     },

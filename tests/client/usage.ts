@@ -1,5 +1,5 @@
 // Type-checked, never run: what client.d.ts must accept, and what it must refuse.
-import { createTestSession, Refusal } from "../../sessionstores/static/sessionstores/testing.js";
+import { createTestSession, Rejected } from "../../sessionstores/static/sessionstores/testing.js";
 import {
   applyPatch,
   connect,
@@ -111,7 +111,7 @@ export async function accepted(): Promise<void> {
     actions: {
       board: {
         move(state, { card, pile }) {
-          if (card === pile) throw new Refusal("taken", "Somebody has it.");
+          if (card === pile) throw new Rejected("taken", "Somebody has it.");
           state.deck.pop();
           return state;
         },

@@ -7,7 +7,7 @@ import type { Meta, Options, RegisteredStores, Session, StateType } from "./clie
 type StoresOf<Stores> = { [Name in keyof Stores]: StateType };
 
 /** Thrown by a scripted action: the caller is told `code` and `message`. */
-export class Refusal extends Error {
+export class Rejected extends Error {
   readonly code: string;
   constructor(code: string, message?: string);
 }

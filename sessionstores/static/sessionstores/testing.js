@@ -9,7 +9,7 @@ const copied = (value) => (value === undefined ? undefined : JSON.parse(JSON.str
 const digits = (number) => String(number).padStart(8, "0");
 
 // A refusal that an action of the test's throws, and that its caller is told.
-export class Refusal extends Error {
+export class Rejected extends Error {
   constructor(code, message = code) {
     super(message);
     this.code = code;
@@ -219,7 +219,7 @@ const socketOf = (server) =>
 
 // A session and the server that a test scripts: `states` of the participant and `shared` ones of the
 // session by name, and `actions` of them. An action gets a copy of its state and the arguments, and
-// returns the next state; or it throws a `Refusal`.
+// returns the next state; or it throws a `Rejected`.
 export function createTestSession(script = {}, options = {}) {
   const full = { session: "TEST22", participant: "me", role: "participant", name: null, ...script };
   const server = new ScriptedServer(full);
