@@ -138,6 +138,41 @@ def test_on_a_slow_network_cards_are_where_they_were_put_at_every_moment(
     expect(fresh.cards_in("pool")).to_have_count(9)
 
 
+DEBUG = """async () => {
+  const { connect } = await import("/static/sessionstores/client.js");
+  const { debug } = await import("/static/sessionstores/debug.js");
+  const predict = { board: { move: (board) => ({ ...board, deck: [] }) } };
+  window.session = debug(connect, "#sessionstores", { storage: null, predict });
+}"""
+
+
+def test_the_panel_for_developers_shows_frames_and_what_is_predicted(
+    demo: Workshop, open_page: Open
+) -> None:
+    page = open_page(demo.url("Ada"))
+    BoardView(page).expect_live()
+    page.evaluate(DEBUG)
+    panel = page.locator("#sessionstores-debug")
+    expect(panel.get_by_role("status")).to_have_text("live · 0 pending")
+    # Who sees the screen does not get the token.
+    expect(panel).to_contain_text('"token":"…"')
+    expect(panel).to_contain_text('← {"type":"welcome"')
+    panel.get_by_label("Delay there and back").select_option("1000 ms")
+    panel.get_by_role("button", name="Drop", exact=True).click()
+    expect(panel.get_by_role("status")).to_have_text("offline · 0 pending")
+    page.evaluate(
+        "() => { session.store('board').actions.move({ card: 'lunch', pile: 'start' }) }"
+    )
+    expect(panel.get_by_role("status")).to_have_text("offline · 1 pending")
+    expect(panel).to_contain_text("confirmed: {")
+    panel.get_by_role("button", name="Reconnect", exact=True).click()
+    expect(panel.get_by_role("status")).to_have_text("live · 0 pending")
+    expect(panel).not_to_contain_text("confirmed: {")
+    expect(panel).to_contain_text('"action":"move"')
+    panel.get_by_role("button", name="Close", exact=True).click()
+    expect(panel).to_have_count(0)
+
+
 def test_moves_that_the_workshop_has_outrun_are_refused_and_taken_back(
     demo: Workshop, open_page: Open
 ) -> None:

@@ -1,8 +1,8 @@
 // A participant's board: what is on it comes from the store, what is done with it goes there.
 
 import { connect } from "../sessionstores/client.js";
+import { slowed } from "../sessionstores/debug.js";
 import { appear } from "./here.js";
-import { network, SlowSocket } from "./slow.js";
 import { showStatus, showStep } from "./status.js";
 import { placed, predictors, steps } from "./steps.js";
 import { createTable } from "./table.js";
@@ -11,10 +11,11 @@ const byId = (id) => document.getElementById(id);
 const page = JSON.parse(byId("page").textContent);
 const shared = page.store !== "board";
 
+const network = {};
 // Frames of one window have one sessionStorage: a participant's second frame keeps its hands off it.
 const session = connect("#sessionstores", {
   predict: { [page.store]: predictors },
-  WebSocket: SlowSocket,
+  WebSocket: slowed(network),
   ...(shared && { storage: null }),
 });
 const board = session.store(page.store);
@@ -83,7 +84,7 @@ byId("drop").addEventListener("click", ({ currentTarget: button }) => {
 });
 
 byId("slow").addEventListener("change", ({ currentTarget: box }) => {
-  network.roundTrip = box.checked ? Number(box.value) : 0;
+  network.delay = box.checked ? Number(box.value) : 0;
 });
 
 board.subscribe(draw);

@@ -1,0 +1,82 @@
+// The panel for developers, and the network that it slows down.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { connect } from "../../sessionstores/static/sessionstores/client.js";
+import { slowed } from "../../sessionstores/static/sessionstores/debug.js";
+import { ack, FakeSocket, Page, snapshot, turn, WELCOME } from "./page.js";
+
+let page;
+beforeEach(() => {
+  page = new Page();
+});
+afterEach(() => page.leave());
+
+class Socket extends FakeSocket {
+  get readyState() {
+    return this.closed ? 3 : 1;
+  }
+
+  set onmessage(listener) {
+    this.listener = listener;
+  }
+
+  get onmessage() {
+    return this.listener;
+  }
+}
+
+test("frames take their time each way, and none overtakes another", async () => {
+  const network = { delay: 600 };
+  page.connect({}, { WebSocket: slowed(network, Socket) });
+  page.socket.open();
+  assert.deepEqual(page.socket.sent, []);
+  page.tick(300);
+  assert.equal(page.socket.sent[0].type, "hello");
+  page.socket.says({ ...WELCOME, client: page.socket.sent[0].client });
+  // It is faster now, and what comes later still comes later.
+  network.delay = 0;
+  page.socket.says(snapshot(10, { board: { log: [] } }));
+  assert.equal(page.session.status, "connecting");
+  page.tick(300);
+  assert.equal(page.session.status, "live");
+  page.tick(10);
+  assert.deepEqual(page.session.store("board").getState(), { log: [] });
+});
+
+test("what is sent on a socket that has gone meanwhile is dropped with it, and sent again", async () => {
+  const network = { delay: 0 };
+  page.connect({}, { WebSocket: slowed(network, Socket) });
+  page.welcome().says(snapshot(10, { board: { log: [] } }));
+  network.delay = 600;
+  const moved = page.session.store("board").dispatch("move");
+  await turn();
+  const first = page.socket;
+  first.breaks();
+  page.tick(1000);
+  network.delay = 0;
+  assert.deepEqual(first.of("action"), []);
+  page.welcome();
+  page.tick(1000);
+  assert.equal(page.socket.of("action").length, 1);
+  page.socket.says(ack(1, 10, 11));
+  await moved;
+});
+
+test("whoever listens to the network hears each frame once, both ways", () => {
+  const heard = [];
+  const network = { heard: (way, text) => heard.push([way, JSON.parse(text).type]) };
+  page.connect({}, { WebSocket: slowed(network, Socket) });
+  page.welcome().says({ type: "ping", heads: {} });
+  assert.deepEqual(heard, [["out", "hello"], ["in", "welcome"], ["in", "ping"], ["out", "pong"]]);
+});
+
+test("without a socket of one's own it is the browser's, and connects as ever", () => {
+  mock.method(globalThis, "WebSocket", Socket);
+  const session = connect(
+    { url: "/", token: "t", session: "K7Q2ZD", participant: "a", role: "r", states: {} },
+    { WebSocket: slowed({}) },
+  );
+  assert.equal(FakeSocket.all.length, 1);
+  session.close();
+});
