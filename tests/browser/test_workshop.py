@@ -161,7 +161,7 @@ def test_the_panel_for_developers_shows_frames_and_what_is_predicted(
     panel.get_by_role("button", name="Drop", exact=True).click()
     expect(panel.get_by_role("status")).to_have_text("offline · 0 pending")
     page.evaluate(
-        "() => { session.store('board').actions.move({ card: 'lunch', pile: 'start' }) }"
+        "() => void session.store('board').actions.move({ card: 'lunch', pile: null })"
     )
     expect(panel.get_by_role("status")).to_have_text("offline · 1 pending")
     expect(panel).to_contain_text("confirmed: {")
