@@ -29,7 +29,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
 # Those with real libraries, from npm, which a machine need not have.
-NPM_TESTS = $(wildcard tests/client/react*.test.js tests/client/recipes.test.js)
+NPM_TESTS = $(wildcard tests/client/react*.test.js tests/client/recipes.test.js \
+	tests/client/htmx_fetches.test.js)
 
 .PHONY: help demo demo-redis test faults lint sites docs screenshots bench trace soak clean
 
@@ -47,7 +48,7 @@ test faults: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/.dev
 	@if command -v npm >/dev/null && \
-		! [ -d node_modules/axe-core -a -d node_modules/pyright -a -d node_modules/jsdom ]; then \
+		! [ -d node_modules/axe-core -a -d node_modules/pyright -a -d node_modules/jsdom -a -d node_modules/htmx.org ]; then \
 		npm install --silent || echo "npm install failed: no axe judges pages, no pyright types"; fi
 	@if [ -d node_modules/jsdom -o -n "$$CI" ]; then tests="$(CLIENT_TESTS)"; \
 		else tests="$(filter-out $(NPM_TESTS),$(CLIENT_TESTS))"; \
