@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.http import HttpResponse
 from django.template import engines
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import include, path
 from django.utils import translation
 
@@ -51,6 +51,12 @@ def page(request: ParticipantRequest, code: str) -> HttpResponse:
     return HttpResponse(template.render(context, request))
 
 
+@participant_required
+async def apage(request: ParticipantRequest, code: str) -> HttpResponse:
+    template = engines["django"].from_string("{% load sessionstores %}" + FORMS["few"])
+    return HttpResponse(template.render({}, request))
+
+
 def entered(request: ParticipantRequest, code: str) -> HttpResponse:
     return HttpResponse(join(request, code, role=request.GET.get("role")).id)
 
@@ -58,6 +64,7 @@ def entered(request: ParticipantRequest, code: str) -> HttpResponse:
 urlpatterns = [
     path("join/", include("sessionstores.urls"), {"success_url": "page"}),
     path("<str:code>/page/", page, name="page"),
+    path("<str:code>/apage/", apage),
     path("<str:code>/enter/", entered),
 ]
 
@@ -522,3 +529,26 @@ def test_the_page_of_a_refusal_needs_no_style_or_script_of_its_own(code: str) ->
     assert viewport["content"] == "width=device-width, initial-scale=1"
     labels = {each["for"] for each in controls.of("label")}
     assert labels == {a["id"] for a in controls.of("input") if a["type"] != "hidden"}
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_form_of_an_async_view_acts_and_shows_what_was_wrong() -> None:
+    code, client = await stores.acreate_session(), AsyncClient()
+    id = (await client.get(f"/{code}/enter/")).content.decode()
+    here = {"ss_next": f"/{code}/apage/"}
+    html = (await client.get(f"/{code}/apage/")).content.decode()
+    assert hidden_of(html)["ss_next"] == here["ss_next"]
+    await client.post(url(code, "few"), {"value": "5", **here})
+    board = await stores.get(Kinds, code, id).apeek()
+    assert board is not None
+    assert board.state.got == [5]
+    back = await client.post(url(code, "few"), {"value": "77", **here})
+    assert back.status_code == 303
+    html = (await client.get(back["Location"])).content.decode()
+    assert 'value="77"' in html
+    assert 'aria-invalid="true"' in html
+
+
+def hidden_of(html: str) -> dict[str, str]:
+    found = Controls(html).of("input")
+    return {a["name"]: a.get("value", "") for a in found if a["type"] == "hidden"}
