@@ -28,8 +28,10 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Playwright brings a Node.js; it serves where the machine has none.
 NODE = $$(command -v node || ls $(VENV)/lib/python*/site-packages/playwright/driver/node)
 CLIENT_TESTS = $(wildcard tests/client/*.test.js)
+NPM = node_modules/.installed
 # Those with real libraries, from npm, which a machine need not have.
-NPM_TESTS = $(wildcard tests/client/react*.test.js tests/client/recipes.test.js)
+NPM_TESTS = $(wildcard tests/client/react*.test.js tests/client/recipes.test.js \
+	tests/client/htmx_fetches.test.js)
 
 .PHONY: help demo demo-redis test faults lint sites docs screenshots bench trace soak clean
 
@@ -45,11 +47,13 @@ demo-redis: $(VENV)/.demo-redis
 # Else each of the tests' processes compiles all that it imports anew.
 test faults: export PYTHONDONTWRITEBYTECODE =
 
-test: $(VENV)/.dev
-	@if command -v npm >/dev/null && \
-		! [ -d node_modules/axe-core -a -d node_modules/pyright -a -d node_modules/jsdom ]; then \
-		npm install --silent || echo "npm install failed: no axe judges pages, no pyright types"; fi
-	@if [ -d node_modules/jsdom -o -n "$$CI" ]; then tests="$(CLIENT_TESTS)"; \
+# Development tools; a machine without npm does without them.
+$(NPM): package.json tests/client/react18/package.json
+	@if command -v npm >/dev/null; then npm install --silent && touch $@ || \
+		echo "npm install failed: no axe judges pages, no pyright types"; fi
+
+test: $(VENV)/.dev $(NPM)
+	@if [ -f $(NPM) -o -n "$$CI" ]; then tests="$(CLIENT_TESTS)"; \
 		else tests="$(filter-out $(NPM_TESTS),$(CLIENT_TESTS))"; \
 		echo "There are no packages of npm: React and other front ends are not tested"; fi; \
 		if [ -n "$$tests" ]; then "$(NODE)" --test --test-reporter=spec $$tests; fi
@@ -61,7 +65,7 @@ faults: $(VENV)/.dev
 	SESSIONSTORES_FAULTS=full $(BIN)/python -m pytest --randomly-dont-reorganize \
 		-o faulthandler_timeout=900 $(or $(ARGS),tests/faults tests/backends tests/contract)
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev $(NPM)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -71,9 +75,8 @@ lint: $(VENV)/.dev
 	$(BIN)/python manage.py makemigrations --check --settings tests.settings
 	$(BIN)/python manage.py check --deploy --fail-level WARNING \
 		--settings tests.settings_deploy
-	@if command -v npm >/dev/null; then \
-		npm install --silent && npm run --silent types && npm run --silent size; \
-	else echo "There is no npm: the client's types and size are not checked"; fi
+	@if [ -f $(NPM) ]; then npm run --silent types && npm run --silent size; \
+	else echo "There are no packages of npm: the client's types and size are not checked"; fi
 
 # As somebody new does: a bare environment, the wheel, and the servers that the docs name.
 sites: $(VENV)/.dev

@@ -153,9 +153,11 @@ class InvalidArguments(SessionStoresError, TypeError):
     """An action's arguments do not match its annotations; the hint names which.
 
     Also raised for a message or a label that browsers would not read as it is.
+    `argument` is the name of what does not match, as far as that is one argument.
     """
 
     code = "invalid_arguments"
+    argument = ""
 
 
 class ActionRejected(SessionStoresError, ValueError):

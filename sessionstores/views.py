@@ -1,7 +1,8 @@
-"""View of the page on which people join a session by its code."""
+"""Views of the page on which people join a session, and of forms of actions."""
 
 from __future__ import annotations
 
+import logging
 import re
 from contextlib import suppress
 from http import HTTPStatus
@@ -9,7 +10,9 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.forms.utils import pretty_name
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import (
     NoReverseMatch,
     Resolver404,
@@ -19,21 +22,43 @@ from django.urls import (
 )
 from django.utils.decorators import method_decorator
 from django.utils.functional import Promise
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
-from .exceptions import InvalidKey, StoreUnavailable
+from .action_forms import kept
+from .action_forms.form import PRESET, ActionForm
+from .action_forms.places import is_ours, page_after, url_of
+from .backends import get_backend
+from .backends.base import run
+from .exceptions import (
+    InsideTransaction,
+    InvalidKey,
+    Kicked,
+    SessionEnded,
+    SessionStoresError,
+    StateCorrupt,
+    StoreUnavailable,
+    UnknownAction,
+    UnknownState,
+)
 from .forms import JoinForm
 from .keys import normalize_code
+from .monitoring.log_limiter import log_limiter
+from .participants.acting import act
+from .participants.decorators import ParticipantRequiredMixin
 from .participants.participant import Participant
 from .participants.requests import RequestIdentity
 from .participants.throttling import TooManyGuesses
 from .participants.tokens import check_role
 from .participants.visitors import offer_seed, withdraw_seed
+from .state.declaration import get_action, get_state
 
-__all__ = ["JoinView"]
+__all__ = ["ActionView", "JoinView"]
+
+logger = logging.getLogger("sessionstores.participants")
 
 # Codes that a URL of the site's may admit, if not each of them.
 _SAMPLES = ("K7Q2ZD", "234567", "ABCDEF")
@@ -175,10 +200,88 @@ class JoinView(FormView):  # type: ignore[type-arg]
     def _next(self) -> str | None:
         """Return the page of this site from which the visitor was sent."""
         page = self.request.GET.get("next", "")
-        is_ours = url_has_allowed_host_and_scheme(
-            page, {self.request.get_host()}, require_https=self.request.is_secure()
-        )
-        return page if is_ours else None
+        return page if is_ours(self.request, page) else None
+
+
+@method_decorator([require_POST, never_cache, csrf_protect], name="dispatch")
+class ActionView(ParticipantRequiredMixin, View):
+    """Runs an action for a participant's POST, as one of their tabs would.
+
+    It is what `{% sessionstores_form %}` is sent to. Then the browser is sent on, by
+    303, to `ss_next` of the form, if that is on this site, else to where it came from.
+    There the form shows what was refused. A page of its own shows it (200; 503 while
+    the cache does not answer) where Django's session cannot take it there. 404 for a
+    state or an action that there is not, with a page that says so; who is no
+    participant is answered as by `participant_required`.
+    """
+
+    http_method_names = ("post",)
+    template_name = "sessionstores/act.html"
+
+    def post(
+        self, request: Any, code: str, state: str, action: str, **given: Any
+    ) -> HttpResponse:
+        """Run the action once; send the browser on, or show the form."""
+        participant: Participant = request.participant
+        try:
+            cls = get_state(state)
+            called = get_action(cls, action)
+        except (UnknownState, UnknownAction) as error:
+            told = {"message": error.message, "label": pretty_name(action)}
+            return self._page(request, told, HTTPStatus.NOT_FOUND)
+        hidden = tuple(request.POST.get(PRESET, "").split())
+        form = ActionForm(cls, called, request.POST, hidden=hidden, auto_id="ss-%s")
+        refusal: SessionStoresError | None = None
+        if form.is_valid():
+            refusal = self._act(participant, form)
+            if refusal is None:
+                kept.forget(request)
+                return self._onward(request)
+            form.refuse(refusal)
+        away = isinstance(refusal, StoreUnavailable)
+        if not away and kept.keep(request, participant, form, refusal):
+            return self._onward(request)
+        shown: dict[str, Any] = {
+            "form": form,
+            "label": pretty_name(action),
+            "url": url_of(request, participant, cls, called),
+        }
+        status = HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.OK
+        return self._page(request, shown, status)
+
+    def _act(
+        self, participant: Participant, form: ActionForm
+    ) -> SessionStoresError | None:
+        """Run the action of a valid form; return why it was refused, if it was."""
+        backend = get_backend(blocking=True)
+        try:
+            run(act(backend, participant, form.state, form.action, form.decoded))
+        except (InsideTransaction, SessionEnded, Kicked):
+            # A mistake of the site's, and what no page of the session can show.
+            raise
+        except SessionStoresError as error:
+            if isinstance(error, StoreUnavailable | StateCorrupt):
+                log_limiter(backend).log(
+                    logger,
+                    logging.WARNING,
+                    "A form gets the error %s: %s",
+                    error.code,
+                    error,
+                    kind=("form", error.code),
+                )
+            return error
+        return None
+
+    def _onward(self, request: HttpRequest) -> HttpResponse:
+        response = HttpResponseRedirect(page_after(request, request.participant))  # type: ignore[attr-defined]
+        response.status_code = HTTPStatus.SEE_OTHER
+        return response
+
+    def _page(
+        self, request: HttpRequest, shown: dict[str, Any], status: HTTPStatus
+    ) -> HttpResponse:
+        shown["next"] = page_after(request, request.participant)  # type: ignore[attr-defined]
+        return render(request, self.template_name, shown, status=status)
 
 
 def _page_of(page: str, code: str) -> str:

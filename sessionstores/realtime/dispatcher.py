@@ -256,14 +256,8 @@ class Dispatcher:
             await self._slow_down(bucket, frame)
         cls = get_state(frame.state)
         action = get_action(cls, frame.action)
-        role = self._connection.actor.role
-        if action.roles and role not in action.roles:
-            raise ActionRejected(
-                MESSAGES["forbidden"],
-                code="forbidden",
-                hint=f"{action.name} is not for the role {role!r}: "
-                f"@action(role=…) admits {', '.join(map(repr, action.roles))}.",
-            )
+        if action.roles:
+            action.check_role(self._connection.actor.role)
         document = self._documents[cls.__sessionstores__.scope]
         return document, cls, action, action.decode(bytes(frame.args))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import (
 
 import msgspec
 
-from ..exceptions import InvalidArguments
+from ..exceptions import MESSAGES, ActionRejected, InvalidArguments
 from .dataclass_defaults import with_defaults
 from .json_rules import REFUSED_NAMES, flaw, is_suspect, types_in
 from .type_rules import UNRESOLVED, explain_typed, refuse_unportable, unsupported
@@ -138,6 +139,16 @@ class Action:
         """The annotation of what it returns; Any if there is none."""
         return self._arguments.result
 
+    def check_role(self, role: str) -> None:
+        """Raise `ActionRejected` for a role that may not call it."""
+        if self.roles and role not in self.roles:
+            raise ActionRejected(
+                MESSAGES["forbidden"],
+                code="forbidden",
+                hint=f"{self.name} is not for the role {role!r}: "
+                f"@action(role=…) admits {', '.join(map(repr, self.roles))}.",
+            )
+
     def resolve(self) -> None:
         """Resolve the annotations now; raise TypeError if one cannot be."""
         _ = self._arguments
@@ -177,7 +188,10 @@ class Action:
             raise self._invalid(*found)
 
     def _invalid(self, path: str, reason: str) -> InvalidArguments:
-        return InvalidArguments(f"{self.name}: {path.lstrip('.')}: {reason}.")
+        path = path.lstrip(".")
+        error = InvalidArguments(f"{self.name}: {path}: {reason}.")
+        error.argument = re.split(r"[.\[]", path, maxsplit=1)[0]
+        return error
 
     @functools.cached_property
     def _arguments(self) -> _Arguments:

@@ -1,12 +1,28 @@
-"""Template tag that passes a page's configuration to its scripts."""
+"""Template tags: a page's configuration for its scripts, and forms of actions."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
+from zlib import crc32
 
+import msgspec
 from django import template
+from django.core.exceptions import ImproperlyConfigured
+from django.forms.utils import pretty_name
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.template import Context, Engine
 from django.utils.html import json_script
 from django.utils.safestring import SafeString
+
+from ..action_forms import kept
+from ..action_forms.fields import plain
+from ..action_forms.form import ActionForm
+from ..action_forms.places import url_of
+from ..participants.participant import Participant
+from ..state.declaration import get_action, get_state
 
 register = template.Library()
 
@@ -25,3 +41,89 @@ def sessionstores_config(
             f"not {type(config).__name__}: is the name in the template's context?"
         )
     return json_script(config, element_id)
+
+
+@register.simple_tag(takes_context=True)
+def sessionstores_form(
+    context: Context,
+    state: str,
+    action: str,
+    /,
+    *,
+    label: str | None = None,
+    next: str | None = None,
+    values: Mapping[str, object] | None = None,
+    **arguments: object,
+) -> SafeString:
+    """Write a form that calls an action for `request.participant`, without a script.
+
+    Arguments by name, or in `values`, are preset and hidden. `label` is the text of the
+    button, else the action's name in words. `next`: the page of this site to show
+    afterwards, else the one that has the form. Raises `UnknownState`, `UnknownAction`,
+    TypeError for an argument that there is not and for a request without participant,
+    and `ImproperlyConfigured` where the site has no URL for it.
+    """
+    request = _request(context)
+    participant = _participant(request)
+    cls = get_state(str(state))
+    called = get_action(cls, str(action))
+    presets = {**(values or {}), **arguments}
+    ids = _ids(request, state, action, presets)
+    form = ActionForm(cls, called, presets=presets, auto_id=ids)
+    refused = kept.take(request, participant, form)
+    if refused is not None:
+        form = ActionForm(cls, called, refused.data, presets=presets, auto_id=ids)
+        form.show_refusal(refused.told, refused.code)
+    if next is None and "HX-Request" not in request.headers:
+        # Of a fragment, the page is the one that it is put into, which the referrer is.
+        next = request.get_full_path()
+    given = {
+        "csrf_token": get_token(request),
+        "form": form,
+        "label": pretty_name(called.name) if label is None else plain(label),
+        "next": next and plain(next),
+        "url": url_of(request, participant, cls, called),
+    }
+    # Not the context of the page, in which escaping may be off.
+    engine: Engine = context.template.engine  # type: ignore[union-attr]
+    return engine.get_template("sessionstores/action_form.html").render(Context(given))
+
+
+def _request(context: Context) -> HttpRequest:
+    request = getattr(context, "request", None) or context.get("request")
+    if request is None:
+        raise ImproperlyConfigured(
+            "{% sessionstores_form %} needs the request: render(request, …), or the "
+            "context processor django.template.context_processors.request."
+        )
+    return request  # type: ignore[no-any-return]
+
+
+def _participant(request: Any) -> Participant:
+    if not hasattr(type(request), "participant") and not hasattr(
+        request, "participant"
+    ):
+        raise ImproperlyConfigured(
+            "{% sessionstores_form %} needs "
+            "'sessionstores.middleware.ParticipantMiddleware' in MIDDLEWARE."
+        )
+    participant: Participant | None = request.participant
+    if participant is None:
+        raise TypeError(
+            "{% sessionstores_form %} is for participants, and this request has none: "
+            "guard the view by participant_required, or write it in "
+            "{% if request.participant %}."
+        )
+    return participant
+
+
+def _ids(request: Any, state: str, action: str, presets: Mapping[str, object]) -> str:
+    """Return the pattern of the ids of a form's controls, none of them twice a page."""
+    name = f"ss-{state}-{action}"
+    if presets:
+        shown = {key: plain(value) for key, value in presets.items()}
+        name += f"-{crc32(msgspec.json.encode(shown)):x}"
+    written: Counter[str] = request.__dict__.setdefault("_action_forms", Counter())
+    written[name] += 1
+    again = f"-{written[name]}" if written[name] > 1 else ""
+    return f"{name}{again}-%s"

@@ -9,6 +9,7 @@ const BUDGETS = [
   ["presence", PRESENCE, 1.1 * 1024],
   ["watch", WATCH, 1.5 * 1024],
   ["react", ["react.js"], 1.5 * 1024],
+  ["htmx", ["htmx.js"], 512],
 ];
 
 let failed = false;

@@ -1,0 +1,1 @@
+"""Forms that call an action of a store by POST, without a script."""
