@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.templatetags.static import static
-from django.urls import path, register_converter
+from django.urls import include, path, register_converter
 from django.views.generic import RedirectView
 from django.views.i18n import JavaScriptCatalog
 
@@ -22,6 +22,8 @@ urlpatterns = [
     path("texts.js", JavaScriptCatalog.as_view(packages=["project"]), name="texts"),
     path("admin/", admin.site.urls),
     path("<code:code>/", views.board, name="board"),
+    path("join/", include("sessionstores.urls")),
+    path("<code:code>/plain/", views.plain, name="plain"),
     path("<code:code>/shared/", views.board, {"shared": True}, name="shared"),
     path("<code:code>/together/", views.together, name="together"),
     path("<code:code>/restart/", views.restart, name="restart"),

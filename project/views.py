@@ -24,7 +24,8 @@ from sessionstores.middleware import ParticipantRequest
 from sessionstores.views import JoinView
 
 from .forms import JoinForm
-from .states import CARDS, Board
+from .plain import ACTIONS, rows_of
+from .states import CARDS, Agenda, Board
 from .workers import MAY_FLUSH, WORKER_NUMBER, worker_statuses
 from .workshop import (
     CAST,
@@ -82,6 +83,7 @@ def board(
         "name": name,
         "shared": shared,
         "step_titles": STEP_TITLES,
+        "plain_url": participant.link(reverse("plain", args=[code])),
         "page": {
             "cards": CARDS,
             "name": name,
@@ -89,6 +91,28 @@ def board(
         },
     }
     return render(request, "workshop/board.html", context)
+
+
+@never_cache
+@require_safe
+@participant_required
+def plain(request: ParticipantRequest, code: str) -> HttpResponse:
+    """Show a participant's own board to a browser that runs no script."""
+    participant = participant_of(request)
+    board = stores.get(Board, code, participant.id).state
+    step = stores.get(Agenda, code).state.step
+    placed, wanted = board.progress(step)
+    context = {
+        "name": board.name or participant.id,
+        "step": step,
+        "step_title": STEP_TITLES[step - 1],
+        "placed": placed,
+        "wanted": wanted,
+        "action": ACTIONS[step - 1],
+        "rows": rows_of(board, step),
+        "board_url": participant.link(reverse("board", args=[code])),
+    }
+    return render(request, "workshop/plain.html", context)
 
 
 @never_cache

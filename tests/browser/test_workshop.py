@@ -138,6 +138,26 @@ def test_on_a_slow_network_cards_are_where_they_were_put_at_every_moment(
     expect(fresh.cards_in("pool")).to_have_count(9)
 
 
+def test_without_scripts_cards_are_moved_by_forms_and_other_tabs_follow(
+    demo: Workshop, open_page: Open
+) -> None:
+    live = BoardView(open_page(demo.url("Ada")))
+    live.expect_live()
+    page = open_page(demo.url("Ada"), java_script_enabled=False)
+    page.get_by_role("link", name="The board without scripts", exact=True).click()
+    card = page.get_by_role("listitem").filter(has_text="Team lunch")
+    card.get_by_role("button", name="Start now", exact=True).click()
+    expect(card.get_by_role("paragraph").first).to_have_text("Team lunch Start now")
+    live.expect_cards("start", "Team lunch")
+    page.get_by_role("button", name="I’m done", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("11 of 12 are still open.")
+    # Who comes by a link is shown it on a page of its own.
+    page.get_by_role("link", name="Back to the page", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.get_by_role("link", name="The board with scripts", exact=True).click()
+    expect(page.get_by_role("heading", name="Ada", exact=True)).to_be_visible()
+
+
 DEBUG = """async () => {
   const { connect } = await import("/static/sessionstores/client.js");
   const { debug } = await import("/static/sessionstores/debug.js");
