@@ -178,7 +178,8 @@ class ActionRejected(SessionStoresError, ValueError):
         hint: str | None = None,
     ) -> None:
         super().__init__("", message=message)
-        self.code = code
+        # Whatever it is, the tab is told of the refusal.
+        self.code = code if isinstance(code, str) else str(code)
         # Kept as it is: the language is that of who reads it.
         self.args = (message,)
         self._hint = hint

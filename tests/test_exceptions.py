@@ -162,6 +162,10 @@ def test_a_refusal_by_an_action_is_shown_as_it_was_written() -> None:
     with translation.override("de"):
         assert lazy.message == lazy.hint == str(lazy) == "Sichern"
         assert ActionRejected().message == "Das ist gerade nicht möglich."
+        for code in (None, 5, [], {"a": 1}, object(), b"x", ("x",)):
+            odd = ActionRejected(code=code)  # type: ignore[arg-type]
+            assert odd.code == str(code)
+            assert odd.message == "Das ist gerade nicht möglich."
     assert lazy.message == "Save"
     hinted = ActionRejected("Not yet.", hint="step is 1")
     assert (hinted.message, hinted.hint, str(hinted)) == (

@@ -110,6 +110,8 @@ def test_a_label_is_kept_as_it_is_or_refused_and_nothing_is_created(label: Any) 
 
 @given(values | bad, values | bad)
 @examples
+@example(None, [])
+@example(None, {"a": 1})
 async def test_a_result_arrives_as_it_is_or_as_null_and_the_action_counts(
     value: Any, code: Any
 ) -> None:
