@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { connect } from "../../sessionstores/static/sessionstores/client.js";
-import { slowed } from "../../sessionstores/static/sessionstores/debug.js";
-import { ack, FakeSocket, Page, snapshot, turn, WELCOME } from "./page.js";
+import { devtools, slowed } from "../../sessionstores/static/sessionstores/debug.js";
+import { ack, FakeSocket, Page, patch, snapshot, turn, WELCOME } from "./page.js";
 
 let page;
 beforeEach(() => {
@@ -79,4 +79,21 @@ test("without a socket of one's own it is the browser's, and connects as ever", 
   );
   assert.equal(FakeSocket.all.length, 1);
   session.close();
+});
+
+test("Redux DevTools are shown each state as it changes, until that is ended", () => {
+  const told = [];
+  const tools = { init: (states) => told.push(["init", states]), send: ({ type }, states) => told.push([type, states]) };
+  const session = page.live();
+  const end = devtools(session, ["board"], { connect: ({ name }) => (told.push(name), tools) });
+  page.socket.says(patch(10));
+  end();
+  page.socket.says(patch(11));
+  assert.deepEqual(told, [
+    "sessionstores K7Q2ZD",
+    ["init", { board: { log: [] } }],
+    ["board", { board: { log: [11] } }],
+  ]);
+  // Where they are not installed, nothing happens.
+  devtools(session, ["board"])();
 });

@@ -18,6 +18,15 @@ export function debug<Stores extends StoresOf<Stores> = RegisteredStores>(
   options?: Options<Stores>,
 ): Session<Stores>;
 
+/**
+ * Show states, as they change, in the browser's Redux DevTools, if they are installed; to read only.
+ * Returns a function that ends it.
+ */
+export function devtools<Stores extends StoresOf<Stores>>(
+  session: Session<Stores>,
+  names: readonly (keyof Stores & string)[],
+): () => void;
+
 /** A network that a page may slow down, and listen to. */
 export interface Network {
   /** Milliseconds there and back. */

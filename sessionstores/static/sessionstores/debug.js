@@ -149,6 +149,17 @@ class DebugPanel {
   }
 }
 
+// Shows states, as they change, in the browser's Redux DevTools, if they are installed. To read only: what
+// a state is, the server decides. Returns a function that ends it.
+export function devtools(session, names, extension = globalThis.__REDUX_DEVTOOLS_EXTENSION__) {
+  const tools = extension?.connect({ name: `sessionstores ${session.code}`, features: { export: true } });
+  if (!tools) return () => {};
+  const shown = () => Object.fromEntries(names.map((name) => [name, session.store(name).getState()]));
+  tools.init(shown());
+  const offs = names.map((name) => session.store(name).subscribe(() => tools.send({ type: name }, shown())));
+  return () => offs.forEach((off) => off());
+}
+
 // Connects as `connect` does, with a panel beside the page: `debug(connect, "#sessionstores", options)`.
 export function debug(connect, source, options = {}) {
   const network = {};
