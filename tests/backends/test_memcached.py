@@ -297,7 +297,7 @@ def test_a_full_server_that_evicts_nothing_keeps_what_stood_there(
 def test_evictions_are_found_and_what_was_evicted_is_absent(
     start: Start, settings: Settings
 ) -> None:
-    # The oldest first, however often it was read; else a thread of its decides, in time.
+    # The oldest first, however often it was read; else a thread of its decides.
     server = start("-m", "2", "-o", "no_lru_maintainer")
     point_at(settings, server)
     backend = MemcachedBackend("default", blocking=True)
