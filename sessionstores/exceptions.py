@@ -179,7 +179,8 @@ class ActionRejected(SessionStoresError, ValueError):
     ) -> None:
         super().__init__("", message=message)
         # Whatever it is, the tab is told of the refusal.
-        self.code = code if isinstance(code, str) else str(code)
+        given: object = code
+        self.code = given if isinstance(given, str) else str(given)
         # Kept as it is: the language is that of who reads it.
         self.args = (message,)
         self._hint = hint
