@@ -19,7 +19,7 @@ OURS = ("ours", "ours with React hooks")
 BUDGETS: dict[str, tuple[tuple[str, ...], float]] = {
     "core": (("patch", "document", "outbox", "connection", "subscribers", "client"), 6),
     "predict": (("predict",), 1),
-    "presence": (("presence",), 1),
+    "presence": (("presence",), 1.1),
     "watch": (("watch",), 1.5),
     "react": (("react",), 1.5),
     "htmx": (("htmx",), 0.5),

@@ -28,7 +28,9 @@ for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"])
 globalThis.WebSocket = FakeSocket;
 FakeSocket.all = [];
 
-const folder = (mkdirSync(join(HERE, ".recipes"), { recursive: true }), mkdtempSync(join(HERE, ".recipes", "run-")));
+// Beside the tests, so that the libraries are found.
+mkdirSync(join(HERE, ".recipes"), { recursive: true });
+const folder = mkdtempSync(join(HERE, ".recipes", "run-"));
 after(() => rmSync(join(HERE, ".recipes"), { recursive: true }));
 
 // What a bundler for browsers resolves otherwise than Node.js does.
@@ -61,9 +63,9 @@ socket.says(snapshot(10, { board: { deck: DECK } }));
 let at = 10;
 const settle = () => new Promise((resolve) => setTimeout(resolve));
 
-async function show(html) {
+function show(html = "") {
   const place = document.body.appendChild(document.createElement("main"));
-  place.innerHTML = html ?? "";
+  place.innerHTML = html;
   return place;
 }
 
@@ -92,7 +94,7 @@ test("each file is taken by one of the tests", () => {
 
 for (const name of ["plain", "vue", "lit", "alpine"]) {
   test(`${name}: a card is drawn, moved, and comes back`, async () => {
-    const place = await show(files.get(`${name}/index.html`));
+    const place = show(files.get(`${name}/index.html`));
     await load(`${name}/board.js`);
     await plays(place);
     place.remove();
@@ -108,14 +110,14 @@ test("svelte: a card is drawn, moved, and comes back, and `get` has the state", 
   const { get } = await import("svelte/store");
   const { live } = await load("svelte/live.js");
   assert.deepEqual(get(live(session.store("board"))).deck, DECK);
-  const place = await show();
+  const place = show();
   const mounted = mount(Board, { target: place });
   await plays(place);
   await unmount(mounted);
 });
 
 test("a custom element counts, and lets go when it is taken away", async () => {
-  const place = await show(files.get("element/index.html"));
+  const place = show(files.get("element/index.html"));
   await load("element/board.js");
   const element = place.firstElementChild;
   assert.equal(element.textContent, "3 left");

@@ -3,6 +3,7 @@ import { minify } from "terser";
 
 import { CORE, PREDICT, PRESENCE, WATCH, gzipped, sourceOf } from "./modules.js";
 
+// The core was meant to take 6 KB: what it checks of frames, clocks and storage takes the rest.
 const BUDGETS = [
   ["client", CORE, 9 * 1024],
   ["predict", PREDICT, 1024],

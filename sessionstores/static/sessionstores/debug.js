@@ -3,7 +3,6 @@
 const KEPT = 200; // frames
 const SHOWN = 400; // characters of each
 const DELAYS = [0, 300, 1000]; // ms there and back
-const CONFIRMED = "confirmed";
 
 const STYLE = `
   :host { position: fixed; z-index: 2147483000; inset: auto 0 0 auto; inline-size: min(34rem, 100vw); max-block-size: 60vh;
@@ -139,7 +138,7 @@ class DebugPanel {
       parts.push(element("h2", {}, `${name} · ${doc} ${this.#session.rev(doc) ?? "—"}`));
       parts.push(element("pre", {}, JSON.stringify(shown)));
       if (shown === confirmed) continue;
-      parts.push(element("pre", { className: "differs" }, `${CONFIRMED}: ${JSON.stringify(confirmed)}`));
+      parts.push(element("pre", { className: "differs" }, `confirmed: ${JSON.stringify(confirmed)}`));
     }
     this.#documents.replaceChildren(...parts);
     const lines = this.#frames.map(({ way, text, at }) =>
