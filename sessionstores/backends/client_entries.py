@@ -135,7 +135,17 @@ def merge(
     That need not be exact: only the order of times counts. Entries past `CLIENT_MEMORY`
     stay.
     """
-    return _merge(dict(clients), attempts, now)
+    kept = dict(clients)
+    touched = _enter(kept, attempts, now)
+    # In the order of the attempts.
+    names = dict.fromkeys(attempt.client for attempt in attempts)
+    names |= dict.fromkeys(filter(is_mark, touched))
+    return Merge(
+        kept,
+        {name: kept[name] for name in names if name in kept},
+        {name: kept[name] for name in touched if name in kept and name not in names},
+        tuple(name for name in touched if name not in kept),
+    )
 
 
 def merged(
@@ -143,8 +153,7 @@ def merged(
 ) -> dict[str, ClientEntry]:
     """Return the entries after a commit at `now`, without those past their time."""
     kept = unexpired(clients, now)
-    if attempts:
-        _merge(kept, attempts, now)
+    _enter(kept, attempts, now)
     return kept
 
 
@@ -154,30 +163,22 @@ def unexpired(clients: Mapping[str, ClientEntry], now: float) -> dict[str, Clien
     return {name: entry for name, entry in clients.items() if entry.at > since}
 
 
-def _merge(
+def _enter(
     kept: dict[str, ClientEntry], attempts: Sequence[Attempt], now: float
-) -> Merge:
-    """Merge attempts into `kept`, in place."""
-    written: dict[str, ClientEntry] = {}
+) -> Collection[str]:
+    """Enter attempts in `kept`, in place; return what `bound` has touched."""
     grown: set[str] = set()
     for attempt in attempts:
         name = attempt.client
         entry = advanced(kept, attempt, now)
         # At the end, after others of the same second.
         known = kept.pop(name, None)
-        kept[name] = written[name] = entry
+        kept[name] = entry
         if known is None or _has_grown(known, entry):
             grown.add(owner_of(name))
-    if not grown and len(kept) <= MANY:
-        return Merge(kept, written, {}, ())
-    touched = bound(kept, grown)
-    written |= {name: kept[name] for name in touched if name in kept and is_mark(name)}
-    return Merge(
-        kept,
-        {name: kept[name] for name in written if name in kept},
-        {name: kept[name] for name in touched if name in kept and name not in written},
-        tuple(name for name in touched if name not in kept),
-    )
+    if not attempts or not (grown or len(kept) > MANY):
+        return ()
+    return bound(kept, grown)
 
 
 def _unknown(id: int) -> ActionRejected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -38,8 +39,14 @@ def profile_in(clients: Mapping[str, ClientEntry]) -> Profile:
 
 def profile_of(entry: ClientEntry) -> Profile:
     """Return the profile in its entry; nothing is known from one that is corrupt."""
+    return _profile(entry.rejected.get(RUNS, ""))
+
+
+# Each commit asks for it anew, and it seldom changes.
+@lru_cache(maxsize=1024)
+def _profile(text: str) -> Profile:
     try:
-        return _decode(entry.rejected.get(RUNS, ""))
+        return _decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return UNKNOWN
 

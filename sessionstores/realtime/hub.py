@@ -211,7 +211,10 @@ class Hub:
             hubs.pop(self.process, None)
 
     def _deliver(self, event: Delivery) -> None:
-        if isinstance(event, event_bus.Removal):
+        # By far the most.
+        if isinstance(event, event_bus.Change | RemoteChange):
+            self._broadcast(event)
+        elif isinstance(event, event_bus.Removal):
             self._remove(event)
         elif isinstance(event, event_bus.Message):
             frame = protocol.message(msgspec.json.encode(event.data))
@@ -224,10 +227,8 @@ class Hub:
             self.heartbeat.check_soon(self._tabs_of(event.key))
         elif isinstance(event, event_bus.Attendance):
             self._roster.look(event.key.session)
-        elif isinstance(event, event_bus.ProfileChange):
-            self._roster.look(event.key.session, changed=event.key.participant)
         else:
-            self._broadcast(event)
+            self._roster.look(event.key.session, changed=event.key.participant)
 
     def _broadcast(self, event: event_bus.Change | RemoteChange) -> None:
         following = self.following.get(event.key, ())

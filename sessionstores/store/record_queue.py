@@ -48,6 +48,8 @@ class LoopQueues:
 
     def __init__(self) -> None:
         self.by_place: dict[Place, RecordQueue] = {}
+        # Those that somebody acts on in this turn of a loop.
+        self._acting: dict[asyncio.AbstractEventLoop, list[RecordQueue]] = {}
         # A loop holds its tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -58,6 +60,18 @@ class LoopQueues:
         if queue is None:
             queue = self.by_place[place] = RecordQueue(self, backend, *place)
         return queue
+
+    def end_with_turn_of_loop(self, queue: RecordQueue) -> None:
+        """Have `queue.end_turn_of_loop` called when this turn of its loop is over."""
+        acting = self._acting.get(queue.loop)
+        if acting is None:
+            acting = self._acting[queue.loop] = []
+            queue.loop.call_soon(self._end_turn, queue.loop)
+        acting.append(queue)
+
+    def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        for queue in self._acting.pop(loop):
+            queue.end_turn_of_loop()
 
     def start(
         self, work: Coroutine[Any, Any, None], context: Context | None = None
@@ -89,7 +103,8 @@ class RecordQueue(msgspec.Struct, eq=False):
     key: StoreKey
     # Runs the groups; known when a call waits.
     run: Runner | None = None
-    waiting: deque[Waiting] = msgspec.field(default_factory=deque[Waiting])
+    # None until somebody waits: most queues come and go without.
+    waiting: deque[Waiting] | None = None
     timer: asyncio.TimerHandle | None = None
     taken: bool = False
     # Who runs calls without a task until this turn of the loop is over.
@@ -103,20 +118,21 @@ class RecordQueue(msgspec.Struct, eq=False):
         if self.taken or self.waiting:
             return None
         if self.backend.in_memory:
-            task = asyncio.current_task()
+            task = asyncio.current_task(self.loop)
             if self.caller is None:
                 self.caller = task or self
-                self.loop.call_soon(self._end_turn_of_loop)
+                self.queues.end_with_turn_of_loop(self)
             elif self.caller is not task:
                 return None
         self.taken = True
-        return Turn(self.key, self, outer, self.waiting)
+        return Turn(self.key, self, outer)
 
     def _take(self) -> Turn:
         self.taken = True
         return Turn(self.key, self, current_turn.get(), self.waiting)
 
-    def _end_turn_of_loop(self) -> None:
+    def end_turn_of_loop(self) -> None:
+        """Let those go on who have waited for the turn of the loop to be over."""
         self.caller = None
         if not self.taken:
             self._proceed()
@@ -127,6 +143,8 @@ class RecordQueue(msgspec.Struct, eq=False):
         entry.context = copy_context()
         entry.future = self.loop.create_future()
         entry.deadline = self.loop.time() + WAIT_SECONDS
+        if self.waiting is None:
+            self.waiting = deque()
         self.waiting.append(entry)
         if not self.taken and self.caller is None:
             self._proceed()
@@ -189,7 +207,7 @@ class RecordQueue(msgspec.Struct, eq=False):
                 await self.run(self.backend, calls, turn, recalled)
         except asyncio.CancelledError:
             # Nobody but the end of the loop cancels it.
-            for entry in (*calls, *self.waiting):
+            for entry in (*calls, *(self.waiting or ())):
                 entry.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - each caller raises it
@@ -202,7 +220,7 @@ class RecordQueue(msgspec.Struct, eq=False):
 
     def _next_group(self) -> list[Waiting]:
         calls: list[Waiting] = []
-        waiting = self.waiting
+        waiting = self.waiting or ()
         while waiting and len(calls) < MAX_CALLS and not isinstance(waiting[0], _Hold):
             entry = waiting.popleft()
             if entry.future is None or not entry.future.done():

@@ -11,7 +11,12 @@ from django.core.cache import caches
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.backends.locmem import MAX_DECODED, LocMemBackend, LocMemStore
+from sessionstores.backends.locmem import (
+    MAX_DECODED,
+    MAX_DECODED_BYTES,
+    LocMemBackend,
+    LocMemStore,
+)
 from sessionstores.backends.types import Committed, Record
 from sessionstores.keys import StoreKey
 from tests.contract.contract import ALICE, BOARD, BackendContract, Clock
@@ -137,10 +142,25 @@ def test_a_record_created_anew_is_decoded_anew(
     assert read(backend, key).rev == new.rev != old.rev
 
 
+def test_only_small_records_are_kept_decoded(backend: LocMemBackend) -> None:
+    key = StoreKey("K7Q2ZD", "alice")
+    record = run(backend.open(key, {"board": b"1:0"})).record
+    kept = backend._decoder._records
+    for size in (1, MAX_DECODED_BYTES, 1):
+        data = b"1:" + size * b"1"
+        committed = run(backend.commit(record, record.rev.next(), {"board": data}))
+        record = committed.record
+        assert (key in kept) == (size == 1)
+        assert read(backend, key).states == {"board": data}
+        assert (key in kept) == (size == 1)
+
+
 def test_no_more_records_are_kept_decoded_than_the_bound(
     backend: LocMemBackend,
 ) -> None:
-    keys = [StoreKey("K7Q2ZD", f"p{n}") for n in range(2 * MAX_DECODED)]
+    codes = ("K7Q2ZD", "K7Q2ZE")
+    some = range(MAX_DECODED * 3 // 4)
+    keys = [StoreKey(code, f"p{n}") for code in codes for n in some]
     for n, key in enumerate(keys):
         run(backend.open(key, {"board": b"1:%d" % n}))
         read(backend, key)

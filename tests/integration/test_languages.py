@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sized
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ from sessionstores.realtime.heartbeat import Heartbeat
 from sessionstores.realtime.languages import language_of
 from sessionstores.realtime.protocol import Close
 from sessionstores.state.declaration import registry
-from sessionstores.store.record_queue import LoopQueues, holding
+from sessionstores.store.record_queue import LoopQueues, RecordQueue, holding
 from tests.serving import serving
 from tests.sockets import CODE, until
 from tests.workshop.states import Board
@@ -126,8 +126,8 @@ def in_language(language: str, text: Any) -> str:
         return str(text)
 
 
-def is_long(waiting: Sized, count: int) -> bool:
-    return len(waiting) == count
+def is_long(queue: RecordQueue, count: int) -> bool:
+    return len(queue.waiting or ()) == count
 
 
 async def test_each_dispatch_of_a_group_runs_and_is_answered_in_its_own_language(
@@ -145,10 +145,10 @@ async def test_each_dispatch_of_a_group_runs_and_is_answered_in_its_own_language
         for id, name in enumerate(["write", "refuse", "refuse_at_once", "fail"], 1):
             # What arrives while the record is held makes one group.
             async with holding(backend, SESSION):
-                waiting = backend.memory.of(LoopQueues).find(backend, SESSION).waiting
+                queue = backend.memory.of(LoopQueues).find(backend, SESSION)
                 for count, each in enumerate(tabs.values(), 1):
                     await each.act(id, name)
-                    await until(partial(is_long, waiting, count), "the group")
+                    await until(partial(is_long, queue, count), "the group")
             for language, each in tabs.items():
                 save = SAVE[language[:2]]
                 if name == "write":

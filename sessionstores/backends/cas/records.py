@@ -55,6 +55,7 @@ from .serializers import (
     StoredRecord,
     decode,
     decode_head,
+    decode_rev,
     encode,
     fresh,
     has_changed,
@@ -180,9 +181,8 @@ class Records:
         found = await self._values.get(*names.values())
         heads: dict[StoreKey, Rev | None] = dict.fromkeys(names)
         for key, name in names.items():
-            with suppress(StateCorrupt):
-                if name in found:
-                    heads[key] = decode_head(key, found[name].value).rev
+            if name in found:
+                heads[key] = decode_rev(found[name].value)
         return heads
 
     async def commit(

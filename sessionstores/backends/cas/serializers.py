@@ -129,6 +129,14 @@ def decode_head(key: StoreKey, value: bytes) -> StoredHead:
         raise corrupt(key, error) from error
 
 
+def decode_rev(value: bytes) -> Rev | None:
+    """Return the rev of a record; None if it is not one."""
+    try:
+        return checked(_head(value)).rev
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
 def decode(key: StoreKey, value: bytes) -> StoredRecord:
     """Return the record at `key`; raise `StateCorrupt` if it is not one."""
     try:
