@@ -42,6 +42,7 @@ QUESTIONS = {"How", "What", "When", "Where", "Whether", "Which", "Who", "Whom", 
 # What one process keeps outside of a hub or a backend, and why no test resets it.
 PROCESS_WIDE = {
     "backends.cas.keys:_followed_keys": "names, a pure function of its arguments",
+    "backends.profiles:_profile": "decoded texts, a pure function of them",
     "backends.database_deadline:watchdog": "knows calls while they are under way",
     "backends.database_pool:_inherited": "in a forked child, what its parent uses",
     "backends.database_pool:_pools": "weak: each lasts as long as a backend uses it",
