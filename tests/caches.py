@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from sessionstores import StoreUnavailable
 from sessionstores.backends.database_pool import close_connections
 from tests.databases import SQLITE_OPTIONS, Router, database
 from tests.faults.sites import Site, on_database, on_memcached, on_redis
+from tests.servers import PATIENCE
 
 SHARED = ("valkey", "memcached", "sqlite", "postgres")
 KINDS = ("locmem", *SHARED)
+
+T = TypeVar("T")
+
+
+def when_reached(call: Callable[[], T]) -> T:
+    """Call until a server takes it: a busy machine may keep one from that for a second.
+
+    Raises what else `call` raises: that the outcome is unknown, or `StoreUnavailable`
+    after `PATIENCE`.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return call()
+        except StoreUnavailable as error:
+            if not error.refused or time.monotonic() > deadline:
+                raise
 
 
 @contextmanager

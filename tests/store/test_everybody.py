@@ -39,7 +39,7 @@ from sessionstores.state.declaration import (
     registry,
 )
 from sessionstores.store.records import open_record
-from tests.caches import SHARED
+from tests.caches import SHARED, when_reached
 from tests.servers import Valkey
 from tests.sockets import opening_tabs
 
@@ -357,7 +357,8 @@ async def test_a_sessions_action_is_given_them_in_an_event_loop_and_in_threads(
     assert await table.adispatch(Table.voted) == ["alice"]
 
     def reveal(_: int) -> int:
-        answer: int = stores.get(Table, CODE).dispatch(Table.reveal)
+        table = stores.get(Table, CODE)
+        answer: int = when_reached(lambda: table.dispatch(Table.reveal))
         connections.close_all()
         return answer
 

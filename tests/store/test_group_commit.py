@@ -48,6 +48,7 @@ from sessionstores.store.calls import Outcome
 from sessionstores.store.record_queue import LoopQueues
 from sessionstores.store.transactions import perform
 from sessionstores.store.turns import ThreadTurns
+from tests.caches import when_reached
 
 CODE = "K7Q2ZD"
 WALL = StoreKey.of_session(CODE)
@@ -678,7 +679,8 @@ def test_threads_of_every_backend_lose_nothing(kind: str, wall: Any) -> None:
     def write(name: str) -> None:
         try:
             for number in range(10):
-                wall.dispatch(add(f"{name}{number}"))
+                line = add(f"{name}{number}")
+                when_reached(lambda line=line: wall.dispatch(line))
         finally:
             connections.close_all()
 
