@@ -5,6 +5,7 @@
 #   make test                     test the package, its client and the demo; COV=--cov
 #   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
 #   make lint                     judge style, types, layers, house rules, settings
+#   make types                    of these, what depends on the versions of Python and Django
 #   make sites                    follow README and tutorial where only the wheel is installed
 #   make docs                     build the documentation site into build/docs
 #   make screenshots              take the documentation's pictures anew
@@ -33,7 +34,7 @@ NPM = node_modules/.installed
 NPM_TESTS = $(wildcard tests/client/react*.test.js tests/client/recipes.test.js \
 	tests/client/htmx_fetches.test.js)
 
-.PHONY: help demo demo-redis test faults lint sites docs screenshots bench trace soak clean
+.PHONY: help demo demo-redis test faults lint types sites docs screenshots bench trace soak clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -68,15 +69,19 @@ faults: $(VENV)/.dev
 lint: $(VENV)/.dev $(NPM)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_house.py
 	$(BIN)/python benchmarks/trace.py --check
+	@if [ -f $(NPM) ]; then npm run --silent types && npm run --silent size; \
+	else echo "There are no packages of npm: the client's types and size are not checked"; fi
+	@$(MAKE) --no-print-directory types
+
+# What other versions of Python and Django may judge otherwise.
+types: $(VENV)/.dev
+	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --settings tests.settings
 	$(BIN)/python manage.py check --deploy --fail-level WARNING \
 		--settings tests.settings_deploy
-	@if [ -f $(NPM) ]; then npm run --silent types && npm run --silent size; \
-	else echo "There are no packages of npm: the client's types and size are not checked"; fi
 
 # As somebody new does: a bare environment, the wheel, and the servers that the docs name.
 sites: $(VENV)/.dev
