@@ -24,6 +24,7 @@ urlpatterns = [
     path("<code:code>/", views.board, name="board"),
     path("join/", include("sessionstores.urls")),
     path("<code:code>/plain/", views.plain, name="plain"),
+    path("<code:code>/react/", views.react, name="react"),
     path("<code:code>/shared/", views.board, {"shared": True}, name="shared"),
     path("<code:code>/together/", views.together, name="together"),
     path("<code:code>/restart/", views.restart, name="restart"),

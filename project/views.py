@@ -73,24 +73,35 @@ def board(
 ) -> HttpResponse:
     """Show a participant's own board or, with `shared`, the one for everybody."""
     participant = participant_of(request)
-    config = participant.config()
-    if WORKER_NUMBER and participant.id in CAST:
-        # Neighbours use different workers: see project/relay.py.
-        config["url"] += f"?seat={CAST.index(participant.id)}"
-    name = stores.get(Board, code, participant.id).state.name or participant.id
-    context = {
-        "config": config,
-        "name": name,
-        "shared": shared,
-        "step_titles": STEP_TITLES,
-        "plain_url": participant.link(reverse("plain", args=[code])),
-        "page": {
-            "cards": CARDS,
-            "name": name,
-            "store": "shared_board" if shared else "board",
+    context = board_context(participant)
+    context["shared"] = shared
+    context["react_url"] = participant.link(reverse("react", args=[code]))
+    context["page"]["store"] = "shared_board" if shared else "board"
+    return render(request, "workshop/board.html", context)
+
+
+@never_cache
+@require_safe
+@xframe_options_sameorigin
+@participant_required
+def react(request: ParticipantRequest, code: str) -> HttpResponse:
+    """Show a participant's own board, drawn by React."""
+    participant = participant_of(request)
+    context = board_context(participant)
+    context["page"] |= {
+        "person": participant.id,
+        "steps": STEP_TITLES,
+        "board": participant.link(reverse("board", args=[code])),
+        "texts": {
+            "board": _("The board without React"),
+            "keys": _(
+                "Tap a card, then its place. Or drag it, or press the place’s number."
+            ),
+            "slow": _("Slow network: 600 ms there and back"),
+            "steps": _("Steps of the workshop"),
         },
     }
-    return render(request, "workshop/board.html", context)
+    return render(request, "workshop/react.html", context)
 
 
 @never_cache
@@ -131,6 +142,7 @@ def together(request: ParticipantRequest, code: str) -> HttpResponse:
             "id": person.id,
             "name": person.id.title(),
             "board": person.link(reverse("board", args=[code])),
+            "react": person.link(reverse("react", args=[code])),
             "shared": person.link(reverse("shared", args=[code])),
         }
         for person in cast_of(code)
@@ -168,6 +180,23 @@ def end(request: ParticipantRequest, code: str) -> HttpResponse:
     facilitator_of(request)
     stores.end_session(code)
     return redirect("home")
+
+
+def board_context(participant: Participant) -> dict[str, Any]:
+    """Return what the pages of a participant's board have in common."""
+    code = participant.session
+    config = participant.config()
+    if WORKER_NUMBER and participant.id in CAST:
+        # Neighbours use different workers: see project/relay.py.
+        config["url"] += f"?seat={CAST.index(participant.id)}"
+    name = stores.get(Board, code, participant.id).state.name or participant.id
+    return {
+        "config": config,
+        "name": name,
+        "step_titles": STEP_TITLES,
+        "plain_url": participant.link(reverse("plain", args=[code])),
+        "page": {"cards": CARDS, "name": name},
+    }
 
 
 def participant_of(request: ParticipantRequest) -> Participant:

@@ -93,6 +93,20 @@ def test_text_keeps_its_contrast(
     page.screenshot(path=tmp_path / f"{scheme}.png")
 
 
+def test_the_react_board_fits_a_phone_and_keeps_its_contrast_in_the_dark(
+    demo: DemoProcess, open_page: Open
+) -> None:
+    page = open_page(demo.url("Ben"), color_scheme="dark", **PHONE)
+    page.get_by_role("link", name="React board", exact=True).tap()
+    expect(page.locator("#root .card")).to_have_count(12)
+    settle(page)
+    assert overflow(page) <= 0
+    for selector in (".card", ".zone h3", ".hint", "h1, h2", "#status", ".steps li"):
+        assert page.evaluate(CONTRAST, selector) >= 4.5, selector
+    link = place_of(page.get_by_role("link"))
+    assert link["height"] >= 24
+
+
 def test_the_pages_mirror_for_right_to_left_scripts(
     demo: DemoProcess, open_page: Open
 ) -> None:

@@ -28,6 +28,9 @@ DECK = (
     "Remote weeks",
 )
 
+# Both ways in which a board is drawn.
+EITHER = pytest.mark.parametrize("ada", ["Ada", "Ada in React"])
+
 
 def side_by_side(page: Page) -> tuple[BoardView, BoardView]:
     ada, ben = (BoardView.framed(page, f"{name}’s board") for name in ("Ada", "Ben"))
@@ -55,10 +58,11 @@ def test_interleaved_moves_of_two_people_reach_only_their_own_board(
     expect(ben.cards_in("pool")).to_have_count(10)
 
 
+@EITHER
 def test_a_second_tab_of_one_participant_follows_within_a_second(
-    demo: Workshop, open_page: Open
+    demo: Workshop, open_page: Open, ada: str
 ) -> None:
-    here, elsewhere = open_page(demo.url("Ada")), open_page(demo.url("Ada"))
+    here, elsewhere = open_page(demo.url(ada)), open_page(demo.url(ada))
     first, second = BoardView(here), BoardView(elsewhere)
     first.expect_live()
     second.expect_live()
@@ -115,27 +119,69 @@ WATCH_CARDS = """() => {
 }"""
 
 
+@EITHER
 def test_on_a_slow_network_cards_are_where_they_were_put_at_every_moment(
-    demo: Workshop, open_page: Open
+    demo: Workshop, open_page: Open, ada: str
 ) -> None:
-    page = open_page(demo.url("Ada"))
-    ada = BoardView(page)
-    ada.expect_live()
+    page = open_page(demo.url(ada))
+    board = BoardView(page)
+    board.expect_live()
     page.get_by_label("Slow network: 600 ms there and back", exact=True).check()
     page.evaluate(WATCH_CARDS)
     moved = ["Team lunch", "Fewer tools", "Faster tests"]
     for number, title in enumerate(moved, 1):
-        ada.card(title).focus()
+        board.card(title).focus()
         page.keyboard.press("1")
         page.evaluate("moved => { window.moved = moved }", moved[:number])
-    ada.expect_cards("start", *moved)
+    board.expect_cards("start", *moved)
     expect(page.locator("[data-waiting]")).to_have_count(0)
     assert page.evaluate("window.waited") >= 1
     assert page.evaluate("window.faults") == []
-    fresh = BoardView(open_page(demo.url("Ada")))
+    fresh = BoardView(open_page(demo.url(ada)))
     fresh.expect_live()
     fresh.expect_cards("start", *moved)
     expect(fresh.cards_in("pool")).to_have_count(9)
+
+
+def test_the_react_board_is_a_link_away_and_ones_own(
+    demo: Workshop, open_page: Open
+) -> None:
+    ben = BoardView(open_page(demo.url("Ben")))
+    page = open_page(demo.url("Ada"))
+    ada = BoardView(page)
+    ada.expect_live()
+    page.get_by_role("link", name="React board", exact=True).click()
+    expect(page).to_have_title("Ada’s board (React)")
+    ada.expect_live()
+    expect(page.locator("#others")).to_have_text("Here too: Ben")
+    ada.move("Team lunch", "start")
+    ada.card("Fewer tools").press("3")
+    ada.expect_cards("start", "Team lunch")
+    ada.expect_cards("leave", "Fewer tools")
+    expect(page.locator("[data-waiting]")).to_have_count(0)
+    page.get_by_role("link", name="The board without React", exact=True).click()
+    expect(page).to_have_title("Ada’s board")
+    ada.expect_cards("start", "Team lunch")
+    ada.expect_cards("leave", "Fewer tools")
+    ben.expect_live()
+    expect(ben.cards_in("pool")).to_have_count(12)
+
+
+def test_the_react_board_drops_its_connection_and_goes_on(
+    demo: Workshop, open_page: Open
+) -> None:
+    page = open_page(demo.url("Ada in React"))
+    ada = BoardView(page)
+    ada.expect_live()
+    page.get_by_role("button", name="Drop connection", exact=True).click()
+    expect(page.locator("#status")).to_have_text("Offline")
+    ada.move("Team lunch", "start")
+    expect(page.locator("#status")).to_have_text("Offline · 1 waiting")
+    ada.expect_cards("start", "Team lunch")
+    page.get_by_role("button", name="Reconnect", exact=True).click()
+    ada.expect_live()
+    expect(page.locator("[data-waiting]")).to_have_count(0)
+    ada.expect_cards("start", "Team lunch")
 
 
 def test_without_scripts_cards_are_moved_by_forms_and_other_tabs_follow(
@@ -310,8 +356,11 @@ def test_the_shared_store_bleeds_and_the_isolated_one_does_not(
     expect(page.locator("iframe")).to_have_count(2)
 
 
-def test_cards_are_sorted_by_keyboard_alone(demo: Workshop, open_page: Open) -> None:
-    page = open_page(demo.url("Ada"))
+@EITHER
+def test_cards_are_sorted_by_keyboard_alone(
+    demo: Workshop, open_page: Open, ada: str
+) -> None:
+    page = open_page(demo.url(ada))
     board = BoardView(page)
     board.expect_live()
     first = board.card(DECK[0])
@@ -346,8 +395,11 @@ def test_cards_are_sorted_by_keyboard_alone(demo: Workshop, open_page: Open) -> 
     expect(page.locator("#finish")).to_contain_text("Done")
 
 
-def test_a_card_is_dragged_with_the_mouse(demo: Workshop, open_page: Open) -> None:
-    page = open_page(demo.url("Ada"))
+@EITHER
+def test_a_card_is_dragged_with_the_mouse(
+    demo: Workshop, open_page: Open, ada: str
+) -> None:
+    page = open_page(demo.url(ada))
     board = BoardView(page)
     board.expect_live()
     card = place_of(board.card("Team lunch"))
@@ -381,11 +433,12 @@ def test_a_click_while_the_page_scrolls_beneath_it_picks_the_card(
     expect(card).to_have_attribute("aria-pressed", "true")
 
 
+@EITHER
 def test_what_another_tab_does_leaves_a_click_and_a_drag_under_way_alone(
-    demo: Workshop, open_page: Open
+    demo: Workshop, open_page: Open, ada: str
 ) -> None:
-    page = open_page(demo.url("Ada"))
-    board, elsewhere = BoardView(page), BoardView(open_page(demo.url("Ada")))
+    page = open_page(demo.url(ada))
+    board, elsewhere = BoardView(page), BoardView(open_page(demo.url(ada)))
     board.expect_live()
     elsewhere.expect_live()
     card = board.card("Team lunch")
@@ -447,8 +500,50 @@ def test_the_next_step_keeps_a_card_picked_that_it_has_and_drops_another(
     expect(ben.card("Fewer tools")).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_reload_brings_the_board_back(demo: Workshop, open_page: Open) -> None:
-    page = open_page(demo.url("Ada"))
+@EITHER
+def test_a_card_that_another_tab_moves_keeps_the_focus(
+    demo: Workshop, open_page: Open, ada: str
+) -> None:
+    board = BoardView(open_page(demo.url(ada)))
+    elsewhere = BoardView(open_page(demo.url(ada)))
+    board.expect_live()
+    elsewhere.expect_live()
+    board.card("Team lunch").focus()
+    elsewhere.move("Team lunch", "start")
+    board.expect_cards("start", "Team lunch")
+    expect(board.card("Team lunch")).to_be_focused()
+
+
+@EITHER
+def test_a_board_goes_through_all_steps(
+    demo: Workshop, open_page: Open, ada: str
+) -> None:
+    facilitator = open_page(demo.url("All in one page"))
+    onward = facilitator.get_by_role("button", name="Next step", exact=True)
+    page = open_page(demo.url(ada))
+    board = BoardView(page)
+    board.expect_live()
+    board.move("Team lunch", "start")
+    onward.click()
+    expect(page.locator("#announcer")).to_contain_text("Step 2: Which three first?")
+    expect(page.locator(".steps [aria-current]")).to_have_text("2 Choose")
+    board.move("Team lunch", "rank-1")
+    board.expect_cards("rank-1", "Team lunch")
+    board.expect_cards("pool")
+    onward.click()
+    expect(page.get_by_role("heading", name="What is it worth?")).to_be_visible()
+    board.card("Team lunch").press("2")
+    board.expect_cards("high-high", "Team lunch")
+    finish = page.get_by_role("button", name="I’m done", exact=True)
+    finish.click()
+    expect(page.locator("#finish")).to_have_text("Done. Waiting for the others")
+
+
+@EITHER
+def test_a_reload_brings_the_board_back(
+    demo: Workshop, open_page: Open, ada: str
+) -> None:
+    page = open_page(demo.url(ada))
     board = BoardView(page)
     board.expect_live()
     board.move("Team lunch", "start")
@@ -457,8 +552,11 @@ def test_a_reload_brings_the_board_back(demo: Workshop, open_page: Open) -> None
     board.expect_cards("start", "Team lunch")
 
 
-def test_ending_the_workshop_tells_everybody(demo: Workshop, open_page: Open) -> None:
-    guest = open_page(demo.url("Ada"))
+@EITHER
+def test_ending_the_workshop_tells_everybody(
+    demo: Workshop, open_page: Open, ada: str
+) -> None:
+    guest = open_page(demo.url(ada))
     BoardView(guest).expect_live()
     page = open_page(demo.url("All in one page"))
     side_by_side(page)

@@ -9,6 +9,7 @@ from tests.demo_process import DemoProcess
 from tests.project.test_demo import Visitor
 
 BOARD = r'href="([^"]+)"[^>]*>{name}’s board on its own'
+REACT = r'{name}’s board on its own</a> · <a href="([^"]+)"[^>]*>React board'
 
 
 class Workshop:
@@ -30,6 +31,8 @@ class Workshop:
         for name in ("Ada", "Ben"):
             (path,) = _found(BOARD.format(name=name), page)
             self.urls[name] = f"{self.base}{path}"
+            (path,) = _found(REACT.format(name=name), page)
+            self.urls[f"{name} in React"] = f"{self.base}{path}"
         # What staff sign in with, and the code where the demo says it.
         self.output = re.sub(r"workshop \w{6}", f"workshop {code}", demo.output)
         self.signed_in = demo.signed_in

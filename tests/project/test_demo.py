@@ -115,7 +115,12 @@ def test_every_printed_address_answers_and_static_files_are_served(
         assert "default-src 'self'" in headers["Content-Security-Policy"]
         assert "<style" not in text
         assert not re.search(r"\son\w+=|<script>|\sstyle=", text)
-    for name in ("workshop/board.js", "workshop/base.css", "sessionstores/client.js"):
+    for name in (
+        "workshop/board.js",
+        "workshop/base.css",
+        "sessionstores/client.js",
+        "vendor/react-18.3.1/react.production.min.js",
+    ):
         assert Visitor().get(f"{demo.base}/static/{name}")[0] == 200
 
 

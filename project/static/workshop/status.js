@@ -1,6 +1,6 @@
 // The connection in words: what it is doing, what waits for it, and how far the document has come.
 
-const WORDS = {
+export const WORDS = {
   connecting: gettext("Connecting"),
   live: gettext("Live"),
   reconnecting: gettext("Reconnecting"),
@@ -8,7 +8,7 @@ const WORDS = {
   ended: gettext("Ended"),
 };
 
-const counterOf = (rev) => rev?.split(/[.-]/)[1];
+export const counterOf = (rev) => rev?.split(/[.-]/)[1];
 
 // `doc` is the document whose rev is shown: "me" or "session".
 export function showStatus(session, doc) {

@@ -1,0 +1,1 @@
+"""Integrations with other packages: imported only where a site's settings name them."""
