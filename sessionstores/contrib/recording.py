@@ -29,7 +29,7 @@ from ..manager import StoreManager
 from ..participants.people import PeopleManager
 from ..state.declaration import State
 from ..store import store, transactions
-from ..store.calls import Outcome
+from ..store.calls import Outcome, name_of
 from ..store.peeks import EverybodysPeeks
 from ..store.store import Store
 
@@ -314,8 +314,7 @@ def _recorded_dispatch(transact: Callable[..., Any]) -> Callable[..., Any]:
                 backend, key, cls, function, *args, **kwargs
             )
             return outcome
-        # Not the text of any other callable: a partial's has its arguments.
-        action = getattr(function, "__qualname__", type(function).__name__)
+        action = name_of(function)
         method = "dispatch" if backend.blocking else "adispatch"
         with recording.call(method, action=action, **_names_of(key, cls)) as call:
             outcome = await transact(backend, key, cls, function, *args, **kwargs)

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import CoroutineType
 from typing import Any, NamedTuple
 
@@ -60,7 +61,9 @@ class Call(Waiting):
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__qualname__", function))
+    """Return a function's name for logs, or its kind; never arguments of a partial."""
+    inner = function.func if isinstance(function, partial) else function
+    return str(getattr(inner, "__qualname__", type(inner).__qualname__))
 
 
 def refuse_coroutine(function: Callable[..., Any], result: object) -> None:

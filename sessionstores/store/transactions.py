@@ -29,7 +29,7 @@ from ..state import codec
 from ..state.actions import Injection
 from ..state.declaration import Action, State
 from ..state.revisions import Rev
-from .calls import Call, Outcome, refuse_coroutine
+from .calls import Call, Outcome, name_of, refuse_coroutine
 from .commits import after_failed_commit, announce, change_by, check_size, is_final
 from .group_commit import commit_group
 from .record_queue import LoopQueues, RecordQueue
@@ -144,7 +144,7 @@ async def transact(
         spent = time.monotonic() - started
         counters.seconds += spent
         if spent * 1000 > conf.get().slow_operation_ms:
-            operation = f"dispatch of {getattr(function, '__qualname__', function)}"
+            operation = f"dispatch of {name_of(function)}"
             await alerts.warn_slow(backend, operation, key, spent)
     assert call.outcome is not None  # noqa: S101 - for the type checker
     return call.outcome

@@ -153,7 +153,7 @@ def test_each_call_shows_whose_it_is_and_what_it_led_to(site: Site, way: str) ->
     assert look.column(4) == [
         "–",
         "Board.move",
-        "partial",
+        "Board.note",
         "Board.note",
         "Board.move",
         "–",

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import pytest
 from django.test import override_settings
@@ -139,6 +140,34 @@ def test_a_slow_operation_is_warned_of_by_name_and_key(
         whose = "*" if name == "peek_all" else "alice"
         assert message.startswith(f"slow: K7Q2ZD:{whose}: "), message
         assert f"{name} took" in message or name == "reject"
+
+
+class Scribe(NamedTuple):
+    """Callable, with its arguments in its text, as a partial has them."""
+
+    text: str
+
+    def __call__(self, board: Board) -> None:
+        board.notes = self.text
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (partial(Board.note, text="secret"), "Board.note"),
+        (partial(Scribe("secret")), "Scribe"),
+        (Scribe("secret"), "Scribe"),
+    ],
+)
+def test_a_slow_operation_is_named_without_its_arguments(
+    caplog: pytest.LogCaptureFixture, function: Any, name: str
+) -> None:
+    store = board()
+    assert store.state.notes == ""
+    with override_settings(SESSIONSTORES={"SLOW_OPERATION_MS": 0}):
+        store.dispatch(function)
+    assert f"dispatch of {name} took " in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_a_slow_operation_of_a_tab_is_warned_of_too(
