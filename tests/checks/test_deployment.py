@@ -13,7 +13,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
-from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
+from django.contrib.staticfiles.storage import (
+    ManifestStaticFilesStorage,
+    staticfiles_storage,
+)
 from django.core import checks
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
@@ -483,6 +486,30 @@ def test_every_module_is_found_by_its_hashed_name_where_imports_have_it(
             found[script.name, imported] = (script.parent / imported).exists()
     assert len(found) > 10
     assert set(found.values()) == {storage is WithModules}
+
+
+# Modules of a site, one above another, the lowest above the client: Django looks at
+# imports no more than five times. The docs name the number.
+CHAIN = 5
+
+
+def test_a_chain_of_the_sites_own_modules_gets_its_hashed_names(tmp_path: Path) -> None:
+    (source := tmp_path / "site").mkdir()
+    lower = "./sessionstores/client.js"
+    for number in range(CHAIN):
+        (source / f"m{number}.js").write_text(f'import * as lower from "{lower}";')
+        lower = f"./m{number}.js"
+    with override_settings(
+        STATIC_ROOT=os.fspath(tmp_path / "root"),
+        STATICFILES_DIRS=[os.fspath(source)],
+        STORAGES={"staticfiles": {"BACKEND": f"{__name__}.WithModules"}},
+    ):
+        call_command("collectstatic", interactive=False, verbosity=0)
+        name = staticfiles_storage.stored_name(lower.removeprefix("./"))
+    for _ in range(CHAIN):
+        (imported,) = IMPORT.findall((tmp_path / "root" / name).read_text())
+        name = imported.removeprefix("./")
+    assert re.fullmatch(r"sessionstores/client\.[0-9a-f]{12}\.js", name)
 
 
 # Mistakes, each with what a check says of it

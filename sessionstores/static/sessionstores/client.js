@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "7dccb8ad";
+export const VERSION = "a2cbdcec";
 
 const PARTS = {
   connection: connections,
@@ -361,6 +361,7 @@ function openTab(config, options, storage) {
   Object.assign(tab, openViews(tab));
   tab.watches = new watching.Watches({
     documents: tab.documents,
+    LiveDocument: documents.LiveDocument,
     freeze: tab.freeze,
     isLive,
     send: (frame) => tab.connection.send(frame),

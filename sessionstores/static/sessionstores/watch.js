@@ -1,10 +1,9 @@
 // Watching: other participants' states, for a role that may see them.
 
-import * as documents from "./document.js";
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "7dccb8ad";
+export const VERSION = "a2cbdcec";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id
@@ -31,7 +30,7 @@ export class Watches {
   #gone = new Map(); // why there is nothing to be seen, by id
   #people = new Map(); // what is shown, by id
 
-  // `tab`: `documents` by name, `send(frame)`, `isLive()`, `freeze(states)`.
+  // `tab`: `documents` by name and their class, `send(frame)`, `isLive()`, `freeze(states)`.
   constructor(tab) {
     this.#tab = tab;
   }
@@ -58,7 +57,7 @@ export class Watches {
   open(name) {
     const id = name.slice(DOCUMENT.length);
     if (!name.startsWith(DOCUMENT) || !this.#isWatched(id)) return undefined;
-    const document = new documents.LiveDocument(undefined, {
+    const document = new this.#tab.LiveDocument(undefined, {
       requestSync: (rev) => this.#tab.send({ type: "sync", doc: name, rev }),
       changed: () => this.#show([id]),
       counted: () => {},

@@ -1,5 +1,5 @@
 // React and the hooks of its board. React 18 comes as classic scripts, which the page loads before its modules: nothing is
-// built, and no import map is needed, for `createHooks` is given the React that the page has.
+// built and nothing maps names to modules, for `createHooks` is given the React that the page has.
 
 import { connect } from "../../sessionstores/client.js";
 import { createHooks } from "../../sessionstores/react.js";
