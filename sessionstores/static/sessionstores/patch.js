@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "7dccb8ad";
+export const VERSION = "e486f855";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

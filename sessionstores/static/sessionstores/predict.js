@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "7dccb8ad";
+export const VERSION = "e486f855";
 
 export class Prediction {
   #predictors;

@@ -1,6 +1,6 @@
 // Subscribers of a value, in the shape of Zustand's `subscribeWithSelector`.
 
-export const VERSION = "7dccb8ad";
+export const VERSION = "e486f855";
 
 // One broken listener must not keep the news from the others.
 export function call(listener, ...args) {

@@ -4,7 +4,7 @@ import * as documents from "./document.js";
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "7dccb8ad";
+export const VERSION = "e486f855";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id
