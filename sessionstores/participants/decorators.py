@@ -18,9 +18,12 @@ from django.http import (
 )
 from django.shortcuts import redirect
 from django.template import TemplateDoesNotExist, loader
+from django.urls import get_resolver, get_urlconf
 from django.utils.html import format_html
+from django.utils.log import log_response
 from django.utils.translation import get_language, gettext
 from django.views import View as ClassBasedView
+from django.views.defaults import ERROR_403_TEMPLATE_NAME, permission_denied
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
@@ -190,7 +193,7 @@ def _refusal(
         if lacks_code(request):
             # For the log, which has it as the reason.
             denied.add_note(without_code(request))
-        raise denied
+        return _denied(request, denied)
     code = code_of(request)
     query = {"code": code, "next": request.get_full_path()}
     given = urlencode({name: value for name, value in query.items() if value})
@@ -203,7 +206,33 @@ def _closed(request: HttpRequest, error: SessionStoresError) -> HttpResponse:
     if isinstance(error, SessionEnded | Kicked):
         kicked = isinstance(error, Kicked)
         return _refusal(request, None, Standing(not kicked, None, kicked))
-    raise PermissionDenied(error.message) from error
+    denied = PermissionDenied(error.message)
+    denied.__cause__ = error
+    return _denied(request, denied)
+
+
+def _denied(request: HttpRequest, denied: PermissionDenied) -> HttpResponse:
+    """Return a page that says why somebody is denied one; raise if the site has one.
+
+    Django's own page for want of a 403.html says nothing, in English.
+    """
+    handler = get_resolver(get_urlconf()).resolve_error_handler(403)
+    if handler is not permission_denied:
+        raise denied
+    try:
+        loader.get_template(ERROR_403_TEMPLATE_NAME)
+    except TemplateDoesNotExist:
+        text = _page(request, ERROR_403_TEMPLATE_NAME, str(denied))
+        response = HttpResponseForbidden(text)
+        log_response(
+            "Forbidden (Permission denied): %s",
+            request.path,
+            response=response,
+            request=request,
+            exception=denied,
+        )
+        return response
+    raise denied
 
 
 def _page(request: HttpRequest, template: str, text: Text) -> str:
