@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, ClassVar, TypeVar, overload
 from urllib.parse import urlencode
 
@@ -34,6 +35,7 @@ from ..exceptions import (
     SessionEnded,
     SessionLocked,
     SessionStoresError,
+    StoreUnavailable,
     Text,
 )
 from .joining import standing_of
@@ -67,7 +69,8 @@ def participant_required(
     a session that has ended is answered 410, with the template 410.html if the site
     has one, else a plain page; so is a view that raises `SessionEnded`. Who was kicked
     from it is answered 403, with 403_kicked.html. Nobody else is told. A view that
-    raises `SessionLocked` or `LimitReached`, for whom a link brings in, is 403.
+    raises `SessionLocked` or `LimitReached`, for whom a link brings in, is 403. While
+    the cache does not answer who somebody is, that is 503, with 503.html.
 
     Raises `ImproperlyConfigured` where the URL names the session that the visitor has
     joined, but not by its code as `code`; and TypeError for what is no view.
@@ -104,10 +107,13 @@ def _guarded(view: View, join_url: str | None) -> View:
         @wraps(view)
         async def aguarded(request: Any, *args: Any, **kwargs: Any) -> Any:
             _require_middleware(request)
-            if await request.aparticipant() is None:
-                backend = get_backend(blocking=False)
-                standing = await _standing(backend, request, join_url)
-                return await sync_to_async(_refusal)(request, join_url, standing)
+            try:
+                if await request.aparticipant() is None:
+                    backend = get_backend(blocking=False)
+                    standing = await _standing(backend, request, join_url)
+                    return await sync_to_async(_refusal)(request, join_url, standing)
+            except StoreUnavailable as error:
+                return await sync_to_async(_unavailable)(request, error)
             try:
                 response = await view(request, *args, **kwargs)
             except CLOSED as error:
@@ -120,10 +126,13 @@ def _guarded(view: View, join_url: str | None) -> View:
     @wraps(view)
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
         _require_middleware(request)
-        if request.participant is None:
-            backend = get_backend(blocking=True)
-            standing = run(_standing(backend, request, join_url))
-            return _refusal(request, join_url, standing)
+        try:
+            if request.participant is None:
+                backend = get_backend(blocking=True)
+                standing = run(_standing(backend, request, join_url))
+                return _refusal(request, join_url, standing)
+        except StoreUnavailable as error:
+            return _unavailable(request, error)
         try:
             response = view(request, *args, **kwargs)
         except CLOSED as error:
@@ -233,6 +242,25 @@ def _denied(request: HttpRequest, denied: PermissionDenied) -> HttpResponse:
         )
         return response
     raise denied
+
+
+def _unavailable(request: HttpRequest, error: StoreUnavailable) -> HttpResponse:
+    """Return the answer while the cache does not say who somebody is.
+
+    Under DEBUG, Django shows the error itself, which names the server.
+    """
+    if settings.DEBUG:
+        raise error
+    text = _page(request, "503.html", error.message)
+    response = HttpResponse(text, status=HTTPStatus.SERVICE_UNAVAILABLE)
+    log_response(
+        "Service Unavailable: %s",
+        request.path,
+        response=response,
+        request=request,
+        exception=error,
+    )
+    return response
 
 
 def _page(request: HttpRequest, template: str, text: Text) -> str:

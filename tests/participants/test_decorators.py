@@ -17,6 +17,7 @@ from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.views import View
 
+from sessionstores.exceptions import StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantRequest
 from sessionstores.participants.decorators import (
@@ -24,6 +25,7 @@ from sessionstores.participants.decorators import (
     participant_required,
 )
 from sessionstores.participants.participant import Participant
+from tests.servers import free_port
 from tests.test_middleware import (
     MIDDLEWARE,
     acurrent,
@@ -291,6 +293,53 @@ def test_who_is_refused_gets_the_page_of_the_site_if_it_has_one(
         monkeypatch.setattr(here, "handler403", own_page, raising=False)
     page = refused(how, code, "shown", settings).content.decode()
     assert page.startswith(f"Ours: {REFUSED[how, 'en']}")
+
+
+AWAY = {
+    "en": ("The server cannot do this at the moment.", "Try again in a little while."),
+    "de": (
+        "Der Server kann das gerade nicht.",
+        "Bitte in Kürze noch einmal versuchen.",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("view", "language"),
+    [
+        *(("private", "en"), ("aprivate", "de"), ("mixed", "de")),
+        *(("amixed", "en"), ("sent", "de"), ("asent", "en")),
+    ],
+)
+def test_while_the_cache_does_not_answer_a_page_says_so(
+    view: str,
+    client: Client,
+    code: str,
+    settings: Any,
+    language: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client.get(f"/{code}/join/")
+    backend = "django.core.cache.backends.redis.RedisCache"
+    address = f"redis://127.0.0.1:{free_port()}"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": address}}
+    with translation.override(language):
+        for visitor in (client, Client()):
+            response = visitor.get(f"/{code}/{view}/")
+            if visitor is not client and response.status_code in (302, 403):
+                # A stranger is nobody, whatever the cache would say.
+                continue
+            page = response.content.decode()
+            assert response.status_code == 503
+            assert f'<html lang="{language}"' in page
+            assert all(words in page for words in AWAY[language])
+            assert "127.0.0.1" not in page
+    entry = next(each for each in caplog.records if each.name == "django.request")
+    assert entry.getMessage() == f"Service Unavailable: /{code}/{view}/"
+    assert address[8:] in str(entry.exc_info and entry.exc_info[1])
+    settings.DEBUG = True
+    with pytest.raises(StoreUnavailable, match=address[8:]):
+        client.get(f"/{code}/{view}/")
 
 
 def test_the_log_says_why_somebody_was_refused(
