@@ -75,7 +75,8 @@ def participant_required(
     Raises `ImproperlyConfigured` where the URL names the session that the visitor has
     joined, but not by its code as `code`; and TypeError for what is no view.
 
-    A response with a token is `private, no-store`, and no `cache_page` keeps it. For sync and async views; classes have `ParticipantRequiredMixin`. Needs
+    A response with a token is `private, no-store`, and no `cache_page` keeps it. For
+    sync and async views; classes have `ParticipantRequiredMixin`. Needs
     `ParticipantMiddleware`.
     """
     if view is None:
