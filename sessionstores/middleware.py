@@ -62,7 +62,7 @@ class ParticipantMiddleware:
 
     Place it after `SessionMiddleware`. It mixes a class into the request's own, since
     a lazy object could not be None. Responses for which a token was made, for a page's
-    config or a link, become `private, no-store`.
+    config or a link, become `private, no-store`; Django's cache of pages keeps none.
     """
 
     sync_capable = True
@@ -81,13 +81,13 @@ class ParticipantMiddleware:
         request.__class__ = _with_participant(cls)
         if self._is_async:
             return self._acall(request)
-        with watching():
+        with watching(request):
             response: HttpResponseBase = self.get_response(request)
             keep_private(response)
             return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        with watching():
+        with watching(request):
             response: HttpResponseBase = await self.get_response(request)
             keep_private(response)
             return response

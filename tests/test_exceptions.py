@@ -43,6 +43,7 @@ LANGUAGES = ("en", "de")
 # Reasons of a removal, and of what else ends a tab; see `participant_removed`.
 REASONS = {"idle", "cleanup", "ended", "kicked", "left", "lost", "disconnected"}
 CODE = "K7Q2ZD"
+MODULES = Path(sessionstores.__file__).parent / "static/sessionstores"
 
 
 def error_classes(
@@ -219,6 +220,14 @@ def test_what_the_client_tells_by_itself_is_text_and_short() -> None:
         assert all(type(text) is str for text in told.values())
         assert sum(map(len, told.values())) < 1_000
     assert exceptions.MESSAGES["expired"] == CLIENT_MESSAGES["expired"]
+
+
+def test_what_the_modules_of_the_client_say_is_brought_by_the_page() -> None:
+    said: set[str] = set()
+    for module in sorted(MODULES.glob("*.js")):
+        said |= set(re.findall(r"""\bsay\("(\w+)"\)""", module.read_text()))
+    assert len(said) > 5
+    assert said <= set(CLIENT_MESSAGES)
 
 
 def test_the_docs_list_every_code_with_its_message() -> None:

@@ -9,10 +9,13 @@ import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template import engines
+from django.template.response import TemplateResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
+from django.utils.functional import SimpleLazyObject
 from django.views import View
 from django.views.decorators.cache import cache_page
+from django.views.generic import TemplateView
 
 from sessionstores.backends import get_backend
 from sessionstores.backends.locmem import LocMemStore
@@ -24,6 +27,7 @@ from sessionstores.participants.decorators import (
 )
 from sessionstores.participants.joining import ajoin, join
 from sessionstores.participants.participant import Participant
+from sessionstores.participants.tokens import LINK_SALT, TOKEN_SALT, read_token
 from sessionstores.store.admissions import Admissions
 from tests.workshop.states import Board
 
@@ -123,6 +127,42 @@ class APage(ParticipantRequiredMixin, View):
 
 
 kept: Any = cache_page(60)
+
+
+def late(request: ParticipantRequest, code: str) -> TemplateResponse:
+    """A page whose token is made when its template is rendered, after the view."""
+    assert request.participant is not None
+    template = engines["django"].from_string("{{ make }}")
+    link = SimpleLazyObject(lambda: request.participant.link("/board/"))
+    return TemplateResponse(request, template, {"make": link})
+
+
+async def alate(request: ParticipantRequest, code: str) -> TemplateResponse:
+    await request.aparticipant()
+    return late(request, code)
+
+
+class LatePage(ParticipantRequiredMixin, TemplateView):
+    def render_to_response(self, context: Any, **options: Any) -> TemplateResponse:
+        return late(self.request, context["code"])
+
+
+def cached(view: Any) -> dict[str, Any]:
+    """Return a view with Django's cache of pages at every place where it may stand."""
+    return {
+        "around": kept(participant_required(view)),
+        "below": participant_required(kept(view)),
+        "alone": kept(view),
+    }
+
+
+CACHED = {
+    **{f"linked-{where}": view for where, view in cached(linked).items()},
+    **{f"token-{where}": view for where, view in cached(token).items()},
+    **{f"late-{where}": view for where, view in cached(late).items()},
+    **{f"alate-{where}": view for where, view in cached(alate).items()},
+    "late-class": kept(LatePage.as_view()),
+}
 guarded_page = participant_required(linked)
 
 urlpatterns = [
@@ -134,6 +174,7 @@ urlpatterns = [
     path("<code>/aclass/", APage.as_view()),
     path("<code>/kept/", kept(guarded_page)),
     path("<code>/kept-class/", kept(Page.as_view())),
+    *(path(f"<code>/cached/{name}/", view) for name, view in CACHED.items()),
     path("<code>/page/", page),
     path("<code>/apage/", apage),
     path("<code>/join/", joined),
@@ -371,3 +412,37 @@ def test_a_cached_view_gives_nobody_another_ones_token(code: str, name: str) -> 
     if name == "kept":
         assert second.content != first.content
     assert Client().get(f"/{code}/{name}/").status_code == 403
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_no_cached_page_gives_somebody_anothers_token(code: str, name: str) -> None:
+    alice, bob = Client(), Client()
+    for client in (alice, bob):
+        client.get(f"/{code}/join/")
+    pages = [client.get(f"/{code}/cached/{name}/") for client in (alice, bob, alice)]
+    assert [page.status_code for page in pages] == [200] * 3
+    ids = []
+    for page in pages:
+        assert {"private", "no-store"} <= directives(page)
+        _, is_link, signed = page.content.decode().rpartition("ss_participant=")
+        salt = LINK_SALT if is_link else TOKEN_SALT
+        ids.append(read_token(signed, max_age=60, salt=salt).participant)
+    assert ids[0] == ids[2] != ids[1]
+
+
+@pytest.mark.parametrize("name", ["linked", "late-alone", "token"])
+def test_a_cache_of_the_whole_site_keeps_no_token(
+    code: str, settings: Any, name: str
+) -> None:
+    cache = "django.middleware.cache"
+    update, fetch = (
+        f"{cache}.{n}Middleware" for n in ("UpdateCache", "FetchFromCache")
+    )
+    settings.MIDDLEWARE = [update, *settings.MIDDLEWARE, fetch]
+    place = f"cached/{name}" if "-" in name else name
+    alice, bob = Client(), Client()
+    pages = []
+    for client in (alice, bob):
+        client.get(f"/{code}/join/")
+        pages.append(client.get(f"/{code}/{place}/").content)
+    assert pages[0] != pages[1]

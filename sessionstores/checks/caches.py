@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +12,7 @@ from django.db import connections
 from .. import conf
 from ..backends import places_redis, problem
 from ..backends.database import database_of, table_of
-from ..backends.redis.addresses import first_location, odd_database
+from ..backends.redis.addresses import first_location, locations, odd_database
 from .classes import as_number, lineage_of, options_of
 from .settings import TAG, Apps, usable_conf
 
@@ -155,14 +154,13 @@ def check_redis_cache(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     if given is None:
         return []
     cache = settings.CACHES[given.cache]
-    given_as: str | Sequence[str] = cache.get("LOCATION") or ""
-    locations = re.split("[;,]", given_as) if isinstance(given_as, str) else given_as
+    number = len(locations(given.cache))
     # With sentinels, all locations name the same service.
-    if len(locations) < 2 or "SENTINELS" in options_of(cache):
+    if number < 2 or "SENTINELS" in options_of(cache):
         return []
     return [
         Warning(
-            f"CACHES[{given.cache!r}] names {len(locations)} servers. Records use only "
+            f"CACHES[{given.cache!r}] names {number} servers. Records use only "
             "the first. The others, from which Django's cache reads at random, must be "
             "its replicas and do not provide failover.",
             hint="If they are replicas of the first, silence this check. For failover, "

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from channels.routing import get_default_application
+from channels.security.websocket import OriginValidator
 from django.conf import settings
+from django.http.request import validate_host
 
 from ..backends.types import Finding
 from ..participants.participant import WEBSOCKET_PATH
@@ -38,7 +41,7 @@ async def probe() -> Finding:
         )
     path = f"/{WEBSOCKET_PATH}"
     refused = []
-    for origin in _origins():
+    for origin in dict.fromkeys([*_origins(), *_listed(application)]):
         try:
             answer = await _opened(application, path, origin)
         except TimeoutError:
@@ -93,6 +96,34 @@ def _origins() -> Iterator[str]:
         for host in hosts:
             # ".example.com" allows the domain itself as well.
             yield f"{scheme}://{host.removeprefix('.')}"
+
+
+def _listed(application: object) -> Iterator[str]:
+    """Yield the origins, of hosts of the site, that its own validator lists.
+
+    Their ports are known to nobody else.
+    """
+    hosts = settings.ALLOWED_HOSTS or [".localhost", "127.0.0.1", "[::1]"]
+    around: object = application
+    while around is not None:
+        listed = getattr(around, "allowed_origins", ())
+        for pattern in listed if isinstance(around, OriginValidator) else ():
+            scheme, _, place = str(pattern).partition("://")
+            origin = f"{scheme}://{place.removeprefix('.')}"
+            if place and validate_host(_host(origin), hosts):
+                yield origin
+        inner = getattr(around, "application_mapping", {}).get("websocket")
+        for name in ("application", "inner"):
+            inner = inner or getattr(around, name, None)
+        around = inner
+
+
+def _host(origin: str) -> str:
+    try:
+        host = urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
+    return f"[{host}]" if ":" in host else host
 
 
 async def _opened(application: Application, path: str, origin: str) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, ClassVar, TypeVar, overload
 from urllib.parse import urlencode
 
@@ -18,9 +19,12 @@ from django.http import (
 )
 from django.shortcuts import redirect
 from django.template import TemplateDoesNotExist, loader
+from django.urls import get_resolver, get_urlconf
 from django.utils.html import format_html
+from django.utils.log import log_response
 from django.utils.translation import get_language, gettext
 from django.views import View as ClassBasedView
+from django.views.defaults import ERROR_403_TEMPLATE_NAME, permission_denied
 
 from ..backends import get_backend
 from ..backends.base import Backend, run
@@ -31,6 +35,7 @@ from ..exceptions import (
     SessionEnded,
     SessionLocked,
     SessionStoresError,
+    StoreUnavailable,
     Text,
 )
 from .joining import standing_of
@@ -64,13 +69,14 @@ def participant_required(
     a session that has ended is answered 410, with the template 410.html if the site
     has one, else a plain page; so is a view that raises `SessionEnded`. Who was kicked
     from it is answered 403, with 403_kicked.html. Nobody else is told. A view that
-    raises `SessionLocked` or `LimitReached`, for whom a link brings in, is 403.
+    raises `SessionLocked` or `LimitReached`, for whom a link brings in, is 403. While
+    the cache does not answer who somebody is, that is 503, with 503.html.
 
     Raises `ImproperlyConfigured` where the URL names the session that the visitor has
     joined, but not by its code as `code`; and TypeError for what is no view.
 
-    A response with a token is `private, no-store`, for a `cache_page` around it too.
-    For sync and async views; classes have `ParticipantRequiredMixin`. Needs
+    A response with a token is `private, no-store`, and no `cache_page` keeps it. For
+    sync and async views; classes have `ParticipantRequiredMixin`. Needs
     `ParticipantMiddleware`.
     """
     if view is None:
@@ -101,10 +107,13 @@ def _guarded(view: View, join_url: str | None) -> View:
         @wraps(view)
         async def aguarded(request: Any, *args: Any, **kwargs: Any) -> Any:
             _require_middleware(request)
-            if await request.aparticipant() is None:
-                backend = get_backend(blocking=False)
-                standing = await _standing(backend, request, join_url)
-                return await sync_to_async(_refusal)(request, join_url, standing)
+            try:
+                if await request.aparticipant() is None:
+                    backend = get_backend(blocking=False)
+                    standing = await _standing(backend, request, join_url)
+                    return await sync_to_async(_refusal)(request, join_url, standing)
+            except StoreUnavailable as error:
+                return await sync_to_async(_unavailable)(request, error)
             try:
                 response = await view(request, *args, **kwargs)
             except CLOSED as error:
@@ -117,10 +126,13 @@ def _guarded(view: View, join_url: str | None) -> View:
     @wraps(view)
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
         _require_middleware(request)
-        if request.participant is None:
-            backend = get_backend(blocking=True)
-            standing = run(_standing(backend, request, join_url))
-            return _refusal(request, join_url, standing)
+        try:
+            if request.participant is None:
+                backend = get_backend(blocking=True)
+                standing = run(_standing(backend, request, join_url))
+                return _refusal(request, join_url, standing)
+        except StoreUnavailable as error:
+            return _unavailable(request, error)
         try:
             response = view(request, *args, **kwargs)
         except CLOSED as error:
@@ -190,7 +202,7 @@ def _refusal(
         if lacks_code(request):
             # For the log, which has it as the reason.
             denied.add_note(without_code(request))
-        raise denied
+        return _denied(request, denied)
     code = code_of(request)
     query = {"code": code, "next": request.get_full_path()}
     given = urlencode({name: value for name, value in query.items() if value})
@@ -203,7 +215,52 @@ def _closed(request: HttpRequest, error: SessionStoresError) -> HttpResponse:
     if isinstance(error, SessionEnded | Kicked):
         kicked = isinstance(error, Kicked)
         return _refusal(request, None, Standing(not kicked, None, kicked))
-    raise PermissionDenied(error.message) from error
+    denied = PermissionDenied(error.message)
+    denied.__cause__ = error
+    return _denied(request, denied)
+
+
+def _denied(request: HttpRequest, denied: PermissionDenied) -> HttpResponse:
+    """Return a page that says why somebody is denied one; raise if the site has one.
+
+    Django's own page for want of a 403.html says nothing, in English.
+    """
+    handler = get_resolver(get_urlconf()).resolve_error_handler(403)
+    if handler is not permission_denied:
+        raise denied
+    try:
+        loader.get_template(ERROR_403_TEMPLATE_NAME)
+    except TemplateDoesNotExist:
+        text = _page(request, ERROR_403_TEMPLATE_NAME, str(denied))
+        response = HttpResponseForbidden(text)
+        log_response(
+            "Forbidden (Permission denied): %s",
+            request.path,
+            response=response,
+            request=request,
+            exception=denied,
+        )
+        return response
+    raise denied
+
+
+def _unavailable(request: HttpRequest, error: StoreUnavailable) -> HttpResponse:
+    """Return the answer while the cache does not say who somebody is.
+
+    Under DEBUG, Django shows the error itself, which names the server.
+    """
+    if settings.DEBUG:
+        raise error
+    text = _page(request, "503.html", error.message)
+    response = HttpResponse(text, status=HTTPStatus.SERVICE_UNAVAILABLE)
+    log_response(
+        "Service Unavailable: %s",
+        request.path,
+        response=response,
+        request=request,
+        exception=error,
+    )
+    return response
 
 
 def _page(request: HttpRequest, template: str, text: Text) -> str:

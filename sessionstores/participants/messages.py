@@ -30,6 +30,8 @@ CLIENT_MESSAGES: dict[str, Text] = {
     "outcome_unknown": MESSAGES["outcome_unknown"],
     "too_large": MESSAGES["too_large"],
     "invalid_arguments": MESSAGES["invalid_arguments"],
+    # Of a frame that cannot be read, and of a refusal without a text.
+    "error": MESSAGES["error"],
     "offline": _("You are offline. What you do is sent once you are back."),
     "reconnecting": _("The connection was lost. What you do is sent once it is back."),
     "reset": _("What you saw here was reset. This is how it stands now."),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 
@@ -20,9 +21,10 @@ class TokenWatch:
     Threads and tasks of the request share it, since they copy the context.
     """
 
-    __slots__ = ("made",)
+    __slots__ = ("made", "request")
 
-    def __init__(self) -> None:
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
         self.made = False
 
 
@@ -30,9 +32,9 @@ _watch: ContextVar[TokenWatch | None] = ContextVar("sessionstores_token", defaul
 
 
 @contextmanager
-def watching() -> Iterator[None]:
+def watching(request: HttpRequest) -> Iterator[None]:
     """Watch for the tokens that are made while a request is answered in the block."""
-    begun = _watch.set(TokenWatch())
+    begun = _watch.set(TokenWatch(request))
     try:
         yield
     finally:
@@ -44,6 +46,9 @@ def note_token() -> None:
     watch = _watch.get()
     if watch is not None:
         watch.made = True
+        # Django's cache of pages may see the response before its headers are changed:
+        # below the decorator, or when a template is rendered after the view.
+        watch.request._cache_update_cache = False  # type: ignore[attr-defined]
 
 
 def keep_private(response: object) -> None:

@@ -5,6 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.urls.resolvers import RoutePattern
+
+
+class SubPathPattern(RoutePattern):
+    """The pattern of a route that any `URLRouter` finds below FORCE_SCRIPT_NAME too.
+
+    A server knows nothing of that setting. Its root path, the router has cut off.
+    """
+
+    def match(self, path: str) -> Any:
+        """See `RoutePattern.match`; the sub-path may be cut off already."""
+        prefix = (settings.FORCE_SCRIPT_NAME or "").strip("/")
+        return super().match(path) or super().match(path.removeprefix(f"{prefix}/"))
 
 
 def below_sub_path(scope: dict[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,7 @@ export const CONFIG = {
     expired: "Nicht gesendet.",
     outcome_unknown: "Vielleicht geschehen.",
     too_large: "Zu groß.",
+    error: "Fehler.",
     offline: "Offline.",
     reconnecting: "Verbindung verloren.",
     reset: "Zurückgesetzt.",

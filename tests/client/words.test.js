@@ -155,3 +155,31 @@ test("a reset is told of in the page's language", () => {
   page.socket.says(snapshot(5, { board: { log: [] } }, { reset: true }), ack(1, 5));
   assert.deepEqual(seen, [TELL.reset]);
 });
+
+test("what is not meant for people is told in the page's language, too", async () => {
+  page.live();
+  const errors = [];
+  page.session.on("error", (error) => errors.push(error));
+  page.socket.onmessage({ data: "<html>" });
+  const refused = failure(act());
+  page.socket.says({ type: "reject", id: 1, code: "of_a_later_release" });
+  assert.deepEqual(
+    [errors[0].code, errors[0].message, (await refused).message],
+    ["bad_frame", TELL.error, TELL.error],
+  );
+});
+
+for (const [when, until] of Object.entries({
+  live: () => page.live(),
+  "not live yet": () => page.connect(),
+  offline: () => [page.live(), page.network(false)],
+  reconnecting: () => [page.live(), page.socket.breaks()],
+})) {
+  test(`a session that the page closed while it was ${when} promises nothing`, async () => {
+    until();
+    page.session.close();
+    assert.equal(page.session.message, TELL.closed);
+    const refused = await failure(act());
+    assert.deepEqual([refused.code, refused.message], ["session_ended", TELL.closed]);
+  });
+}

@@ -40,6 +40,7 @@ urlpatterns = [path("page/", page)]
 SERVERS = {
     "uvicorn": ["-m", "uvicorn", "tests.asgi:application", "--lifespan", "off"],
     "daphne": ["-m", "daphne", "tests.asgi:application"],
+    "granian": ["-m", "granian", "--interface", "asginl", "tests.asgi:application"],
 }
 
 
@@ -99,6 +100,9 @@ ROOT_PATH = ("--root-path", "/app")
         ("daphne", (), "/app", STRIPPED),
         ("daphne", ROOT_PATH, None, KEPT),
         ("daphne", ROOT_PATH, None, STRIPPED),
+        ("granian", (), "/app", KEPT),
+        ("granian", ("--url-path-prefix", "/app"), None, KEPT),
+        ("granian", ("--url-path-prefix", "/app"), None, STRIPPED),
     ],
 )
 def test_pages_and_sockets_are_found_below_a_path(

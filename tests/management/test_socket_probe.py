@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
@@ -72,9 +73,35 @@ def test_a_site_that_is_right_accepts(hosts: list[str], origin: str) -> None:
     )
 
 
+DEVELOPED = ["http://127.0.0.1:8000", "http://[::1]:8000", "https://.live.example:8443"]
+odd = ["", "://", "http://", "elsewhere.example", *DEVELOPED]
+with_ports: Any = ProtocolTypeRouter(
+    {"websocket": AuthMiddlewareStack(OriginValidator(ours, odd))}
+)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "origin"),
+    [
+        ([], "http://127.0.0.1:8000"),
+        (["127.0.0.1", "live.example"], "http://127.0.0.1:8000"),
+        (["[::1]"], "http://[::1]:8000"),
+        ([".live.example"], "https://live.example:8443"),
+        (["*"], "http://127.0.0.1:8000"),
+    ],
+)
+def test_a_port_is_that_of_the_sites_own_validator(
+    hosts: list[str], origin: str
+) -> None:
+    level, text, hint = probed("with_ports", ALLOWED_HOSTS=hosts)
+    assert (level, hint) == ("ok", "")
+    assert text.endswith(f"accepts a WebSocket at /ws/sessionstores/ from {origin}.")
+
+
 def test_a_site_under_a_path_is_asked_there() -> None:
     under = {"FORCE_SCRIPT_NAME": "/live/", "ALLOWED_HOSTS": ["live.example"]}
     assert probed("right", **under).level == "ok"
+    assert probed("with_ports", **under).level == "ok"
 
 
 # Channels' own consumers, which answer in two of these, look after old connections.

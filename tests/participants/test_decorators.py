@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,13 +10,14 @@ from urllib.parse import quote
 import pytest
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.views import View
 
+from sessionstores.exceptions import StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.middleware import ParticipantRequest
 from sessionstores.participants.decorators import (
@@ -23,6 +25,7 @@ from sessionstores.participants.decorators import (
     participant_required,
 )
 from sessionstores.participants.participant import Participant
+from tests.servers import free_port
 from tests.test_middleware import (
     MIDDLEWARE,
     acurrent,
@@ -73,6 +76,19 @@ VIEWS = ["private", "aprivate", "cbv", "acbv", "mixed", "amixed"]
 
 
 @participant_required
+def shown(request: ParticipantRequest, code: str) -> HttpResponse:
+    assert request.participant
+    return JsonResponse(request.participant.config())
+
+
+@participant_required
+async def ashown(request: ParticipantRequest, code: str) -> HttpResponse:
+    participant = await request.aparticipant()
+    assert participant
+    return JsonResponse(await participant.aconfig())
+
+
+@participant_required
 async def aprivate(request: ParticipantRequest, code: str) -> HttpResponse:
     return await acurrent(request)
 
@@ -107,6 +123,8 @@ urlpatterns = [
     path("<code>/asent/", asent),
     path("<code>/cbv-sent/", Sent.as_view()),
     path("<code>/cbv-asent/", AsyncSent.as_view()),
+    path("<code>/shown/", shown),
+    path("<code>/ashown/", ashown),
     path("<code>/private/", private),
     path("<code>/aprivate/", aprivate),
     path("<code>/cbv/", Private.as_view()),
@@ -209,6 +227,128 @@ def test_who_may_not_go_on_is_told_so_by_a_page_for_any_screen(
     # Under the strictest policy, too.
     assert "<style" not in page
     assert "style=" not in page
+
+
+REFUSED = {
+    ("stranger", "en"): "Join the session first.",
+    ("stranger", "de"): "Bitte zuerst der Sitzung beitreten.",
+    ("bad link", "de"): "Bitte zuerst der Sitzung beitreten.",
+    ("full", "en"): "This session is full.",
+    ("full", "de"): "Diese Sitzung ist voll.",
+}
+
+
+def refused(how: str, code: str, view: str, settings: Any) -> HttpResponse:
+    """Open a page as somebody who may not see it."""
+    newcomer = Participant(code, "zoe").link(f"/{code}/{view}/")
+    if how == "full":
+        settings.SESSIONSTORES = {"MAX_PARTICIPANTS": 1}
+        Participant(code, "alice").config()
+    url = newcomer if how == "full" else f"/{code}/{view}/"
+    response: Any = Client().get(
+        f"{url}?ss_participant=x" if how == "bad link" else url
+    )
+    return response
+
+
+@pytest.mark.parametrize("view", ["shown", "ashown"])
+@pytest.mark.parametrize("app_dirs", [True, False])
+@pytest.mark.parametrize(("how", "language"), REFUSED)
+def test_who_is_refused_is_told_why_where_the_site_has_no_page_for_it(
+    code: str, settings: Any, how: str, language: str, app_dirs: bool, view: str
+) -> None:
+    (engine,) = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "APP_DIRS": app_dirs}]
+    with translation.override(language):
+        response = refused(how, code, view, settings)
+    page = response.content.decode()
+    assert response.status_code == 403
+    assert REFUSED[how, language] in page
+    assert f'<html lang="{language}"' in page
+    assert "Forbidden" not in page
+    assert "MAX_" not in page
+    assert not app_dirs or 'name="viewport"' in page
+
+
+def own_page(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return HttpResponse(f"Ours: {exception}", status=403)
+
+
+@pytest.mark.parametrize("by", ["template", "handler"])
+@pytest.mark.parametrize("how", ["stranger", "full"])
+def test_who_is_refused_gets_the_page_of_the_site_if_it_has_one(
+    code: str,
+    settings: Any,
+    how: str,
+    by: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if by == "template":
+        (tmp_path / "403.html").write_text("Ours: {{ exception }}")
+        (engine,) = settings.TEMPLATES
+        settings.TEMPLATES = [{**engine, "DIRS": [tmp_path]}]
+    else:
+        here = sys.modules[__name__]
+        monkeypatch.setattr(here, "handler403", own_page, raising=False)
+    page = refused(how, code, "shown", settings).content.decode()
+    assert page.startswith(f"Ours: {REFUSED[how, 'en']}")
+
+
+AWAY = {
+    "en": ("The server cannot do this at the moment.", "Try again in a little while."),
+    "de": (
+        "Der Server kann das gerade nicht.",
+        "Bitte in Kürze noch einmal versuchen.",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("view", "language"),
+    [
+        *(("private", "en"), ("aprivate", "de"), ("mixed", "de")),
+        *(("amixed", "en"), ("sent", "de"), ("asent", "en")),
+    ],
+)
+def test_while_the_cache_does_not_answer_a_page_says_so(
+    view: str,
+    client: Client,
+    code: str,
+    settings: Any,
+    language: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client.get(f"/{code}/join/")
+    backend = "django.core.cache.backends.redis.RedisCache"
+    address = f"redis://127.0.0.1:{free_port()}"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": address}}
+    with translation.override(language):
+        for visitor in (client, Client()):
+            response = visitor.get(f"/{code}/{view}/")
+            if visitor is not client and response.status_code in (302, 403):
+                # A stranger is nobody, whatever the cache would say.
+                continue
+            page = response.content.decode()
+            assert response.status_code == 503
+            assert f'<html lang="{language}"' in page
+            assert all(words in page for words in AWAY[language])
+            assert "127.0.0.1" not in page
+    entry = next(each for each in caplog.records if each.name == "django.request")
+    assert entry.getMessage() == f"Service Unavailable: /{code}/{view}/"
+    assert address[8:] in str(entry.exc_info and entry.exc_info[1])
+    settings.DEBUG = True
+    with pytest.raises(StoreUnavailable, match=address[8:]):
+        client.get(f"/{code}/{view}/")
+
+
+def test_the_log_says_why_somebody_was_refused(
+    code: str, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused("full", code, "shown", settings)
+    (entry,) = [each for each in caplog.records if each.name == "django.request"]
+    assert entry.getMessage() == f"Forbidden (Permission denied): /{code}/shown/"
+    assert "MAX_PARTICIPANTS" in str(entry.exc_info and entry.exc_info[1].__cause__)
 
 
 @pytest.mark.parametrize("view", VIEWS)

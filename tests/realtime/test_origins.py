@@ -93,6 +93,44 @@ async def test_a_validator_of_the_site_has_the_last_word(
     await socket.disconnect()
 
 
+# The path that a server hands on, its root path, and FORCE_SCRIPT_NAME.
+BELOW = [
+    (f"/app{PATH}", "", "/app"),
+    (f"/app{PATH}", "", "/app/"),
+    (PATH, "", "/app"),
+    (f"/a/b{PATH}", "", "/a/b"),
+    (f"/ws{PATH}", "", "/ws"),
+    (PATH, "", "/ws"),
+    (f"/app{PATH}", "/app", None),
+    (f"/app{PATH}", "/app", "/app"),
+]
+
+
+@pytest.mark.parametrize(("path", "root", "forced"), BELOW)
+@pytest.mark.parametrize("route", ["", "staff/"])
+async def test_a_validator_of_the_site_has_the_routes_below_a_path(
+    path: str, root: str, forced: str | None, route: str, settings: Any
+) -> None:
+    settings.FORCE_SCRIPT_NAME = forced
+    routes: Any = URLRouter(websocket_urlpatterns)
+    application = OriginValidator(routes, ["https://elsewhere.example"])
+    headers = [(b"origin", b"https://elsewhere.example")]
+    socket = WebsocketCommunicator(application, path + route, headers)
+    scope: Any = socket.scope
+    scope["root_path"] = root
+    # Staff who are nobody are let in, too, to be told so.
+    assert (await socket.connect(10))[0]
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize("path", ["/ws/sessionstores", f"/x{PATH}", f"{PATH}x", "/app"])
+async def test_nothing_else_is_a_route_below_a_path(path: str, settings: Any) -> None:
+    settings.FORCE_SCRIPT_NAME = "/app"
+    application: Any = URLRouter(websocket_urlpatterns)
+    with pytest.raises(ValueError, match="No route found"):
+        await application({"type": "websocket", "path": path}, None, None)
+
+
 async def test_without_a_validator_the_sites_own_hosts_are_asked_for() -> None:
     application: Any = StoreConsumer.as_asgi()
     headers = [(b"origin", b"https://elsewhere.example")]

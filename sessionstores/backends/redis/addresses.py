@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
+from django.core.cache.backends.redis import RedisCache
+from django.utils.module_loading import import_string
 
 LIKE = "'redis://host:6379/0', 'rediss://…' or 'unix:///path'"
 
@@ -81,12 +84,38 @@ def odd_database(url: object) -> str | None:
     return path
 
 
+def locations(alias: str) -> list[object]:
+    """Return the servers that an alias names, as its package divides a text of them."""
+    given: object = settings.CACHES[alias].get("LOCATION")
+    if isinstance(given, str):
+        return re.split(_divides_at(alias), given)
+    return list(given) if isinstance(given, list | tuple) else []
+
+
+def _divides_at(alias: str) -> str:
+    cls: Any = settings.CACHES[alias].get("BACKEND")
+    if isinstance(cls, str):
+        cls = import_string(cls)
+    # The other packages, only at the comma.
+    return "[;,]" if issubclass(cls, RedisCache) else ","
+
+
+def torn(alias: str) -> str | None:
+    """Return why the text of an alias is divided where no server ends; None if not."""
+    given: object = settings.CACHES[alias].get("LOCATION")
+    rest = locations(alias)[1:] if isinstance(given, str) else []
+    if not any("@" in str(each) and "://" not in str(each) for each in rest):
+        return None
+    return (
+        "divided at a comma or semicolon in its username or password. Percent-encode "
+        "it (%2C for a comma, %3B for a semicolon), or give a list with one URL"
+    )
+
+
 def first_location(alias: str) -> str | None:
     """Return the URL of the server that an alias writes to; None if it has none.
 
     What is no URL may mean something to a class of the site's own.
     """
-    given: object = settings.CACHES[alias].get("LOCATION")
-    places = re.split("[;,]", given) if isinstance(given, str) else given
-    first = places[0] if isinstance(places, list | tuple) and places else None
+    first = next(iter(locations(alias)), None)
     return first if isinstance(first, str) and "://" in first else None

@@ -18,7 +18,7 @@ from redis.asyncio import connection as aio_connection
 
 from ... import conf
 from ..configured_cache import configured_cache
-from .addresses import LIKE, first_location, is_url, malformed, shown
+from .addresses import LIKE, first_location, is_url, malformed, shown, torn
 
 # A reply is waited for this long.
 REPLY_SECONDS = 1.0
@@ -181,6 +181,8 @@ def _derived(alias: str) -> Location:
 
 def _pool_of(alias: str) -> Any:
     """Return the pool whose connections the cache writes through."""
+    if reason := torn(alias):
+        raise ImproperlyConfigured(f"CACHES[{alias!r}]['LOCATION'] is {reason}.")
     place = first_location(alias)
     if place and (reason := malformed(place)):
         raise ImproperlyConfigured(f"CACHES[{alias!r}]['LOCATION'] is a URL {reason}.")

@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "a2cbdcec";
+export const VERSION = "fd492901";
 
 const PARTS = {
   connection: connections,
@@ -251,7 +251,7 @@ function receive(tab, text) {
     if (frame.type === "snapshot") document ??= tab.watches.open(`${frame.doc}`);
     if (receiver && (document || !isText(frame.doc))) receiver(tab, frame, document, entry);
   } catch (error) {
-    emit("error", { code: "bad_frame", message: say("internal"), hint: String(error) });
+    emit("error", { code: "bad_frame", message: say("error"), hint: String(error) });
     for (const each of document ? [document] : documents.values()) each.repair();
   }
 }
@@ -325,7 +325,7 @@ function openTab(config, options, storage) {
   const { emit, on, clear } = new EventListeners();
   const { messages = {} } = config;
   // In the page's language; a page of an earlier release brings none along.
-  const say = (what) => messages?.[what] ?? "Please reload the page.";
+  const say = (what) => messages?.[what] ?? messages?.error ?? "Please reload the page.";
   const isLive = () => tab.connection.status === "live";
   const brought = (name) => {
     const found = patches.own(config.docs ?? {}, name);

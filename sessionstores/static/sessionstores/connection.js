@@ -1,6 +1,6 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "a2cbdcec";
+export const VERSION = "fd492901";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms
@@ -142,10 +142,11 @@ export class TabConnection {
     this.#line.finished(reason, message);
   }
 
-  // Without a word to anybody.
+  // Without a word to anybody, but who asks what there is to tell.
   close() {
     this.#drop();
     this.#pageEvents.abort();
+    this.#ending = this.#say("closed");
     this.#status = "ended";
   }
 

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "a2cbdcec";
+export const VERSION = "fd492901";
 
 export class Prediction {
   #predictors;

@@ -3,7 +3,7 @@
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "a2cbdcec";
+export const VERSION = "fd492901";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django_redis.pool import ConnectionFactory
@@ -595,6 +596,31 @@ def test_a_url_that_leads_nowhere_is_refused_wherever_it_stands(
             assert said in text
             assert text.startswith(name)
             assert PASSWORD not in text
+
+
+@both
+@pytest.mark.parametrize("user", ["", "site"])
+@pytest.mark.parametrize("password", ["sec,ret", "12,34", "sec;ret", "12;34", ",", ";"])
+def test_a_text_that_is_divided_within_a_password_is_refused_without_a_word_of_it(
+    settings: Settings, backend: str, user: str, password: str
+) -> None:
+    url = f"redis://{user}:{password}@cache.example:6379/2"
+    if backend == DJANGO or "," in password:
+        for location in (url, f"{url},redis://other.example"):
+            at(settings, backend, location)
+            text = refused(settings)
+            assert text.startswith("CACHES['default']['LOCATION'] is divided at a ")
+            assert "%2C" in text
+            assert "%3B" in text
+            assert not re.search("sec|ret|12|34", text)
+    else:
+        # django-redis divides at commas only.
+        at(settings, backend, url)
+        assert location_for("default").options["password"] == password
+    for location in ([url], url.replace(password, quote(password))):
+        at(settings, backend, location)
+        assert location_for("default").options["password"] == password
+        assert [each.id for each in run_checks(tags=["sessionstores"])] == []
 
 
 @pytest.mark.parametrize(
