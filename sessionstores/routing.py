@@ -17,7 +17,7 @@ __all__ = ["allowed_hosts_only", "websocket_urlpatterns"]
 _tabs: Any = StoreConsumer.as_asgi()
 _staff: Any = StaffConsumer.as_asgi()
 
-websocket_urlpatterns = [
+websocket_urlpatterns: list[Any] = [
     URLPattern(SubPathPattern(path, is_endpoint=True), consumer)
     for path, consumer in ((WEBSOCKET_PATH, _tabs), (STAFF_PATH, _staff))
 ]

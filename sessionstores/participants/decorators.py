@@ -225,7 +225,7 @@ def _denied(request: HttpRequest, denied: PermissionDenied) -> HttpResponse:
 
     Django's own page for want of a 403.html says nothing, in English.
     """
-    handler = get_resolver(get_urlconf()).resolve_error_handler(403)
+    handler: object = get_resolver(get_urlconf()).resolve_error_handler(403)
     if handler is not permission_denied:
         raise denied
     try:

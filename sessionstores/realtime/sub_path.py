@@ -7,6 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.urls.resolvers import RoutePattern
 
+from ..participants.participant import WEBSOCKET_PATH
+
 
 class SubPathPattern(RoutePattern):
     """The pattern of a route that any `URLRouter` finds below FORCE_SCRIPT_NAME too.
@@ -32,6 +34,7 @@ def below_sub_path(scope: dict[str, Any]) -> dict[str, Any]:
     if not prefix or "path_remaining" in scope:
         return scope
     path: str = scope["path"]
-    if path.startswith(f"{prefix}/"):
+    # Below /ws, a path that was cut off already begins as the sub-path does.
+    if path.startswith(f"{prefix}/") and not path.startswith(f"/{WEBSOCKET_PATH}"):
         path = path[len(prefix) :]
     return {**scope, "path_remaining": path}

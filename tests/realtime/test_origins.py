@@ -108,12 +108,16 @@ BELOW = [
 
 @pytest.mark.parametrize(("path", "root", "forced"), BELOW)
 @pytest.mark.parametrize("route", ["", "staff/"])
-async def test_a_validator_of_the_site_has_the_routes_below_a_path(
-    path: str, root: str, forced: str | None, route: str, settings: Any
+@pytest.mark.parametrize("whose", ["the site's", "ours"])
+async def test_any_validator_has_the_routes_below_a_path(
+    path: str, root: str, forced: str | None, route: str, whose: str, settings: Any
 ) -> None:
     settings.FORCE_SCRIPT_NAME = forced
+    settings.ALLOWED_HOSTS = ["elsewhere.example"]
     routes: Any = URLRouter(websocket_urlpatterns)
-    application = OriginValidator(routes, ["https://elsewhere.example"])
+    application: Any = allowed_hosts_only(routes)
+    if whose == "the site's":
+        application = OriginValidator(routes, ["https://elsewhere.example"])
     headers = [(b"origin", b"https://elsewhere.example")]
     socket = WebsocketCommunicator(application, path + route, headers)
     scope: Any = socket.scope

@@ -192,10 +192,12 @@ def _pool_of(alias: str) -> Any:
     except ImproperlyConfigured as error:
         raise ImproperlyConfigured(_told(alias, str(error))) from error
     except Exception as error:
+        hint = f"Its LOCATION has to be a URL like {LIKE}, or several."
+        if is_url(place):
+            hint = "Correct its OPTIONS, or what follows the ? in its LOCATION."
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}] makes no connection of its settings: "
-            f"{type(error).__name__}: {error}. Its LOCATION has to be a URL like "
-            f"{LIKE}, or several."
+            f"{type(error).__name__}: {str(error).rstrip('.')}. {hint}"
         ) from error
     pool = getattr(client, "connection_pool", None)
     if not isinstance(getattr(pool, "connection_kwargs", None), Mapping):

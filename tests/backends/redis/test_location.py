@@ -458,6 +458,24 @@ def test_a_class_that_is_not_there_is_named(settings: Settings, option: str) -> 
     assert "No module named 'mysite'" in refused(settings)
 
 
+@pytest.mark.parametrize(
+    ("location", "options"),
+    [
+        (URL, {"max_connections": "4"}),
+        (URL, {"pool_class": "redis.Nope"}),
+        ("redis://cache.example?db=x", {}),
+    ],
+)
+def test_an_option_that_makes_no_connection_is_not_blamed_on_the_url(
+    settings: Settings, location: str, options: dict[str, Any]
+) -> None:
+    at(settings, DJANGO, location, **options)
+    text = refused(settings)
+    assert "Correct its OPTIONS" in text
+    assert "a URL like" not in text
+    assert ".." not in text
+
+
 def test_a_replica_cannot_be_written_to(settings: Settings) -> None:
     settings.DJANGO_REDIS_CONNECTION_FACTORY = SENTINEL_FACTORY
     place = "redis://service_name/db?is_master=0"
