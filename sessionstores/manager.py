@@ -173,6 +173,20 @@ class StoreManager(EverybodysPeeks, PeopleManager):
         code = check_code(session)
         return await lifecycle.extend(get_backend(blocking=False), code, seconds)
 
+    @async_unsafe("Inside an event loop: await aset_label() instead.")
+    def set_label(self, session: str, label: str) -> None:
+        """Give a session another label, which staff see; "" for none.
+
+        Raises `InvalidArguments` for what is not text, and `UnknownSession`.
+        """
+        code = check_code(session)
+        run(lifecycle.set_label(get_backend(blocking=True), code, label))
+
+    async def aset_label(self, session: str, label: str) -> None:
+        """See `set_label`."""
+        code = check_code(session)
+        await lifecycle.set_label(get_backend(blocking=False), code, label)
+
     @async_unsafe("Inside an event loop: await alock() instead.")
     def lock(self, session: str) -> None:
         """Refuse newcomers: `SessionLocked`. Raises `UnknownSession`."""

@@ -21,6 +21,7 @@ KINDS: dict[str, tuple[str, Promise]] = {
     "edited": ("✐", _("was edited by staff")),
     "disconnected": ("⏏", _("was disconnected")),
     "message": ("✉", _("was sent a message")),
+    "labelled": ("⚐", _("given the label")),
     "locked": ("▣", _("locked")),
     "unlocked": ("▢", _("unlocked")),
     "extended": ("⤳", _("extended")),

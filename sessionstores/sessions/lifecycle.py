@@ -169,6 +169,14 @@ def _check_label(label: object) -> None:
     encode_portable(label, "label")
 
 
+async def set_label(backend: Backend, code: str, label: str) -> None:
+    """Give a session another label; raise `InvalidArguments` and `UnknownSession`."""
+    _check_label(label)
+    if await backend.update_session(code, label=label) is None:
+        raise unknown(code)
+    _note(code, "labelled", label)
+
+
 async def set_locked(backend: Backend, code: str, *, locked: bool) -> None:
     """Refuse newcomers to a session, or admit them; raise `UnknownSession`."""
     if await backend.update_session(code, locked=locked) is None:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 
-from sessionstores import InvalidKey, SessionLocked, State, UnknownSession, event_bus
+from sessionstores import (
+    InvalidArguments,
+    InvalidKey,
+    SessionLocked,
+    State,
+    UnknownSession,
+    event_bus,
+)
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.cas.keys import record_key
@@ -72,6 +79,38 @@ def test_locked_session_refuses_newcomers_until_it_is_unlocked(
         ("K7Q2ZD:*", "locked", ""),
         ("K7Q2ZD:*", "unlocked", ""),
     ]
+
+
+# Labels
+
+
+def test_session_may_be_given_another_label(events: list[event_bus.Event]) -> None:
+    code = stores.create_session(label="Team day", keep=60)
+    stores.set_label(code, "Tëam night")
+    assert info(code).label == "Tëam night"
+    assert info(code).keep == 60
+    stores.set_label(code, "")
+    assert info(code).label == ""
+    assert notes(events) == [
+        (f"{code}:*", "labelled", "Tëam night"),
+        (f"{code}:*", "labelled", ""),
+    ]
+
+
+@pytest.mark.parametrize("label", [None, 7, b"x", "\ud800"])
+def test_what_is_no_label_is_refused_and_changes_nothing(
+    events: list[event_bus.Event], label: Any
+) -> None:
+    code = stores.create_session(label="Team day")
+    with pytest.raises(InvalidArguments, match="label"):
+        stores.set_label(code, label)
+    assert info(code).label == "Team day"
+    assert notes(events) == []
+
+
+async def test_a_session_that_there_is_not_has_no_label() -> None:
+    with pytest.raises(UnknownSession):
+        await stores.aset_label("ZZZZZZ", "Team day")
 
 
 # Extending
@@ -243,6 +282,7 @@ async def test_every_method_refuses_an_event_loop() -> None:
         lambda: stores.lock(CODE),
         lambda: stores.unlock(CODE),
         lambda: stores.extend(CODE, 60),
+        lambda: stores.set_label(CODE, "x"),
         lambda: stores.disconnect(CODE),
         lambda: stores.reset(CODE, "alice"),
         stores.sweep,
@@ -259,12 +299,20 @@ async def test_every_method_has_a_twin(events: list[event_bus.Event]) -> None:
     with pytest.raises(SessionLocked):
         await stores.get(Board, code, "bob").asnapshot()
     await stores.aunlock(code)
+    await stores.aset_label(code, "Team day")
     assert await stores.aextend(code, 60) is True
     assert await stores.areset(code, "alice") is True
     assert (await board.asnapshot()).state == Board()
     await stores.adisconnect(code)
     kinds = [kind for _, kind, _ in notes(events)]
-    assert kinds == ["locked", "unlocked", "extended", "reset", "disconnected"]
+    assert kinds == [
+        "locked",
+        "unlocked",
+        "labelled",
+        "extended",
+        "reset",
+        "disconnected",
+    ]
     # It is kept, and Alice with it, who has changed something.
     assert (await stores.asweep(idle_for=0)).participants == 0
 
