@@ -33,6 +33,7 @@ CLIENT_MESSAGES: dict[str, Text] = {
     # Of a frame that cannot be read, and of a refusal without a text.
     "error": MESSAGES["error"],
     "offline": _("You are offline. What you do is sent once you are back."),
+    "connecting": _("There is no connection yet. What you do is sent once there is."),
     "reconnecting": _("The connection was lost. What you do is sent once it is back."),
     "reset": _("What you saw here was reset. This is how it stands now."),
     # Of the end: by its reason, where the frame that says so was lost.

@@ -79,6 +79,7 @@ export const CONFIG = {
     too_large: "Zu groß.",
     error: "Fehler.",
     offline: "Offline.",
+    connecting: "Noch nicht verbunden.",
     reconnecting: "Verbindung verloren.",
     reset: "Zurückgesetzt.",
     ended: "Vorbei.",

@@ -73,6 +73,29 @@ test("what the server said of why it closes is told until there is a connection"
   page.socket.breaks();
   assert.deepEqual(seen, [
     ["reconnecting", "Zu langsam."],
+    ["reconnecting", "Zu viele."],
+    ["live", ""],
+    ["reconnecting", TELL.reconnecting],
+  ]);
+});
+
+test("who never gets a connection is told so once, until there is one", () => {
+  page.connect();
+  const seen = heard();
+  for (let attempts = 0; attempts < 3; attempts += 1) {
+    page.socket.breaks();
+    page.tick(5000);
+  }
+  page.network(false);
+  page.network(true);
+  page.socket.breaks();
+  page.tick(5000);
+  page.welcome();
+  page.socket.breaks();
+  assert.deepEqual(seen, [
+    ["connecting", TELL.connecting],
+    ["offline", TELL.offline],
+    ["connecting", TELL.connecting],
     ["live", ""],
     ["reconnecting", TELL.reconnecting],
   ]);

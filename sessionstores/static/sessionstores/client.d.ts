@@ -327,7 +327,7 @@ export interface Session<Stores extends StoresOf<Stores> = RegisteredStores> {
     listener: (presence: Presence, change: { joined: Presence; left: string[] }) => void,
   ): () => void;
 
-  /** Listen to the status; `message` is what to tell the person of it, or empty. */
+  /** Listen to the status, and to `message`, what to tell the person of it, or empty. */
   on(type: "status", listener: (status: Status, message: string) => void): () => void;
 
   /** Listen to an event. Returns a function that ends it. */

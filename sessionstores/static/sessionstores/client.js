@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "fd492901";
+export const VERSION = "85871337";
 
 const PARTS = {
   connection: connections,

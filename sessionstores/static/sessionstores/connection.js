@@ -1,6 +1,6 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "fd492901";
+export const VERSION = "85871337";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms
@@ -26,6 +26,8 @@ export class TabConnection {
   #trouble; // what the server said of why it closes
   #lastError = null;
   #wasLive = false;
+  #hasFailed = false; // to connect
+  #told = ""; // the last message
   #liveAt = 0;
   #heardAt; // by both clocks: the monotonic one may stand still in sleep
   #ping = PING;
@@ -58,7 +60,9 @@ export class TabConnection {
   get message() {
     if (this.#status === "live") return "";
     if (this.#status === "offline") return this.#say("offline");
-    return this.#ending ?? this.#trouble ?? (this.#wasLive ? this.#say("reconnecting") : "");
+    if (this.#ending ?? this.#trouble) return this.#ending ?? this.#trouble;
+    if (this.#wasLive) return this.#say("reconnecting");
+    return this.#hasFailed ? this.#say("connecting") : "";
   }
 
   // Not on a server, which renders the page, nor before `resume()` if that was asked for.
@@ -114,10 +118,12 @@ export class TabConnection {
     if (!error.id && /^(hello)?$/.test(error.of ?? "")) this.#trouble = error.message;
   }
 
+  // Also if only the message is new: who never got a connection is told so after the first attempt.
   setStatus(next) {
-    if (next === this.#status) return;
+    const [status, told] = [this.#status, this.#told];
     this.#status = next;
-    this.#line.emit("status", next, this.message);
+    this.#told = this.message;
+    if (next !== status || this.#told !== told) this.#line.emit("status", next, this.#told);
   }
 
   pause() {
@@ -221,6 +227,7 @@ export class TabConnection {
     const lasted = now() - this.#liveAt;
     if (this.#status === "live" && lasted > BACKOFF_CAP) this.#attempts = 0;
     this.#drop();
+    this.#hasFailed = true;
     const range = Math.floor(code / 100);
     if (range === 41 && this.#options.token && !this.#tokenIsNew) this.#token = null;
     else if (range === 40 || range === 41) {

@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "fd492901";
+export const VERSION = "85871337";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "fd492901";
+export const VERSION = "85871337";
 
 export class Prediction {
   #predictors;

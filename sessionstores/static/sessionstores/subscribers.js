@@ -1,6 +1,6 @@
 // Subscribers of a value, in the shape of Zustand's `subscribeWithSelector`.
 
-export const VERSION = "fd492901";
+export const VERSION = "85871337";
 
 // One broken listener must not keep the news from the others.
 export function call(listener, ...args) {
