@@ -218,7 +218,7 @@ def test_what_the_client_tells_by_itself_is_text_and_short() -> None:
         with translation.override(language):
             told = client_messages()
         assert all(type(text) is str for text in told.values())
-        assert sum(map(len, told.values())) < 1_000
+        assert sum(map(len, told.values())) < 1_100
     assert exceptions.MESSAGES["expired"] == CLIENT_MESSAGES["expired"]
 
 
