@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ImproperlyConfigured
@@ -79,7 +80,13 @@ class Entrance(JoinView):
         store.dispatch(Board.note, f"of {form.cleaned_data['name']}")
 
 
+class HiddenCode(JoinForm):
+    name = None
+    code = forms.CharField(widget=forms.HiddenInput)
+
+
 urlpatterns = [
+    path("hidden/", JoinView.as_view(form_class=HiddenCode, success_url="page")),
     path("join/", include("sessionstores.urls"), {"success_url": "page"}),
     path("entrance/", Entrance.as_view()),
     path("nowhere/", JoinView.as_view()),
@@ -545,6 +552,17 @@ def test_errors_are_described_and_the_first_has_the_focus(client: Client) -> Non
     response = come_in(client, "K7Q2ZD", name="")
     fields = re.findall(r'<input type="text"[^>]*>', response.content.decode())
     assert [("autofocus" in field) for field in fields] == [False, True]
+
+
+def test_what_is_wrong_with_a_code_that_is_hidden_is_shown(client: Client) -> None:
+    code = stores.create_session()
+    stores.lock(code)
+    told = client.post("/hidden/", {"code": code}).content.decode()
+    (shown,) = re.findall(r'<p class="ss-join-error" role="alert">(.*?)</p>', told)
+    assert "no more people" in shown
+    stores.unlock(code)
+    assert client.post("/hidden/", {"code": code}).status_code == 302
+    assert [each.name for each in stores.people(code)] == [None]
 
 
 def test_what_was_typed_is_shown_escaped(client: Client) -> None:
