@@ -18,7 +18,7 @@ from sessionstores import (
 from sessionstores.middleware import ParticipantRequest
 from sessionstores.signals import participant_removed
 
-from .states import Agenda, Board, Keyed, Table
+from .states import Agenda, Board, Keyed, Listed, Table
 
 CODE = "K7Q2ZD"
 alice = stores.get(Board, CODE, "alice")
@@ -51,6 +51,9 @@ def dispatches(by: Participant) -> None:
     agenda.dispatch(Agenda.vote, 5, by=by)
     assert_type(table.dispatch(Table.reveal), int)
     assert_type(table.dispatch(Table.reveal, 2, boards={"alice": Board()}), int)
+    listed = stores.get(Listed, CODE, "alice")
+    listed.dispatch(Listed.clear)
+    assert_type(listed.dispatch(Listed.fill, "x"), int)
     assert_type(alice.replace(Board(), base="7f3a.45-9f3ac21b"), str)
 
 
