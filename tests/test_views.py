@@ -496,6 +496,35 @@ def test_a_view_may_have_a_role_and_do_more(client: Client) -> None:
     assert (person.id, person.name, person.role) == (id, "Ada Lovelace", "guest")
 
 
+class AsDjangoHasIt(JoinView):
+    def get_success_url(self) -> str:
+        return f"/for/{self.participant.name}/"
+
+
+class AsItWas(JoinView):
+    def get_success_url(self, participant: Participant) -> str:  # type: ignore[override]
+        return f"/for/{participant.name}/"
+
+
+class Inherited(JoinView):
+    success_url = "page"
+
+    def get_success_url(self) -> str:
+        return f"{super().get_success_url()}?welcome=1"
+
+
+@pytest.mark.parametrize("view", [AsDjangoHasIt, AsItWas, Inherited])
+def test_a_view_may_say_itself_where_to_send_people(
+    view: type[JoinView], rf: RequestFactory
+) -> None:
+    code = stores.create_session()
+    request = rf.post("/joined/", {"code": code, "name": "Ada"})
+    request.session = SessionBase()
+    request._dont_enforce_csrf_checks = True
+    leads = f"/{code}/page/?welcome=1" if view is Inherited else "/for/Ada/"
+    assert view.as_view()(request)["Location"] == leads
+
+
 # Errors
 
 

@@ -15,8 +15,10 @@ from sessionstores import (
     participant_required,
     stores,
 )
+from sessionstores.forms import JoinForm
 from sessionstores.middleware import ParticipantRequest
 from sessionstores.signals import participant_removed
+from sessionstores.views import JoinView
 
 from .states import Agenda, Board, Keyed, Listed, Table
 
@@ -77,6 +79,18 @@ def manages() -> None:
     assert_type(stores.sweep(max_seconds=50), Sweep)
     assert_type(stores.extend(CODE, 3_600), bool)
     stores.send(CODE, {"announcement": "Lunch"})
+
+
+class Entrance(JoinView):
+    form_class = JoinForm
+    role = "guest"
+
+    def joined(self, participant: Participant, form: JoinForm) -> None:
+        assert_type(participant.name, str | None)
+
+    def get_success_url(self) -> str:
+        assert_type(super().get_success_url(), str)
+        return f"/{self.participant.session}/"
 
 
 @participant_required(join_url="home")
