@@ -85,7 +85,14 @@ class HiddenCode(JoinForm):
     code = forms.CharField(widget=forms.HiddenInput)
 
 
+class TeamForm(JoinForm):
+    team = forms.ChoiceField(
+        choices=[("red", "Red"), ("blue", "Blue")], widget=forms.RadioSelect
+    )
+
+
 urlpatterns = [
+    path("team/", JoinView.as_view(form_class=TeamForm, success_url="page")),
     path("hidden/", JoinView.as_view(form_class=HiddenCode, success_url="page")),
     path("join/", include("sessionstores.urls"), {"success_url": "page"}),
     path("entrance/", Entrance.as_view()),
@@ -592,6 +599,16 @@ def test_what_is_wrong_with_a_code_that_is_hidden_is_shown(client: Client) -> No
     stores.unlock(code)
     assert client.post("/hidden/", {"code": code}).status_code == 302
     assert [each.name for each in stores.people(code)] == [None]
+
+
+def test_a_group_of_controls_has_a_legend_and_its_error(client: Client) -> None:
+    told = client.post("/team/", {"code": "K7Q2ZD", "name": "Ada"}).content.decode()
+    (group,) = re.findall(r"<fieldset.*?</fieldset>", told, re.DOTALL)
+    assert re.search(r"<legend[^>]*>Team</legend>", group)
+    assert group.startswith('<fieldset aria-describedby="id_team_error"')
+    assert 'id="id_team_error"' in group
+    assert group.count("<label") == 2
+    assert told.count("</fieldset>") == 1
 
 
 def test_what_was_typed_is_shown_escaped(client: Client) -> None:
