@@ -91,6 +91,7 @@ sites: $(VENV)/.dev
 		. $(if $(DJANGO),'$(DJANGO)') daphne granian uvicorn websockets
 	SESSIONSTORES_SITE_PYTHON=$(CURDIR)/build/site/bin/python $(BIN)/python -m pytest \
 		tests/browser/test_install.py tests/browser/test_tutorial.py \
+		tests/browser/test_tutorial_people.py \
 		tests/browser/npm_package.py
 
 # A warning is an error: a link that leads nowhere, a name that has no page.

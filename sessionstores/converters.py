@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .keys import normalize_code
+from .keys import CODE_LENGTH, MAX_TYPED, normalize_code
 
 __all__ = ["SessionCodeConverter"]
 
@@ -14,7 +14,8 @@ class SessionCodeConverter:
     letters and digits looks like a code: put paths such as `signup/` above it.
     """
 
-    regex = r"[A-Za-z0-9 _-]{6,20}"
+    # What is one, `to_python` says: a messenger's link may hold what cannot be seen.
+    regex = f"[^/]{{{CODE_LENGTH},{MAX_TYPED}}}"
 
     def to_python(self, value: str) -> str:
         """Return the code; ValueError if it is none, and the next path is tried."""

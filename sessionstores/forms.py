@@ -27,6 +27,7 @@ class JoinForm(forms.Form):
 
     Valid is what may be a code and a name; `join` finds out about the session. Where
     something is wrong, the first field with an error has the focus, without a script.
+    A subclass may do without a name (`name = None`), or not require one.
     """
 
     code = forms.CharField(
@@ -62,9 +63,15 @@ class JoinForm(forms.Form):
             raise forms.ValidationError(_NO_CODE, code="invalid_key") from None
 
     def clean_name(self) -> str:
-        """Return the name without surrounding space, if it can be shown."""
+        """Return the name without surrounding space, if it can be shown.
+
+        Where a subclass requires none, it may be empty.
+        """
+        name = self.cleaned_data["name"]
+        if not name and not self.fields["name"].required:
+            return ""
         try:
-            return check_name(self.cleaned_data["name"])
+            return check_name(name)
         except InvalidKey:
             raise forms.ValidationError(_NO_NAME, code="invalid_key") from None
 
@@ -78,7 +85,7 @@ class JoinForm(forms.Form):
                 each.widget.attrs["autofocus"] = True
 
     def join(self, request: HttpRequest, **given: Any) -> Participant | None:
-        """Join the session of a valid form, under the name that was given.
+        """Join the session of a valid form, under the name that was given, if any.
 
         `given` are other arguments of `sessionstores.join`: `role`, `create`. Where it
         refuses, as unknown, locked, full or after too many guesses, or the cache does
@@ -102,19 +109,21 @@ class JoinForm(forms.Form):
             self._refuse(error)
             return None
 
-    def _typed(self) -> tuple[str, str]:
+    def _typed(self) -> tuple[str, str | None]:
         """Return the code and the name that were typed; raise ValueError."""
-        cleaned = getattr(self, "cleaned_data", None)
-        if cleaned is not None and {"code", "name"} <= cleaned.keys():
-            return cleaned["code"], cleaned["name"]
         form = type(self).__name__
         if not self.is_bound:
             way_out = f"it was given no data: {form}(request.POST)"
-        elif cleaned is None:
+        elif not hasattr(self, "cleaned_data"):
             way_out = "call is_valid() first: if form.is_valid(): form.join(request)"
-        else:
-            wrong = ", ".join(self.errors) or "code or name"
+        elif self.errors:
+            wrong = ", ".join(self.errors)
             way_out = f"it has errors ({wrong}): join only if form.is_valid()"
+        elif "code" not in self.cleaned_data:
+            way_out = "its cleaned data have no `code`, which says what is joined"
+        else:
+            cleaned = self.cleaned_data
+            return cleaned["code"], cleaned.get("name") or None
         raise ValueError(f"{form} cannot join: {way_out}.")
 
     def _refuse(self, error: SessionStoresError) -> None:

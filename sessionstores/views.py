@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
+from inspect import signature
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -87,9 +89,11 @@ class JoinView(FormView):  # type: ignore[type-arg]
     sets a cookie, `ss_visitor`.
 
     Subclass it for a `role`, a `template_name` of your own, another `form_class` based
-    on `JoinForm`, or `joined`. An include may give `{"success_url": …}` in urls.py.
+    on `JoinForm`, `joined`, or `get_success_url`: who has joined is `self.participant`.
+    An include may give `{"success_url": …}` in urls.py.
     """
 
+    participant: Participant
     form_class: type[JoinForm] = JoinForm
     template_name = "sessionstores/join.html"
     success_url: str | None = None
@@ -157,8 +161,9 @@ class JoinView(FormView):  # type: ignore[type-arg]
         participant = form.join(self.request, **given)
         if participant is None:
             return self.form_invalid(form)
+        self.participant = participant
         self.joined(participant, form)
-        response = HttpResponseRedirect(self.get_success_url(participant))
+        response = HttpResponseRedirect(self._url_of_next_page())
         withdraw_seed(self.request, response)
         return response
 
@@ -175,9 +180,9 @@ class JoinView(FormView):  # type: ignore[type-arg]
     def joined(self, participant: Participant, form: JoinForm) -> None:
         """Do what a site wants done for who has joined; nothing by default."""
 
-    def get_success_url(self, participant: Participant) -> str:  # type: ignore[override]
-        """Return where to send who has joined."""
-        code, page = participant.session, self._next()
+    def get_success_url(self) -> str:
+        """Return where to send `self.participant`, who has just joined."""
+        code, page = self.participant.session, self._next()
         if page and self._leads_back(code):
             return _page_of(page, code)
         if self.success_url is None:
@@ -186,6 +191,11 @@ class JoinView(FormView):  # type: ignore[type-arg]
             )
         url = str(self.success_url)
         return url.replace("{code}", code) if "/" in url else reverse(url, args=[code])
+
+    def _url_of_next_page(self) -> str:
+        # Sites may have a method of their own that takes whom it is about, as ours did.
+        url: Callable[..., str] = self.get_success_url
+        return url(self.participant) if signature(url).parameters else url()
 
     def _leads_back(self, code: object) -> bool:
         """Whether who joins session `code` is sent to the page that they came from."""

@@ -180,6 +180,20 @@ def test_its_python_can_be_read(page: str) -> None:
                 assert hasattr(importlib.import_module(module), name), name
 
 
+def caught(block: str) -> Iterator[str]:
+    """Yield how a block makes text of what it catches, which is for developers."""
+    for handler in ast.walk(ast.parse(block)):
+        if isinstance(handler, ast.ExceptHandler) and handler.name:
+            error = re.escape(handler.name)
+            for line in map(ast.unparse, handler.body):
+                yield from re.findall(rf"\bstr\({error}\)|{{{error}[}}!:]", line)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_it_shows_people_no_hint_for_developers(page: str) -> None:
+    assert [text for block in blocks(page) for text in caught(block)] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_its_names_of_the_api_exist(page: str) -> None:
     for name in re.findall(r"\bstores\.(\w+)\(", text_of(page)):

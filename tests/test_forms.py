@@ -162,6 +162,83 @@ def test_whatever_is_typed_is_refused_in_the_form_or_can_be_used(
     str(form)
 
 
+class WithoutName(JoinForm):
+    name = None
+
+
+class WithoutNameAtTimes(JoinForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        del self.fields["name"]
+
+
+class NameIfLiked(JoinForm):
+    name = forms.CharField(required=False)
+
+
+class NameOrNone(JoinForm):
+    name = forms.CharField(required=False, empty_value=None)
+
+
+class NameToPick(JoinForm):
+    name = forms.ChoiceField(choices=[("Ada", "Ada")], required=False)
+
+
+NAMELESS = [WithoutName, WithoutNameAtTimes, NameIfLiked, NameOrNone, NameToPick]
+
+
+@pytest.mark.parametrize("way", ["join", "ajoin"])
+@pytest.mark.parametrize("kind", NAMELESS)
+def test_a_site_need_not_ask_for_a_name(way: str, kind: type[JoinForm]) -> None:
+    form = kind({"code": stores.create_session(), "name": ""})
+    assert form.is_valid(), form.errors
+    assert enter(form, way).name is None
+
+
+@pytest.mark.parametrize("kind", [NameIfLiked, NameOrNone])
+def test_a_name_that_need_not_be_given_is_judged_if_it_is(kind: type[JoinForm]) -> None:
+    form = kind({"code": "K7Q2ZD", "name": "\u200b"})
+    assert not form.is_valid()
+    assert "Leave out line breaks and invisible" in form.errors["name"][0]
+    form = kind({"code": stores.create_session(), "name": " Ada "})
+    assert form.is_valid()
+    assert enter(form).name == "Ada"
+
+
+class Picky(JoinForm):
+    """A site's form with rules of its own, beside those for code and name."""
+
+    team = forms.CharField()
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("team") == "full":
+            raise forms.ValidationError("This team is full.")
+        return cleaned
+
+
+@pytest.mark.parametrize("way", ["join", "ajoin"])
+@pytest.mark.parametrize("team", ["", "full"])
+def test_a_rule_of_the_sites_own_keeps_people_out(way: str, team: str) -> None:
+    code = stores.create_session()
+    form = Picky({"code": code, "name": "Ada", "team": team})
+    assert not form.is_valid()
+    with pytest.raises(ValueError, match="has errors"):
+        enter(form, way)
+    assert stores.participants(code) == []
+
+
+class WithoutCode(JoinForm):
+    code = None
+
+
+def test_a_form_that_lost_its_code_says_so() -> None:
+    form = WithoutCode({"name": "Ada"})
+    assert form.is_valid()
+    with pytest.raises(ValueError, match=r"^WithoutCode cannot join: .*`code`"):
+        enter(form)
+
+
 def test_a_form_of_the_sites_own_may_have_more_fields() -> None:
     class Longer(JoinForm):
         team = forms.CharField()

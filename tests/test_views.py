@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ImproperlyConfigured
@@ -79,7 +80,20 @@ class Entrance(JoinView):
         store.dispatch(Board.note, f"of {form.cleaned_data['name']}")
 
 
+class HiddenCode(JoinForm):
+    name = None
+    code = forms.CharField(widget=forms.HiddenInput)
+
+
+class TeamForm(JoinForm):
+    team = forms.ChoiceField(
+        choices=[("red", "Red"), ("blue", "Blue")], widget=forms.RadioSelect
+    )
+
+
 urlpatterns = [
+    path("team/", JoinView.as_view(form_class=TeamForm, success_url="page")),
+    path("hidden/", JoinView.as_view(form_class=HiddenCode, success_url="page")),
     path("join/", include("sessionstores.urls"), {"success_url": "page"}),
     path("entrance/", Entrance.as_view()),
     path("nowhere/", JoinView.as_view()),
@@ -489,6 +503,35 @@ def test_a_view_may_have_a_role_and_do_more(client: Client) -> None:
     assert (person.id, person.name, person.role) == (id, "Ada Lovelace", "guest")
 
 
+class AsDjangoHasIt(JoinView):
+    def get_success_url(self) -> str:
+        return f"/for/{self.participant.name}/"
+
+
+class AsItWas(JoinView):
+    def get_success_url(self, participant: Participant) -> str:  # type: ignore[override]
+        return f"/for/{participant.name}/"
+
+
+class Inherited(JoinView):
+    success_url = "page"
+
+    def get_success_url(self) -> str:
+        return f"{super().get_success_url()}?welcome=1"
+
+
+@pytest.mark.parametrize("view", [AsDjangoHasIt, AsItWas, Inherited])
+def test_a_view_may_say_itself_where_to_send_people(
+    view: type[JoinView], rf: RequestFactory
+) -> None:
+    code = stores.create_session()
+    request = rf.post("/joined/", {"code": code, "name": "Ada"})
+    request.session = SessionBase()
+    request._dont_enforce_csrf_checks = True
+    leads = f"/{code}/page/?welcome=1" if view is Inherited else "/for/Ada/"
+    assert view.as_view()(request)["Location"] == leads
+
+
 # Errors
 
 
@@ -545,6 +588,27 @@ def test_errors_are_described_and_the_first_has_the_focus(client: Client) -> Non
     response = come_in(client, "K7Q2ZD", name="")
     fields = re.findall(r'<input type="text"[^>]*>', response.content.decode())
     assert [("autofocus" in field) for field in fields] == [False, True]
+
+
+def test_what_is_wrong_with_a_code_that_is_hidden_is_shown(client: Client) -> None:
+    code = stores.create_session()
+    stores.lock(code)
+    told = client.post("/hidden/", {"code": code}).content.decode()
+    (shown,) = re.findall(r'<p class="ss-join-error" role="alert">(.*?)</p>', told)
+    assert "no more people" in shown
+    stores.unlock(code)
+    assert client.post("/hidden/", {"code": code}).status_code == 302
+    assert [each.name for each in stores.people(code)] == [None]
+
+
+def test_a_group_of_controls_has_a_legend_and_its_error(client: Client) -> None:
+    told = client.post("/team/", {"code": "K7Q2ZD", "name": "Ada"}).content.decode()
+    (group,) = re.findall(r"<fieldset.*?</fieldset>", told, re.DOTALL)
+    assert re.search(r"<legend[^>]*>Team</legend>", group)
+    assert group.startswith('<fieldset aria-describedby="id_team_error"')
+    assert 'id="id_team_error"' in group
+    assert group.count("<label") == 2
+    assert told.count("</fieldset>") == 1
 
 
 def test_what_was_typed_is_shown_escaped(client: Client) -> None:

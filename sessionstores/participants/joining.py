@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from .. import conf
 from ..backends import get_backend
 from ..backends.base import Backend, run
-from ..backends.types import Profile, Standing
+from ..backends.types import UNKNOWN, Profile, Standing
 from ..concurrency.async_unsafe import async_unsafe
 from ..exceptions import (
     InvalidToken,
@@ -16,7 +16,7 @@ from ..exceptions import (
     StateCorrupt,
     UnknownSession,
 )
-from ..keys import check_participant, normalize_code
+from ..keys import StoreKey, check_participant, normalize_code
 from ..sessions import presence
 from ..state.declaration import states_in
 from ..store.admissions import admit
@@ -239,7 +239,8 @@ def resolve(request: HttpRequest, code: object) -> Participant | None:
 
     A signed link decides alone, and must name session `code` unless that is None;
     without a link it is the participant who joined `code` in this Django session.
-    Expired, revoked, ended and kicked: None. One call to the cache, none for strangers.
+    Expired, revoked, ended and kicked: None. One call to the cache, none for strangers;
+    more for a user without a record, while there are `SECRET_KEY_FALLBACKS`.
     """
     return run(_resolve(get_backend(blocking=True), request, code))
 
@@ -279,6 +280,11 @@ async def _resolve(
     profile = await _profile_if_valid(backend, claims)
     if profile is None:
         return None
+    if profile == UNKNOWN:
+        visitor = RequestIdentity(request, blocking=backend.blocking)
+        key = await visitor.successor(backend, claims)
+        if key is not None:
+            return await _recorded_as(backend, key)
     admit(backend, claims.key)
     claimed = Participant(claims.session, claims.participant, claims.role)
     return as_recorded(claimed, profile)
@@ -294,8 +300,11 @@ async def _rederived(
     """
     visitor = RequestIdentity(request, blocking=backend.blocking)
     key = None if visitor.has_link else await visitor.derived(backend, code)
-    if key is None:
-        return None
+    return None if key is None else await _recorded_as(backend, key)
+
+
+async def _recorded_as(backend: Backend, key: StoreKey) -> Participant | None:
+    """Return who has the record of that key, unless they are out or were revoked."""
     standing = (await backend.standings([key], profiles=True))[key]
     if standing.ended or standing.kicked or standing.revoked_at is not None:
         return None

@@ -42,7 +42,7 @@ async def _leave(backend: Backend, request: HttpRequest, code: str) -> bool:
         return False
     was_in = await lifecycle.leave(backend, key)
     kept = await visitor.kept(code)
-    if kept is not None and kept.key == key:
+    if kept is not None and (kept.key == key or not visitor.has_link):
         await visitor.forget(code)
     request.participant = None  # type: ignore[attr-defined]
     return was_in
@@ -56,4 +56,6 @@ async def _key_of(
         link = visitor.link(code)
         return link and link.key
     kept = await visitor.kept(code)
-    return kept.key if kept is not None else await visitor.derived(backend, code)
+    if kept is None:
+        return await visitor.derived(backend, code)
+    return await visitor.successor(backend, kept) or kept.key

@@ -129,6 +129,20 @@ class RequestIdentity:
         ids = (await self._identities()).origin.ids(code)
         return await _recorded(backend, code, ids)
 
+    async def successor(self, backend: Backend, claims: Claims) -> StoreKey | None:
+        """Return the key under which the user with these claims is in now, if another.
+
+        Keys of the site were rotated, and their record by the former one is gone: in
+        another browser they have joined by the newer. If they were kicked there, that.
+        """
+        pk = await self.user_pk() if settings.SECRET_KEY_FALLBACKS else None
+        ids = [] if pk is None else _user_ids(pk)
+        if self.has_link or claims.participant not in ids:
+            return None
+        code, ids = claims.session, [claims.participant, *ids]
+        key = await _kicked(backend, code, ids) or await _recorded(backend, code, ids)
+        return None if key == claims.key else key
+
     async def participant_id(
         self, backend: Backend, code: str, kept: Claims | None
     ) -> tuple[str, Origin]:
@@ -157,8 +171,7 @@ class RequestIdentity:
         They are hashes by each of the site's keys, and the id of the guest that this
         browser was before the user logged in. Whoever was kicked under one is that.
         """
-        keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-        ids = [user_id(pk, key) for key in keys]
+        ids = _user_ids(pk)
         if kept is None:
             seed = (await self._identities()).origin.seed
             found = [*ids, *Origin(seed).ids(code)]
@@ -190,6 +203,12 @@ class RequestIdentity:
             # From here on it is in memory.
             await session.aget(SHARED_ENTRY)
         return KeptIdentities(session)
+
+
+def _user_ids(pk: str) -> list[str]:
+    """Return a user's ids by each of the site's keys, the newest first."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [user_id(pk, key) for key in keys]
 
 
 async def _recorded(backend: Backend, code: str, ids: Sequence[str]) -> StoreKey | None:

@@ -276,9 +276,9 @@ def _mentions_injectable(hint: object) -> bool:
 @overload
 def action(function: F, /) -> F: ...
 @overload
-def action(*, role: str | tuple[str, ...]) -> Callable[[F], F]: ...
+def action(*, role: str | tuple[str, ...] | list[str] = ()) -> Callable[[F], F]: ...
 def action(
-    function: F | None = None, /, *, role: str | tuple[str, ...] = ()
+    function: F | None = None, /, *, role: str | tuple[str, ...] | list[str] = ()
 ) -> F | Callable[[F], F]:
     """Let clients call a method: all of them, or those in `role` (one or several).
 

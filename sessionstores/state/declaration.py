@@ -22,13 +22,7 @@ from msgspec import field as field
 
 from ..exceptions import UnknownAction, UnknownState, shown
 from . import class_rules
-from .actions import (
-    Action,
-    action,
-    actions_of,
-    injected,
-    register_injectable,
-)
+from .actions import Action, action, actions_of, injected, register_injectable
 from .json_rules import REFUSED_NAMES, did_you_mean
 from .struct_errors import class_reason
 from .type_rules import UNRESOLVED, refusals, unresolved
@@ -50,6 +44,7 @@ __all__ = [
 ]
 
 Scope = Literal["participant", "session"]
+Names = tuple[str, ...] | list[str] | set[str] | frozenset[str]
 M = TypeVar("M", bound="StateMeta")
 S = TypeVar("S", bound="State")
 
@@ -93,8 +88,8 @@ class StateMeta(msgspec.StructMeta):
         name: str | None = None,
         version: int = 1,
         scope: Scope = "participant",
-        sensitive: tuple[str, ...] = (),
-        watch: tuple[str, ...] = (),
+        sensitive: Names = (),
+        watch: Names = (),
         **struct_config: Any,
     ) -> M:
         try:
@@ -125,8 +120,8 @@ def _declare(
     name: str,
     version: int,
     scope: Scope,
-    sensitive: tuple[str, ...],
-    watch: tuple[str, ...],
+    sensitive: Names,
+    watch: Names,
 ) -> None:
     where = f"State {cls.__qualname__}"
     _check_keywords(where, name, version, scope)

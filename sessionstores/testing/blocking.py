@@ -89,6 +89,13 @@ class BlockingTab:
         self.page = page
         self._loop = loop
 
+    if not TYPE_CHECKING:  # They know what there is.
+
+        def __getattr__(self, name: str) -> NoReturn:
+            page = vars(self).get("page")
+            where = f": it is at .page.{name}" if hasattr(page, name) else ""
+            raise AttributeError(f"A tab of blocking_tab has no {name!r}{where}")
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the tab's event loop; return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -105,6 +112,10 @@ class BlockingTab:
     def state(self, state: str | type[State]) -> Any:
         """See `PageTab.state`."""
         return self.page.state(state)
+
+    def rev(self, document: str = "me") -> str | None:
+        """See `PageTab.rev`."""
+        return self.page.rev(document)
 
     def wait_until(self, condition: Condition, what: str = "") -> None:
         """See `PageTab.wait_until`."""

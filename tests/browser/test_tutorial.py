@@ -176,5 +176,7 @@ def test_its_pages_survive_a_restart(site: Path, open_page: Open) -> None:
         expect(page.locator("#table li")).to_have_count(0)
         pick(page, "5")
         expect(page.locator("#hand [aria-pressed=true]")).to_have_text("5")
+        # With the record, its name is gone.
+        expect(page.locator("#people li")).to_have_text(["Somebody ✓"])
     finally:
         served.stop()

@@ -31,6 +31,7 @@ from sessionstores.participants.identities import (
     guest_id,
 )
 from sessionstores.participants.joining import join
+from sessionstores.participants.leaving import leave
 from sessionstores.participants.participant import Participant
 from sessionstores.participants.tokens import Claims
 from sessionstores.participants.visitors import COOKIE, offer_seed
@@ -246,8 +247,32 @@ def test_a_user_is_the_same_under_a_rotated_key_in_every_browser(
         stores.cleanup_participant(code, joined.id)
         again = Browser(user=ann).join(code, joining=joining)
         assert again.id == later.id
+        assert first.resolve(code) == again
         assert first.join(code, joining=joining) == again
         assert stores.participants(code) == [again.id]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("then", ["stays", "is kicked", "leaves"])
+def test_a_user_whose_record_is_gone_is_not_two_under_a_rotated_key(
+    then: str, code: str
+) -> None:
+    ann = get_user_model().objects.create(username="ann")
+    first, second = Browser(user=ann), Browser(user=ann)
+    stores.cleanup_participant(code, first.join(code).id)
+    rotated = {"SECRET_KEY": "newer", "SECRET_KEY_FALLBACKS": ["tests-only"]}
+    with override_settings(**rotated):
+        joined = second.join(code, name="Ann")
+        if then == "is kicked":
+            stores.kick(code, joined.id)
+        elif then == "leaves":
+            request = first.request()
+            assert leave(request, code)
+            first.close(request)
+        for browser in (first, second):
+            found = browser.resolve(code)
+            assert found == (joined if then == "stays" else None)
+        assert stores.participants(code) == ([joined.id] if then == "stays" else [])
 
 
 @pytest.mark.django_db

@@ -438,6 +438,22 @@ def test_a_tab_needs_no_loop() -> None:
     assert not hubs
 
 
+def test_a_tab_without_a_loop_has_all_methods_and_names_where_the_rest_is() -> None:
+    with blocking_tab(participant()) as page:
+        for name in dir(page.page):
+            if name.startswith("_") or name in ("open", "close"):
+                continue
+            value = getattr(page.page, name)
+            if callable(value):
+                assert callable(getattr(page, name)), name
+            else:
+                with pytest.raises(AttributeError, match=rf"\.page\.{name}\b"):
+                    getattr(page, name)
+        assert page.rev("me") == page.page.rev("me")
+        with pytest.raises(AttributeError, match=r"has no 'endde'$"):
+            page.endde  # noqa: B018
+
+
 # Watching others
 
 

@@ -54,5 +54,10 @@ class Misroled(State):
     def advance(self) -> None: ...
 
 
+class Numbered(State):
+    @action(role=[1])  # refused: a role is text
+    def advance(self) -> None: ...
+
+
 class Lacking(State):
     step: int = "1"  # refused: not a number

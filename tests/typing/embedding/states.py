@@ -55,3 +55,18 @@ class Table(State, scope="session"):
 
 class Keyed(State, kw_only=True, rename="camel"):
     first_name: str = ""
+
+
+class Listed(State, sensitive=["secret"], watch={"facilitator"}):
+    """Names by other means than a tuple, and an action with nothing to say of it."""
+
+    secret: str = ""
+
+    @action()
+    def clear(self) -> None:
+        self.secret = ""
+
+    @action(role=["facilitator", "host"])
+    def fill(self, secret: str) -> int:
+        self.secret = secret
+        return len(secret)

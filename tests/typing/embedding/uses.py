@@ -15,10 +15,12 @@ from sessionstores import (
     participant_required,
     stores,
 )
+from sessionstores.forms import JoinForm
 from sessionstores.middleware import ParticipantRequest
 from sessionstores.signals import participant_removed
+from sessionstores.views import JoinView
 
-from .states import Agenda, Board, Keyed, Table
+from .states import Agenda, Board, Keyed, Listed, Table
 
 CODE = "K7Q2ZD"
 alice = stores.get(Board, CODE, "alice")
@@ -51,6 +53,9 @@ def dispatches(by: Participant) -> None:
     agenda.dispatch(Agenda.vote, 5, by=by)
     assert_type(table.dispatch(Table.reveal), int)
     assert_type(table.dispatch(Table.reveal, 2, boards={"alice": Board()}), int)
+    listed = stores.get(Listed, CODE, "alice")
+    listed.dispatch(Listed.clear)
+    assert_type(listed.dispatch(Listed.fill, "x"), int)
     assert_type(alice.replace(Board(), base="7f3a.45-9f3ac21b"), str)
 
 
@@ -74,6 +79,18 @@ def manages() -> None:
     assert_type(stores.sweep(max_seconds=50), Sweep)
     assert_type(stores.extend(CODE, 3_600), bool)
     stores.send(CODE, {"announcement": "Lunch"})
+
+
+class Entrance(JoinView):
+    form_class = JoinForm
+    role = "guest"
+
+    def joined(self, participant: Participant, form: JoinForm) -> None:
+        assert_type(participant.name, str | None)
+
+    def get_success_url(self) -> str:
+        assert_type(super().get_success_url(), str)
+        return f"/{self.participant.session}/"
 
 
 @participant_required(join_url="home")
