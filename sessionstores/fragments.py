@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import secrets
 from collections.abc import Mapping
@@ -11,26 +12,59 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
+from django.http import QueryDict
 from django.template.loader import render_to_string
 from django.urls import set_script_prefix
 from django.utils import translation
 
+from . import conf
+from .action_forms.form import ActionForm
+from .action_forms.sent import SentForm, answer_to, read_sent
 from .backends.base import Backend
 from .backends.types import Profile
-from .exceptions import InvalidToken
+from .exceptions import (
+    MESSAGES,
+    InvalidToken,
+    Kicked,
+    LimitReached,
+    SessionEnded,
+    SessionStoresError,
+    UnknownAction,
+    UnknownState,
+)
+from .participants.acting import act
 from .participants.joining import identify
 from .participants.participant import Participant
 from .participants.tokens import Claims
 from .realtime.consumers import StoreConsumer
+from .realtime.dispatcher import TOO_FAST
+from .realtime.error_frames import log_if_internal
 from .realtime.handshake import language_in, request_of, take_csrf_cookie
 from .realtime.htmx import FragmentConnection, close_code
 from .realtime.languages import language_of
-from .realtime.protocol import Close, HelloFrame
-from .state.declaration import State
+from .realtime.protocol import BadFrame, Close, HelloFrame
+from .realtime.token_bucket import TokenBucket
+from .state.declaration import State, get_action, get_state
 
 __all__ = ["FragmentConsumer"]
 
+FORM_TEMPLATE = "sessionstores/action_form.html"
+
 logger = logging.getLogger("sessionstores.delivery")
+
+
+def _read_sent(text: str | None) -> tuple[SentForm, QueryDict]:
+    limit = conf.get().max_frame_bytes
+    if (
+        text is None
+        or len(text) >= limit
+        or len(text.encode(errors="replace")) >= limit
+    ):
+        raise BadFrame("too_large", f"A form must have less than {limit} bytes.")
+    try:
+        return read_sent(text)
+    except ValueError as error:
+        raise BadFrame("bad_frame", f"This is no form of an action: {error}") from None
 
 
 class _Farewell(msgspec.Struct):
@@ -131,17 +165,82 @@ class FragmentConsumer(StoreConsumer):
         return [await connection.begin()]
 
     async def _read(self, connection: Any) -> None:
+        """Run the actions of forms one after the other, until either side closes."""
+        rate = conf.get().rate_limit
+        self._bucket = TokenBucket(*rate) if rate else None
         connection.busy = False
         while connection.closing is None:
-            await self._text()
+            text = await self._text()
+            connection.busy = True
+            try:
+                answer = await self._answer(connection, *_read_sent(text))
+            except BadFrame as bad:
+                await self._complain(bad, self._ignore)
+                continue
+            finally:
+                connection.busy = False
+            if connection.closing is None:
+                await connection.outbox.reply(answer)
+
+    async def _ignore(self, text: str) -> None:
+        """Leave an error frame unsent: htmx would show it as it is."""
+
+    async def _answer(
+        self, connection: FragmentConnection, sent: SentForm, data: QueryDict
+    ) -> str:
+        """Run the action of a form that was sent; return the form, as it is now."""
+        try:
+            cls = get_state(sent.state)
+            action = get_action(cls, sent.action)
+        except (UnknownState, UnknownAction) as error:
+            return sent.alert(error.message)
+        form = sent.form(cls, action, data, bound=True)
+        if form.is_valid() and await self._submit(connection, form):
+            form = sent.form(cls, action, data, bound=False)
+        actor = connection.actor
+
+        def draw() -> str:
+            request = self._request_of(actor)
+            context = answer_to(request, actor, sent, form, data)
+            return render_to_string(FORM_TEMPLATE, context)
+
+        return await self._in_thread(draw)
+
+    async def _submit(self, connection: FragmentConnection, form: ActionForm) -> bool:
+        """Run the action of a valid form; False: it was refused, as the form shows."""
+        actor, bucket = connection.actor, self._bucket
+        try:
+            if bucket is not None and not bucket.take():
+                hint = f"More than {bucket.rate:g} forms a second were sent."
+                raise LimitReached(hint, message=TOO_FAST)
+            await act(connection.backend, actor, form.state, form.action, form.decoded)
+        except Kicked:
+            connection.kick()
+        except SessionEnded:
+            connection.end(Close.ENDED, "ended")
+        except SessionStoresError as error:
+            log_if_internal(error)
+            form.refuse(error)
+            return False
+        except Exception:
+            logger.exception("%s: action %s failed", actor.key, form.action.name)
+            form.show_refusal(str(MESSAGES["internal"]), "internal")
+            return False
+        return True
 
     async def _draw(self, actor: Participant, states: Mapping[str, State]) -> str:
         def draw() -> str:
-            self._request.participant = actor
             context = self.get_context_data(**states, participant=actor)
-            return render_to_string(self.template_name, context, self._request)
+            request = self._request_of(actor)
+            return render_to_string(self.template_name, context, request)
 
         return await self._in_thread(draw)
+
+    def _request_of(self, actor: Participant) -> Any:
+        """Return a request for one rendering, which may note things on it."""
+        request = copy.copy(self._request)
+        request.participant = actor
+        return request
 
     async def _in_thread(self, draw: Any) -> str:
         """Run what renders in a thread, as a request for the page would run it."""

@@ -14,7 +14,7 @@ from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
 from django.conf import settings
 from django.test import RequestFactory
-from django.urls import path
+from django.urls import include, path
 
 from sessionstores.fragments import FragmentConsumer
 from sessionstores.participants.joining import ajoin
@@ -28,7 +28,9 @@ needs_htmx = pytest.mark.skipif(
     reason="htmx is not installed (npm install)",
 )
 
+urlpatterns = [path("join/", include("sessionstores.urls"))]
 SETTINGS = {
+    "ROOT_URLCONF": __name__,
     "SESSION_ENGINE": "django.contrib.sessions.backends.signed_cookies",
     "TEMPLATES": [
         {

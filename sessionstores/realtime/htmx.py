@@ -76,6 +76,11 @@ class FragmentOutbox(Outbox):
             self.asked = asyncio.get_running_loop().time()
         self._look(heads or {})
 
+    async def reply(self, text: str, doc: str | None = None) -> None:
+        """Write HTML after what is queued, and return when it has been written."""
+        super().post(text)
+        await self.flush()
+
     def post(self, text: str) -> None:
         """Drop a frame of our protocol, which htmx does not speak."""
 

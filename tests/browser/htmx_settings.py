@@ -43,7 +43,7 @@ SESSIONSTORES = {
     "AUTO_SWEEP": False,
     "HEARTBEAT": 1,
     "LEAVE_GRACE": 1,
-    "PRESENCE_LEASE": 4,
+    "PRESENCE_LEASE": 3,
     "SLOW_OPERATION_MS": NEVER_SLOW,
 }
 
@@ -51,6 +51,8 @@ FRAGMENT = """{% load i18n sessionstores %}
 <section id="board" hx-swap-oob="true" data-drawn="{{ drawn }}">
   <h1>{{ participant.id }}</h1><p id="notes">{{ board.notes }}</p>
   <p id="step">{{ agenda.step }}</p>
+  <p id="votes">{% for id, card in agenda.votes.items %}{{ id }}: {{ card }}
+    {% endfor %}</p>
   <p id="language">{% get_current_language as language %}{{ language }}</p>
 </section>
 """
@@ -59,8 +61,16 @@ PAGE = """{% load static sessionstores %}<!doctype html><html lang="en"><head>
 <meta name="htmx-config" content='{"includeIndicatorStyles":false,"allowEval":false}'>
 {% for each in scripts %}<script src="{% static each %}"></script>{% endfor %}
 {% if config %}{% sessionstores_config config %}
-<script type="module" src="{% static 'sessionstores/htmx.js' %}"></script>{% endif %}
-</head><body{% if version == 2 %} hx-ext="ws"{% endif %}>{{ body }}</body></html>
+<script type="module" src="{% static 'sessionstores/htmx.js' %}"></script>
+</head><body>
+<div id="board" hx-get="/{{ code }}/fragment/"
+  hx-trigger="sessionstores:board from:body"></div>
+{% else %}
+</head><body{% if version == 2 %} hx-ext="ws"{% endif %}>
+<div {{ connect }}="/ws/board/{{ code }}/"><section id="board"></section>
+{% sessionstores_form "agenda" "vote" htmx=version %}</div>
+<div id="ss-closed"></div>
+{% endif %}</body></html>
 """
 LOCMEM = "django.template.loaders.locmem.Loader"
 APPS = "django.template.loaders.app_directories.Loader"

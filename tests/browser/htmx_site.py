@@ -12,7 +12,6 @@ from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import include, path
-from django.utils.html import format_html
 
 http = ASGIStaticFilesHandler(get_asgi_application())
 
@@ -57,27 +56,15 @@ def enter(request: HttpRequest, code: str, id: str) -> HttpResponse:
 
 @participant_required
 def page(request: ParticipantRequest, code: str, version: int) -> HttpResponse:
-    body = format_html(
-        '<div {}="/ws/board/{}/"><section id="board"></section></div>'
-        '<div id="ss-closed"></div>',
-        CONNECT[version],
-        code,
-    )
-    given = {"scripts": SCRIPTS[version], "version": version, "body": body}
-    return render(request, "page.html", given)
+    given = {"scripts": SCRIPTS[version], "connect": CONNECT[version]}
+    return render(request, "page.html", {**given, "code": code, "version": version})
 
 
 @participant_required
 def fetching(request: ParticipantRequest, code: str, version: int) -> HttpResponse:
-    body = format_html(
-        '<div id="board" hx-get="/{}/fragment/" '
-        'hx-trigger="sessionstores:board from:body"></div>',
-        code,
-    )
     assert request.participant
-    given = {"scripts": SCRIPTS[version][:1], "version": version, "body": body}
-    given["config"] = request.participant.config()
-    return render(request, "page.html", given)
+    given = {"scripts": SCRIPTS[version][:1], "config": request.participant.config()}
+    return render(request, "page.html", {**given, "code": code})
 
 
 @participant_required

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 import urllib.request
@@ -151,6 +152,35 @@ def test_many_changes_cost_few_renderings_and_the_last_is_shown(
     expect_notes(page, f"alice {CHANGES}")
     most = 2 + (time.monotonic() - began) / PACE_SECONDS
     assert session.act("alice", "look")["drawn"] - before <= most
+
+
+@both
+def test_a_form_is_sent_over_the_socket_and_shows_what_is_wrong(
+    session: Session, version: int
+) -> None:
+    alice = session.enter("alice", "page", version)
+    bob = session.enter("bob", "page", version)
+    for page in (alice, bob):
+        expect(page.get_by_role("heading")).to_be_visible()
+    gone: list[str] = []
+    alice.on("framenavigated", lambda frame: gone.append(frame.url))
+    card = alice.get_by_label("Card")
+    card.fill(str(2**53))
+    alice.keyboard.press("Enter")
+    expect(card).to_have_attribute("aria-invalid", "true")
+    expect(card).to_have_value(str(2**53))
+    expect(card).to_have_accessible_description(re.compile("does not fit here"))
+    # What others change takes nothing from a form that is no part of it.
+    session.act("*", "advance")
+    expect(alice.locator("#step")).to_have_text("2")
+    expect(card).to_have_value(str(2**53))
+    card.fill("7")
+    alice.get_by_role("button", name="Vote").click()
+    for page in (alice, bob):
+        expect(page.locator("#votes")).to_have_text("alice: 7")
+    expect(card).to_have_value("")
+    expect(card).not_to_have_attribute("aria-invalid", "true")
+    assert gone == []
 
 
 @both
