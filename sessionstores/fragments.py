@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
+import random
 import secrets
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
 from asgiref.sync import sync_to_async
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.db import close_old_connections
 from django.http import QueryDict
 from django.template.loader import render_to_string
@@ -99,6 +101,9 @@ class FragmentConsumer(StoreConsumer):
     template_name: ClassVar[str] = ""
     closed_template_name: ClassVar[str] = "sessionstores/closed.html"
     states: ClassVar[tuple[type[State], ...]] = ()
+    # A page that could not be shown anything is closed after up to so long: for both
+    # extensions it was open, so that they come back at once, all together.
+    retry_seconds: ClassVar[float] = 4.0
 
     @classmethod
     def as_asgi(cls, **given: Any) -> Any:
@@ -113,6 +118,12 @@ class FragmentConsumer(StoreConsumer):
                 f"{cls.__name__}.states is {states!r}. It names classes of states: "
                 "states = (Board,)."
             )
+        names = [each.__sessionstores__.name for each in states]
+        if len({*names, "participant"}) <= len(names):
+            raise ImproperlyConfigured(
+                f"{cls.__name__}.states are {names}: the template has each under its "
+                "own name, and the page's participant as 'participant'."
+            )
         return super().as_asgi(**given)
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
@@ -123,11 +134,15 @@ class FragmentConsumer(StoreConsumer):
         """Serve one connection until it is closed, by either side."""
         if scope["type"] == "websocket":
             self._request = request_of(scope)
+            self._is_shown = False
         await super().__call__(scope, receive, send)
 
     async def _hello(self) -> HelloFrame:
         # htmx says nothing first: all that a hello says is in the handshake.
-        language = language_of(language_in(self._request))
+        try:
+            language = language_of(language_in(self._request))
+        except SuspiciousOperation as error:
+            raise InvalidToken(f"The address cannot be read: {error}") from None
         self._request.LANGUAGE_CODE = language
         return HelloFrame(token="", client=secrets.token_urlsafe(9), lang=language)
 
@@ -162,7 +177,9 @@ class FragmentConsumer(StoreConsumer):
         )
 
     async def _greet(self, connection: Any) -> list[str]:
-        return [await connection.begin()]
+        first = await connection.begin()
+        self._is_shown = True
+        return [first]
 
     async def _read(self, connection: Any) -> None:
         """Run the actions of forms one after the other, until either side closes."""
@@ -265,6 +282,9 @@ class FragmentConsumer(StoreConsumer):
         if farewell is not None and close_code(close) == close:
             told = msgspec.json.decode(farewell, type=_Farewell)
             shown = await self._farewell(told)
+        if close_code(close) != close and not self._is_shown:
+            await self._leave()
+            await asyncio.sleep(random.uniform(0, self.retry_seconds))  # noqa: S311
         await super()._close(close, shown)
 
     async def _farewell(self, told: _Farewell) -> str | None:

@@ -56,6 +56,7 @@ SETTINGS = {
 class BoardFragments(FragmentConsumer):
     template_name = "board.html"
     states = (Board, Agenda)
+    retry_seconds = 0.0
 
 
 def routed(consumer: type[FragmentConsumer] = BoardFragments) -> Any:
@@ -81,7 +82,7 @@ class FragmentPage:
         cookie: str = "",
         application: Any = None,
         *,
-        query: str = "",
+        query: str | bytes = "",
         headers: tuple[tuple[bytes, bytes], ...] = (ORIGIN,),
         code: str = CODE,
     ) -> None:
@@ -89,7 +90,7 @@ class FragmentPage:
         scope = {
             "type": "websocket",
             "path": f"/ws/board/{code}/",
-            "query_string": query.encode(),
+            "query_string": query.encode() if isinstance(query, str) else query,
             "headers": [*headers, (b"cookie", cookie.encode())],
             "subprotocols": [],
             "client": ("192.0.2.1", 1),
@@ -161,7 +162,9 @@ async def opening_pages() -> AsyncIterator[OpenPage]:
         role: str | None = None,
         **given: Any,
     ) -> FragmentPage:
-        page = FragmentPage(await cookie_of(id, role=role), application, **given)
+        code = given.get("code", CODE)
+        cookie = await cookie_of(id, code, role=role)
+        page = FragmentPage(cookie, application, **given)
         opened.append(page)
         return await page.open()
 

@@ -24,6 +24,7 @@ from sessionstores.realtime import consumers
 from sessionstores.realtime.htmx import PACE_SECONDS, close_code
 from sessionstores.realtime.hub import current_hub, hubs
 from sessionstores.realtime.protocol import Close
+from sessionstores.state.declaration import State, registry
 from tests.fragment_pages import (
     NODE_MODULES,
     SETTINGS,
@@ -39,6 +40,7 @@ from tests.sockets import CODE, until
 from tests.workshop.states import Agenda, Board
 
 TRIES_AGAIN = 1013
+OTHER = "MMMMM2"
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +60,8 @@ async def open_page(empty: None) -> AsyncIterator[OpenPage]:
     assert not hubs
 
 
-async def note(id: str, text: str) -> None:
-    await stores.get(Board, CODE, id).adispatch(Board.note, text)
+async def note(id: str, text: str, code: str = CODE) -> None:
+    await stores.get(Board, code, id).adispatch(Board.note, text)
 
 
 async def advance() -> None:
@@ -90,19 +92,27 @@ async def test_whatever_changes_each_page_shows_its_own_states_only(
 ) -> None:
     chance = random.Random(seed)
     people = ["alice", "bob", "carol"]
-    pages = {id: await open_page(id) for id in people}
-    seen: dict[str, list[str]] = {id: [await pages[id].shown()] for id in people}
-    for number in range(30):
-        await note(id := chance.choice(people), f"{id}-{number}")
+    whose = [(code, id) for code in (CODE, OTHER) for id in people]
+    pages = {(code, id): await open_page(id, code=code) for code, id in whose}
+    seen = {each: [await pages[each].shown()] for each in whose}
+    for number in range(40):
+        code, id = chance.choice(whose)
+        await note(id, f"{code}-{id}-{number}", code)
         if not chance.randrange(5):
             await asyncio.sleep(0)
-    for id in people:
-        await note(id, f"{id}-last")
-        seen[id] += await pages[id].until_shown(f"{id}/participant/{id}-last/1")
-    for id in people:
-        others = set(people) - {id}
-        assert not [text for text in seen[id] if any(each in text for each in others)]
-        assert pages[id].silent
+    for code, id in whose:
+        last = f"{code}-{id}-last"
+        await note(id, last, code)
+        seen[code, id] += await pages[code, id].until_shown(
+            f"{id}/participant/{last}/1"
+        )
+    own = re.compile(r"(\w+)/participant/(?:(\w+)-(\w+)-\w+)?/1")
+    for code, id in whose:
+        for text in seen[code, id]:
+            shown = own.fullmatch(text)
+            assert shown
+            assert shown.groups() in ((id, code, id), (id, None, None))
+        assert pages[code, id].silent
 
 
 async def test_changes_at_once_are_rendered_together(open_page: OpenPage) -> None:
@@ -239,9 +249,12 @@ async def test_a_signed_link_decides_alone() -> None:
     assert await page.closed() == Close.TOKEN
 
 
-@pytest.mark.parametrize("code", [CODE, "MMMMM2", "nonsense"])
-async def test_a_stranger_is_told_and_stays_away(code: str) -> None:
-    page = await FragmentPage(code=code).open()
+@pytest.mark.parametrize("code", [CODE, OTHER, "nonsense"])
+@pytest.mark.parametrize(
+    "query", ["", b"\xff=\xff", "ss_participant=x&" * 9, "a&" * 2_000, "lang=\0"]
+)
+async def test_a_stranger_is_told_and_stays_away(code: str, query: Any) -> None:
+    page = await FragmentPage(code=code, query=query).open()
     assert "Reload the page" in await page.shown()
     assert await page.closed() == Close.TOKEN
     assert await stores.apeople(CODE) == []
@@ -375,6 +388,11 @@ def test_the_extensions_come_back_if_they_are_to(close: Close) -> None:
 
 # What a site may get wrong
 
+with registry.isolated():
+
+    class Taken(State, name="participant"):
+        """Has the name of something else in the template."""
+
 
 def test_a_consumer_that_can_show_nothing_is_refused() -> None:
     class Empty(FragmentConsumer):
@@ -385,6 +403,10 @@ def test_a_consumer_that_can_show_nothing_is_refused() -> None:
 
     with pytest.raises(ImproperlyConfigured, match="template_name = "):
         Empty.as_asgi()
+    for states in ((Board, Board), (Taken,)):
+        Wrong.states = states
+        with pytest.raises(ImproperlyConfigured, match="under its own name"):
+            Wrong.as_asgi()
     for states in ((Board, "agenda"), Board, None):
         Wrong.states = states  # type: ignore[assignment]
         with pytest.raises(ImproperlyConfigured, match=r"states = \(Board,\)"):

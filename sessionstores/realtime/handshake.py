@@ -32,7 +32,9 @@ def request_of(scope: dict[str, Any]) -> Any:
     """
     scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
     headers = [*scope.get("headers", ()), FRAGMENT_HEADER]
+    query = scope.get("query_string", b"").decode(errors="replace")
     given = {**scope, "type": "http", "method": "GET", "scheme": scheme}
+    given["query_string"] = query
     request: Any = ASGIRequest({**given, "headers": headers}, io.BytesIO())
     arguments = scope.get("url_route", {}).get("kwargs", {})
     request.resolver_match = ResolverMatch(_no_view, (), arguments)
