@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from copy import deepcopy
 from html import unescape
 from typing import Any
 
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
+from django.middleware.csrf import _does_token_match as does_token_match
 from django.template import engines
 from django.test import RequestFactory, override_settings
 
@@ -22,7 +24,14 @@ from sessionstores.realtime.protocol import Close
 from sessionstores.state.declaration import registry
 from tests.action_forms.states import Kinds, Shared
 from tests.action_forms.test_form import LEFT_OUT, REFUSED, TABLE, Controls
-from tests.fragment_pages import SETTINGS, FragmentPage, OpenPage, opening_pages, routed
+from tests.fragment_pages import (
+    SETTINGS,
+    FragmentPage,
+    OpenPage,
+    cookie_of,
+    opening_pages,
+    routed,
+)
 from tests.sockets import CODE
 
 # As each version sends it, beside the values.
@@ -104,6 +113,39 @@ async def answers(page: FragmentPage, count: int = 1) -> tuple[str, list[str]]:
         else:
             fragments.append(text)
     return form, fragments
+
+
+class FormFragments(LogFragments):
+    template_name = "form.html"
+
+
+FORM = (
+    "{% load sessionstores %}{{ shared.log }}{% sessionstores_form 'shared' 'write' %}"
+)
+
+
+async def test_a_form_in_a_fragment_is_the_pages_own() -> None:
+    cookie, secret = await cookie_of("alice"), "s" * 32
+    templates: Any = deepcopy(SETTINGS["TEMPLATES"])
+    templates[0]["OPTIONS"]["loaders"][0][1]["form.html"] = FORM
+    with override_settings(TEMPLATES=templates):
+        page = FragmentPage(f"{cookie}; csrftoken={secret}", routed(FormFragments))
+        await page.open()
+        shown = [await page.shown()]
+        await stores.get(Shared, CODE).adispatch(lambda each: each.log.append("a"))
+        shown.append(await page.shown())
+        await page.drop()
+    for each in shown:
+        values = values_of(each)
+        # By POST, it comes back to the page that it is in.
+        assert "ss_next" not in values
+        assert does_token_match(values["csrfmiddlewaretoken"], secret)
+        assert element(each)["action"] == f"/join/act/{CODE}/shared/write/"
+    first, second = (
+        [each["id"] for each in Controls(html).of("input") if "id" in each]
+        for html in shown
+    )
+    assert first == second == ["ss-shared-write-text"]
 
 
 @pytest.mark.parametrize("version", [2, 4])

@@ -18,12 +18,14 @@ from django.utils import translation
 from sessionstores.backends import get_backend
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.fragments import FragmentConsumer
+from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
 from sessionstores.realtime import consumers
 from sessionstores.realtime.htmx import PACE_SECONDS, close_code
 from sessionstores.realtime.hub import current_hub, hubs
 from sessionstores.realtime.protocol import Close
+from sessionstores.state import codec
 from sessionstores.state.declaration import State, registry
 from tests.fragment_pages import (
     NODE_MODULES,
@@ -152,15 +154,18 @@ async def test_another_role_and_name_are_shown(open_page: OpenPage) -> None:
 async def test_what_no_hint_told_of_is_shown_with_a_beat(open_page: OpenPage) -> None:
     page = await open_page("alice")
     assert await page.shown() == "alice/participant//1"
-    hub = current_hub()
-    process, hub.process = hub.process, "elsewhere"
-    del hubs[process]
-    await note("alice", "a")
-    hubs[process], hub.process = hub, process
+    # To make the record was a change, too.
+    (connection,) = current_hub().connections.values()
+    await until(lambda: not connection.outbox._writing, "all to be written")
+    # Nothing tells us of a commit in which no process takes part.
+    backend = get_backend(blocking=False)
+    record: Any = await backend.read(StoreKey(CODE, "alice"))
+    board = {"board": codec.encode(Board(notes="a"))}
+    await backend.commit(record, record.rev.next(), board)
     assert page.silent
-    await hub.heartbeat.pulse()
+    await current_hub().heartbeat.pulse()
     assert await page.shown() == "alice/participant/a/1"
-    await hub.heartbeat.pulse()
+    await current_hub().heartbeat.pulse()
     assert page.silent
 
 
@@ -307,6 +312,10 @@ async def test_who_is_to_stay_away_is_told_why_before_the_close(
         assert await again.closed() == close
 
 
+class Patient(BoardFragments):
+    retry_seconds = FragmentConsumer.retry_seconds
+
+
 async def test_what_passes_is_tried_again(
     open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,8 +327,17 @@ async def test_what_passes_is_tried_again(
     with override_settings(SESSIONSTORES={"MAX_CONNECTIONS": 1}):
         first = await open_page("alice")
         assert await first.shown() == "alice/participant//1"
-        second = await FragmentPage(cookie).open()
+        # It gives its place back before it is made to wait.
+        waits: list[tuple[float, int]] = []
+
+        def uniform(lowest: float, highest: float) -> float:
+            waits.append((highest, len(current_hub().connections)))
+            return 0.0
+
+        monkeypatch.setattr("sessionstores.fragments.random.uniform", uniform)
+        second = await FragmentPage(cookie, routed(Patient)).open()
         assert await second.closed() == TRIES_AGAIN
+        assert waits == [(4.0, 1)]
 
 
 async def test_a_page_that_takes_nothing_is_rendered_once_and_then_closed(
