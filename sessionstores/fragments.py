@@ -42,7 +42,7 @@ from .realtime.consumers import StoreConsumer
 from .realtime.dispatcher import TOO_FAST
 from .realtime.error_frames import log_if_internal
 from .realtime.handshake import language_in, request_of, take_csrf_cookie
-from .realtime.htmx import FragmentConnection, close_code
+from .realtime.htmx import TRY_AGAIN_LATER, FragmentConnection, close_code
 from .realtime.languages import language_of
 from .realtime.protocol import BadFrame, Close, HelloFrame
 from .realtime.token_bucket import TokenBucket
@@ -50,6 +50,9 @@ from .state.declaration import State, get_action, get_state
 
 __all__ = ["FragmentConsumer"]
 
+# Daphne closes with standard codes for no application, but with 1011 for one that
+# raises. Else it would leave the connection open.
+CODE_REFUSED = "invalid close code"
 FORM_TEMPLATE = "sessionstores/action_form.html"
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -132,10 +135,25 @@ class FragmentConsumer(StoreConsumer):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection until it is closed, by either side."""
+        refused: list[Exception] = []
+
+        async def send_noting(message: dict[str, Any]) -> None:
+            try:
+                await send(message)
+            except Exception as error:
+                if CODE_REFUSED in str(error):
+                    refused.append(error)
+                raise
+
         if scope["type"] == "websocket":
             self._request = request_of(scope)
             self._is_shown = False
-        await super().__call__(scope, receive, send)
+        await super().__call__(scope, receive, send_noting)
+        for error in refused:
+            raise RuntimeError(
+                f"Daphne sends no close code {TRY_AGAIN_LATER}. For this exception it "
+                "closes with 1011, on which htmx comes back as well."
+            ) from error
 
     async def _hello(self) -> HelloFrame:
         # htmx says nothing first: all that a hello says is in the handshake.

@@ -31,6 +31,7 @@ SCRIPTS = {
 }
 CONNECT = {2: "ws-connect", 4: "hx-ws:connect"}
 
+broken: set[str] = set()
 drawn: Counter[str] = Counter()
 fetched: Counter[str] = Counter()
 
@@ -38,9 +39,12 @@ fetched: Counter[str] = Counter()
 class BoardFragments(FragmentConsumer):
     template_name = "board.html"
     states = (Board, Agenda)
+    retry_seconds = 0.2
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         id = context["participant"].id
+        if id in broken:
+            raise ValueError("This page cannot be shown yet.")
         drawn[id] += 1
         return {**context, "drawn": drawn[id]}
 
@@ -81,6 +85,10 @@ def act(request: HttpRequest, code: str, id: str, what: str) -> HttpResponse:
             stores.get(Board, code, id).dispatch(Board.note, f"{id} {number + 1}")
     elif what == "advance":
         stores.get(Agenda, code).dispatch(lambda agenda: setattr(agenda, "step", 2))
+    elif what == "break":
+        broken.add(id)
+    elif what == "mend":
+        broken.discard(id)
     elif what == "kick":
         stores.kick(code, id)
     elif what == "revoke":

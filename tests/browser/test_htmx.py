@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -32,16 +33,20 @@ class HtmxSite(Server):
     # It imports the site first, on a machine that may be busy.
     patience = 3 * PATIENCE
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, program: str = "uvicorn") -> None:
         super().__init__()
         self.redis_url = redis_url
+        self.program = program
 
     def command(self) -> list[str]:
         """See `Server.command`."""
-        uvicorn = ["-m", "uvicorn", "tests.browser.htmx_site:application"]
+        options = {
+            "uvicorn": ["--log-level", "warning", "--lifespan", "off"],
+            "daphne": ["--verbosity", "0"],
+        }
         return [
-            *(sys.executable, *uvicorn, "--port", str(self.port)),
-            *("--log-level", "warning", "--lifespan", "off"),
+            *(sys.executable, "-m", self.program, "--port", str(self.port)),
+            *(*options[self.program], "tests.browser.htmx_site:application"),
         ]
 
     def start(self, **options: Any) -> None:
@@ -199,6 +204,28 @@ def test_after_the_end_of_its_server_a_page_comes_back(
     expect_notes(page, "alice 2")
     until(lambda: session.act("alice", "look")["tabs"] == 1, "the old lease to expire")
     context.close()
+
+
+@both
+@pytest.mark.parametrize("program", ["uvicorn", "daphne"])
+def test_a_page_that_cannot_be_shown_yet_tries_again(
+    valkey_server: Valkey, site: HtmxSite, browser: Browser, program: str, version: int
+) -> None:
+    with ExitStack() as stack:
+        if program == "daphne":
+            site = HtmxSite(valkey_server.url, program)
+            stack.callback(site.stop)
+            site.start()
+        context = stack.enter_context(browser.new_context())
+        page = context.new_page()
+        session = Session(site, lambda url: page)
+        tries: list[str] = []
+        page.on("websocket", lambda socket: tries.append(socket.url))
+        session.act("alice", "break")
+        page.goto(session.way_in("alice", "page", version))
+        until(lambda: page.evaluate("1") and len(tries) > 1, "another try")
+        session.act("alice", "mend")
+        expect(page.get_by_role("heading")).to_have_text("alice")
 
 
 @both
