@@ -65,6 +65,7 @@ PUBLIC = [
 PATHS = {
     "sessionstores.converters": ["SessionCodeConverter"],
     "sessionstores.forms": ["JoinForm"],
+    "sessionstores.fragments": ["FragmentConsumer"],
     "sessionstores.middleware": ["ParticipantMiddleware", "ParticipantRequest"],
     "sessionstores.routing": ["websocket_urlpatterns"],
     "sessionstores.signals": [

@@ -262,6 +262,21 @@ async def standing_of(backend: Backend, request: HttpRequest) -> Standing | None
     return standings[claims.key]
 
 
+async def identify(backend: Backend, request: HttpRequest) -> Claims | None:
+    """Return the claims of whom a request names, for the view's code; None: nobody.
+
+    They may be void by now, as a token's may; see `check_standing`.
+    """
+    code = code_of(request)
+    claims = await _claims_of(backend, request, code)
+    if claims is not None:
+        return claims
+    found = await _rederived(backend, request, code)
+    if found is None:
+        return None
+    return await tokens.issue(backend, found.session, found.id, found.role)
+
+
 async def _claims_of(
     backend: Backend, request: HttpRequest, code: object
 ) -> Claims | None:

@@ -20,21 +20,15 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import conf
 from ..backends import get_backend
-from ..exceptions import (
-    InvalidToken,
-    Kicked,
-    LimitReached,
-    SessionEnded,
-    SessionLocked,
-    SessionStoresError,
-    StoreUnavailable,
-)
-from ..participants.tokens import check_standing, read_token
+from ..backends.base import Backend
+from ..backends.types import Profile
+from ..exceptions import LimitReached, SessionStoresError
+from ..participants.tokens import Claims, check_standing, read_token
 from ..store.admissions import admit
 from . import protocol
 from .connection import SYNC, Connection
 from .dispatcher import Dispatcher
-from .error_frames import error_frame, failure_frame
+from .error_frames import close_of, error_frame, failure_frame
 from .frame_head import FrameHead
 from .frame_throttle import CHARACTERS, FrameThrottle, TooManyFrames
 from .hub import Hub, current_hub
@@ -74,15 +68,6 @@ _FOR_SENDING = {Close.TOO_MANY_FRAMES, Close.TOO_MANY_BAD_FRAMES, Close.SLOW}
 _CUTS_OFF = "2.3"
 # Who has sent nothing for so long has stopped.
 QUIET_SECONDS = 0.1
-
-_CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
-    (InvalidToken, Close.TOKEN),
-    (SessionEnded, Close.ENDED),
-    (Kicked, Close.KICKED),
-    (SessionLocked, Close.FORBIDDEN),
-    (LimitReached, Close.LIMIT),
-    (StoreUnavailable, Close.UNAVAILABLE),
-)
 
 
 class _Denied(Exception):
@@ -158,8 +143,7 @@ class StoreConsumer(AsyncConsumer):
             limit = LimitReached(flood.hint, message=flood.message)
             return Close.TOO_MANY_FRAMES, error_frame(limit)
         except SessionStoresError as error:
-            closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
-            return (closes or [Close.INTERNAL])[0], error_frame(error, HELLO)
+            return close_of(error), error_frame(error, HELLO)
         except _ClientDisconnected:
             raise
         except Exception as error:
@@ -195,13 +179,12 @@ class StoreConsumer(AsyncConsumer):
 
     async def _welcome(self, hello: HelloFrame) -> Connection:
         """Join the hub, then send snapshots: commits between the two reach the tab."""
-        settings = conf.get()
         backend = get_backend(blocking=False)
-        max_age = settings.token_max_age
-        claims = read_token(hello.token, max_age=max_age)
+        claims = await self._identify(backend, hello)
+        max_age = conf.get().token_max_age
         profile = await check_standing(backend, claims, max_age=max_age)
         admit(backend, claims.key)
-        connection = Connection(backend, claims, hello, self._send, profile)
+        connection = self._open(backend, claims, hello, profile)
         try:
             connection.show(hello.meta)
         except BadFrame as bad:
@@ -210,10 +193,25 @@ class StoreConsumer(AsyncConsumer):
         self._hub: Hub = current_hub()
         await self._hub.join(connection)
         await self._claim_place(connection)
+        await connection.outbox.begin(*await self._greet(connection))
+        await self._hub.admit(connection)
+        return connection
+
+    async def _identify(self, backend: Backend, hello: HelloFrame) -> Claims:
+        return read_token(hello.token, max_age=conf.get().token_max_age)
+
+    def _open(
+        self, backend: Backend, claims: Claims, hello: HelloFrame, profile: Profile
+    ) -> Connection:
+        return Connection(backend, claims, hello, self._send, profile)
+
+    async def _greet(self, connection: Connection) -> list[str]:
+        """Return the first frames, which are written before what comes meanwhile."""
+        settings = conf.get()
         snapshots = [await connection.open(each) for each in connection.names.values()]
         welcome = protocol.welcome(
-            session=claims.session,
-            participant=claims.participant,
+            session=connection.key.session,
+            participant=connection.key.participant,
             role=connection.actor.role,
             name=connection.actor.name,
             client=connection.client,
@@ -222,9 +220,7 @@ class StoreConsumer(AsyncConsumer):
             rate=settings.rate_limit,
             frame=settings.max_frame_bytes,
         )
-        await connection.outbox.begin(welcome, *snapshots)
-        await self._hub.admit(connection)
-        return connection
+        return [welcome, *snapshots]
 
     async def _claim_place(self, connection: Connection) -> None:
         """Enforce `MAX_CONNECTIONS`; a tab may replace its own earlier connection.
@@ -314,10 +310,14 @@ class StoreConsumer(AsyncConsumer):
             await self._throttle.wait(seconds)
 
     async def _frame(self) -> protocol.Frame:
+        return protocol.parse(await self._text(), conf.get().max_frame_bytes)
+
+    async def _text(self) -> str | None:
+        """Return the text of the next frame, once it is paid for; None: it has none."""
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
             raise _ClientDisconnected
-        text = event.get("text")
+        text: str | None = event.get("text")
         throttle = self._throttle
         if throttle is not None:
             self._unpaid += 1 + len(text or event.get("bytes") or "") / CHARACTERS
@@ -327,7 +327,7 @@ class StoreConsumer(AsyncConsumer):
                 self._unpaid = 0.0
                 if seconds:
                     await throttle.wait(seconds)
-        return protocol.parse(text, conf.get().max_frame_bytes)
+        return text
 
     async def _complain(
         self, bad: BadFrame, say: Callable[[str], Awaitable[None]]
@@ -353,8 +353,11 @@ class StoreConsumer(AsyncConsumer):
             return
         reason = close.name.lower()
         await self._try(
-            {"type": "websocket.close", "code": int(close), "reason": reason}
+            {"type": "websocket.close", "code": self._code(close), "reason": reason}
         )
+
+    def _code(self, close: Close) -> int:
+        return int(close)
 
     @property
     def _cuts_off(self) -> bool:

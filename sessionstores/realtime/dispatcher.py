@@ -41,7 +41,7 @@ MAX_ANSWERS = 128
 # Clients and documents: a tab has two of its own, and those of the pages before it.
 MAX_PLACES = 16
 
-_TOO_FAST = _("That was too fast. Wait a moment, then try again.")
+TOO_FAST = _("That was too fast. Wait a moment, then try again.")
 _FAILED = _(
     "Something went wrong on the server, and nothing was changed. Try again; if it "
     "stays so, tell whoever runs the session."
@@ -290,7 +290,7 @@ class Dispatcher:
             raise LimitReached(
                 f"More than {bucket.rate:g} actions a second, all that RATE_LIMIT "
                 "allows; pace them.",
-                message=_TOO_FAST,
+                message=TOO_FAST,
             )
         # It may have taken effect when it was first sent: a refusal could be wrong.
         await asyncio.sleep(bucket.delay())

@@ -17,6 +17,11 @@ from django.conf import settings
 from ..backends import get_backend
 from ..exceptions import (
     MESSAGES,
+    InvalidToken,
+    Kicked,
+    LimitReached,
+    SessionEnded,
+    SessionLocked,
     SessionStoresError,
     StateCorrupt,
     StoreUnavailable,
@@ -26,7 +31,7 @@ from ..monitoring.log_limiter import log_limiter
 from ..participants.messages import end_message
 from . import protocol
 from .frame_head import NO_HEAD, FrameHead
-from .protocol import BadFrame
+from .protocol import BadFrame, Close
 
 # What else errors are called on the wire, besides the codes of our exceptions.
 FailureCode = Literal[
@@ -40,6 +45,15 @@ FailureCode = Literal[
 ]
 
 logger = logging.getLogger("sessionstores.delivery")
+
+_CLOSES: tuple[tuple[type[SessionStoresError], Close], ...] = (
+    (InvalidToken, Close.TOKEN),
+    (SessionEnded, Close.ENDED),
+    (Kicked, Close.KICKED),
+    (SessionLocked, Close.FORBIDDEN),
+    (LimitReached, Close.LIMIT),
+    (StoreUnavailable, Close.UNAVAILABLE),
+)
 
 _tells_all: ContextVar[bool] = ContextVar("sessionstores_tells_all", default=False)
 
@@ -81,6 +95,12 @@ def reject_frame(id: int, code: str, message: Text, hint: str) -> str:
 def end_frame(reason: str) -> str:
     """Return the `end` frame of a removal, or of a disconnection."""
     return protocol.end(reason, str(end_message(reason)))
+
+
+def close_of(error: SessionStoresError) -> Close:
+    """Return the code with which a connection that cannot be opened is closed."""
+    closes = [close for kind, close in _CLOSES if isinstance(error, kind)]
+    return closes[0] if closes else Close.INTERNAL
 
 
 def log_if_internal(error: SessionStoresError) -> None:

@@ -19,7 +19,6 @@ from ..monitoring.log_limiter import log_limiter
 from ..participants.tokens import check_claims
 from ..state.revisions import Rev
 from ..store import removals
-from . import protocol
 from .bulkhead import Bulkhead
 from .channel_layer import Channel, end
 from .connection import Connection
@@ -273,7 +272,7 @@ def ping(
     if standing is not None:
         renew_token(connection)
     shown = None if heads is None else _heads_for(connection, revs, heads)
-    connection.outbox.ping(protocol.ping(shown))
+    connection.outbox.ask(shown)
 
 
 def _heads_for(

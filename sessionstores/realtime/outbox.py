@@ -229,6 +229,10 @@ class Outbox:
             self._queue.append(self._ping)
             self._start()
 
+    def ask(self, heads: dict[str, str] | None) -> None:
+        """Ping, with the heads of the tab's documents; None: they are not known."""
+        self.ping(protocol.ping(heads))
+
     def presence(self) -> None:
         """Queue a presence frame, unless one waits; it is made when its turn comes."""
         if self._presence is None and not self._stopped:

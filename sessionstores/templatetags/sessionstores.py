@@ -12,7 +12,6 @@ from django import template
 from django.core.exceptions import ImproperlyConfigured
 from django.forms.utils import pretty_name
 from django.http import HttpRequest
-from django.middleware.csrf import get_token
 from django.template import Context, Engine
 from django.utils.html import json_script
 from django.utils.safestring import SafeString
@@ -20,7 +19,7 @@ from django.utils.safestring import SafeString
 from ..action_forms import kept
 from ..action_forms.fields import plain
 from ..action_forms.form import ActionForm
-from ..action_forms.places import url_of
+from ..action_forms.sent import ATTRIBUTES, MAX_LABEL, SentForm, shown_form
 from ..participants.participant import Participant
 from ..state.declaration import get_action, get_state
 
@@ -53,15 +52,18 @@ def sessionstores_form(
     label: str | None = None,
     next: str | None = None,
     values: Mapping[str, object] | None = None,
+    htmx: int | None = None,
     **arguments: object,
 ) -> SafeString:
     """Write a form that calls an action for `request.participant`, without a script.
 
     Arguments by name, or in `values`, are preset and hidden. `label` is the text of the
     button, else the action's name in words. `next`: the page of this site to show
-    afterwards, else the one that has the form. Raises `UnknownState`, `UnknownAction`,
-    TypeError for an argument that there is not and for a request without participant,
-    and `ImproperlyConfigured` where the site has no URL for it.
+    afterwards, else the one that has the form. `htmx`: 2 or 4, whose extension sends
+    it over the page's WebSocket; where there is none, by POST. Raises `UnknownState`,
+    `UnknownAction`, TypeError for an argument that there is not, for another version of
+    htmx and for a request without participant, and `ImproperlyConfigured` where the
+    site has no URL for it.
     """
     request = _request(context)
     participant = _participant(request)
@@ -77,16 +79,28 @@ def sessionstores_form(
     if next is None and "HX-Request" not in request.headers:
         # Of a fragment, the page is the one that it is put into, which the referrer is.
         next = request.get_full_path()
-    given = {
-        "csrf_token": get_token(request),
-        "form": form,
-        "label": pretty_name(called.name) if label is None else plain(label),
-        "next": next and plain(next),
-        "url": url_of(request, participant, cls, called),
-    }
+    text = pretty_name(called.name) if label is None else plain(label)
+    given = shown_form(
+        request,
+        participant,
+        form,
+        label=text,
+        next=next and plain(next),
+        sent=None if htmx is None else _sent(form, text, htmx),
+    )
     # Not the context of the page, in which escaping may be off.
     engine: Engine = context.template.engine  # type: ignore[union-attr]
     return engine.get_template("sessionstores/action_form.html").render(Context(given))
+
+
+def _sent(form: ActionForm, label: str, htmx: int) -> SentForm:
+    if htmx not in ATTRIBUTES:
+        raise TypeError(
+            f"{{% sessionstores_form %}} takes htmx=2 or htmx=4, not htmx={htmx!r}."
+        )
+    name = form.state.__sessionstores__.name
+    id = str(form.auto_id).removesuffix("-%s")
+    return SentForm(name, form.action.name, id, label[:MAX_LABEL], htmx)  # type: ignore[arg-type]
 
 
 def _request(context: Context) -> HttpRequest:
