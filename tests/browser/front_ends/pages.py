@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 from playwright.async_api import Error, Locator, Page, expect
 
@@ -57,7 +59,6 @@ class BoardPage:
     predicts = True
     others_at = "#others li"
     text_at = "textarea"
-    complaints: list[str] = field(default_factory=list)
 
     def card(self, card: str) -> Locator:
         """Return the button that moves a card."""
@@ -129,6 +130,9 @@ class BoardPage:
     async def refresh(self) -> None:
         """Do what shows the newest state: nothing, here."""
 
+    async def revisit(self, url: str) -> None:
+        """Do what brings the page back after a lost answer: nothing, here."""
+
 
 class ReactPage(BoardPage):
     """As the guide has it: others in the header."""
@@ -170,11 +174,19 @@ class FormsPage(HtmxPage):
         return []
 
     async def refresh(self) -> None:
-        """Load the page anew, after what a button has begun."""
+        """Load the page anew."""
+        await self._load(self.page.reload)
+
+    async def revisit(self, url: str) -> None:
+        """See `BoardPage.revisit`; here, the line took the page away."""
+        await self._load(partial(self.page.goto, url))
+
+    async def _load(self, load: Callable[[], Awaitable[object]]) -> None:
+        """Load a page, after what a button has begun."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                await self.page.reload()
+                await load()
                 return
             except Error:
                 # Another page came first.

@@ -306,8 +306,7 @@ async def an_action_whose_answer_is_lost_is_done_once(
         await asyncio.sleep(0.05)
     ada.line.abort()
     ada.line.hold()
-    if play.kind is FormsPage:
-        await ada.tab.page.goto(ada.url(play.path))
+    await ada.tab.revisit(ada.url(play.path))
 
 
 async def another_worker_takes_over(play: Play, ada: Person, ben: Person) -> None:
