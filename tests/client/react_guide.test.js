@@ -70,7 +70,7 @@ describe("the guide's page", () => {
 
   test("all of its files are taken", () => {
     const names = files.map(([, name]) => name);
-    assert.deepEqual(names, ["hooks.js", "App.jsx", "Board.jsx", "Notes.jsx", "Room.jsx", "Board.test.jsx"]);
+    assert.deepEqual(names, ["hooks.js", "App.jsx", "predict.js", "Board.jsx", "Notes.jsx", "Room.jsx", "Board.test.jsx"]);
   });
 
   test("until the states are there, it says so", async () => {

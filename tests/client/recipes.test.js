@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { after, test } from "node:test";
+import { after, mock, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { JSDOM } from "jsdom";
@@ -84,11 +84,38 @@ async function plays(place) {
   socket.says(patch(at, (at += 1), { ops: [{ op: "add", path: "/board/deck/0", value: "ace" }] }));
   await settle();
   assert.deepEqual(labels(place), DECK);
+  await isRefused(place);
+  const sent = socket.of("action").length;
+  // As browsers number the second click of a double click, which meets what has moved up.
+  place.querySelector("button").dispatchEvent(new window.MouseEvent("click", { bubbles: true, detail: 2 }));
+  await settle();
+  assert.equal(socket.of("action").length, sent);
+}
+
+// The library reports nothing of a refusal, which is an event of the session.
+async function isRefused(place) {
+  const reported = [];
+  const note = (error) => reported.push(error);
+  const report = (...said) => note(said.join(" "));
+  for (const name of ["warn", "error"]) mock.method(console, name, report);
+  process.on("uncaughtException", note);
+  const refusals = [];
+  const off = session.on("refused", ({ error }) => refusals.push(error.code));
+  place.querySelector("button").click();
+  await settle();
+  socket.says({ type: "reject", id: socket.of("action").at(-1).id, code: "taken", message: "Somebody has it." });
+  await settle();
+  off();
+  process.off("uncaughtException", note);
+  mock.restoreAll();
+  assert.deepEqual(refusals, ["taken"]);
+  assert.deepEqual(reported, []);
+  assert.deepEqual(labels(place), DECK);
 }
 
 test("each file is taken by one of the tests", () => {
   const parts = new Set([...files.keys()].map((name) => name.split("/")[0]));
-  assert.deepEqual([...parts].sort(), ["alpine", "element", "lit", "plain", "session.js", "svelte", "vue"]);
+  assert.deepEqual([...parts].sort(), ["alpine", "element", "lit", "plain", "predict.js", "session.js", "svelte", "vue"]);
   assert.equal(files.size, (GUIDE.match(/```(js|html)\n/g) ?? []).length);
 });
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections.abc import Iterator
 from types import TracebackType
@@ -13,17 +14,20 @@ from typing import Self
 class Proxy:
     """Listens at a `port` of its own for what goes to the server at `target`.
 
-    Use it as a context manager. It passes everything on until told otherwise.
+    Use it as a context manager. It passes everything on until told otherwise; what it
+    passes on arrives `delay` seconds later, each way.
     """
 
     port: int
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, delay: float = 0) -> None:
         self.target = target
+        self.delay = delay
         # How many connections were cut so far, and how many are still to be.
         self.cuts = 0
         self._left = {"replies": 0, "requests": 0}
         self._swallowing = False
+        self._down = False
         # Set unless what goes that way is held.
         self._open = {"replies": asyncio.Event(), "requests": asyncio.Event()}
         for gate in self._open.values():
@@ -85,9 +89,22 @@ class Proxy:
             self._swallowing = False
             self.abort()
 
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Break all connections, and those that are tried meanwhile."""
+        self._down = True
+        self.abort()
+        try:
+            yield
+        finally:
+            self._down = False
+
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        if self._down:
+            writer.transport.abort()
+            return
         self._writers.add(writer)
         try:
             beyond, to_server = await asyncio.open_connection("127.0.0.1", self.target)
@@ -110,6 +127,7 @@ class Proxy:
         sink: asyncio.StreamWriter,
         ends: tuple[asyncio.StreamWriter, ...],
     ) -> None:
+        due = 0.0
         try:
             while data := await source.read(65_536):
                 await self._open[kind].wait()
@@ -119,9 +137,16 @@ class Proxy:
                     self._left[kind] -= 1
                     self.cuts += 1
                     break
-                sink.write(data)
-                await sink.drain()
+                if not self.delay:
+                    sink.write(data)
+                    await sink.drain()
+                    continue
+                # Never at one moment: their order would be open.
+                due = max(self._loop.time() + self.delay, math.nextafter(due, math.inf))
+                self._loop.call_at(due, sink.write, data)
             else:
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 sink.close()
                 return
         except OSError:

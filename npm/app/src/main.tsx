@@ -28,7 +28,7 @@ function Deck(): React.ReactNode {
   return (
     <section data-status={useStatus()}>
       {deck.map((card) => (
-        <button key={card} onClick={() => void keep({ card })}>
+        <button key={card} onClick={({ detail }) => void (detail < 2 && keep({ card }))}>
           {card}
         </button>
       ))}

@@ -1,0 +1,5 @@
+import { mount } from "svelte";
+
+import Table from "./Table.svelte";
+
+mount(Table, { target: document.getElementById("app") });
