@@ -6,7 +6,8 @@
 #   make faults                   the tests of faults in full; SESSIONSTORES_SEED repeats one
 #   make lint                     judge style, types, layers, house rules, settings
 #   make types                    of these, what depends on the versions of Python and Django
-#   make sites                    follow README and tutorial where only the wheel is installed
+#   make sites                    follow README and tutorial where only the wheel is installed,
+#                                 and play twenty steps in each front end with 300 ms of network
 #   make docs                     build the documentation site into build/docs
 #   make screenshots              take the documentation's pictures anew
 #   make bench                    print the figures beside their floors; two checkouts:
@@ -84,14 +85,15 @@ types: $(VENV)/.dev
 		--settings tests.settings_deploy
 
 # As somebody new does: a bare environment, the wheel, and the servers that the docs name.
-sites: $(VENV)/.dev
+# Then each front end of the docs, on a slow network.
+sites: $(VENV)/.dev $(NPM)
 	rm -rf build/site
 	$(BIN)/python -m venv build/site
 	build/site/bin/python -m pip install --quiet --disable-pip-version-check \
 		. $(if $(DJANGO),'$(DJANGO)') daphne granian uvicorn websockets
 	SESSIONSTORES_SITE_PYTHON=$(CURDIR)/build/site/bin/python $(BIN)/python -m pytest \
-		tests/browser/test_install.py tests/browser/test_tutorial.py \
-		tests/browser/test_tutorial_people.py \
+		tests/browser/install.py tests/browser/tutorial.py \
+		tests/browser/tutorial_people.py tests/browser/front_end_steps.py \
 		tests/browser/npm_package.py
 
 # A warning is an error: a link that leads nowhere, a name that has no page.

@@ -39,7 +39,6 @@ BROWSER_TESTS = TESTS / "browser"
 # one process busy while the others have nothing left to do.
 LONGEST = (
     "browser/test_admin",
-    "browser/test_front_ends",
     "browser/test_workshop",
     "backends/redis",
     "backends/test_database",

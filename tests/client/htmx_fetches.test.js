@@ -20,9 +20,17 @@ let session;
 // What the server has of the board, and which fragments were fetched.
 let log = 0;
 const fetched = [];
+// Whether the line loses what is asked for, and how much it has lost.
+let isLosing = false;
+let lost = 0;
 
 before(async () => {
   server = createServer((request, response) => {
+    if (isLosing) {
+      lost += 1;
+      request.socket.destroy();
+      return;
+    }
     fetched.push(request.url);
     response.writeHead(200, { "content-type": "text/html" });
     response.end(`<b>${request.url} ${log}</b>`);
@@ -93,4 +101,21 @@ test("a burst of changes costs two fetches, and the last state is shown", LIMIT,
   await until(() => shown("board") === `/board/ ${CHANGES + 1}`);
   assert.deepEqual(fetched, Array(3).fill("/board/"));
   assert.equal(shown("notes"), "");
+});
+
+// Goes on where the test before it has ended.
+test("a fetch that the line lost is made again once there is a connection", LIMIT, async () => {
+  const before = FakeSocket.all.at(-1);
+  isLosing = true;
+  log += 1;
+  before.says(patch(11 + CHANGES));
+  await until(() => lost === 1);
+  isLosing = false;
+  before.breaks();
+  session.resume();
+  const socket = FakeSocket.all.at(-1);
+  socket.open();
+  const { client, have } = socket.sent[0];
+  socket.says({ ...WELCOME, client }, { type: "snapshot", doc: "me", rev: have.me, reset: false });
+  await until(() => shown("board") === `/board/ ${CHANGES + 2}`);
 });

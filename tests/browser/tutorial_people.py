@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import ARGUMENTS, Open
 from tests.browser.pasting import Served, manage, paste
-from tests.browser.test_tutorial import TUTORIAL, commands, enter, pick, type_in
+from tests.browser.tutorial import TUTORIAL, commands, enter, pick, type_in
 
 # What a site adds next: a login, a way out, and what whoever runs it does.
 MORE = """
