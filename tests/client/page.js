@@ -160,7 +160,7 @@ export class Page {
 
   leave() {
     mock.timers.reset();
-    mock.restoreAll();
+    mock.reset();
   }
 
   get socket() {

@@ -48,7 +48,7 @@ export class ReactPage {
   leave() {
     this.unmount();
     mock.timers.reset();
-    mock.restoreAll();
+    mock.reset();
     this.container.remove();
   }
 

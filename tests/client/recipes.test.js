@@ -107,7 +107,7 @@ async function isRefused(place) {
   await settle();
   off();
   process.off("uncaughtException", note);
-  mock.restoreAll();
+  mock.reset();
   assert.deepEqual(refusals, ["taken"]);
   assert.deepEqual(reported, []);
   assert.deepEqual(labels(place), DECK);
