@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
@@ -34,10 +35,12 @@ from .errors import NotSent
 T = TypeVar("T")
 Address: TypeAlias = tuple[str, int] | str
 
-# Seconds to connect, and again to answer; less after a call that timed out, so that
-# undoing a creation without an answer does not double the wait.
+# Seconds to connect, and again to answer; less for a while after a call that waited so
+# long in vain, so that undoing a creation without an answer does not double the wait.
+# Not for longer: a server that is just slow would never be heard again.
 TIMEOUT = 1.0
 SILENT_TIMEOUT = 0.3
+SILENT_FOR = 1.0
 # Calls of coroutines that are under way at once, and how much longer they may wait.
 THREADS = 64
 GRACE = 0.2
@@ -66,7 +69,8 @@ class MemcachedServer:
     def __init__(self, address: Address, clock: ServerClock) -> None:
         self.address = address
         self.clock = clock
-        self._silent = False
+        # Until when calls wait less.
+        self._silent_until = 0.0
         self._start_afresh()
 
     def __str__(self) -> str:
@@ -99,7 +103,7 @@ class MemcachedServer:
 
     @property
     def _patience(self) -> float:
-        return SILENT_TIMEOUT if self._silent else TIMEOUT
+        return SILENT_TIMEOUT if time.monotonic() < self._silent_until else TIMEOUT
 
     def call(self, command: Callable[[ReplyLine], T], *, repeat: bool = False) -> T:
         """Run `command` on a connection that no other caller uses meanwhile.
@@ -125,10 +129,11 @@ class MemcachedServer:
 
     def _do(self, command: Callable[[ReplyLine], T], line: ReplyLine | None) -> T:
         is_ready = False
+        patience = self._patience
         try:
             if line is None:
-                line = self._dial()
-            line.client.sock.settimeout(self._patience)
+                line = self._dial(patience)
+            line.client.sock.settimeout(patience)
             if self.clock.is_due():
                 self.clock.synchronise(line.client.stats()[b"time"])
             is_ready = True
@@ -138,13 +143,14 @@ class MemcachedServer:
             if line is not None:
                 line.client.close()
             if isinstance(error, TimeoutError):
-                self._silent = True
+                if patience == TIMEOUT:
+                    self._silent_until = time.monotonic() + SILENT_FOR
             elif isinstance(error, _CLOSED):
                 self.hang_up()
             if not is_ready and isinstance(error, (OSError, MemcacheError)):
                 raise NotSent(error) from error
             raise
-        self._silent = False
+        self._silent_until = 0.0
         # Kept first, then counted: of many threads at once, none counts too few.
         idle = self._idle
         idle.append(line)
@@ -153,8 +159,7 @@ class MemcachedServer:
                 idle.popleft().client.close()
         return result
 
-    def _dial(self) -> ReplyLine:
-        patience = self._patience
+    def _dial(self, patience: float) -> ReplyLine:
         client = Client(
             self.address, connect_timeout=patience, timeout=patience, no_delay=True
         )

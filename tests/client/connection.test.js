@@ -284,6 +284,18 @@ test("a connection that is silent for two and a half pings is dead", () => {
   assert.equal(page.sockets.length, 2);
 });
 
+test("a ping for which no timer can wait counts as the usual one", () => {
+  for (const ping of [2 ** 53, 1e300, 3e6]) {
+    page.connect();
+    page.welcome({ ping });
+    page.tick(20_000);
+    assert.equal(page.session.status, "live", `${ping}`);
+    page.tick(10_000);
+    assert.equal(page.session.status, "reconnecting", `${ping}`);
+    page.session.close();
+  }
+});
+
 test("the silence that counts follows the server's ping", () => {
   page.connect();
   page.welcome({ ping: 2 });

@@ -167,6 +167,16 @@ test("a gap that stays open for 300 ms costs one sync, and the snapshot closes i
   assert.equal(syncs().length, 1);
 });
 
+test("the wait for a gap ends with the sync that a broken patch has cost", () => {
+  page.live();
+  page.socket.says(patch(12), patch(10, 11, { ops: [{ op: "remove", path: "/board/none" }] }));
+  assert.equal(page.socket.of("sync").length, 1);
+  // No socket is open then to ask over, which would throw.
+  page.socket.breaks();
+  page.tick(400);
+  assert.deepEqual(page.sockets.map((socket) => socket.of("sync").length), [1, 0]);
+});
+
 test("a later gap has its own 300 ms", () => {
   page.live();
   page.socket.says(patch(11));

@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "85871337";
+export const VERSION = "de28a943";
 
 const PARTS = {
   connection: connections,

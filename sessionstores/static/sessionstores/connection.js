@@ -1,12 +1,13 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "85871337";
+export const VERSION = "de28a943";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms
 const BACKOFF_BASE = 250; // ms
 const BACKOFF_CAP = 3000; // ms
 const PING = 10; // s between the server's pings, unless it says otherwise
+const MAX_PING = 86_400; // a timer that is set for more than 24 days runs at once
 const SLOWER = 10; // times, for a tab that nobody sees; at most three pings
 
 const now = () => performance.now(); // the other clock may be set
@@ -94,7 +95,7 @@ export class TabConnection {
   }
 
   welcome(ping) {
-    this.#ping = ping > 0 ? ping : PING;
+    this.#ping = ping > 0 && ping <= MAX_PING ? ping : PING;
     this.#silence = this.#ping * 2500;
     this.#liveAt = now();
     this.#wasLive = true;

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "85871337";
+export const VERSION = "de28a943";
 
 const GAP_PATIENCE = 300; // ms to wait for a frame that a later one has overtaken
 const HEAD_PATIENCE = 2000; // ms in which a ping may report a head that we have already passed
@@ -161,6 +161,7 @@ export class LiveDocument {
   // Held patches are dropped: the snapshot will be newer, and one of a history that the server
   // has lost must not make us ask again and again.
   #sync() {
+    clearTimeout(this.#timer); // it is not always what calls this
     this.#timer = undefined;
     // Without a rev, a first snapshot is on its way.
     if (this.#isAsked || !(this.rev || this.#isBroken)) return;

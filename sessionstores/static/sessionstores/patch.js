@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "85871337";
+export const VERSION = "de28a943";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "85871337";
+export const VERSION = "de28a943";
 
 export class Prediction {
   #predictors;
