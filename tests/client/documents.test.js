@@ -177,6 +177,25 @@ test("the wait for a gap ends with the sync that a broken patch has cost", () =>
   assert.deepEqual(page.sockets.map((socket) => socket.of("sync").length), [1, 0]);
 });
 
+test("a list of a rev is no rev, wherever it stands", () => {
+  page.live();
+  const listed = { rev: [rev(11)] };
+  const errors = [];
+  page.session.on("error", ({ code }) => errors.push(code));
+  page.socket.says(
+    snapshot(11, { board: { log: [11] } }, listed),
+    patch(10, 11, listed),
+    { type: "ack", id: 1, doc: "me", result: null, ...listed },
+    { type: "ping", heads: { me: listed.rev } },
+  );
+  assert.deepEqual(errors, ["bad_frame", "bad_frame", "bad_frame"]);
+  assert.equal(page.session.rev("me"), rev(10));
+  page.socket.breaks();
+  page.tick(500);
+  page.socket.open();
+  assert.deepEqual(page.socket.of("hello")[0].have, { me: rev(10) });
+});
+
 test("a later gap has its own 300 ms", () => {
   page.live();
   page.socket.says(patch(11));

@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "de28a943";
+export const VERSION = "f7672e87";
 
 const PARTS = {
   connection: connections,
@@ -39,9 +39,11 @@ const fail = (code, message, hint) => {
 };
 
 const isText = (value) => typeof value === "string";
+// A list of one text looks like that text to a regular expression.
+const isRev = (value) => isText(value) && REV.test(value);
 
 const isDocument = (value) =>
-  patches.isContainer(value) && REV.test(value.rev) && patches.isContainer(value.states);
+  patches.isContainer(value) && isRev(value.rev) && patches.isContainer(value.states);
 
 function readConfig(source) {
   let config = source;
@@ -187,12 +189,12 @@ const RECEIVERS = {
     emit("reset", { doc, states: document.states, previous, message: say("reset") });
   },
   patch(tab, frame, document) {
-    if (!REV.test(frame.rev) || !frame.ops) throw new TypeError("No patch.");
+    if (!isRev(frame.rev) || !frame.ops) throw new TypeError("No patch.");
     document.patch(frame);
   },
   ack({ outbox }, frame, document, entry) {
     if (entry) outbox.acknowledge(entry, document, frame);
-    if (!REV.test(frame.rev)) throw new TypeError("No rev.");
+    if (!isRev(frame.rev)) throw new TypeError("No rev.");
     // The answer to a repeated action says where the document is, not how it got there.
     document.patch("result" in frame || frame.ops?.length ? frame : { rev: frame.rev });
   },
@@ -203,7 +205,7 @@ const RECEIVERS = {
   },
   ping({ connection, documents }, { heads }) {
     connection.pong();
-    for (const name in heads) if (REV.test(heads[name])) documents.get(name)?.head(heads[name]);
+    for (const name in heads) if (isRev(heads[name])) documents.get(name)?.head(heads[name]);
   },
   presence: ({ presence }, frame) => presence.attend(frame),
   self({ presence, watches }, frame) {

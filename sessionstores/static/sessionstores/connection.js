@@ -1,6 +1,6 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "de28a943";
+export const VERSION = "f7672e87";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms

@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "de28a943";
+export const VERSION = "f7672e87";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "de28a943";
+export const VERSION = "f7672e87";
 
 export class Prediction {
   #predictors;

@@ -1,6 +1,6 @@
 // Subscribers of a value, in the shape of Zustand's `subscribeWithSelector`.
 
-export const VERSION = "de28a943";
+export const VERSION = "f7672e87";
 
 // One broken listener must not keep the news from the others.
 export function call(listener, ...args) {

@@ -3,7 +3,7 @@
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "de28a943";
+export const VERSION = "f7672e87";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id
