@@ -53,5 +53,12 @@ class BoardView:
     def expect_live(self) -> None:
         expect(self.root.locator("#status")).to_have_text("Live")
 
+    def expect_saved(self) -> None:
+        """Wait until the server has answered all moves, which show before.
+
+        Else a step that somebody takes elsewhere may overtake them: they come too late.
+        """
+        expect(self.root.locator("[data-waiting]")).to_have_count(0)
+
     def expect_cards(self, zone: str, *titles: str) -> None:
         expect(self.cards_in(zone)).to_have_text(list(titles))

@@ -50,6 +50,8 @@ def test_neighbours_at_two_workers_outlive_the_end_of_one(
     assert {worker_of(ada), worker_of(ben)} == {"worker 1", "worker 2"}
     ada.move("Team lunch", "start")
     ben.move("Team lunch", "leave")
+    for board in (ada, ben):
+        board.expect_saved()
     # What the one worker does shows on tabs at the other.
     page.get_by_role("button", name="Next step", exact=True).click()
     for board in (ada, ben):
@@ -78,6 +80,8 @@ def test_a_flushed_server_is_told_and_the_page_heals(
     ada, ben = neighbours(page)
     ada.move("Team lunch", "start")
     ben.move("Fewer tools", "leave")
+    for board in (ada, ben):
+        board.expect_saved()
     page.get_by_role("button", name="Flush the server", exact=True).click()
     expect(page.locator("#said")).to_have_text("The server is empty now.")
     for board in (ada, ben):

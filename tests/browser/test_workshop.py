@@ -264,6 +264,7 @@ def test_the_facilitators_step_reaches_everybody(
     guest.get_by_role("button", name="Join", exact=True).click()
     expect(guest.get_by_role("heading", name="Zoe", exact=True)).to_be_visible()
     ada.move("Team lunch", "start")
+    ada.expect_saved()
 
     page.get_by_role("button", name="Next step", exact=True).click()
     for board in (ada, ben, BoardView(guest)):
@@ -271,6 +272,7 @@ def test_the_facilitators_step_reaches_everybody(
         expect(current).to_contain_text("Choose")
     ada.move("Team lunch", "rank-2")
     ada.expect_cards("rank-2", "Team lunch")
+    ada.expect_saved()
 
     page.get_by_role("button", name="Next step", exact=True).click()
     ada.move("Team lunch", "low-high")
@@ -485,6 +487,7 @@ def test_the_next_step_keeps_a_card_picked_that_it_has_and_drops_another(
     for board in (ada, ben):
         board.move("Team lunch", "start")
         board.expect_cards("start", "Team lunch")
+        board.expect_saved()
     ada.card("Team lunch").click()
     ben.card("Fewer tools").click()
     page.get_by_role("button", name="Next step", exact=True).click()
@@ -524,12 +527,14 @@ def test_a_board_goes_through_all_steps(
     board = BoardView(page)
     board.expect_live()
     board.move("Team lunch", "start")
+    board.expect_saved()
     onward.click()
     expect(page.locator("#announcer")).to_contain_text("Step 2: Which three first?")
     expect(page.locator(".steps [aria-current]")).to_have_text("2 Choose")
     board.move("Team lunch", "rank-1")
     board.expect_cards("rank-1", "Team lunch")
     board.expect_cards("pool")
+    board.expect_saved()
     onward.click()
     expect(page.get_by_role("heading", name="What is it worth?")).to_be_visible()
     board.card("Team lunch").press("2")
