@@ -334,7 +334,7 @@ for (const version of Object.keys(REACTS)) {
       const Lost = () => hooks.useSelf().name;
       page.root = page.createRoot(page.container, { onUncaughtError() {}, onRecoverableError() {} });
       const render = async () => page.act(async () => page.root.render(h(Lost)));
-      await assert.rejects(render, /Outside of SessionStoreProvider/);
+      await assert.rejects(render, /No SessionStoreProvider/);
     });
 
     test("a session that ends before its state is here goes to the error boundary", async () => {

@@ -20,7 +20,7 @@ const listens = (session, type) => once(session, type, () => (changed) => sessio
 
 // Resolves with the first state of a store, or at the end; whoever waits for it then looks again.
 const arrival = (session, store) =>
-  once(store, "arrival", () => new Promise((resolve) => {
+  once(store, "live", () => new Promise((resolve) => {
     store.subscribe(resolve);
     session.on("end", resolve);
   }));
@@ -88,7 +88,7 @@ const makeStateHooks = (React, useSession, useSelected) => {
     const part = useSelected(store, selector, equal);
     if (store.getState()) return part;
     if (globalThis.document && session.status !== "ended") throw arrival(session, store);
-    throw new Error(session.message || `The page brought no "${name}".`);
+    throw new Error(session.message || `The page has no "${name}".`);
   }
 
   return {
@@ -152,7 +152,7 @@ const makeSessionHooks = (React, useSession, useSelected) => {
     useStatus({ smooth } = {}) {
       const status = useProperty("status");
       const [shown, show] = React.useState(status);
-      const isBrief = smooth && shown === "live" && !/live|ended/.test(status);
+      const isBrief = smooth && shown === "live" && !/d$|live/.test(status);
       React.useEffect(() => {
         if (!isBrief) return show(status);
         const timer = setTimeout(show, SMOOTH, status);
@@ -228,7 +228,7 @@ export function createHooks(React, connect) {
   const Context = React.createContext(null);
   const useSessionStoreManager = () => {
     const session = React.useContext(Context);
-    if (!session) throw new Error("Outside of SessionStoreProvider.");
+    if (!session) throw new Error("No SessionStoreProvider.");
     return session;
   };
   const useSelected = makeSelection(React);
