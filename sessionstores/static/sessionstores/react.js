@@ -20,7 +20,7 @@ const listens = (session, type) => once(session, type, () => (changed) => sessio
 
 // Resolves with the first state of a store, or at the end; whoever waits for it then looks again.
 const arrival = (session, store) =>
-  once(store, "live", () => new Promise((resolve) => {
+  once(store, "end", () => new Promise((resolve) => {
     store.subscribe(resolve);
     session.on("end", resolve);
   }));
