@@ -61,12 +61,12 @@ PYMEMCACHE = "django.core.cache.backends.memcached.PyMemcacheCache"
 PYLIBMC = "django.core.cache.backends.memcached.PyLibMCCache"
 
 
-async def once_heard(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Read until a server that goes on answers in time: the machine may be busy."""
+async def once_heard(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Call until a server that goes on answers in time: the machine may be busy."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            return await read()
+            return await call()
         except StoreUnavailable:
             if time.monotonic() > deadline:
                 raise
