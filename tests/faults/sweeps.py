@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -34,6 +35,17 @@ with registry.isolated():
             self.at = time.time()
 
 
+def declaring_life(
+    pipe: Connection, program: Callable[..., object], *arguments: object
+) -> None:
+    """Run one of the programs below in a process that has not declared `Life`.
+
+    Threads share a registry, and would each put back what it had when they began.
+    """
+    with registry.isolated(Life):
+        program(pipe, *arguments)
+
+
 class Ended(NamedTuple):
     """What a sweeper was told of a removal."""
 
@@ -55,15 +67,14 @@ def come_back(
     rng = random.Random(f"{code} {participants[0]}")
     came: Counter[str] = Counter()
     due = [(time.monotonic(), participant) for participant in participants]
-    with registry.isolated(Life):
-        for _ in range(races):
-            at, participant = heapq.heappop(due)
-            time.sleep(max(0.0, at - time.monotonic()))
-            stores.get(Life, code, participant).dispatch(Life.come)
-            came[participant] += 1
-            # On a busy machine, rather later.
-            after = time.monotonic() + idle_for * rng.uniform(0.6, 1.1)
-            heapq.heappush(due, (after, participant))
+    for _ in range(races):
+        at, participant = heapq.heappop(due)
+        time.sleep(max(0.0, at - time.monotonic()))
+        stores.get(Life, code, participant).dispatch(Life.come)
+        came[participant] += 1
+        # On a busy machine, rather later.
+        after = time.monotonic() + idle_for * rng.uniform(0.6, 1.1)
+        heapq.heappush(due, (after, participant))
     pipe.send(dict(came))
 
 
@@ -82,9 +93,8 @@ def sweep(pipe: Connection, idle_for: float) -> None:
         ended.append(Ended(participant, reason, life.id, life.times, unused))
 
     signals.participant_removed.connect(receive)
-    with registry.isolated(Life):
-        while not pipe.poll(0.002):
-            stores.sweep(idle_for=idle_for, batch_size=5)
+    while not pipe.poll(0.002):
+        stores.sweep(idle_for=idle_for, batch_size=5)
     signals.participant_removed.disconnect(receive)
     pipe.send([tuple(each) for each in ended])
 
@@ -94,10 +104,9 @@ def look(pipe: Connection, code: str) -> None:
 
     Says nothing of those who are not.
     """
-    with registry.isolated(Life):
-        found = {
-            participant: stores.get(Life, code, participant).peek()
-            for participant in stores.participants(code)
-        }
+    found = {
+        participant: stores.get(Life, code, participant).peek()
+        for participant in stores.participants(code)
+    }
     lives = {id: snapshot.state for id, snapshot in found.items() if snapshot}
     pipe.send({id: (life.id, life.times) for id, life in lives.items()})

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
@@ -47,8 +48,14 @@ class Threaded:
         self, site: Site, program: Callable[..., object], *arguments: Any
     ) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
-        self.thread = threading.Thread(target=program, args=(theirs, *arguments))
+        self.thread = threading.Thread(target=self._run, args=(theirs, *arguments))
+        self.program = program
         self.thread.start()
+
+    def _run(self, pipe: Connection, *arguments: Any) -> None:
+        # At its end too, so that nobody waits for what will not be said.
+        with pipe:
+            self.program(pipe, *arguments)
 
     def hear(self) -> Any:
         """See `Writer.hear`."""
@@ -66,6 +73,13 @@ class Threaded:
         self.thread.join(240)
 
 
+def declaring_writer(
+    site: Site, program: Callable[..., object], *arguments: Any
+) -> Writer:
+    """A process that runs `program`, and in which `Life` is declared."""
+    return Writer(site, sweeps.declaring_life, program, *arguments)
+
+
 @pytest.fixture(params=KINDS)
 def site(request: pytest.FixtureRequest, settings: Any) -> Iterator[tuple[str, Site]]:
     """The kind of cache, and the settings with which other processes use it."""
@@ -79,7 +93,7 @@ def test_nobody_who_came_back_is_swept_and_each_removal_is_told_once(
     site: tuple[str, Site], code: str, tell: Tell
 ) -> None:
     kind, own = site
-    make: Any = Threaded if kind == "locmem" else Writer
+    make: Any = Threaded if kind == "locmem" else declaring_writer
     races, crowd = count(RACES.get(kind, 1_000)), CROWD.get(kind, 40)
     idle_for = IDLE_FOR.get(kind, 0.5)
     ids = [f"p{number}" for number in range(crowd)]
