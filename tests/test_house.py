@@ -388,6 +388,17 @@ def test_what_modules_hold_is_found() -> None:
     assert "p.a:log" not in mutable_objects(modules, wired_by="p.b")
 
 
+def test_no_page_is_polled_by_a_text_that_it_evaluates() -> None:
+    """A page's strict policy forbids that from the second time on.
+
+    So that a test by Playwright's method passes if what it waits for is there at once.
+    """
+    method = "wait_for" + "_function"
+    assert [
+        each for each in (ROOT / "tests").rglob("*.py") if method in each.read_text()
+    ] == []
+
+
 def test_no_fixture_resets_a_module() -> None:
     everything = parse(sources("sessionstores", "tests"))
     objects = {

@@ -262,7 +262,7 @@ def test_a_page_that_is_to_stay_away_is_told_and_does(
     )
     session.act(id, what)
     expect(page.get_by_role("alert")).to_contain_text(told)
-    page.wait_for_function("(closes) => closes.length", arg=closes)
+    until(lambda: closes.evaluate("closes => closes.length"), "the close")
     (code,) = closes.json_value()
     assert 4000 <= code < 4200
     # Neither extension has planned to come back.
@@ -294,7 +294,7 @@ def test_a_burst_of_changes_costs_two_fetches(session: Session, version: int) ->
     until(lambda: page.evaluate("window.last") and held, "the first fetch")
     # While that one is under way.
     session.act("alice", str(CHANGES))
-    page.wait_for_function(f"window.last === 'alice {CHANGES}'")
+    until(lambda: page.evaluate("window.last") == f"alice {CHANGES}", "the last change")
     route, answer = held[0]
     route.fulfill(response=answer)
     expect(page.locator("#board")).to_have_text(f"alice {CHANGES}")
