@@ -654,7 +654,7 @@ def test_what_another_release_has_stored_is_hidden_and_kept_by_a_save(
             players: dict[str, NewerPlayer] = field(default_factory=dict)
 
         stores.get(Newer, *ALICE).dispatch(
-            lambda state: state.players.update(ada=NewerPlayer("Ada", 7777))
+            lambda state: state.players.update(ada=NewerPlayer("Ada", 77_777_777))
         )
     with registry.isolated():
 
@@ -665,7 +665,7 @@ def test_what_another_release_has_stored_is_hidden_and_kept_by_a_save(
         for shown in ("participant", *ALICE), ("download", *place), ("edit", *place):
             text = text_of(client.get(page(*shown)))
             assert "of another release" not in text
-            assert "7777" not in text
+            assert "77777777" not in text
         assert "/text" in text
         assert "/players/ada/score" in text
         state, base = form(client, place)
@@ -677,4 +677,4 @@ def test_what_another_release_has_stored_is_hidden_and_kept_by_a_save(
     with registry.isolated(Newer):
         after = stores.get(Newer, *ALICE).state
         assert after.text == "of another release"
-        assert after.players == {"ada": NewerPlayer("Ada L.", 7777)}
+        assert after.players == {"ada": NewerPlayer("Ada L.", 77_777_777)}
