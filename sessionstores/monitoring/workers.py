@@ -154,8 +154,14 @@ class OwnRecord:
         self._written = _Mark(counts, errors)
 
     def unwritten(self, tally: Tally, at: float) -> WorkerRecord:
-        """Return what was counted since a record was written that is gone by now."""
-        return self._since(self._written or self._base, tally, at, at)
+        """Return what was counted since a record was written that is gone by now.
+
+        If there was none, since the process began.
+        """
+        if self._written is not None:
+            return self._since(self._written, tally, at, at)
+        began = at - (time.monotonic() - self.since)
+        return self._since(self._base, tally, at, began)
 
     def _since(
         self, mark: _Mark, tally: Tally, at: float, began: float
