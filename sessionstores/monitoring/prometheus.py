@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -25,7 +24,7 @@ from prometheus_client.registry import Collector
 from ..backends import get_backend
 from ..event_bus import patches
 from .counters import counters, removed, resumed
-from .latency import BOUNDS, HIGHEST, LOWEST, SCHEMA, STEPS, bucket_of
+from .latency import BOUNDS, LOWEST, SCHEMA, STEPS, bucket_of
 from .stats import Stats
 from .tally import tally_of
 
@@ -181,17 +180,30 @@ class _Figures(Collector):
 def _native(counts: Sequence[int], seconds: float) -> NativeHistogram:
     """Return durations as a native histogram, whose buckets are those of `BOUNDS`.
 
-    The shortest, which are told apart no more, make its zero bucket.
+    The shortest, which are told apart no more, make its zero bucket. Of the others,
+    runs of buckets that count something are spans: how many are skipped before one,
+    from bucket 0, which ends at a second, and how many there are.
     """
-    lowest, highest = LOWEST * STEPS, HIGHEST * STEPS
-    rises = [b - a for a, b in pairwise([0, *counts[1:]])]
+    spans: list[BucketSpan] = []
+    rises: list[int] = []
+    end = count = 0
+    for bucket in range(1, len(counts)):
+        if not counts[bucket]:
+            continue
+        number = LOWEST * STEPS + bucket
+        if spans and number == end:
+            spans[-1] = spans[-1]._replace(length=spans[-1].length + 1)
+        else:
+            spans.append(BucketSpan(number - end, 1))
+        rises.append(counts[bucket] - count)
+        end, count = number + 1, counts[bucket]
     return NativeHistogram(
         sum(counts),
         seconds,
         SCHEMA,
         BOUNDS[0],
         counts[0],
-        pos_spans=[BucketSpan(lowest + 1, highest - lowest + 1)],
+        pos_spans=spans,
         pos_deltas=rises,
     )
 
