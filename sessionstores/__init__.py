@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# First, so that our modules can import it.
+__version__ = "0.1.0.dev0"
+
 from .backends.types import Quarantined, ServerInfo, SessionSummary
 from .exceptions import (
     ActionRejected,
@@ -26,9 +29,12 @@ from .exceptions import (
 from .keys import StoreKey, normalize_code
 from .manager import stores
 from .monitoring.alerts import Alert
-from .monitoring.health import Sample
-from .monitoring.stats import Process, Stats
+from .monitoring.health import ErrorReport, Health
+from .monitoring.process import Process
+from .monitoring.samples import Sample
+from .monitoring.stats import Stats
 from .monitoring.sweeps import LastSweep, Sweep
+from .monitoring.workers import Worker
 from .participants.decorators import ParticipantRequiredMixin, participant_required
 from .participants.joining import ajoin, join
 from .participants.leaving import aleave, leave
@@ -38,13 +44,13 @@ from .sessions.presence import Attendee
 from .state.declaration import State, action, field, injected
 from .store.store import Snapshot, Store
 
-__version__ = "0.1.0.dev0"
-
 __all__ = [
     "ActionRejected",
     "Alert",
     "Attendee",
     "Conflict",
+    "ErrorReport",
+    "Health",
     "InsideTransaction",
     "InvalidArguments",
     "InvalidKey",
@@ -76,6 +82,7 @@ __all__ = [
     "UnknownAction",
     "UnknownSession",
     "UnknownState",
+    "Worker",
     "action",
     "ajoin",
     "aleave",

@@ -6,52 +6,32 @@ is scanned. The memory of the server and of this process is reported beside them
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
-import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from math import inf
+from typing import Any, Literal
 
 import msgspec
 
 from .. import conf
 from ..backends.base import Backend
 from ..backends.types import ServerInfo, SessionSummary
-from . import alerts, health, history, sweeps
+from . import alerts, diagnosis, health, history, sweeps, workers
 from .alerts import BUDGET_PER_PARTICIPANT
 from .alerts import Alert as Alert
-from .counters import counters
-from .health import Sample as Sample
+from .health import (
+    ErrorReport,
+    Health,
+    decode_health,
+    latest_errors,
+    summarise,
+)
+from .process import Process as Process
+from .process import this_process
+from .samples import Sample as Sample
+from .samples import samples_of_day, samples_of_hour
 from .summaries import read_summaries
 from .sweeps import LastSweep
-
-if sys.platform != "win32":
-    import resource
-
-# When this process began to count, by its own clock.
-STARTED = time.time()
-
-_STATM = Path("/proc/self/statm")
-
-
-class Process(NamedTuple):
-    """Figures of this process alone, even where the cache is shared.
-
-    `rss` is its resident memory in bytes, or its peak on systems that report no other;
-    `stores` the number of live store objects. See `DispatchCounters` for the others.
-    `started` is when it began to count, by its own clock.
-    """
-
-    pid: int
-    host: str
-    rss: int | None
-    stores: int
-    started: float
-    dispatches: int
-    tries: int
-    conflicts: int
+from .workers import Worker
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -62,7 +42,9 @@ class Stats(msgspec.Struct, frozen=True):
     `budget`: bytes for all participants at 10 MB for 50; `leaks`: alerts, those of the
     site first, "slow" ones of this process only; `series`: the last hour, oldest
     first; `summaries`: sorted by code; `unreadable`: by code, why nothing else is known
-    of sessions whose data is corrupt.
+    of sessions whose data is corrupt. `health`: of the last hour; `workers`: the
+    processes, by host and pid; `errors`: the last twenty, the newest first; `day`: the
+    last day, oldest first, one sample for each quarter of an hour.
     """
 
     at: float
@@ -82,6 +64,10 @@ class Stats(msgspec.Struct, frozen=True):
     series: tuple[Sample, ...]
     summaries: tuple[SessionSummary, ...]
     unreadable: dict[str, str] = {}
+    health: Health = Health()
+    workers: tuple[Worker, ...] = ()
+    errors: tuple[ErrorReport, ...] = ()
+    day: tuple[Sample, ...] = ()
 
 
 async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> Stats:
@@ -91,19 +77,23 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
     is not `CACHE`. Raises `StoreUnavailable`.
     """
     at = await backend.now()
-    values = await backend.values((history.NAME, sweeps.NAME))
+    names = (history.NAME, sweeps.NAME, workers.NAME, health.NAME)
+    values = await backend.values(names)
+    records = await workers.read_records(backend, values[workers.NAME])
+    records = workers.with_own(backend, records, at)
     summaries, unreadable = await read_summaries(backend)
     server = await backend.server()
     hour = history.decode_series(values[history.NAME].data, at)
+    counted = decode_health(values[health.NAME].data, at)
     last = sweeps.decode_last_sweep(values[sweeps.NAME].data)
     totals = history.make_sample(at, summaries, server)
-    site = health.of_site(
+    site = diagnosis.of_site(
         at,
         summaries,
         hour.samples,
         last_sweep=last,
         server=server,
-        evictions=health.update_evictions(at, server, hour.evictions),
+        evictions=diagnosis.update_evictions(at, server, hour.evictions),
     )
     recent = alerts.recent_alerts(backend).current()
     slow = (alert for alert in recent if alert.code == "slow")
@@ -121,37 +111,15 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
         this_process(stores),
         server,
         last,
-        (*site, *health.of_records(summaries), *slow),
-        hour.samples,
+        (*site, *diagnosis.of_records(summaries), *slow),
+        samples_of_hour(hour.samples, counted.slots),
         tuple(summaries),
         {code: str(error) for code, error in unreadable.items()},
+        summarise(counted, records, at),
+        workers.listed(records, at),
+        latest_errors(counted, records),
+        samples_of_day(counted.day, hour.samples, counted.slots, before=inf),
     )
-
-
-def this_process(stores: int) -> Process:
-    """Return the figures of the running process; asks no cache."""
-    return Process(
-        os.getpid(),
-        socket.gethostname(),
-        resident(),
-        stores,
-        STARTED,
-        counters.dispatches,
-        counters.tries,
-        counters.conflicts,
-    )
-
-
-def resident() -> int | None:
-    """Return the resident memory of this process in bytes; None if unknown."""
-    try:
-        pages = int(_STATM.read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        if sys.platform == "win32":
-            return None
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def plain(value: Any) -> Any:

@@ -1,209 +1,311 @@
+"""Health: the last hour of all processes together, and the day that is made of it."""
+
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from math import ceil
 
+import msgspec
 import pytest
-from django.test import override_settings
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sessionstores import conf
-from sessionstores.backends.types import ServerInfo, SessionSummary
+from sessionstores.backends.base import run
 from sessionstores.monitoring import health
-from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert
-from sessionstores.monitoring.health import (
-    Evictions,
+from sessionstores.monitoring.counts import Counts
+from sessionstores.monitoring.health import HealthSeries, decode_health, encode
+from sessionstores.monitoring.history import NAME as SERIES
+from sessionstores.monitoring.history import Series, decode_series
+from sessionstores.monitoring.latency import bucket_of
+from sessionstores.monitoring.samples import (
+    DAY,
+    HOUR,
+    QUARTER,
     Sample,
-    of_records,
-    of_site,
-    update_evictions,
+    Slot,
+    Totals,
+    samples_of_day,
+    samples_of_hour,
 )
-from sessionstores.monitoring.sweeps import LastSweep, Sweep
+from tests.monitoring.site import Process, Site
 
-NOW = 1_000_000.0
-MB = 2**20
-
-
-def summary(**values: Any) -> SessionSummary:
-    """Return a healthy session of two participants, but for `values`."""
-    healthy = SessionSummary(
-        code="K7Q2ZD",
-        label="",
-        created=NOW - 3_600,
-        keep=0,
-        locked=False,
-        seen=NOW,
-        bytes=2_000,
-        participants=2,
-        online=1,
-        connections=1,
-        lost=0,
-        oldest=NOW - 10,
-        largest=("alice", 1_500),
-        activity=(0,) * 30,
-    )
-    return healthy._replace(**values)
+KIND = ("ValueError", "board.move", "workshop/states.py:41")
+SLOT = 30.0
 
 
-def server(**values: Any) -> ServerInfo:
-    """Return a healthy server, but for `values`."""
-    healthy = ServerInfo("Valkey 9.1.2", 10 * MB, 100 * MB, 0, "noeviction")
-    return healthy._replace(**values)
+@pytest.fixture
+def site() -> Site:
+    return Site()
 
 
-def samples(*sizes: float, minutes: float = 60, people: int = 10) -> list[Sample]:
-    """Return samples whose bytes take these values, spread over `minutes`."""
-    step = minutes * 60 / max(len(sizes) - 1, 1)
-    first = NOW - minutes * 60
-    return [
-        Sample(first + number * step, 1, people, 5, 5, int(size), None)
-        for number, size in enumerate(sizes)
-    ]
+def series_of(process: Process) -> HealthSeries:
+    data = run(process.backend.value(health.NAME)).data
+    return decode_health(data, run(process.backend.now()))
 
 
-def found(
-    *summaries: SessionSummary,
-    series: list[Sample] | None = None,
-    last_sweep: LastSweep | None = None,
-    server: ServerInfo | None = None,
-    evictions: Evictions | None = None,
-) -> list[Alert]:
-    return list(
-        of_site(
-            NOW,
-            summaries,
-            series or [],
-            last_sweep=last_sweep,
-            server=server,
-            evictions=evictions,
-        )
-    )
+def test_the_figures_of_all_processes_are_summed(site: Site) -> None:
+    first, second = site.process(), site.process()
+    first.act(0.01, 0.01, 0.3)
+    first.tally.refuse("rejected")
+    first.tally.slow += 1
+    first.tally.conflicts += 4
+    second.act(0.02)
+    second.tally.refuse("rejected")
+    second.tally.refuse("limit_reached")
+    second.tally.reconnects += 2
+    second.tally.dropped += 5
+    second.tally.tabs.update(("c1", "c2"))
+    for process in (first, second):
+        process.tally.fail(KIND, site.clock.time)
+        process.beat()
+    site.clock.advance(SLOT)
+    for process in (first, second):
+        process.act(0.01)
+        process.beat()
+    # Not sampled yet.
+    first.act(0.01)
+    site.clock.advance(1)
+    first.beat()
+    for process in (first, second, site.process()):
+        found = process.stats()
+        assert found.health.actions == 7
+        assert found.health.refused == {"rejected": 2, "limit_reached": 1}
+        assert (found.health.errors, found.health.conflicts) == (2, 4)
+        assert (found.health.slow, found.health.sockets) == (1, 2)
+        assert (found.health.reconnects, found.health.dropped) == (2, 5)
+        assert found.health.p50 == pytest.approx(0.01, rel=0.1)
+        assert found.health.p95 == pytest.approx(0.3, rel=0.1)
+        (error,) = found.errors
+        assert (error.type, error.action, error.place) == KIND
+        assert error.count == 2
+    assert found.health.seconds == pytest.approx(31)
 
 
-def test_a_healthy_site_has_no_leaks() -> None:
-    steady = samples(*[5 * MB, 6 * MB] * 30)
-    assert found(summary(), series=steady, server=server()) == []
-    assert list(of_records([summary()])) == []
+def test_the_rate_is_that_of_the_last_minutes(site: Site) -> None:
+    process = site.process()
+    process.act(*[0.01] * 600)
+    process.beat()
+    for _ in range(20):
+        site.clock.advance(SLOT)
+        process.beat()
+    for _ in range(10):
+        process.act(*[0.01] * 3)
+        site.clock.advance(SLOT)
+        process.beat()
+    assert process.stats().health.actions_per_minute == pytest.approx(6)
+    assert process.stats().health.actions == 630
 
 
-def test_the_largest_record_of_each_session_is_weighed() -> None:
-    limit = conf.get().max_state_bytes
-    told = of_records(
-        [
-            summary(code="AAAAAA", largest=("alice", int(limit * 0.8) + 1)),
-            summary(code="BBBBBB", largest=("*", BUDGET_PER_PARTICIPANT + 1)),
-            summary(code="CCCCCC", largest=("carol", int(limit * 0.7))),
-        ]
-    )
-    assert [(leak.code, leak.key) for leak in told] == [
-        ("near_limit", "AAAAAA:alice"),
-        ("over_budget", "AAAAAA:alice"),
-        ("near_limit", "BBBBBB:*"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("values", "is_leak"),
-    [
-        ({"oldest": NOW - 599}, False),
-        ({"oldest": NOW - 601}, True),
-        ({"oldest": NOW - 601, "participants": 0, "keep": 86_400}, False),
-        ({"oldest": NOW - 601, "participants": 0, "keep": 60}, True),
-    ],
-)
-def test_what_is_idle_beyond_twice_the_timeout_is_unswept(
-    values: dict[str, Any], is_leak: bool
+def test_a_site_that_has_just_begun_has_a_rate_of_a_minute_at_least(
+    site: Site,
 ) -> None:
-    assert [leak.code for leak in found(summary(**values))] == ["unswept"] * is_leak
+    process = site.process()
+    process.act(0.01, 0.01)
+    process.beat()
+    assert process.stats().health.actions_per_minute == 2
 
 
-def test_unswept_sessions_make_one_warning_that_says_when_the_last_sweep_was() -> None:
-    forgotten = [summary(oldest=NOW - age) for age in (840, 700)]
-    (leak,) = found(*forgotten)
-    assert leak.text.startswith("2 sessions hold records idle for 14 min")
-    assert "there was no sweep yet" in leak.text
-    last = LastSweep(at=NOW - 3_600, by="cron", sweep=Sweep())
-    (leak,) = found(forgotten[0], last_sweep=last)
-    assert leak.text.startswith("1 session holds")
-    assert "the last sweep was 1 h ago" in leak.text
-    with override_settings(SESSIONSTORES={"IDLE_TIMEOUT": 900}):
-        assert found(*forgotten) == []
+def test_an_hour_is_kept_and_no_more(site: Site) -> None:
+    process = site.process()
+    for _ in range(130):
+        process.act(0.01)
+        process.beat()
+        site.clock.advance(SLOT)
+    found = process.stats().health
+    assert found.seconds <= HOUR
+    assert 118 <= found.actions <= 121
+    assert len(encode(series_of(process))) < 30_000
 
 
-def test_index_entries_without_a_record_are_orphans() -> None:
-    swept = LastSweep(at=NOW - 599, by="cron", sweep=Sweep())
-    (leak,) = found(summary(lost=1), last_sweep=swept)
-    assert leak.code == "orphans"
-    assert leak.text.startswith("1 index entry has no record")
-    many = (summary(lost=1), summary(), summary(lost=2))
-    (leak,) = found(*many, last_sweep=swept)
-    assert leak.text.startswith("3 index entries have no records")
+def test_a_sample_holds_what_came_since_the_one_before(site: Site) -> None:
+    process, other = site.process(), site.process()
+    for number in range(3):
+        for each in (process, other):
+            each.act(*[0.01] * number)
+            each.tally.refuse("rejected")
+            each.beat()
+        site.clock.advance(SLOT)
+    first, *rest = process.stats().series
+    # Each slot is closed by the first process, before the other one counts on.
+    assert [each.actions for each in (first, *rest)] == [0, 1, 3]
+    assert [each.refused for each in (first, *rest)] == [1, 2, 2]
+    assert first.p95 is None
+    assert rest[0].p50 == pytest.approx(0.01, rel=0.1)
 
 
-def test_records_that_expired_while_nobody_swept_are_unswept_too() -> None:
-    # Of a session whose own record is gone, no times are known.
-    gone = summary(lost=3, created=0, seen=0, oldest=0)
-    for last in (None, LastSweep(at=NOW - 601, by="cron", sweep=Sweep())):
-        leaks = found(gone, last_sweep=last)
-        assert [leak.code for leak in leaks] == ["unswept", "orphans"]
-        assert leaks[0].text.startswith("3 lost records have not been announced; ")
-
-
-GROWING = [MB * (1 + number / 30) for number in range(60)]
-
-
-@pytest.mark.parametrize(
-    ("series", "is_leak"),
-    [
-        (samples(*GROWING), True),
-        # For fewer than fifteen minutes.
-        (samples(*GROWING, minutes=14), False),
-        # It rests for a quarter of an hour.
-        (samples(*GROWING[:45], *[GROWING[44]] * 30), False),
-        # Small.
-        (samples(*(each / 4 for each in GROWING)), False),
-        # By less than a quarter in all.
-        (samples(*(4 * MB * (1 + number / 600) for number in range(60))), False),
-        (samples(2 * MB), False),
-        ([], False),
-    ],
-)
-def test_state_that_grows_without_a_pause_is_a_leak(
-    series: list[Sample], is_leak: bool
-) -> None:
-    assert [leak.code for leak in found(series=series)] == ["growing"] * is_leak
-
-
-def test_more_participants_are_no_leak() -> None:
-    filling = [
-        sample._replace(participants=10 + number)
-        for number, sample in enumerate(samples(*(MB * (10 + n) for n in range(60))))
-    ]
-    assert found(series=filling) == []
-
-
-def test_a_server_that_is_nearly_full_or_evicts_is_told_of() -> None:
-    (leak,) = found(server=server(used=95 * MB))
-    assert leak.code == "evicting"
-    assert leak.text.startswith("Valkey 9.1.2 uses 95 MB of 100 MB")
-    assert found(server=server(used=95 * MB, limit=None)) == []
-    assert found(server=server(used=None)) == []
-    known = Evictions(5, NOW - 60)
-    (leak,) = found(server=server(evicted=7, policy="allkeys-lru"), evictions=known)
-    assert leak.text.startswith("Valkey 9.1.2 was out of memory and evicted 7 entries")
-    assert "allkeys-lru" in leak.text
-
-
-def test_evictions_count_as_long_ago_until_they_rise() -> None:
-    first = update_evictions(NOW, server(evicted=40), None)
-    assert first == Evictions(40, 0.0)
-    assert found(server=server(evicted=40), evictions=first) == []
-    assert update_evictions(NOW + 30, server(evicted=40), first) == first
-    later = update_evictions(NOW + 60, server(evicted=41), first)
-    assert later == Evictions(41, NOW + 60)
-    # The server was started again.
-    assert update_evictions(NOW + 90, server(evicted=0), later) == Evictions(
-        0, NOW + 60
+def test_processes_of_an_earlier_version_take_and_read_the_totals(site: Site) -> None:
+    process = site.process()
+    process.act(0.01)
+    # As an earlier version has taken it, in the same slot.
+    old = msgspec.msgpack.encode(
+        {
+            "samples": [[site.clock.time, 1, 2, 3, 4, 500, None]],
+            "evictions": None,
+            "warned": {},
+        }
     )
-    for silent in (None, server(evicted=None)):
-        assert update_evictions(NOW + 90, silent, later) is later
-    old = Evictions(41, NOW - health.EVICTING_SECONDS - 1)
-    assert found(server=server(evicted=41), evictions=old) == []
+    held = run(process.backend.value(SERIES))
+    assert run(process.backend.swap_value(SERIES, held.token, old, seconds=60))
+    process.beat()
+    (sample,) = process.stats().series
+    assert sample == (site.clock.time, 1, 2, 3, 4, 500, None, 1, 0, 0, *sample[-2:])
+    site.clock.advance(SLOT)
+    process.beat()
+    # And as one reads it.
+    data = run(process.backend.value(SERIES)).data
+    assert data is not None
+    samples = msgspec.msgpack.decode(data)["samples"]
+    assert [len(each) for each in samples] == [7, 7]
+
+
+def test_a_sample_without_counts_is_read_as_one_with_none() -> None:
+    old = msgspec.msgpack.encode([1_000.0, 1, 2, 3, 4, 500, None])
+    sample = msgspec.msgpack.decode(old, type=Sample)
+    assert sample == Sample(1_000.0, 1, 2, 3, 4, 500, None, 0, 0, 0, None, None)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"\x93\x01\x02\x03"])
+def test_what_cannot_be_read_is_begun_anew(site: Site, data: bytes) -> None:
+    process = site.process()
+    held = run(process.backend.value(health.NAME))
+    assert run(process.backend.swap_value(health.NAME, held.token, data, seconds=60))
+    process.act(0.01)
+    process.beat()
+    assert process.stats().health.actions == 1
+    assert len(series_of(process).slots) == 1
+
+
+def test_what_a_long_lived_process_counted_before_is_not_counted_as_new(
+    site: Site,
+) -> None:
+    process = site.process()
+    process.act(*[0.01] * 500)
+    for _ in range(3):
+        process.beat()
+        site.clock.advance(SLOT)
+    # The cache has evicted what was known of it, and a slot was added since.
+    held = run(process.backend.value(health.NAME))
+    gone = encode(HealthSeries(at=site.clock.time - SLOT))
+    run(process.backend.swap_value(health.NAME, held.token, gone, seconds=60))
+    process.act(0.01)
+    process.beat()
+    assert process.stats().health.actions < 500
+
+
+def test_a_clock_that_goes_back_does_not_stop_the_series(site: Site) -> None:
+    process = site.process()
+    process.beat()
+    site.clock.advance(-1_000)
+    process.act(0.01)
+    process.beat()
+    assert [slot.at for slot in series_of(process).slots] == [site.clock.time]
+    assert process.stats().health.actions == 1
+
+
+# The day
+
+
+def test_the_samples_of_the_day_come_from_those_of_the_hour(site: Site) -> None:
+    process = site.process()
+    start = ceil(site.clock.time / QUARTER) * QUARTER
+    site.clock.advance(start - site.clock.time)
+    counted = Counter[float]()
+    # Two hours and a half.
+    for number in range(300):
+        process.act(*[0.01] * (number % 7))
+        counted[site.clock.time // QUARTER] += number % 7
+        process.beat()
+        site.clock.advance(SLOT)
+    day = process.stats().day
+    assert len(day) == 10
+    assert [each.at // QUARTER for each in day] == sorted(counted)
+    assert [each.actions for each in day] == list(counted.values())
+    assert all(each.p95 == pytest.approx(0.01, rel=0.1) for each in day)
+
+
+def test_a_day_is_kept(site: Site) -> None:
+    process = site.process()
+    for _ in range(100):
+        process.beat()
+        site.clock.advance(SLOT)
+        process.beat()
+        site.clock.advance(QUARTER - SLOT)
+    day = process.stats().day
+    assert 95 <= len(day) <= 97
+    assert day[0].at > site.clock.time - DAY
+
+
+def test_a_quarter_that_is_not_over_is_shown_and_not_kept(site: Site) -> None:
+    process = site.process()
+    start = ceil(site.clock.time / QUARTER) * QUARTER
+    site.clock.advance(start - site.clock.time)
+    for _ in range(3):
+        process.act(0.01)
+        process.beat()
+        site.clock.advance(SLOT)
+    assert series_of(process).day == ()
+    (sample,) = process.stats().day
+    assert (sample.actions, sample.at) == (3, site.clock.time - SLOT)
+
+
+hours = st.lists(
+    st.tuples(st.integers(0, 9), st.lists(st.floats(0.001, 1), max_size=3)),
+    min_size=1,
+    max_size=120,
+)
+
+
+@given(hours)
+def test_a_quarter_has_the_highest_totals_and_all_that_was_counted(
+    taken: list[tuple[int, list[float]]],
+) -> None:
+    totals, slots = [], []
+    for place, (online, seconds) in enumerate(taken):
+        at = 1_700_000_100.0 + SLOT * place
+        totals.append(Totals(at, 1, 9, online, online, 100, None))
+        counts = Counts(dict(Counter(map(bucket_of, seconds))), {}, online)
+        slots.append(Slot(at, at - SLOT, counts))
+    day = samples_of_day((), totals, slots, before=float("inf"))
+    hour = samples_of_hour(totals, slots)
+    for sample in day:
+        own = [each for each in hour if each.at // QUARTER == sample.at // QUARTER]
+        assert sample.at == own[-1].at
+        assert sample.online == max(each.online for each in own)
+        assert sample.actions == sum(each.actions for each in own)
+        assert sample.errors == sum(each.errors for each in own)
+        known = [each.p95 for each in own if each.p95 is not None]
+        assert (sample.p95 is None) == (known == [])
+        assert sample.p95 is None or sample.p95 <= max(known)
+    assert sum(each.actions for each in day) == sum(each.actions for each in hour)
+    # What is kept is not made again.
+    assert samples_of_day(day, totals, slots, before=float("inf")) == day
+
+
+# Errors
+
+
+def test_the_latest_twenty_errors_are_kept_for_a_day(site: Site) -> None:
+    process = site.process()
+    for number in range(30):
+        kind = ("ValueError", "board.move", f"workshop/states.py:{number}")
+        process.tally.fail(kind, site.clock.time)
+        process.beat()
+        site.clock.advance(SLOT)
+    errors = process.stats().errors
+    assert [each.place for each in errors] == [
+        f"workshop/states.py:{number}" for number in range(29, 9, -1)
+    ]
+    site.clock.advance(DAY)
+    assert site.process().stats().errors == ()
+
+
+def test_errors_outlive_the_process_that_had_them(site: Site) -> None:
+    process, other = site.process(), site.process()
+    process.tally.fail(KIND, site.clock.time)
+    process.beat()
+    for _ in range(10):
+        site.clock.advance(SLOT)
+        other.beat()
+    (error,) = other.stats().errors
+    assert error.count == 1
+    assert decode_series(None, 0.0) == Series()
