@@ -104,8 +104,8 @@ def plant_sessions() -> None:
     from sessionstores.backends import get_backend
     from sessionstores.backends.base import run
     from sessionstores.backends.shared_values import update_value
-    from sessionstores.monitoring.health import Sample
     from sessionstores.monitoring.history import KEPT, NAME, Series, _encode
+    from sessionstores.monitoring.samples import Totals
 
     for people, label in enumerate(LABELS, 4):
         code = stores.create_session(label=label, keep=86_400)
@@ -120,7 +120,7 @@ def plant_sessions() -> None:
         online = round(3.5 + 1.5 * math.cos(number / 20) + math.sin(number * 2.4))
         size = 3_600 + 17 * number + 90 * (number % 3)
         at = now - (SAMPLES - number) * 30
-        samples.append(Sample(at, 5, 25, online, online, size, 1_800_000))
+        samples.append(Totals(at, 5, 25, online, online, size, 1_800_000))
     series = _encode(Series(tuple(samples)))
     run(update_value(get_backend(blocking=True), NAME, lambda _: series, seconds=KEPT))
 

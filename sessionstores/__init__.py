@@ -26,9 +26,11 @@ from .exceptions import (
 from .keys import StoreKey, normalize_code
 from .manager import stores
 from .monitoring.alerts import Alert
-from .monitoring.health import Sample
+from .monitoring.health import ErrorReport, Health
+from .monitoring.samples import Sample
 from .monitoring.stats import Process, Stats
 from .monitoring.sweeps import LastSweep, Sweep
+from .monitoring.workers import Worker
 from .participants.decorators import ParticipantRequiredMixin, participant_required
 from .participants.joining import ajoin, join
 from .participants.leaving import aleave, leave
@@ -45,6 +47,8 @@ __all__ = [
     "Alert",
     "Attendee",
     "Conflict",
+    "ErrorReport",
+    "Health",
     "InsideTransaction",
     "InvalidArguments",
     "InvalidKey",
@@ -76,6 +80,7 @@ __all__ = [
     "UnknownAction",
     "UnknownSession",
     "UnknownState",
+    "Worker",
     "action",
     "ajoin",
     "aleave",

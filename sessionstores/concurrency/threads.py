@@ -140,7 +140,7 @@ class Completion:
         return self._is_set
 
 
-class Worker(Protocol):
+class ThreadWork(Protocol):
     """The work of one background thread, from its start to its end."""
 
     def run(self) -> None:
@@ -150,7 +150,7 @@ class Worker(Protocol):
         """Have `run` return soon; called from other threads, and safe to repeat."""
 
 
-W = TypeVar("W", bound=Worker)
+W = TypeVar("W", bound=ThreadWork)
 
 
 class _Thread(Generic[W]):

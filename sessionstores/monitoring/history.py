@@ -15,9 +15,10 @@ from ..backends.base import Backend
 from ..backends.shared_values import update_value
 from ..backends.types import ServerInfo, SessionSummary
 from ..exceptions import StateCorrupt, StoreUnavailable
-from . import alerts, health, sweeps
+from . import alerts, diagnosis, sweeps
 from .alerts import Alert
-from .health import Evictions, Sample
+from .diagnosis import Evictions
+from .samples import Totals
 from .summaries import read_summaries
 
 logger = logging.getLogger("sessionstores.stats")
@@ -34,7 +35,7 @@ class Series(msgspec.Struct, frozen=True):
     `warned` maps codes of alerts to the time at which any process last gave them.
     """
 
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[Totals, ...] = ()
     evictions: Evictions | None = None
     warned: dict[str, float] = {}
 
@@ -69,9 +70,9 @@ def decode_series(data: bytes | None, now: float) -> Series:
 
 def make_sample(
     at: float, summaries: Sequence[SessionSummary], server: ServerInfo | None
-) -> Sample:
+) -> Totals:
     """Return a sample: the totals of all sessions, at time `at`."""
-    return Sample(
+    return Totals(
         at,
         len(summaries),
         sum(each.participants for each in summaries),
@@ -114,9 +115,9 @@ async def _sample(backend: Backend) -> bool:
         series = decode_series(data, at)
         if _has_sample(series, at):
             return None
-        evictions = health.update_evictions(at, server, series.evictions)
+        evictions = diagnosis.update_evictions(at, server, series.evictions)
         samples = (*series.samples, make_sample(at, summaries, server))
-        found = health.of_site(
+        found = diagnosis.of_site(
             at,
             summaries,
             samples,

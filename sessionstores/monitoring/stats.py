@@ -19,13 +19,15 @@ import msgspec
 from .. import conf
 from ..backends.base import Backend
 from ..backends.types import ServerInfo, SessionSummary
-from . import alerts, health, history, sweeps
+from . import alerts, diagnosis, history, sweeps
 from .alerts import BUDGET_PER_PARTICIPANT
 from .alerts import Alert as Alert
 from .counters import counters
-from .health import Sample as Sample
+from .health import ErrorReport, Health
+from .samples import Sample as Sample
 from .summaries import read_summaries
 from .sweeps import LastSweep
+from .workers import Worker
 
 if sys.platform != "win32":
     import resource
@@ -62,7 +64,9 @@ class Stats(msgspec.Struct, frozen=True):
     `budget`: bytes for all participants at 10 MB for 50; `leaks`: alerts, those of the
     site first, "slow" ones of this process only; `series`: the last hour, oldest
     first; `summaries`: sorted by code; `unreadable`: by code, why nothing else is known
-    of sessions whose data is corrupt.
+    of sessions whose data is corrupt. `health`: of the last hour; `workers`: the
+    processes, by host and pid; `errors`: the last twenty, the newest first; `day`: the
+    last day, oldest first, one sample for each quarter of an hour.
     """
 
     at: float
@@ -82,6 +86,10 @@ class Stats(msgspec.Struct, frozen=True):
     series: tuple[Sample, ...]
     summaries: tuple[SessionSummary, ...]
     unreadable: dict[str, str] = {}
+    health: Health = Health()
+    workers: tuple[Worker, ...] = ()
+    errors: tuple[ErrorReport, ...] = ()
+    day: tuple[Sample, ...] = ()
 
 
 async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> Stats:
@@ -97,13 +105,13 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
     hour = history.decode_series(values[history.NAME].data, at)
     last = sweeps.decode_last_sweep(values[sweeps.NAME].data)
     totals = history.make_sample(at, summaries, server)
-    site = health.of_site(
+    site = diagnosis.of_site(
         at,
         summaries,
         hour.samples,
         last_sweep=last,
         server=server,
-        evictions=health.update_evictions(at, server, hour.evictions),
+        evictions=diagnosis.update_evictions(at, server, hour.evictions),
     )
     recent = alerts.recent_alerts(backend).current()
     slow = (alert for alert in recent if alert.code == "slow")
@@ -121,10 +129,23 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
         this_process(stores),
         server,
         last,
-        (*site, *health.of_records(summaries), *slow),
-        hour.samples,
+        (*site, *diagnosis.of_records(summaries), *slow),
+        tuple(Sample(*totals) for totals in hour.samples),
         tuple(summaries),
         {code: str(error) for code, error in unreadable.items()},
+        Health(),
+        (
+            Worker(
+                socket.gethostname(),
+                os.getpid(),
+                totals.connections,
+                STARTED,
+                "",
+                None,
+                resident(),
+                at,
+            ),
+        ),
     )
 
 

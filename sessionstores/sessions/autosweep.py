@@ -97,7 +97,7 @@ class _Sweeper:
         self.is_called = False
 
     def run(self) -> None:
-        """See `threads.Worker.run`."""
+        """See `threads.ThreadWork.run`."""
         interval = draw_interval()
         while not self._stopped.wait(interval):
             try:
@@ -115,7 +115,7 @@ class _Sweeper:
             interval = draw_interval()
 
     def stop(self) -> None:
-        """See `threads.Worker.stop`."""
+        """See `threads.ThreadWork.stop`."""
         self._stopped.set()
 
     def _is_idle(self) -> bool:

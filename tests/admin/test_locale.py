@@ -26,11 +26,11 @@ from sessionstores.backends import drop_backends, get_backend
 from sessionstores.backends.base import run
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.monitoring.alerts import Alert, recent_alerts, warn_slow
-from sessionstores.monitoring.health import Evictions, of_records
+from sessionstores.monitoring.diagnosis import Evictions, of_records
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 from tests.admin.views.test_overview import text_of
 from tests.admin.views.test_session import connect
-from tests.monitoring.test_health import (
+from tests.monitoring.test_diagnosis import (
     GROWING,
     MB,
     NOW,

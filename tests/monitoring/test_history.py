@@ -19,7 +19,6 @@ from sessionstores.backends.types import ServerInfo
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.manager import stores
 from sessionstores.monitoring import history
-from sessionstores.monitoring.health import Sample
 from sessionstores.monitoring.history import (
     KEPT,
     NAME,
@@ -27,6 +26,7 @@ from sessionstores.monitoring.history import (
     decode_series,
     sample,
 )
+from sessionstores.monitoring.samples import Totals
 from tests.backends.driven import Clock
 from tests.sockets import CODE, Socket, until
 from tests.workshop.states import Board
@@ -47,7 +47,7 @@ class Site:
         return LocMemBackend("default", blocking=blocking, clock=self.clock)
 
     @property
-    def samples(self) -> tuple[Sample, ...]:
+    def samples(self) -> tuple[Totals, ...]:
         held = run(self.backend.value(NAME))
         return decode_series(held.data, self.clock.time).samples
 

@@ -37,7 +37,7 @@ from sessionstores.monitoring.history import sample
 from sessionstores.monitoring.stats import Stats
 from tests.caches import SHARED, cache_on
 from tests.faults.sites import Site, on_database, on_memcached, on_redis
-from tests.monitoring.test_health import NOW, samples, server, summary
+from tests.monitoring.test_diagnosis import NOW, samples, server, summary
 from tests.servers import PATIENCE, Valkey, free_port
 from tests.workshop.states import Board
 

@@ -7,15 +7,15 @@ from django.test import override_settings
 
 from sessionstores import conf
 from sessionstores.backends.types import ServerInfo, SessionSummary
-from sessionstores.monitoring import health
+from sessionstores.monitoring import diagnosis
 from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT, Alert
-from sessionstores.monitoring.health import (
+from sessionstores.monitoring.diagnosis import (
     Evictions,
-    Sample,
     of_records,
     of_site,
     update_evictions,
 )
+from sessionstores.monitoring.samples import Totals
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 
 NOW = 1_000_000.0
@@ -49,19 +49,19 @@ def server(**values: Any) -> ServerInfo:
     return healthy._replace(**values)
 
 
-def samples(*sizes: float, minutes: float = 60, people: int = 10) -> list[Sample]:
+def samples(*sizes: float, minutes: float = 60, people: int = 10) -> list[Totals]:
     """Return samples whose bytes take these values, spread over `minutes`."""
     step = minutes * 60 / max(len(sizes) - 1, 1)
     first = NOW - minutes * 60
     return [
-        Sample(first + number * step, 1, people, 5, 5, int(size), None)
+        Totals(first + number * step, 1, people, 5, 5, int(size), None)
         for number, size in enumerate(sizes)
     ]
 
 
 def found(
     *summaries: SessionSummary,
-    series: list[Sample] | None = None,
+    series: list[Totals] | None = None,
     last_sweep: LastSweep | None = None,
     server: ServerInfo | None = None,
     evictions: Evictions | None = None,
@@ -167,7 +167,7 @@ GROWING = [MB * (1 + number / 30) for number in range(60)]
     ],
 )
 def test_state_that_grows_without_a_pause_is_a_leak(
-    series: list[Sample], is_leak: bool
+    series: list[Totals], is_leak: bool
 ) -> None:
     assert [leak.code for leak in found(series=series)] == ["growing"] * is_leak
 
@@ -205,5 +205,5 @@ def test_evictions_count_as_long_ago_until_they_rise() -> None:
     )
     for silent in (None, server(evicted=None)):
         assert update_evictions(NOW + 90, silent, later) is later
-    old = Evictions(41, NOW - health.EVICTING_SECONDS - 1)
+    old = Evictions(41, NOW - diagnosis.EVICTING_SECONDS - 1)
     assert found(server=server(evicted=41), evictions=old) == []
