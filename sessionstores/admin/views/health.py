@@ -21,7 +21,7 @@ from ..alert_texts import span_text
 from ..components.chart import Chart, Point, Span, chart, scale_of_seconds
 from ..components.table import Link
 from ..page import AdminPage, outage
-from .overview import is_slow, shown_alert
+from .overview import MAX_ALERTS, is_slow, shown_alert
 from .technical import last_hour
 
 DAY = 86_400.0
@@ -96,7 +96,8 @@ def content(page: AdminPage) -> dict[str, Any]:
         "stats": stats,
         "health": stats.health,
         "findings": found,
-        "alerts": [shown_alert(page, alert) for alert in stats.leaks],
+        "alerts": [shown_alert(page, alert) for alert in stats.leaks[:MAX_ALERTS]],
+        "more_alerts": max(len(stats.leaks) - MAX_ALERTS, 0),
         "refusals": refusals(stats.health.refused),
         "refused": sum(stats.health.refused.values()),
         "workers": [_row(stats, worker) for worker in stats.workers],
@@ -128,9 +129,7 @@ def findings(stats: Stats) -> Iterator[Finding]:
     if is_slow(figures):
         yield Finding(
             "bad",
-            _(
-                "5 of 100 actions take longer than %(p95)s; SLOW_OPERATION_MS is %(limit)s."
-            )
+            _("5 of 100 actions take over %(p95)s; SLOW_OPERATION_MS is %(limit)s.")
             % {
                 "p95": duration_text(figures.p95),
                 "limit": number_text(conf.get().slow_operation_ms),
@@ -258,7 +257,7 @@ def _charts(stats: Stats, *, day: bool) -> list[Chart]:
             now=stats.health.actions_per_minute,
         ),
         chart(
-            _("p95: 95 of 100 actions take at most"),
+            _("Latency, p95"),
             points(lambda sample: sample.p95),
             span,
             duration_text,

@@ -136,6 +136,8 @@ def content(page: AdminPage) -> dict[str, Any]:
         "alerts": [shown_alert(page, alert) for alert in stats.leaks[:MAX_ALERTS]],
         "more_alerts": max(len(stats.leaks) - MAX_ALERTS, 0),
         "health_url": page.url("health"),
+        # Fractions are plural.
+        "rate": int(rate) if (rate := stats.health.actions_per_minute) % 1 == 0 else 2,
         "refused": sum(stats.health.refused.values()),
         "is_slow": is_slow(stats.health),
         "summary": ngettext(
