@@ -34,7 +34,7 @@ from django.test import override_settings  # noqa: E402
 from benchmarks.states import CARDS, Board  # noqa: E402
 from sessionstores import Participant, stores  # noqa: E402
 from sessionstores.humanize import size, span  # noqa: E402
-from sessionstores.monitoring.stats import resident  # noqa: E402
+from sessionstores.monitoring.process import resident  # noqa: E402
 from sessionstores.state.declaration import registry  # noqa: E402
 from tests.integration.tab import Tab, settle  # noqa: E402
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# First, so that our modules can import it.
+__version__ = "0.1.0.dev0"
+
 from .backends.types import Quarantined, ServerInfo, SessionSummary
 from .exceptions import (
     ActionRejected,
@@ -27,8 +30,9 @@ from .keys import StoreKey, normalize_code
 from .manager import stores
 from .monitoring.alerts import Alert
 from .monitoring.health import ErrorReport, Health
+from .monitoring.process import Process
 from .monitoring.samples import Sample
-from .monitoring.stats import Process, Stats
+from .monitoring.stats import Stats
 from .monitoring.sweeps import LastSweep, Sweep
 from .monitoring.workers import Worker
 from .participants.decorators import ParticipantRequiredMixin, participant_required
@@ -39,8 +43,6 @@ from .participants.people import Person
 from .sessions.presence import Attendee
 from .state.declaration import State, action, field, injected
 from .store.store import Snapshot, Store
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "ActionRejected",

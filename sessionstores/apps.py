@@ -29,7 +29,16 @@ def _connect_event_bus() -> None:
 
     Every commit calls the listeners for `Change`: keep them few and cheap.
     """
-    from .event_bus import HINTS, SESSION_EVENTS, Creation, Note, Removal, Serving, bus
+    from .event_bus import (
+        HINTS,
+        SESSION_EVENTS,
+        Creation,
+        Failure,
+        Note,
+        Removal,
+        Serving,
+        bus,
+    )
     from .monitoring import counters
     from .realtime.publisher import publisher
     from .realtime.staff import nudger
@@ -39,6 +48,7 @@ def _connect_event_bus() -> None:
     timeline.request_write = publisher.write_timeline_later
     bus.subscribe(timeline.note, *SESSION_EVENTS)
     bus.subscribe(publisher.publish, *HINTS)
+    bus.subscribe(publisher.report_later, Failure)
     if apps.is_installed("django.contrib.admin"):
         timeline.on_activity = nudger.note
         bus.subscribe(nudger.start, Serving)

@@ -165,6 +165,11 @@ class Creation:
 
 
 @dataclass(frozen=True, eq=False)
+class Failure:
+    """Something was refused here, or failed; its text is nobody else's business."""
+
+
+@dataclass(frozen=True, eq=False)
 class Serving:
     """This process begins to serve tabs, for the first time or after a pause."""
 
@@ -175,7 +180,7 @@ Hint = (
 )
 # What happens in sessions.
 SessionEvent = Hint | Note
-Event = SessionEvent | Creation | Serving
+Event = SessionEvent | Creation | Failure | Serving
 
 # The same, to subscribe to.
 HINTS: tuple[type[Hint], ...] = (

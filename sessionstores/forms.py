@@ -8,8 +8,10 @@ from django import forms
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from .backends import get_backend
 from .exceptions import InsideTransaction, InvalidKey, SessionStoresError
 from .keys import MAX_TYPED, normalize_code
+from .monitoring import failures
 from .participants.joining import ajoin, join
 from .participants.names import MAX_NAME_LENGTH, check_name
 from .participants.participant import Participant
@@ -59,7 +61,8 @@ class JoinForm(forms.Form):
         """Return the code in its one form, however it was typed."""
         try:
             return normalize_code(self.cleaned_data["code"])
-        except InvalidKey:
+        except InvalidKey as error:
+            failures.count(get_backend(blocking=True), error)
             raise forms.ValidationError(_NO_CODE, code="invalid_key") from None
 
     def clean_name(self) -> str:
@@ -72,7 +75,8 @@ class JoinForm(forms.Form):
             return ""
         try:
             return check_name(name)
-        except InvalidKey:
+        except InvalidKey as error:
+            failures.count(get_backend(blocking=True), error)
             raise forms.ValidationError(_NO_NAME, code="invalid_key") from None
 
     def add_error(self, field: str | None, error: Any) -> None:

@@ -26,6 +26,7 @@ from .backends.base import Backend
 from .backends.types import Profile
 from .exceptions import (
     MESSAGES,
+    InvalidArguments,
     InvalidToken,
     Kicked,
     LimitReached,
@@ -34,13 +35,14 @@ from .exceptions import (
     UnknownAction,
     UnknownState,
 )
+from .monitoring import failures
 from .participants.acting import act
 from .participants.joining import identify
 from .participants.participant import Participant
 from .participants.tokens import Claims
 from .realtime.consumers import StoreConsumer
 from .realtime.dispatcher import TOO_FAST
-from .realtime.error_frames import log_if_internal
+from .realtime.error_frames import count_error
 from .realtime.handshake import language_in, request_of, take_csrf_cookie
 from .realtime.htmx import TRY_AGAIN_LATER, FragmentConnection, close_code
 from .realtime.languages import language_of
@@ -228,9 +230,12 @@ class FragmentConsumer(StoreConsumer):
             cls = get_state(sent.state)
             action = get_action(cls, sent.action)
         except (UnknownState, UnknownAction) as error:
+            count_error(error)
             return sent.alert(error.message)
         form = sent.form(cls, action, data, bound=True)
-        if form.is_valid() and await self._submit(connection, form):
+        if not form.is_valid():
+            failures.count_refusal(connection.backend, InvalidArguments.code)
+        elif await self._submit(connection, form):
             form = sent.form(cls, action, data, bound=False)
         actor = connection.actor
 
@@ -254,7 +259,7 @@ class FragmentConsumer(StoreConsumer):
         except SessionEnded:
             connection.end(Close.ENDED, "ended")
         except SessionStoresError as error:
-            log_if_internal(error)
+            count_error(error)
             form.refuse(error)
             return False
         except Exception:

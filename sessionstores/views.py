@@ -37,6 +37,7 @@ from .backends import get_backend
 from .backends.base import run
 from .exceptions import (
     InsideTransaction,
+    InvalidArguments,
     InvalidKey,
     Kicked,
     SessionEnded,
@@ -48,6 +49,7 @@ from .exceptions import (
 )
 from .forms import JoinForm
 from .keys import normalize_code
+from .monitoring import failures
 from .monitoring.log_limiter import log_limiter
 from .participants.acting import act
 from .participants.decorators import ParticipantRequiredMixin
@@ -238,6 +240,7 @@ class ActionView(ParticipantRequiredMixin, View):
             called = get_action(cls, action)
         except (UnknownState, UnknownAction) as error:
             told = {"message": error.message, "label": pretty_name(action)}
+            failures.count(get_backend(blocking=True), error)
             return self._page(request, told, HTTPStatus.NOT_FOUND)
         hidden = tuple(request.POST.get(PRESET, "").split())
         form = ActionForm(cls, called, request.POST, hidden=hidden, auto_id="ss-%s")
@@ -248,6 +251,8 @@ class ActionView(ParticipantRequiredMixin, View):
                 kept.forget(request)
                 return self._onward(request)
             form.refuse(refusal)
+        else:
+            failures.count_refusal(get_backend(blocking=True), InvalidArguments.code)
         away = isinstance(refusal, StoreUnavailable)
         if not away and kept.keep(request, participant, form, refusal):
             return self._onward(request)

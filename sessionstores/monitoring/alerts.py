@@ -14,6 +14,7 @@ from ..backends.base import Backend
 from ..concurrency.threads import mutex
 from ..keys import StoreKey
 from .log_limiter import log_limiter
+from .tally import tally_of
 
 logger = logging.getLogger("sessionstores.stats")
 
@@ -153,7 +154,8 @@ async def warn_if_large(backend: Backend, key: StoreKey, size: int, limit: int) 
 async def warn_slow(
     backend: Backend, operation: str, key: StoreKey, seconds: float
 ) -> None:
-    """Warn of an operation that took longer than `SLOW_OPERATION_MS`."""
+    """Count an operation that took longer than `SLOW_OPERATION_MS`, and warn of it."""
+    tally_of(backend).slow += 1
     # Slow operations come in numbers; composing a text for each would add to that.
     if recent_alerts(backend).has("slow", str(key)):
         return

@@ -1,10 +1,10 @@
-"""History: samples of the last hour in a shared value, each taken by one process."""
+"""History: samples of the last hour in shared values, each taken by one process."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -13,20 +13,20 @@ import msgspec
 from .. import conf
 from ..backends.base import Backend
 from ..backends.shared_values import update_value
-from ..backends.types import ServerInfo, SessionSummary
+from ..backends.types import ServerInfo, SessionSummary, Value
 from ..exceptions import StateCorrupt, StoreUnavailable
-from . import alerts, diagnosis, sweeps
+from . import alerts, diagnosis, health, sweeps, workers
 from .alerts import Alert
 from .diagnosis import Evictions
-from .samples import Totals
+from .samples import DAY, HOUR, SLOT_SECONDS, Totals
 from .summaries import read_summaries
 
 logger = logging.getLogger("sessionstores.stats")
 
 # The name of the shared value, the seconds between samples, and those they are kept.
 NAME = "series"
-SAMPLE_SECONDS = 30.0
-KEPT = 3_600.0
+SAMPLE_SECONDS = SLOT_SECONDS
+KEPT = HOUR
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -100,12 +100,30 @@ async def sample(backend: Backend) -> bool:
 
 
 async def _sample(backend: Backend) -> bool:
-    values = await backend.values((NAME, sweeps.NAME))
+    # What this process has counted belongs to the sample.
+    await workers.report_news(backend)
+    names = (NAME, sweeps.NAME, workers.NAME, health.NAME)
+    values = await backend.values(names)
     at = await backend.now()
     remaining = SAMPLE_SECONDS - at % SAMPLE_SECONDS
     backend.memory.of(SampleMemory).next_look = time.monotonic() + remaining
-    if _has_sample(decode_series(values[NAME].data, at), at):
-        return False
+    series = decode_series(values[NAME].data, at)
+    taken = False
+    if not _has_sample(series, at):
+        taken = await _take_totals(backend, values, at)
+    # By itself: processes of earlier versions take the totals only.
+    if not health.decode_health(values[health.NAME].data, at).has_slot(at):
+        await _take_counts(backend, values, at)
+    return taken
+
+
+async def _take_totals(
+    backend: Backend, values: Mapping[str, Value], at: float
+) -> bool:
+    """Add the totals at time `at`, and give the alerts that follow; False: others did.
+
+    `values` are those that were read at that time.
+    """
     summaries, _ = await read_summaries(backend)
     server = await backend.server()
     last_sweep = sweeps.decode_last_sweep(values[sweeps.NAME].data)
@@ -138,6 +156,29 @@ async def _sample(backend: Backend) -> bool:
     for alert in new:
         await alerts.warn(backend, alert)
     return True
+
+
+async def _take_counts(
+    backend: Backend, values: Mapping[str, Value], at: float
+) -> None:
+    """Add what all processes have counted by time `at`, unless others have done that.
+
+    `values` are those that were read at that time.
+    """
+    index = values[workers.NAME]
+    records = await workers.read_records(backend, index)
+    totals = decode_series(values[NAME].data, at).samples
+
+    def add_slot(data: bytes | None) -> bytes | None:
+        series = health.decode_health(data, at)
+        if series.has_slot(at):
+            return None
+        return health.encode(series.extended(at, records, totals))
+
+    if await update_value(
+        backend, health.NAME, add_slot, seconds=DAY, held=values[health.NAME]
+    ):
+        await workers.forget(backend, index, records, at)
 
 
 def _has_sample(series: Series, at: float) -> bool:

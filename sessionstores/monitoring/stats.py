@@ -6,54 +6,32 @@ is scanned. The memory of the server and of this process is reported beside them
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
-import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from math import inf
+from typing import Any, Literal
 
 import msgspec
 
 from .. import conf
 from ..backends.base import Backend
 from ..backends.types import ServerInfo, SessionSummary
-from . import alerts, diagnosis, history, sweeps
+from . import alerts, diagnosis, health, history, sweeps, workers
 from .alerts import BUDGET_PER_PARTICIPANT
 from .alerts import Alert as Alert
-from .counters import counters
-from .health import ErrorReport, Health
+from .health import (
+    ErrorReport,
+    Health,
+    decode_health,
+    latest_errors,
+    summarise,
+)
+from .process import Process as Process
+from .process import this_process
 from .samples import Sample as Sample
+from .samples import samples_of_day, samples_of_hour
 from .summaries import read_summaries
 from .sweeps import LastSweep
 from .workers import Worker
-
-if sys.platform != "win32":
-    import resource
-
-# When this process began to count, by its own clock.
-STARTED = time.time()
-
-_STATM = Path("/proc/self/statm")
-
-
-class Process(NamedTuple):
-    """Figures of this process alone, even where the cache is shared.
-
-    `rss` is its resident memory in bytes, or its peak on systems that report no other;
-    `stores` the number of live store objects. See `DispatchCounters` for the others.
-    `started` is when it began to count, by its own clock.
-    """
-
-    pid: int
-    host: str
-    rss: int | None
-    stores: int
-    started: float
-    dispatches: int
-    tries: int
-    conflicts: int
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -99,10 +77,14 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
     is not `CACHE`. Raises `StoreUnavailable`.
     """
     at = await backend.now()
-    values = await backend.values((history.NAME, sweeps.NAME))
+    names = (history.NAME, sweeps.NAME, workers.NAME, health.NAME)
+    values = await backend.values(names)
+    records = await workers.read_records(backend, values[workers.NAME])
+    records = workers.with_own(backend, records, at)
     summaries, unreadable = await read_summaries(backend)
     server = await backend.server()
     hour = history.decode_series(values[history.NAME].data, at)
+    counted = decode_health(values[health.NAME].data, at)
     last = sweeps.decode_last_sweep(values[sweeps.NAME].data)
     totals = history.make_sample(at, summaries, server)
     site = diagnosis.of_site(
@@ -130,49 +112,14 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
         server,
         last,
         (*site, *diagnosis.of_records(summaries), *slow),
-        tuple(Sample(*totals) for totals in hour.samples),
+        samples_of_hour(hour.samples, counted.slots),
         tuple(summaries),
         {code: str(error) for code, error in unreadable.items()},
-        Health(),
-        (
-            Worker(
-                socket.gethostname(),
-                os.getpid(),
-                totals.connections,
-                STARTED,
-                "",
-                None,
-                resident(),
-                at,
-            ),
-        ),
+        summarise(counted, records, at),
+        workers.listed(records, at),
+        latest_errors(counted, records),
+        samples_of_day(counted.day, hour.samples, counted.slots, before=inf),
     )
-
-
-def this_process(stores: int) -> Process:
-    """Return the figures of the running process; asks no cache."""
-    return Process(
-        os.getpid(),
-        socket.gethostname(),
-        resident(),
-        stores,
-        STARTED,
-        counters.dispatches,
-        counters.tries,
-        counters.conflicts,
-    )
-
-
-def resident() -> int | None:
-    """Return the resident memory of this process in bytes; None if unknown."""
-    try:
-        pages = int(_STATM.read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        if sys.platform == "win32":
-            return None
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def plain(value: Any) -> Any:

@@ -10,12 +10,14 @@ from ..backends.base import Backend
 from ..backends.types import Profile
 from ..exceptions import SessionStoresError
 from ..keys import StoreKey
+from ..monitoring.failures import counted
 from ..state.declaration import Action, State
 from ..store.records import open_document
 from ..store.transactions import perform
 from .participant import Participant
 
 
+@counted
 async def act(
     backend: Backend,
     participant: Participant,
@@ -28,7 +30,7 @@ async def act(
     The participant's record is opened first, whatever the action changes, so that who
     was kicked or is kept out of a locked session changes nothing. Raises what
     `perform` raises, `ActionRejected` for a role that may not call it, `SessionEnded`,
-    `Kicked`, `SessionLocked` and `LimitReached`. One commit, or none.
+    `Kicked`, `SessionLocked` and `LimitReached`, and counts it. One commit, or none.
     """
     action.check_role(participant.role)
     key, profile = participant.key, Profile(participant.name, participant.role)

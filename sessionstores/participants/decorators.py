@@ -38,6 +38,7 @@ from ..exceptions import (
     StoreUnavailable,
     Text,
 )
+from ..monitoring import failures
 from .joining import standing_of
 from .messages import end_message
 from .private_pages import keep_private
@@ -192,11 +193,11 @@ def _refusal(
 ) -> HttpResponse:
     """Return how a request without a participant is answered."""
     if standing is not None and standing.ended:
-        text = end_message("ended")
-        return HttpResponseGone(_page(request, "410.html", text))
+        _count(SessionEnded())
+        return _ended(request)
     if standing is not None and standing.kicked:
-        text = end_message("kicked")
-        return HttpResponseForbidden(_page(request, "403_kicked.html", text))
+        _count(Kicked())
+        return _kicked(request)
     if join_url is None:
         denied = PermissionDenied(gettext("Join the session first."))
         if lacks_code(request):
@@ -212,12 +213,27 @@ def _refusal(
 
 def _closed(request: HttpRequest, error: SessionStoresError) -> HttpResponse:
     """Return how somebody is answered whose record could not be opened."""
-    if isinstance(error, SessionEnded | Kicked):
-        kicked = isinstance(error, Kicked)
-        return _refusal(request, None, Standing(not kicked, None, kicked))
+    _count(error)
+    if isinstance(error, SessionEnded):
+        return _ended(request)
+    if isinstance(error, Kicked):
+        return _kicked(request)
     denied = PermissionDenied(error.message)
     denied.__cause__ = error
     return _denied(request, denied)
+
+
+def _ended(request: HttpRequest) -> HttpResponse:
+    return HttpResponseGone(_page(request, "410.html", end_message("ended")))
+
+
+def _kicked(request: HttpRequest) -> HttpResponse:
+    text = end_message("kicked")
+    return HttpResponseForbidden(_page(request, "403_kicked.html", text))
+
+
+def _count(error: SessionStoresError) -> None:
+    failures.count(get_backend(blocking=True), error)
 
 
 def _denied(request: HttpRequest, denied: PermissionDenied) -> HttpResponse:
@@ -249,6 +265,7 @@ def _unavailable(request: HttpRequest, error: StoreUnavailable) -> HttpResponse:
 
     Under DEBUG, Django shows the error itself, which names the server.
     """
+    _count(error)
     if settings.DEBUG:
         raise error
     text = _page(request, "503.html", error.message)

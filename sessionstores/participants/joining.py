@@ -17,6 +17,7 @@ from ..exceptions import (
     UnknownSession,
 )
 from ..keys import StoreKey, check_participant, normalize_code
+from ..monitoring.failures import counted
 from ..sessions import presence
 from ..state.declaration import states_in
 from ..store.admissions import admit
@@ -105,6 +106,7 @@ async def ajoin(
     )
 
 
+@counted
 async def _join(
     backend: Backend,
     request: HttpRequest,

@@ -24,7 +24,7 @@ from ..store.watched import read_watched
 from . import protocol
 from .broadcast import Broadcast
 from .document import Document
-from .error_frames import end_frame, error_frame, failure_frame, log_if_internal
+from .error_frames import count_error, end_frame, error_frame, failure_frame
 from .frame_head import NO_HEAD, FrameHead
 from .languages import language_of
 from .outbox import Outbox
@@ -324,14 +324,14 @@ class Connection:
             if isinstance(error, Kicked):
                 self.kick()
             if document.view is not None and head is NO_HEAD:
-                log_if_internal(error)
+                count_error(error)
                 return "" if document.owed else self._lose(document, UNREADABLE)
             with translation.override(self.language):
                 return error_frame(error, head)
         except Exception as error:
             logger.exception("%s: a snapshot of %r failed", self.key, name)
             with translation.override(self.language):
-                return failure_frame("internal", f"{name}: {error!r}", head)
+                return error_frame(error, head, where=name)
 
     def _presence_frame(self) -> str:
         known, self._known = self._known, self._view

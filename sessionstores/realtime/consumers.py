@@ -23,6 +23,7 @@ from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import Profile
 from ..exceptions import LimitReached, SessionStoresError
+from ..monitoring.tally import tally_of
 from ..participants.tokens import Claims, check_standing, read_token
 from ..store.admissions import admit
 from . import protocol
@@ -148,7 +149,7 @@ class StoreConsumer(AsyncConsumer):
             raise
         except Exception as error:
             logger.exception("A connection failed")
-            return Close.INTERNAL, failure_frame("internal", repr(error))
+            return Close.INTERNAL, error_frame(error)
 
     def _check_origin(self) -> None:
         # In case the site's routing lacks a validator.
@@ -195,6 +196,8 @@ class StoreConsumer(AsyncConsumer):
         await self._claim_place(connection)
         await connection.outbox.begin(*await self._greet(connection))
         await self._hub.admit(connection)
+        # A page that is opened has nothing yet.
+        tally_of(backend).reconnects += bool(hello.have)
         return connection
 
     async def _identify(self, backend: Backend, hello: HelloFrame) -> Claims:

@@ -24,6 +24,7 @@ from ..exceptions import (
     Text,
     UnknownState,
 )
+from ..monitoring import failures
 from ..state.declaration import Action, State, get_action, get_state
 from ..state.json_rules import encode_portable, portable_text
 from ..store.calls import Outcome
@@ -31,7 +32,7 @@ from ..store.transactions import perform
 from . import protocol
 from .connection import Connection
 from .document import Document
-from .error_frames import log_if_internal, reject_frame
+from .error_frames import count_error, reject_frame
 from .token_bucket import TokenBucket
 
 logger = logging.getLogger("sessionstores.delivery")
@@ -303,7 +304,7 @@ class Dispatcher:
         message: Text
         where = f"{frame.state}.{frame.action}"
         if isinstance(error, SessionStoresError):
-            log_if_internal(error)
+            count_error(error)
             code, message, hint = portable_text(error.code), error.message, error.hint
             if hint != message:
                 logger.debug(
@@ -315,6 +316,7 @@ class Dispatcher:
                 )
         else:
             code, message, hint = "internal", _FAILED, f"{where} raised {error!r}."
+            failures.count(self._connection.backend, error)
             logger.error(
                 "%s: action %s failed", self._connection.key, where, exc_info=error
             )

@@ -27,6 +27,7 @@ from ..exceptions import (
     StoreUnavailable,
     Text,
 )
+from ..monitoring import failures
 from ..monitoring.log_limiter import log_limiter
 from ..participants.messages import end_message
 from . import protocol
@@ -35,7 +36,6 @@ from .protocol import BadFrame, Close
 
 # What else errors are called on the wire, besides the codes of our exceptions.
 FailureCode = Literal[
-    "internal",
     "forbidden",
     "slow",
     "hello_timeout",
@@ -68,21 +68,30 @@ def telling_all() -> Iterator[None]:
         _tells_all.reset(begun)
 
 
-def error_frame(error: SessionStoresError | BadFrame, head: FrameHead = NO_HEAD) -> str:
-    """Return the `error` frame of an exception; `head` names what it answers."""
+def error_frame(error: Exception, head: FrameHead = NO_HEAD, *, where: str = "") -> str:
+    """Return the `error` frame of an exception, and count that.
+
+    `head` names what it answers. Of one that is none of ours, a tab is told that it is
+    "internal"; `where` then goes before the hint.
+    """
     if isinstance(error, BadFrame):
         logger.debug("A tab's frame was refused as %s: %s", error.code, error.hint)
-        message, head = str(MESSAGES[error.code]), error.head
-    else:
-        log_if_internal(error)
-        message = error.message
-    return protocol.error(error.code, message, head, _shown(error.hint))
+        failures.count_refusal(get_backend(blocking=False), error.code)
+        message = str(MESSAGES[error.code])
+        return protocol.error(error.code, message, error.head, _shown(error.hint))
+    if isinstance(error, SessionStoresError):
+        count_error(error)
+        return protocol.error(error.code, error.message, head, _shown(error.hint))
+    failures.count(get_backend(blocking=False), error)
+    hint = f"{where}: {error!r}" if where else repr(error)
+    return protocol.error("internal", str(MESSAGES["internal"]), head, _shown(hint))
 
 
 def failure_frame(
     code: FailureCode, hint: str, head: FrameHead = NO_HEAD, *, message: Text = ""
 ) -> str:
-    """Return the `error` frame of a failure that is no exception of ours."""
+    """Return the `error` frame of what is refused without an exception; count it."""
+    failures.count_refusal(get_backend(blocking=False), code)
     return protocol.error(code, str(message or MESSAGES[code]), head, _shown(hint))
 
 
@@ -103,10 +112,15 @@ def close_of(error: SessionStoresError) -> Close:
     return closes[0] if closes else Close.INTERNAL
 
 
-def log_if_internal(error: SessionStoresError) -> None:
-    """Log an error whose hint is for the site's operators, who do not see the tab."""
+def count_error(error: SessionStoresError) -> None:
+    """Count an error, and log one whose hint is for the site's operators.
+
+    They do not see the tab.
+    """
+    backend = get_backend(blocking=False)
+    failures.count(backend, error)
     if isinstance(error, StoreUnavailable | StateCorrupt):
-        log_limiter(get_backend(blocking=False)).log(
+        log_limiter(backend).log(
             logger,
             logging.WARNING,
             "A tab gets the error %s: %s",

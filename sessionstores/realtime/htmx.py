@@ -23,7 +23,7 @@ from . import protocol
 from .broadcast import Broadcast
 from .connection import Connection
 from .document import Document
-from .error_frames import log_if_internal
+from .error_frames import count_error
 from .outbox import Outbox
 from .protocol import Close
 
@@ -171,7 +171,7 @@ class FragmentConnection(Connection):
         except SessionEnded:
             self.end(Close.ENDED, "ended")
         except SessionStoresError as error:
-            log_if_internal(error)
+            count_error(error)
             for document in self._used.values():
                 document.owed = isinstance(error, StoreUnavailable)
         except Exception:

@@ -22,6 +22,8 @@ from ..backends.types import EVERYONE
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
 from ..monitoring.log_limiter import log_limiter
+from ..monitoring.tally import tally_of
+from ..monitoring.workers import report
 from ..sessions import presence
 from ..state.revisions import Rev
 from . import protocol
@@ -86,6 +88,7 @@ class Hub:
         """
         async with self._lock:
             self.connections[connection.id] = connection
+            tally_of(connection.backend).tabs.add(connection.id)
             for key in connection.documents:
                 self.following.setdefault(key, set()).add(connection)
             if not self.heartbeat.is_running:
@@ -120,6 +123,7 @@ class Hub:
         """
         if self.connections.pop(connection.id, None) is None:
             return
+        tally_of(connection.backend).tabs.discard(connection.id)
         for key in connection.documents:
             followers = self.following[key]
             followers.discard(connection)
@@ -291,3 +295,4 @@ class Hub:
         # A hub holds its loop, so that this would keep both for good.
         _by_loop.pop(self.loop, None)
         await write_timeline()
+        await report(get_backend(blocking=False))

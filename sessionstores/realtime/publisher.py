@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,8 +22,10 @@ from .. import conf
 from ..backends import get_backend
 from ..backends.base import run
 from ..concurrency.threads import BackgroundThread, Completion, start_system_thread
-from ..event_bus import Hint
+from ..event_bus import Failure, Hint
 from ..monitoring.log_limiter import log_limiter
+from ..monitoring.tally import tally_of
+from ..monitoring.workers import report, report_news
 from . import serializers
 from .channel_layer import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
 from .hub import Hub, hubs
@@ -52,6 +56,8 @@ class Publisher:
             join_seconds=LAYER_SECONDS,
             has_loop=True,
         )
+        # Until then, by `time.monotonic`, a report is on its way.
+        self._reporting_until = -math.inf
         # The layer that was used last, and whether it reaches other processes.
         self._layer: Any = None
         self._reaches_others = False
@@ -86,9 +92,23 @@ class Publisher:
             return
         with self._background.worker() as thread:
             thread.write_timeline_later(since, conf.get().heartbeat)
+        self.report_later()
+
+    def report_later(self, event: Failure | None = None) -> None:
+        """Have the background thread write this process's figures, likewise.
+
+        A listener of the event bus.
+        """
+        now = time.monotonic()
+        if hubs or now < self._reporting_until:
+            return
+        self._reporting_until = now + conf.get().heartbeat
+        with self._background.worker() as thread:
+            thread.report_later(conf.get().heartbeat)
 
     def close(self) -> None:
         """End the background thread and its connections; the next event starts one."""
+        self._reporting_until = -math.inf
         self._background.close()
 
     def _send(self, event: Hint, processes: Sequence[str]) -> None:
@@ -101,6 +121,7 @@ class Publisher:
             loop = None
         if layer is None or (loop is None and not self._reaches_others):
             counters.dropped += len(processes)
+            _count_dropped(len(processes))
         elif loop is None:
             self._send_from_thread(event, processes)
         else:
@@ -132,6 +153,10 @@ def _encoded(event: Hint) -> str:
         return ""
 
 
+def _count_dropped(messages: int) -> None:
+    tally_of(get_backend(blocking=False)).dropped += messages
+
+
 def _warn(text: str, about: object) -> None:
     # Each commit comes here in an outage.
     limiter = log_limiter(get_backend(blocking=False))
@@ -159,6 +184,7 @@ class _LayerSender:
         """
         if len(self._waiting) >= MAX_WAITING:
             counters.dropped += len(processes)
+            _count_dropped(len(processes))
             if done is not None:
                 done.set()
             return
@@ -197,18 +223,21 @@ class _LayerSender:
                         await layer.send(process, message)
                     except ChannelFull:
                         counters.full += 1
+                        _count_dropped(1)
                         _warn(
                             "%s reads too slowly; its heartbeat must catch up", process
                         )
                     except Exception as error:  # noqa: BLE001 - layers raise anything
                         works = False
                         counters.failed += 1
+                        _count_dropped(1)
                         self._log_failure(error)
                     else:
                         counters.sent += 1
         except TimeoutError as error:
             works = False
             counters.failed += left + 1
+            _count_dropped(left + 1)
             self._log_failure(error)
         if works and not self.works:
             text = "The channel layer takes events again"
@@ -236,6 +265,7 @@ class _PublisherThread:
         # Blocking: an interpreter that exits starts no threads for coroutines.
         if start_system_thread() is None:
             run(write_timeline(blocking=True))
+            run(report_news(get_backend(blocking=True)))
         connections.close_all()
 
     def stop(self) -> None:
@@ -249,8 +279,18 @@ class _PublisherThread:
             self.loop.call_later, delay, self._write_timeline, since
         )
 
+    def report_later(self, delay: float) -> None:
+        """Have this process's figures written in `delay` seconds; from any thread."""
+        self.loop.call_soon_threadsafe(self.loop.call_later, delay, self._report)
+
     def _write_timeline(self, since: float) -> None:
-        task = self.loop.create_task(timeline.flush_since(since))
+        self._start(timeline.flush_since(since))
+
+    def _report(self) -> None:
+        self._start(report(get_backend(blocking=False)))
+
+    def _start(self, write: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(write)
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
 
@@ -263,6 +303,7 @@ class _PublisherThread:
         # thread.
         if start_system_thread() is not None:
             await write_timeline()
+            await report_news(get_backend(blocking=False))
 
 
 publisher = Publisher()

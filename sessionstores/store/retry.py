@@ -10,6 +10,7 @@ from ..concurrency.backoff import Backoff
 from ..exceptions import Conflict
 from ..keys import StoreKey
 from ..monitoring.counters import counters
+from ..monitoring.tally import tally_of
 
 # A dispatch gives up when both are used up.
 MIN_TRIES = 16
@@ -41,6 +42,7 @@ class CommitRetry:
         """
         self.failed += 1
         counters.conflicts += 1
+        tally_of(self.backend).conflicts += 1
         event_bus.bus.publish(event_bus.Note(self.key, "conflict"))
         spent = time.monotonic() - self.started
         if self.failed >= MIN_TRIES and spent >= MIN_SECONDS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from types import CoroutineType
 from typing import Any, TypeVar
@@ -23,8 +24,10 @@ from ..exceptions import (
     StoreUnavailable,
 )
 from ..keys import StoreKey
-from ..monitoring import alerts
+from ..monitoring import alerts, failures
 from ..monitoring.counters import counters
+from ..monitoring.latency import BOUNDS
+from ..monitoring.tally import Tally
 from ..state import codec
 from ..state.actions import Injection
 from ..state.declaration import Action, State
@@ -134,20 +137,36 @@ async def transact(
         await turn.wait(call, commit_group)
         if call.error is not None:
             raise call.error
-    except ActionRejected:
+    except ActionRejected as error:
         counters.rejected += 1
+        _count_failure(backend, call, error)
         raise
-    except Exception:
+    except Exception as error:
         counters.failures += 1
+        _count_failure(backend, call, error)
         raise
     finally:
         spent = time.monotonic() - started
         counters.seconds += spent
+        count_action(backend, spent)
         if spent * 1000 > conf.get().slow_operation_ms:
             operation = f"dispatch of {name_of(function)}"
             await alerts.warn_slow(backend, operation, key, spent)
     assert call.outcome is not None  # noqa: S101 - for the type checker
     return call.outcome
+
+
+def count_action(backend: Backend, seconds: float) -> None:
+    """Count an action by its duration."""
+    tally = backend.memory.items.get(Tally) or backend.memory.of(Tally)
+    tally.latency[bisect_left(BOUNDS, seconds)] += 1
+
+
+def _count_failure(backend: Backend, call: Call, error: Exception) -> None:
+    name = name_of(call.function).rpartition(".")[2]
+    action = f"{call.cls.__sessionstores__.name}.{name}"
+    package = getattr(call.function, "__module__", None) or call.cls.__module__
+    failures.count(backend, error, action, package=package, anew=True)
 
 
 def _claim(backend: Backend, key: StoreKey) -> Turn | RecordQueue:

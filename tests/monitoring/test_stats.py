@@ -18,9 +18,10 @@ from django.test.utils import CaptureQueriesContext
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.manager import stores
-from sessionstores.monitoring import stats
+from sessionstores.monitoring import process
 from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT
-from sessionstores.monitoring.stats import plain, resident
+from sessionstores.monitoring.process import resident
+from sessionstores.monitoring.stats import plain
 from tests.sockets import CODE, Socket
 from tests.trips import trips_of
 from tests.workshop.states import Agenda, Board
@@ -101,7 +102,7 @@ def test_live_stores_are_counted() -> None:
 def test_resident_memory_is_what_the_system_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(stats, "_STATM", tmp_path / "statm")
+    monkeypatch.setattr(process, "_STATM", tmp_path / "statm")
     peak = resident()
     assert peak is not None
     if sys.platform == "linux":
