@@ -44,12 +44,7 @@ def size_text(size: float | None) -> str:
         return "–"
     number, unit = in_unit(size)
     digits = 0 if number == int(number) else 1
-    text = formats.number_format(number, digits, use_l10n=True)
-    text = f"{text}\N{NO-BREAK SPACE}{unit}"
-    if get_language_bidi():
-        # Otherwise the unit, in Latin letters, would precede its number.
-        text = f"\N{LEFT-TO-RIGHT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
-    return text
+    return _with_unit(formats.number_format(number, digits, use_l10n=True), unit)
 
 
 def percent_text(share: float) -> str:
@@ -64,3 +59,31 @@ def number_text(value: Any) -> str:
     if value is None:
         return "–"
     return formats.number_format(value, 0, use_l10n=True, force_grouping=True)
+
+
+def duration_text(seconds: float | None) -> str:
+    """Format a short duration in the active language, as "4.2 ms", "120 ms" or "1.4 s".
+
+    None as a dash.
+    """
+    if seconds is None:
+        return "–"
+    number, unit = (seconds * 1000, "ms") if seconds < 0.9995 else (seconds, "s")
+    number = _rounded(number)
+    digits = 0 if number == int(number) else 1
+    return _with_unit(formats.number_format(number, digits, use_l10n=True), unit)
+
+
+def rate_text(rate: float) -> str:
+    """Format a rate in the active language; small ones keep a digit."""
+    number = _rounded(rate)
+    digits = 0 if number == int(number) else 1
+    return formats.number_format(number, digits, use_l10n=True, force_grouping=True)
+
+
+def _with_unit(number: str, unit: str) -> str:
+    text = f"{number}\N{NO-BREAK SPACE}{unit}"
+    if get_language_bidi():
+        # Otherwise the unit, in Latin letters, would precede its number.
+        text = f"\N{LEFT-TO-RIGHT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+    return text

@@ -31,6 +31,7 @@ from ..models import LiveSession
 from .audit import SITE
 from .page import AdminPage, outage, rights_of
 from .views.edit import edit
+from .views.health import health, health_live
 from .views.operate import (
     act_on_participants,
     act_on_session,
@@ -106,6 +107,8 @@ class LiveSessionAdmin(_ModelAdmin):
             self._path(r"^live/$", "live", overview_live),
             self._path(r"^act/$", "act", act_on_sessions, ACT, manage=True),
             self._path(r"^sweep/$", "sweep", sweep_now, ACT, manage=True),
+            self._path(r"^health/$", "health", health),
+            self._path(r"^health/live/$", "health_live", health_live),
             path("stats.json", self._figures(stats_json), name=self._name("stats")),
             path("metrics", self._figures(metrics), name=self._name("metrics")),
             # The log of admin actions links to it.

@@ -10,7 +10,7 @@ from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..humanize import number_text, size_text
+from ..humanize import duration_text, number_text, rate_text, size_text
 
 register = template.Library()
 
@@ -53,3 +53,5 @@ def ss_time(at: float | None, style: str = "ago") -> SafeString | str:
 
 register.filter("ss_bytes", size_text)
 register.filter("ss_number", number_text)
+register.filter("ss_duration", duration_text)
+register.filter("ss_rate", rate_text)

@@ -19,7 +19,16 @@ from django.utils import translation
 from django.utils.translation.template import templatize
 
 import sessionstores
-from sessionstores import StoreKey, conf, stores
+from sessionstores import (
+    ErrorReport,
+    Health,
+    Sample,
+    Stats,
+    StoreKey,
+    Worker,
+    conf,
+    stores,
+)
 from sessionstores.admin.operations import standard_operations, state_operations
 from sessionstores.admin.timeline import KINDS
 from sessionstores.backends import drop_backends, get_backend
@@ -167,7 +176,8 @@ def test_pages_speak_german_with_its_numbers() -> None:
 SAME = re.compile(
     r"\W*(alice|bob|mia|carol|gone|agenda|board|LocMem|stores|code|[KZ]\w{5})\b.*"
     r"|\W*(deck|notes|piles|step|votes|ace|king|queen|jack|ten|default|\w|"
-    r"|[\d\W]*( online| [KM]?B| s| min| ms)?)\W*|(Django|from|#|No answer from) .*"
+    r"|[\d\W]*( online| [KM]?B| s| min| ms)?|p\d\d)\W*"
+    r"|(Django|from|#|No answer from) .*|KeyError|code\.py:41|too_late|conflict|web-1"
     r"|(Open the next step|Take every card back into the deck)\."
     r"|ss:\{.*|[\[{]\".*|web-1!x|(Locked|Viewed) the \w+\.|[0-9a-f]{4}\.\d+-\w+|.*==.*",
     re.DOTALL,
@@ -177,7 +187,7 @@ SAME = re.compile(
 def texts_of(response: Any) -> set[str]:
     """Return the pieces of text that a page shows, reads out or has as hints."""
     html = response.content.decode()
-    html = html.partition('<div class="ss" id="ss">')[2] or html
+    html = html.partition('class="ss" id="ss">')[2] or html
     html = re.sub(
         r"<(script|textarea|pre|time)[^>]*>.*?</\1>", "<>", html, flags=re.DOTALL
     )
@@ -209,6 +219,27 @@ def leaks_of_all_kinds() -> list[Alert]:
     ]
 
 
+def ill(stats: Stats) -> Stats:
+    """Return the figures of a site on which all is wrong that can be."""
+    at = stats.at
+    busy = Worker("web-1", 8, 3, at - 90, "1.0", 0.93, 90 << 20, at)
+    late = Worker("web-1", 9, 3, at - 90, "0.9", 0.2, None, at - 60)
+    refused = {"conflict": 3, "too_late": 1}
+    series = tuple(
+        Sample(at - 30 * ago, 1, 1, 1, 1, 1, None, 9, 1, 1, 0.1, 0.2)
+        for ago in (3, 2, 1)
+    )
+    return msgspec.structs.replace(
+        stats,
+        health=Health(3_600, 9, 1.0, refused, 2, 9, 9, 0.1, 0.2, 3, 1, 1),
+        workers=(busy, late),
+        errors=(ErrorReport(at, "KeyError", "board.move", "code.py:41", 2),),
+        leaks=(Alert("slow", "", "", CODE),) * 9,
+        series=series,
+        day=series,
+    )
+
+
 def every_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Yield what each page and each answer shows, in one order."""
     alice = (CODE, "alice")
@@ -219,6 +250,14 @@ def every_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
             stats = msgspec.structs.replace(whole, leaks=(leak,))
             patched.setattr(type(stores), "stats", lambda self, stats=stats: stats)
             yield client.get(page("changelist"))
+    # Without the name of this machine.
+    well = msgspec.structs.replace(whole, workers=())
+    for stats in (well, ill(whole)):
+        with monkeypatch.context() as patched:
+            patched.setattr(type(stores), "stats", lambda self, stats=stats: stats)
+            yield client.get(page("changelist"))
+            yield client.get(page("health"))
+            yield client.get(page("health"), {"range": "day"})
     for query in ({"q": "nothing is called so"}, {"show": "idle"}):
         yield client.get(page("changelist"), query)
         yield client.get(page("session", CODE), query)
@@ -254,6 +293,7 @@ def every_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
         for name in ("summaries", "session", "values", "due_sessions"):
             patched.setattr(backend, name, fail)
         yield client.get(page("changelist"))
+        yield client.get(page("health"))
         yield client.get(page("session", CODE))
         yield client.post(page("sweep"))
 
@@ -306,7 +346,7 @@ def test_templates_use_no_variable_that_does_not_exist(
     monkeypatch.setattr(engines["django"].engine, "string_if_invalid", "INVALID %s")
     for response in every_page(client, monkeypatch):
         # Django's own templates around ours use some.
-        html = response.content.decode().partition('<div class="ss" id="ss">')[2]
+        html = response.content.decode().partition('class="ss" id="ss">')[2]
         assert html
         assert re.findall(r"INVALID \S+", html) == []
 

@@ -32,6 +32,8 @@ OK, FOUND, FORBIDDEN, NOT_ALLOWED = 200, 302, 403, 405
 PAGES: list[tuple[str, tuple[str, ...], str, frozenset[str]]] = [
     ("changelist", (), "GET", frozenset()),
     ("live", (), "GET", frozenset()),
+    ("health", (), "GET", frozenset()),
+    ("health_live", (), "GET", frozenset()),
     ("stats", (), "GET", frozenset()),
     ("metrics", (), "GET", frozenset()),
     ("session", (CODE,), "GET", frozenset()),

@@ -25,13 +25,12 @@ LONG = "a" * 64
 KEPT_OUT = "z" * 64
 
 # All that axe has to say would take longer to hand over than to find out.
-SERIOUS = """async (rules) => {
+VIOLATIONS = """async (rules) => {
   const runOnly = { type: "rule", values: rules };
   const options = { resultTypes: ["violations"], ...(rules && { runOnly }) };
   const { violations } = await axe.run("#ss", options);
-  return violations
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}`));
+  return violations.flatMap(({ id, impact, nodes }) =>
+    nodes.map((node) => `${impact}, ${id}: ${node.html}`));
 }"""
 
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
@@ -73,14 +72,14 @@ def resize(page: Page, width: int, height: int = 900) -> None:
     page.evaluate(DRAWN)
 
 
-def serious(page: Page, rules: list[str] | None = None) -> list[str]:
-    """Return what axe-core calls serious or worse about our part of a page.
+def violations(page: Page, rules: list[str] | None = None) -> list[str]:
+    """Return all that axe-core finds about our part of a page.
 
     `rules` names those to be applied instead of all.
     """
     # As the debugger would, so that the page's policy does not forbid it.
     page.evaluate(AXE.read_text())
-    found: list[str] = page.evaluate(SERIOUS, rules)
+    found: list[str] = page.evaluate(VIOLATIONS, rules)
     return found
 
 
@@ -90,6 +89,8 @@ def pages_of(demo: Demo) -> list[str]:
     return [
         "",
         "?q=nothing+is+called+so",
+        "health/",
+        "health/?range=day",
         f"{code}/",
         f"{code}/ada/",
         f"{code}/*/",

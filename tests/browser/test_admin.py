@@ -92,6 +92,7 @@ def test_staff_watch_somebody_join_edit_their_board_and_end_it_all(
     expect(gone).to_be_visible()
     for left in ("button[name=action]", "a[href*=export]", ".ss-list", ".ss-aside"):
         expect(other.locator(left).filter(visible=True)).to_have_count(0)
+    staff.get_by_text("Technical", exact=True).click()
     ask(staff, "Sweep now")
     confirm(staff)
     expect(staff.locator(".messagelist")).to_contain_text("Swept:")
@@ -231,7 +232,7 @@ def test_a_server_that_does_not_answer_makes_the_page_say_that_it_is_stale(
     badge = page.locator("#ss-badge")
     expect(badge).to_contain_text("Stale: the server does not answer.")
     expect(badge).to_have_attribute("data-state", "stale")
-    expect(page.locator(".ss-cards")).to_be_visible()
+    expect(page.locator(".ss-line")).to_be_visible()
     broken["now"] = False
     expect(badge).to_contain_text("Live · updated", timeout=15_000)
 
@@ -245,7 +246,7 @@ def test_who_is_signed_out_meanwhile_is_told(
     expect(page.locator("#ss-badge")).to_contain_text("You are signed out.")
     # Who looks over their shoulder now sees nothing.
     expect(page.locator("#ss .ss-notice")).to_contain_text("You are signed out.")
-    expect(page.locator("[data-ss-rows], .ss-cards")).to_have_count(0)
+    expect(page.locator("[data-ss-rows], .ss-line, .ss-technical")).to_have_count(0)
 
 
 def test_who_may_look_no_longer_is_told_and_sees_no_more(
@@ -287,7 +288,7 @@ def test_a_cache_that_goes_away_leaves_nothing_old_on_the_page(
         expect(badge).to_have_text("The cache does not answer")
         expect(badge).to_have_attribute("data-state", "stale")
         expect(page.locator(".ss-card-bad")).to_be_visible()
-        for left in (".ss-cards", ".ss-list", ".ss-menu", "text=Sweep now"):
+        for left in (".ss-line", ".ss-list", ".ss-menu", ".ss-technical"):
             expect(page.locator(left).filter(visible=True)).to_have_count(0)
         # It comes back empty, and the page by itself.
         server.start()
@@ -308,7 +309,7 @@ def test_a_killed_server_is_noticed_without_losing_the_page(
     os.kill(own_demo.process.pid, signal.SIGSTOP)
     try:
         expect(page.locator("#ss-badge")).to_contain_text("Stale", timeout=20_000)
-        expect(page.locator(".ss-cards")).to_be_visible()
+        expect(page.locator(".ss-line")).to_be_visible()
     finally:
         os.kill(own_demo.process.pid, signal.SIGCONT)
     expect(page.locator("#ss-badge")).to_contain_text("Live", timeout=20_000)

@@ -24,8 +24,8 @@ from tests.browser.staff import (
     lade,
     pages_of,
     resize,
-    serious,
     sign_in,
+    violations,
     visit,
 )
 from tests.demo_process import DemoProcess
@@ -89,23 +89,23 @@ COLOURS = ["color-contrast", "link-in-text-block"]
 
 @needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
-    laden: DemoProcess, open_page: Open, scheme: str
-) -> None:
+def test_axe_finds_nothing(laden: DemoProcess, open_page: Open, scheme: str) -> None:
     page = sign_in(laden, open_page, color_scheme=scheme)
     rules = COLOURS if scheme == "dark" else None
     expect(page.locator(".ss-alerts")).to_contain_text(LONG)
+    for fold in (".ss-alerts", ".ss-technical"):
+        page.locator(f"{fold} > summary").click()
     for path in laden_pages_of(laden):
         visit(page, laden, path)
-        assert serious(page, rules) == [], path
+        assert violations(page, rules) == [], path
     # The last of them is that of a state with a long list, which is cut.
     page.locator(".ss-tree summary", has_text="deck:").click()
     expect(page.locator(".ss-cut a").first).to_be_visible()
-    assert serious(page, rules) == []
+    assert violations(page, rules) == []
     visit(page, laden, f"{code_of(laden)}/")
     for button in ("End session…", "Send a message…", "Extend…"):
         ask(page, button)
-        assert serious(page, rules) == [], button
+        assert violations(page, rules) == [], button
         page.get_by_role("link", name="Cancel", exact=True).click()
 
 
@@ -137,13 +137,13 @@ def test_tables_fit_every_width(laden: DemoProcess, open_page: Open) -> None:
     # Names, long ones too, are those of people who are there.
     join_as_long(laden, open_page, SECRET_KEY)
     code = code_of(laden)
-    for path in ("", f"{code}/", f"{code}/{LONG}/"):
+    for path in ("", "health/", f"{code}/", f"{code}/{LONG}/"):
         visit(page, laden, path)
         if path == f"{code}/":
             expect(page.locator(".ss-c-id .ss-soft")).to_contain_text("aaaa")
         for width in (390, 768, 1024, 1200, 1366, 1440):
             resize(page, width)
-            assert page.locator(".ss-scroll").count() == 1
+            assert page.locator(".ss-scroll").count() >= 1
             assert page.evaluate(CUT) == [], (path, width)
     visit(page, laden, f"{code_of(laden)}/ada/")
     # What only some themes show is not shown twice.
@@ -164,8 +164,8 @@ def test_pages_mirror_for_right_to_left_scripts(
     assert page.evaluate("document.documentElement.dir") == "rtl"
     title = page.locator("#ss h1").bounding_box()
     tools = page.locator(".ss-tools").bounding_box()
-    first = page.locator("#ss thead th").nth(1).bounding_box()
-    last = page.locator("#ss thead th").last.bounding_box()
+    heads = page.locator("#ss thead th").filter(visible=True)
+    first, last = heads.nth(1).bounding_box(), heads.last.bounding_box()
     assert title
     assert tools
     assert first
@@ -228,7 +228,7 @@ def test_it_fits_into_unfold(
             for path in pages_of(demo):
                 visit(page, demo, path)
                 assert page.evaluate(OVERFLOW) <= 0, path
-                assert serious(page, rules) == [], path
+                assert violations(page, rules) == [], path
             expect(page.get_by_role("heading", level=1).first).to_be_visible()
     finally:
         demo.stop()

@@ -15,6 +15,8 @@ Text = str | Promise
 SIZES = (25, 50, 100, 200)
 # A search is part of every link of the page.
 MAX_QUERY = 100
+# The id of the list that a table is in: its links lead there, not to the page's top.
+ANCHOR = "#ss-list"
 
 
 class Column(NamedTuple, Generic[T]):
@@ -154,6 +156,17 @@ class Table(Generic[T]):
         ]
 
     @property
+    def sorted_by(self) -> str:
+        """The name of the column that the rows are sorted by."""
+        return self.order.lstrip("-")
+
+    @property
+    def filter_title(self) -> Text:
+        """The title of the filter in use; "" if there is none."""
+        titles = {each.name: each.title for each in self._layout.filters}
+        return titles.get(self.show, "")
+
+    @property
     def previous_url(self) -> str:
         """The URL of the previous page; "" on the first."""
         return self.url(p=self.page - 1) if self._page.has_previous() else ""
@@ -173,7 +186,7 @@ class Table(Generic[T]):
         return [(k, v) for k in ("show", "o", "n") if (v := self._given.get(k))]
 
     def url(self, **changes: Any) -> str:
-        """Return the query string of the table with `changes`; None removes one."""
+        """Return the URL of the table with `changes`; None removes a parameter."""
         query = QueryDict(mutable=True)
         for key in ("q", "show", "o", "p", "n"):
             value = changes.get(key, self._given.get(key))
@@ -181,7 +194,7 @@ class Table(Generic[T]):
                 continue
             if value:
                 query[key] = str(value)
-        return f"?{query.urlencode()}"
+        return f"?{query.urlencode()}{ANCHOR}"
 
     def _choice(self, key: str, choices: Sequence[str], default: str = "") -> str:
         chosen = self._given.get(key, "")
@@ -205,7 +218,7 @@ class Table(Generic[T]):
     def _sorted(self, rows: list[T]) -> list[T]:
         rows = sorted(rows, key=self._layout.tie)
         for column in self._layout.columns:
-            if column.key is not None and column.name == self.order.lstrip("-"):
+            if column.key is not None and column.name == self.sorted_by:
                 rows.sort(key=column.key, reverse=self.order.startswith("-"))
         return rows
 

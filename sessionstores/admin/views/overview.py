@@ -1,10 +1,9 @@
-"""The overview page: all live sessions, figures of the hour, and warnings."""
+"""The overview page: figures at a glance, warnings, and all live sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from math import ceil
 from typing import Any, NamedTuple
 
 from django.http import HttpResponse
@@ -16,18 +15,18 @@ from ...backends import get_backend
 from ...backends.base import run
 from ...backends.types import Lease, SessionSummary
 from ...exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
-from ...humanize import number_text, percent_text, size_text
+from ...humanize import number_text
 from ...manager import stores
-from ...monitoring.history import SAMPLE_SECONDS
-from ...monitoring.stats import Alert, Sample, Stats
-from ...sessions.autosweep import FREQUENCY, JITTER, autosweep, is_wanted
+from ...monitoring.health import Health
+from ...monitoring.stats import Alert, Stats
 from ...sessions.presence import attendees
 from ..alert_texts import text_of_alert
-from ..components import chart
+from ..components.chart import sparkline
 from ..components.table import Column, Filter, Layout, Table
 from ..page import AdminPage, outage
 from .operate import menu
 from .session import meta_text
+from .technical import technical
 
 ALERTS = {
     "near_limit": _("Near its limit"),
@@ -38,9 +37,6 @@ ALERTS = {
     "slow": _("Slow"),
     "evicting": _("Evicting"),
 }
-HOUR = 3600.0
-# Longer between two samples: no process was running that takes them.
-GAP = 3.5 * SAMPLE_SECONDS
 # Warnings that are shown; a link leads to the rest.
 MAX_ALERTS = 6
 # Sessions with more tabs show no steps: a page of them would be slow.
@@ -71,8 +67,6 @@ LAYOUT: Layout[SessionRow] = Layout(
         Column("step", _("Step")),
         Column("online", _("Online"), lambda row: row.summary.online, "number"),
         Column("people", _("People"), lambda row: row.summary.participants, "number"),
-        Column("bytes", _("State"), lambda row: row.summary.bytes, "number"),
-        Column("average", _("Per person"), lambda row: row.average, "number"),
         Column("seen", _("Last use"), lambda row: row.summary.seen, "time"),
         Column("created", _("Created"), lambda row: row.summary.created, "time"),
         Column(
@@ -82,6 +76,8 @@ LAYOUT: Layout[SessionRow] = Layout(
             # Drawn, so not aligned like a number; the busiest come first.
             "time",
         ),
+        Column("bytes", _("State"), lambda row: row.summary.bytes, "number"),
+        Column("average", _("Per person"), lambda row: row.average, "number"),
     ),
     filters=(
         Filter("active", _("Active"), lambda row: row.summary.online > 0),
@@ -93,14 +89,6 @@ LAYOUT: Layout[SessionRow] = Layout(
     tie=lambda row: (-row.summary.created, row.code),
     order="-created",
 )
-
-
-class Capability(NamedTuple):
-    """A capability of the cache, and what its presence or absence means."""
-
-    title: str
-    present: bool
-    text: str
 
 
 def overview(page: AdminPage) -> HttpResponse:
@@ -139,33 +127,52 @@ def content(page: AdminPage) -> dict[str, Any]:
         )
         for row in table.rows
     ]
-    last = stats.last_sweep
     return {
         "stats": stats,
-        # Rounded to MiB: its last digits change with every request.
-        "rss": (rss := stats.process.rss) and rss >> 20 << 20,
         "table": table,
+        "found": _found(table),
         "filters": table.filters(gettext("All")),
-        "charts": _charts(stats),
-        "capabilities": _capabilities(stats),
         "menu": menu("sessions") if page.rights.manage else (),
-        "first_sweep": _first_sweep(stats),
-        "budget": _budget(stats),
-        "server_bar": _server_bar(stats),
-        "next_sweep": last.at + last.interval if last and last.interval else 0,
-        "alerts": [_warning(page, alert) for alert in stats.leaks[:MAX_ALERTS]],
+        "alerts": [shown_alert(page, alert) for alert in stats.leaks[:MAX_ALERTS]],
         "more_alerts": max(len(stats.leaks) - MAX_ALERTS, 0),
-        "people_each": _each(stats.connections, stats.online),
+        "health_url": page.url("health"),
+        # Fractions are plural.
+        "rate": int(rate) if (rate := stats.health.actions_per_minute) % 1 == 0 else 2,
+        "refused": sum(stats.health.refused.values()),
+        "is_slow": is_slow(stats.health),
         "summary": ngettext(
             "%(count)s session, %(online)s online",
             "%(count)s sessions, %(online)s online",
             stats.sessions,
         )
         % {"count": stats.sessions, "online": stats.online},
+        **technical(stats),
     }
 
 
-def _warning(page: AdminPage, alert: Alert) -> dict[str, Any]:
+def _found(table: Table[SessionRow]) -> str:
+    """Say how many sessions a search or filter has found; "" without one."""
+    counts = {"found": number_text(table.found), "total": number_text(table.total)}
+    if table.query:
+        text = ngettext(
+            "%(found)s of %(total)s sessions matches “%(query)s”",
+            "%(found)s of %(total)s sessions match “%(query)s”",
+            table.found,
+        ) % {**counts, "query": table.query}
+    elif table.show:
+        text = gettext("%(found)s of %(total)s sessions") % counts
+    else:
+        return ""
+    return f"{text} · {table.filter_title}" if table.show else text
+
+
+def is_slow(figures: Health) -> bool:
+    """Return whether 5 of 100 actions take longer than `SLOW_OPERATION_MS`."""
+    return (figures.p95 or 0) * 1000 >= conf.get().slow_operation_ms
+
+
+def shown_alert(page: AdminPage, alert: Alert) -> dict[str, Any]:
+    """Return the texts of an alert, and the page of what it is about."""
     code, colon, id = alert.key.partition(":")
     url = ""
     if code:
@@ -176,6 +183,8 @@ def _warning(page: AdminPage, alert: Alert) -> dict[str, Any]:
         "text": text.text,
         "hint": text.hint,
         "key": alert.key.removesuffix(":*"),
+        # By it, the script remembers which were read.
+        "id": f"{alert.code} {alert.key}",
         "url": url,
     }
 
@@ -188,7 +197,7 @@ def rows(stats: Stats) -> list[SessionRow]:
     return [
         SessionRow(
             summary,
-            _each(summary.bytes, summary.participants),
+            summary.bytes / summary.participants if summary.participants else 0,
             tuple(alerts.get(summary.code, ())),
         )
         for summary in stats.summaries
@@ -226,118 +235,9 @@ def _step_order(step: str) -> tuple[bool, int, str]:
         return True, 0, step
 
 
-def _first_sweep(stats: Stats) -> str:
-    """Say when the first sweep will be, where there was none yet."""
-    longest = conf.get().idle_timeout / FREQUENCY * (1 + JITTER)
-    if autosweep().is_running:
-        return gettext("the first one within %(minutes)s min") % {
-            "minutes": number_text(ceil(longest / 60))
-        }
-    if stats.scope == "shared":
-        return gettext("run manage.py sweepstores")
-    if not is_wanted():
-        return gettext("AUTO_SWEEP is off")
-    return gettext("sweeping begins with the first session")
-
-
-def _each(total: float, count: int) -> float:
-    return total / count if count else 0
-
-
 def _spark(summary: SessionSummary) -> str:
     total = sum(summary.activity)
     label = ngettext(
         "%(count)s change in 30 minutes", "%(count)s changes in 30 minutes", total
     )
-    return chart.sparkline(summary.activity, label % {"count": number_text(total)})
-
-
-def _charts(stats: Stats) -> list[dict[str, Any]]:
-    """Draw the last hour, with its figures in words."""
-    # In steps of a sample, or the chart would move a little at every refresh.
-    end = (stats.at // SAMPLE_SECONDS + 1) * SAMPLE_SECONDS
-    drawn = [
-        _chart(
-            gettext("Online"), stats.series, "online", stats.online, number_text, end
-        ),
-        _chart(
-            gettext("Stored state"), stats.series, "bytes", stats.bytes, size_text, end
-        ),
-    ]
-    for each in drawn:
-        each["svg"] = chart.line(each["points"], begin=end - HOUR, end=end, gap=GAP)
-    return drawn
-
-
-def _chart(
-    title: str,
-    series: Sequence[Sample],
-    name: str,
-    now: float,
-    shown: Callable[[float], str],
-    end: float,
-) -> dict[str, Any]:
-    points = [chart.Point(each.at, getattr(each, name)) for each in series]
-    values = [now, *(point.value for point in points)]
-    peak = max(points, key=lambda point: point.value, default=None)
-    return {
-        "title": title,
-        # At the right edge, or it would move between two samples.
-        "points": [*points, chart.Point(end, now)] if points else [],
-        "now": shown(now),
-        "peak": shown(max(values)),
-        # 0 if the peak is now.
-        "peak_at": peak.at if peak and peak.value >= now else 0,
-        "low": shown(min(values)),
-    }
-
-
-def _budget(stats: Stats) -> dict[str, Any]:
-    share = percent_text(_each(stats.bytes, stats.budget))
-    text = gettext("%(used)s of %(budget)s: %(share)s %%") % {
-        "used": size_text(stats.bytes),
-        "budget": size_text(stats.budget),
-        "share": share,
-    }
-    bar = chart.bar(stats.bytes, stats.budget, text) if stats.budget else ""
-    return {"bar": bar, "share": share}
-
-
-def _server_bar(stats: Stats) -> str:
-    server = stats.server
-    if server is None or not server.used or not server.limit:
-        return ""
-    text = gettext("%(used)s of %(limit)s") % {
-        "used": size_text(server.used),
-        "limit": size_text(server.limit),
-    }
-    return chart.bar(server.used, server.limit, text)
-
-
-def _capabilities(stats: Stats) -> list[Capability]:
-    backend = get_backend(blocking=True)
-    shared, expires = backend.shared, not backend.in_memory
-    reports = stats.server is not None
-    atomic = gettext("Concurrent writers lose no update: compare-and-set.")
-    listed = gettext("Sessions are counted from an index, without a scan.")
-    if shared:
-        sees = gettext("All workers see the same records.")
-    else:
-        sees = gettext("Only this process sees its records; a restart loses them.")
-    if expires:
-        kept = gettext("The cache itself expires idle records, even without a sweeper.")
-    else:
-        kept = gettext(
-            "Only the sweeper removes idle records; it runs in this process."
-        )
-    if reports:
-        memory = gettext("The server reports how much memory it uses.")
-    else:
-        memory = gettext("No server reports how much memory it uses.")
-    return [
-        Capability(gettext("Atomic"), present=True, text=atomic),
-        Capability(gettext("Listed"), present=True, text=listed),
-        Capability(gettext("Shared"), present=shared, text=sees),
-        Capability(gettext("Expires"), present=expires, text=kept),
-        Capability(gettext("Own memory figures"), present=reports, text=memory),
-    ]
+    return sparkline(summary.activity, label % {"count": number_text(total)})

@@ -1,15 +1,13 @@
-// Script of the admin pages: relative times, and parts that refresh themselves.
-// Everything else works without it.
+// Script of the admin pages: relative times, and parts that refresh themselves, in their
+// places when a list is searched or sorted. Everything else works without it.
 
+import { countWarnings, keepFolds, remember, remembered } from "./admin-folds.js";
 import { morph } from "./admin-morph.js";
 
 const INTERVALS = [0, 2, 5, 15, 30];
 const DEFAULT_SECONDS = 5;
 const MAX_WAIT = 60;
-const STORAGE = "sessionstores.refresh";
 const TIMEOUT_MS = 10_000;
-const PARTS =
-  "#ss-figures, #ss-operations, #ss-export, #ss-sweep, #ss-menu, #ss-table, #ss-kicked, #ss-timeline";
 
 const config = document.getElementById("ss-live");
 const page = document.getElementById("ss");
@@ -69,11 +67,12 @@ class Live {
     this.paused = false;
     // Why the page has stopped refreshing; "" while it refreshes.
     this.shut = "";
+    this.search = location.search;
     const figures = document.getElementById("ss-figures");
     this.summary = figures.dataset.ssSummary;
     // The server's message while it has no figures.
     this.trouble = figures.dataset.ssTrouble;
-    const kept = Number(readSetting() ?? DEFAULT_SECONDS);
+    const kept = Number(remembered("refresh") ?? DEFAULT_SECONDS);
     this.seconds = INTERVALS.includes(kept) ? kept : DEFAULT_SECONDS;
     this.badge = document.getElementById("ss-badge");
     this.badgeText = document.getElementById("ss-badge-text");
@@ -87,7 +86,7 @@ class Live {
     this.every.value = String(this.seconds);
     this.every.addEventListener("change", () => {
       this.seconds = Number(this.every.value);
-      writeSetting(this.seconds);
+      remember("refresh", String(this.seconds));
       this.plan(0);
     });
     this.pause.addEventListener("click", () => {
@@ -98,6 +97,12 @@ class Live {
     });
     document.addEventListener("visibilitychange", () => this.plan(0));
     window.addEventListener("online", () => this.plan(0));
+    window.addEventListener("popstate", () => {
+      // Not one of a mere "#".
+      if (location.search !== this.search) this.go();
+    });
+    page.addEventListener("click", (event) => this.follow(event));
+    page.addEventListener("submit", (event) => this.searchFor(event));
     setInterval(() => this.show(), 1000);
     this.plan(this.seconds);
     this.listen();
@@ -117,7 +122,9 @@ class Live {
     this.show();
   }
 
-  async ask() {
+  /** Refresh, rows in the order of the answer if `sorted`; return whether it succeeded. */
+  async ask(sorted = false) {
+    clearTimeout(this.timer);
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
     this.again = false;
@@ -131,36 +138,40 @@ class Live {
       });
       if (response.type === "opaqueredirect" || response.status === 403) {
         this.close(response.status === 403 ? this.texts.forbidden : this.texts.signedOut);
-        return;
+        return true;
       }
       if (response.status !== 304) {
         if (!response.ok) throw new Error(`status ${response.status}`);
         const html = await response.text();
-        if (asking !== this.asking) return;
+        if (asking !== this.asking) return true;
         this.etag = response.headers.get("ETag") ?? "";
-        this.draw(html);
+        this.draw(html, sorted);
       }
       this.token = response.headers.get(this.header) ?? this.token;
       this.failures = 0;
       this.updated = Date.now();
       this.asking = undefined;
       this.plan(this.again ? 0 : this.seconds);
+      return true;
     } catch {
       // A newer request has replaced this one, or the page is paused or hidden.
-      if (asking !== this.asking) return;
+      if (asking !== this.asking) return true;
       this.asking = undefined;
-      if (!this.running) return;
+      if (!this.running) return false;
       this.failures += 1;
       const wait = Math.min(this.seconds * 2 ** this.failures, MAX_WAIT);
       this.plan(wait * (0.75 + Math.random() / 4));
+      return false;
     } finally {
       clearTimeout(timeout);
     }
   }
 
   /** Replace the parts of the page; announce the summary if it has changed. */
-  draw(html) {
+  draw(html, sorted) {
     const answer = new DOMParser().parseFromString(html, "text/html");
+    const focused = document.activeElement;
+    const next = focused.closest("tr")?.nextElementSibling;
     for (const part of answer.querySelectorAll("[data-ss-part]")) {
       const there = document.getElementById(part.dataset.ssPart);
       // A part that appears or disappears, as in an outage, changes the page around it.
@@ -168,23 +179,68 @@ class Live {
         location.reload();
         return;
       }
-      morph(there, part);
+      morph(there, part, sorted);
       const { ssSummary: summary, ssTrouble: trouble } = part.dataset;
       if (summary && summary !== this.summary) this.say.textContent = this.summary = summary;
       if (trouble !== undefined) this.trouble = trouble;
+    }
+    // What had the focus is gone: it goes to what is nearest, not to the page's top.
+    if (!focused.isConnected) {
+      const link = next?.isConnected ? next.querySelector("a") : null;
+      (link ?? document.getElementById("ss-list") ?? page).focus({ preventScroll: true });
     }
     ready();
     writeTimes(this.texts, this.skew);
   }
 
+  /** Show the page at its present address in its place; if that fails, load it. */
+  async go() {
+    this.search = location.search;
+    this.etag = "";
+    if (!(await this.ask(true))) {
+      location.reload();
+      return;
+    }
+    const query = document.getElementById("ss-q");
+    if (query) query.value = new URLSearchParams(location.search).get("q") ?? "";
+    this.say.textContent = document.getElementById("ss-found")?.textContent ?? this.summary;
+    const list = document.getElementById("ss-list");
+    const top = list?.getBoundingClientRect().top;
+    if (top < 0 || top > innerHeight / 2) list.scrollIntoView();
+  }
+
+  /** Follow a link to another order, filter or page of the list without leaving the page. */
+  follow(event) {
+    if (event.target.closest("[data-ss-one]")) this.go();
+    const link = event.target.closest('a[href^="?"]');
+    if (!link || this.shut || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    history.pushState(null, "", location.pathname + link.search);
+    this.go();
+  }
+
+  searchFor(event) {
+    if (!event.target.matches(".ss-search") || this.shut) return;
+    event.preventDefault();
+    const query = new URLSearchParams(location.search);
+    query.set("q", document.getElementById("ss-q").value);
+    query.delete("p");
+    history.pushState(null, "", `${location.pathname}?${query}`);
+    this.go();
+  }
+
   /** Stop refreshing, and remove what may not be seen any more. */
   close(why) {
     this.shut = why;
-    for (const part of page.querySelectorAll(PARTS)) part.replaceChildren();
+    const head = page.querySelector(".ss-head");
+    for (const node of [...page.children]) if (node !== head) node.remove();
+    for (const node of head.querySelectorAll(".ss-tools > *")) {
+      if (node !== this.say && !node.contains(this.badge)) node.remove();
+    }
     const notice = document.createElement("p");
     notice.className = "ss-notice";
     notice.textContent = this.say.textContent = why;
-    document.getElementById("ss-figures").append(notice);
+    page.append(notice);
     this.show();
   }
 
@@ -230,25 +286,16 @@ class Live {
   }
 }
 
-function readSetting() {
-  try {
-    return localStorage.getItem(STORAGE);
-  } catch {
-    return null;
-  }
-}
-
-function writeSetting(value) {
-  try {
-    localStorage.setItem(STORAGE, String(value));
-  } catch {
-    // Private windows may refuse; the setting then holds for this page.
-  }
-}
-
 /** Show the buttons that need the script, also in refreshed parts. */
 function ready() {
   for (const button of page.querySelectorAll("[data-ss-copy], [data-ss-copy-text]")) button.hidden = false;
+  for (const button of page.querySelectorAll("[data-ss-one]")) {
+    const held = Number(button.parentElement.querySelector("[data-ss-rows]").dataset.ssHeld ?? 0);
+    const { ssOne: one, ssMany: many } = button.dataset;
+    button.textContent = held === 1 ? one : many.replace("%s", held);
+    button.hidden = held === 0;
+  }
+  countWarnings(page);
   updateTicks();
 }
 
@@ -293,6 +340,7 @@ if (page) {
     const button = target.closest("[data-ss-copy], [data-ss-copy-text]");
     if (button && settings) copy(button, settings.texts);
   });
+  keepFolds(page);
   if (settings) new Live(settings).start();
   else writeTimes({}, 0);
   if (settings) ready();

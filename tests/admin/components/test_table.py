@@ -37,7 +37,7 @@ def test_pages_are_cut_out_of_the_sorted_rows() -> None:
     last = listing("p=9")
     assert (last.page, last.first, last.last) == (5, 101, 120)
     assert last.next_url == ""
-    assert last.previous_url == "?p=4"
+    assert last.previous_url == "?p=4#ss-list"
     unknown = ("²", "1e3", "9" * 5_000, "0", "-0", "-1", "-9", "")
     assert {each: listing(f"p={each}").page for each in unknown} == dict.fromkeys(
         unknown, 1
@@ -55,11 +55,11 @@ def test_equal_rows_keep_their_order_in_both_directions() -> None:
 
 def test_a_head_sorts_its_column_first_the_usual_way_then_the_other() -> None:
     name, size, note = listing().heads()
-    assert (name.sort, name.url) == ("ascending", "?o=-name")
-    assert (size.sort, size.url, size.numeric) == ("none", "?o=-size", True)
+    assert (name.sort, name.url) == ("ascending", "?o=-name#ss-list")
+    assert (size.sort, size.url, size.numeric) == ("none", "?o=-size#ss-list", True)
     assert (note.sort, note.url) == ("none", "")
     assert listing("o=-size").heads()[1].sort == "descending"
-    assert listing("o=-size").heads()[1].url == "?o=size"
+    assert listing("o=-size").heads()[1].url == "?o=size#ss-list"
 
 
 def test_links_keep_everything_but_what_they_change_and_begin_at_page_one() -> None:
@@ -70,19 +70,19 @@ def test_links_keep_everything_but_what_they_change_and_begin_at_page_one() -> N
         ("Big", 48, True),
         ("Small", 72, False),
     ]
-    assert links[2].url == "?q=row&show=small&o=size&n=25"
+    assert links[2].url == "?q=row&show=small&o=size&n=25#ss-list"
     assert found.next_url == ""
-    assert found.previous_url == "?q=row&show=big&o=size&p=1&n=25"
-    assert found.clear_url == "?o=size&n=25"
+    assert found.previous_url == "?q=row&show=big&o=size&p=1&n=25#ss-list"
+    assert found.clear_url == "?o=size&n=25#ss-list"
     assert found.hidden() == [("show", "big"), ("o", "size"), ("n", "25")]
     assert [link.url for link in found.sizes() if link.current] == [
-        "?q=row&show=big&o=size&n=25"
+        "?q=row&show=big&o=size&n=25#ss-list"
     ]
 
 
 def test_a_search_ignores_case_and_what_links_carry_is_quoted() -> None:
     assert listing("q=ROW 01").found == 10
-    assert listing("q=%26p%3D2%3Cb%3E").url(p=3) == "?q=%26p%3D2%3Cb%3E&p=3"
+    assert listing("q=%26p%3D2%3Cb%3E").url(p=3) == "?q=%26p%3D2%3Cb%3E&p=3#ss-list"
 
 
 def test_long_rows_of_pages_have_gaps() -> None:

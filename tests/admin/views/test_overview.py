@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,10 +13,12 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.test import AsyncClient, override_settings
 
+import sessionstores
 from sessionstores import StoreUnavailable, stores
-from sessionstores.admin.views.overview import MAX_TABS
+from sessionstores.admin.views.overview import LAYOUT, MAX_TABS
 from sessionstores.backends import get_backend
 from sessionstores.backends.types import ServerInfo
+from sessionstores.monitoring.health import Health
 from sessionstores.monitoring.stats import Alert, Sample
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
 from sessionstores.sessions.autosweep import autosweep
@@ -26,6 +29,7 @@ from tests.workshop.states import Board
 pytestmark = pytest.mark.django_db
 
 OVERVIEW = "changelist"
+STATIC = Path(sessionstores.__file__).parent / "static" / "sessionstores"
 
 
 def text_of(response: Any) -> str:
@@ -39,19 +43,52 @@ def codes(response: Any) -> list[str]:
     return re.findall(r'<tr data-ss-key="(\w+)"', response.content.decode())
 
 
-def test_the_cards_show_the_figures_and_whose_they_are() -> None:
+def test_one_line_shows_the_figures_and_what_is_technical_is_folded() -> None:
     fill("alice", "bob")
     response = signed_in("view_dashboard").get(page(OVERVIEW))
     text = text_of(response)
     stats = stores.stats()
-    assert "Sessions 1" in text
-    assert "Participants 2 0 online" in text
-    assert "Connections 0 no tab is open" in text
+    assert "1 session 0 of 2 people online" in text
     assert f"This process only (pid {stats.process.pid})" in text
-    assert "never" in text
-    assert "none: in this process" in text
+    before, _, technical = response.content.decode().partition(
+        '<details class="ss-card ss-technical" data-ss-remember="technical">'
+    )
+    # The list comes first, and no figure of a process before it.
+    assert f'data-ss-key="{CODE}"' in before
+    assert "ss-cards" not in before
+    for folded in ("never", "None (kept in this process)", "Atomic", "Shared"):
+        assert folded in technical
     assert "✓ yes: Atomic" in text
     assert "✗ no: Shared" in text
+
+
+def test_figures_of_health_lead_to_their_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill("alice")
+    client = signed_in("view_dashboard")
+    stats = stores.stats()
+
+    def shown(**figures: Any) -> str:
+        health = Health(**figures)
+        changed = msgspec.structs.replace(stats, health=health)
+        monkeypatch.setattr(stores, "stats", lambda: changed)
+        return client.get(page("live")).content.decode()
+
+    well = shown(actions=60, actions_per_minute=1.0, p95=0.0042)
+    assert "<b>1</b> action a minute" in well
+    assert "<b>0</b> refused" in well
+    assert "<b>4.2\N{NO-BREAK SPACE}ms</b>" in well
+    assert f'href="{page("health")}"' in well
+    assert f"{page('health')}#" not in well
+    ill = shown(
+        actions_per_minute=1.4,
+        refused={"wrong_step": 3, "rejected": 1},
+        errors=2,
+        p95=2,
+    )
+    assert "<b>1.4</b> actions a minute" in ill
+    assert f'<a href="{page("health")}#ss-refused"><b>4</b> refused</a>' in ill
+    assert f'<a href="{page("health")}#ss-errors"><b>2</b> errors</a>' in ill
+    assert f'<li class="ss-bad"><a href="{page("health")}">p95 <b>2' in ill
 
 
 def test_a_site_without_sessions_shows_how_to_create_one() -> None:
@@ -91,7 +128,10 @@ def test_figures_of_a_server_a_sweep_and_warnings_are_in_words(
     assert "and 2 more" in text
     assert "<i>0</i>" not in response.content.decode()
     assert f'href="{page("participant", CODE, "alice")}"' in response.content.decode()
-    assert "Now 0 , at most 6, at least 0." in text
+    assert "Now 0 · peak 6 · low 0" in text
+    # The first of them is read without unfolding.
+    assert "8 warnings Growing: It grows &lt;i&gt;0&lt;/i&gt;." in text
+    assert 'href="#ss-warnings"' in response.content.decode()
 
 
 def test_the_hour_includes_what_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +149,9 @@ def test_the_hour_includes_what_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stores, "stats", lambda: shown)
         return text_of(client.get(page("live")))
 
-    online = re.compile(r"Now (\d+) , at most (\d+), at least (\d+)\.( Peak at)?")
+    online = re.compile(r"Now (\d+) · peak (\d+) · low (\d+)( · peak at)?")
     assert online.findall(text_with(9, 2, 3))[0] == ("9", "9", "2", "")
-    assert online.findall(text_with(0, 2, 3))[0] == ("0", "3", "0", " Peak at")
+    assert online.findall(text_with(0, 2, 3))[0] == ("0", "3", "0", " · peak at")
     assert "The first figures appear within a minute" in text_with(3)
 
 
@@ -195,9 +235,42 @@ def test_the_table_is_searched_filtered_sorted_and_paged_by_its_address() -> Non
     assert codes(client.get(base, {"o": "-people"}))[:2] == [made[5], made[7]]
     assert codes(client.get(base, {"o": "label", "n": "50"})) == made
     assert codes(client.get(base, {"o": "-label", "n": "50"})) == made[::-1]
+    found = client.get(base, {"q": "Table 0"})
+    assert "10 of 30 sessions match “Table 0” · Show all" in text_of(found)
+    found = client.get(base, {"q": "Table 03", "show": "locked"})
+    assert "1 of 30 sessions matches “Table 03” · Locked" in text_of(found)
+    assert "1 of 30 sessions · Locked" in text_of(client.get(base, {"show": "locked"}))
+    assert "ss-found" not in second.content.decode()
     nothing = client.get(base, {"q": "no such thing"})
     assert "No session matches." in text_of(nothing)
     assert "Show all" in text_of(nothing)
+
+
+def test_each_link_of_the_list_leads_back_to_the_list() -> None:
+    for number in range(30):
+        fill(label=f"Table {number:02}")
+    html = signed_in(*ALL).get(page(OVERVIEW), {"q": "t"}).content.decode()
+    links = re.findall(r'href="(\?[^"]*)"', html)
+    assert len(links) > 15
+    assert all(link.endswith("#ss-list") for link in links)
+    assert '<form class="ss-search" method="get" action="#ss-list"' in html
+    assert 'id="ss-list"' in html
+
+
+def test_the_table_knows_its_column_so_that_no_width_hides_it() -> None:
+    fill("alice")
+    client = signed_in("view_dashboard")
+    sheet = (STATIC / "admin.css").read_text()
+    hidden = set(re.findall(r"\.ss-c-(\w+)[^{}]*\{ display: none; \}", sheet))
+    hidden |= set(re.findall(r"\.ss-c-(\w+),[^{}]*\{ display: none; \}", sheet))
+    assert {"average", "created"} <= hidden
+    for column in LAYOUT.columns:
+        if column.key is not None and column.name in hidden:
+            assert f".ss-table:not(.ss-by-{column.name}) .ss-c-{column.name}" in sheet
+        asked = {"o": f"-{column.name}"} if column.key else {}
+        html = client.get(page(OVERVIEW), asked).content.decode()
+        by = column.name if column.key else "created"
+        assert f'<table class="ss-table ss-by-{by}">' in html
 
 
 def test_unknown_parameters_count_as_absent() -> None:
@@ -232,7 +305,7 @@ def test_the_fragment_is_unchanged_until_something_changes(
     fill("bob")
     third = client.get(address, headers={"If-None-Match": first["ETag"]})
     assert third.status_code == 200
-    assert "Participants 2" in text_of(third)
+    assert "0 of 2 people online" in text_of(third)
 
 
 def test_the_charts_stand_still_between_two_samples(
@@ -292,6 +365,8 @@ def test_two_thousand_sessions_are_a_page_like_any_other() -> None:
     [
         (OVERVIEW, (), 6),
         ("live", (), 6),
+        ("health", (), 5),
+        ("health_live", (), 5),
         ("session", (CODE,), 4),
         ("session_live", (CODE,), 4),
         ("participant", (CODE, "p0"), 3),
