@@ -16,7 +16,7 @@ from ..participants.participant import DEFAULT_ROLE
 from ..sessions.presence import Attendee
 from ..state.declaration import states_in
 from .components.table import Column, Filter, Layout, Table
-from .progress import NOWHERE, Position, Progress, step_order, step_text
+from .progress import NOWHERE, Position, Progress, shortened, step_order, step_text
 from .timeline import ACTS, TimelineEntry
 
 PRESENCE = {
@@ -254,13 +254,19 @@ def _row(
     return ParticipantRow(
         info,
         attendee,
-        info.profile.name or published(attendee, "name"),
+        info.profile.name or published(attendee, "name") or _last_known(info),
         position,
         last,
         0.0 if last else max(begins, info.created if begins else 0.0),
         0.0 if is_there else removed,
         is_there and now - since >= QUIET,
     )
+
+
+def _last_known(info: ParticipantInfo) -> str:
+    """Return the name that a tab of theirs showed before it was closed."""
+    is_sensitive = not info.shown_name or "name" in sensitive_names()
+    return "" if is_sensitive else shortened(info.shown_name)
 
 
 def published(attendee: Attendee | None, name: str) -> str:
