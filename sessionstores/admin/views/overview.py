@@ -25,9 +25,9 @@ from ...sessions.presence import attendees
 from ..alert_texts import text_of_alert
 from ..components import chart
 from ..components.table import Column, Filter, Layout, Table
+from ..menus import menu
 from ..page import AdminPage, outage
-from .operate import menu
-from .session import meta_text
+from ..published import meta_text
 
 ALERTS = {
     "near_limit": _("Near its limit"),

@@ -28,10 +28,10 @@ from ...sessions.presence import attendees
 from ...state.declaration import get_state, states_in
 from ..audit import log, log_view
 from ..components import tree
+from ..menus import participant_menu
 from ..operations import log_name
 from ..page import AdminPage, outage
 from ..redaction import redact_state
-from .operate import menu
 from .session import ParticipantRow, missing_context, session_urls
 
 
@@ -101,7 +101,7 @@ def content(page: AdminPage, key: StoreKey) -> dict[str, Any]:
     return {
         **common,
         "record": record,
-        "operations": menu("participants")
+        "operations": participant_menu()
         if page.rights.manage and not key.is_session
         else (),
         "person": _person(record, leases, kept, profile),

@@ -23,9 +23,10 @@ from ..audit import entries
 from ..components import chart
 from ..components.table import Column, Filter, Layout, Table
 from ..isolation import probe
+from ..menus import menu, session_menu
 from ..page import AdminPage, outage
+from ..published import published
 from ..timeline import ATTENDANCE, TimelineEntry, describe
-from .operate import menu, session_menu
 
 PRESENCE = {
     "online": gettext_lazy("Online"),
@@ -34,8 +35,6 @@ PRESENCE = {
     "offline": gettext_lazy("Offline"),
 }
 SHAPES = {"online": "●", "away": "◑", "leaving": "◌", "offline": "○"}
-# Characters of a name or step that a tab publishes.
-MAX_NAME = 40
 MAX_ENTRIES = 100
 # Of those whom a session keeps out, the latest that its page lists.
 MAX_LISTED = 50
@@ -173,7 +172,11 @@ def content(page: AdminPage, code: str) -> dict[str, Any]:
     return {
         **session_urls(page, code),
         "session": info,
-        "operations": session_menu(locked=info.locked) if manage else (),
+        "operations": session_menu(
+            locked=info.locked, steps=any(each.step for each in people)
+        )
+        if manage
+        else (),
         "menu": menu("participants") if manage else (),
         "table": table,
         "heads": [
@@ -258,8 +261,8 @@ def _people(
         ParticipantRow(
             info,
             attendee := present.get(info.id),
-            info.profile.name or _published(attendee, "name"),
-            _published(attendee, "step"),
+            info.profile.name or published(attendee, "name"),
+            published(attendee, "step"),
             last.get(info.id),
             0
             if attendee and not attendee.leaving
@@ -267,21 +270,6 @@ def _people(
         )
         for info in participants
     ]
-
-
-def _published(attendee: Attendee | None, name: str) -> str:
-    """Return the first value that a tab of a participant publishes under a name."""
-    metas = attendee.metas if attendee else ()
-    return next(filter(None, (meta_text(meta, name) for meta in metas)), "")
-
-
-def meta_text(meta: Mapping[str, Any], name: str) -> str:
-    """Return what a tab publishes under a name, cut short; "" without a text there."""
-    value = meta.get(name)
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        return ""
-    text = str(value)
-    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
 
 
 def history(page: AdminPage, code: str) -> HttpResponse:
