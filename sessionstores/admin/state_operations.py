@@ -172,28 +172,7 @@ def _form(offer: Offer, targets: Sequence[Target], data: Any) -> ActionForm:
 
 
 def _explain(offer: Offer, targets: Sequence[Target]) -> Iterable[str]:
-    summary = _summary(offer.action)
-    yield summary or _("An action of this site.")
-    if len(targets) == 1 and (step := _step_now(offer.cls, targets[0])) is not None:
-        yield _("Now at step %(step)s.") % {"step": step}
-
-
-def _store_of(cls: type[State], target: Target) -> Any:
-    key = target.key
-    if key.is_session:
-        return stores.get(cls, key.session)
-    return stores.get(cls, key.session, key.participant)
-
-
-def _step_now(cls: type[State], target: Target) -> Any:
-    if not has_step(cls):
-        return None
-    try:
-        found = _store_of(cls, target).peek()
-    except SessionStoresError:
-        # Said again, and better, when the action is run.
-        return None
-    return _step_in(found.state) if found else None
+    yield _summary(offer.action) or _("An action of this site.")
 
 
 def has_step(cls: type[State]) -> bool:

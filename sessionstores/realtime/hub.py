@@ -244,6 +244,7 @@ class Hub:
                 event.rev,
                 Rev.parse(event.rev),
                 None if event.reset else event.operations,
+                event.restarted,
             )
             for connection in tabs:
                 connection.change(commit, connection.documents[event.key])

@@ -60,9 +60,9 @@ def sessionstores_form(
     button, else the action's own label or its name in words. `next`: the page of this
     site to show afterwards, else the one that has the form. `htmx`: 2 or 4, whose
     extension sends it over the page's WebSocket; where there is none, by POST. Raises
-    `UnknownState`, `UnknownAction`, TypeError for an argument that there is not, for another version of
-    htmx and for a request without participant, and `ImproperlyConfigured` where the
-    site has no URL for it.
+    `UnknownState`, `UnknownAction`, TypeError for an argument that there is not, for
+    another version of htmx and for a request without participant, and
+    `ImproperlyConfigured` where the site has no URL for it.
     """
     request = _request(context)
     participant = _participant(request)

@@ -20,7 +20,8 @@ from django.utils.translation.template import templatize
 
 import sessionstores
 from sessionstores import StoreKey, conf, stores
-from sessionstores.admin.operations import standard_operations, state_operations
+from sessionstores.admin.menus import standard_operations
+from sessionstores.admin.state_operations import state_operations
 from sessionstores.admin.timeline import KINDS
 from sessionstores.backends import drop_backends, get_backend
 from sessionstores.backends.base import run

@@ -125,7 +125,9 @@ def _act_on_group(
     else:
         cls = next(each.cls for each in offers("participant") if each.name == name)
         step, targets = slowest(code, cls)
-        note = _("For those at the lowest step, %(step)s.") % {"step": step}
+        note = _("For those at the lowest step.")
+        if page.rights.state:
+            note = _("For those at the lowest step, %(step)s.") % {"step": step}
     if not targets:
         text = _("Nobody has joined yet.") if whose == EVERYBODY else ""
         messages.warning(page.request, text or _("Nobody here is at a step."))
