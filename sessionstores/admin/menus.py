@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from .operations import Operation, TargetKind
 from .participant_operations import PARTICIPANT_OPERATIONS
 from .session_operations import SESSION_OPERATIONS
-from .state_operations import RUN, has_step, offers, state_operations
+from .state_operations import RUN, offers, state_operations
 
 # Actions of participants, run for the whole session: for everybody in it, or for those
 # at the lowest step.
@@ -67,7 +67,7 @@ def participant_menu() -> list[MenuEntry]:
 def session_menu(*, locked: bool, steps: bool = False) -> list[MenuEntry]:
     """Return the menu of one session, which can be locked or unlocked, not both.
 
-    `steps`: whether tabs show at which step their participants are.
+    `steps`: whether it is known of anybody at which step they are.
     """
     pointless = "lock" if locked else "unlock"
     standard = [each for each in _standard("sessions") if each.name != pointless]
@@ -77,7 +77,7 @@ def session_menu(*, locked: bool, steps: bool = False) -> list[MenuEntry]:
         found.append(
             MenuEntry(f"{EVERYBODY}{offer.name}", title, own=True, head=_FOR_EVERYBODY)
         )
-        if steps or has_step(offer.cls):
+        if steps:
             found.append(
                 MenuEntry(f"{SLOWEST}{offer.name}", title, own=True, head=_FOR_SLOWEST)
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from inspect import getdoc
 from typing import Any, NamedTuple
@@ -19,7 +20,6 @@ from ..backends import get_backend
 from ..backends.base import run
 from ..exceptions import ActionRejected, SessionStoresError
 from ..humanize import number_text
-from ..manager import stores
 from ..participants.participant import DEFAULT_ROLE, Participant
 from ..sessions.presence import attendees
 from ..state import codec
@@ -35,14 +35,21 @@ from .operations import (
     TargetKind,
     Text,
 )
-from .published import published
+from .people import published
+from .progress import (
+    NOWHERE,
+    STEP,
+    Position,
+    PositionReader,
+    has_step,
+    step_order,
+    step_text,
+)
 from .targets import Target, names_text, participant_targets
 
 logger = logging.getLogger("sessionstores.admin")
 
 RUN = "run:"
-# The field of a state, and the key of a tab's meta, that says how far somebody is.
-STEP = "step"
 # Characters of a label on a button.
 MAX_LABEL = 60
 # Of what an action has returned.
@@ -172,19 +179,12 @@ def _form(offer: Offer, targets: Sequence[Target], data: Any) -> ActionForm:
 
 
 def _explain(offer: Offer, targets: Sequence[Target]) -> Iterable[str]:
-    yield _summary(offer.action) or _("An action of this site.")
-
-
-def has_step(cls: type[State]) -> bool:
-    """Return whether a state has a field that says how far somebody is."""
-    sensitive = cls.__sessionstores__.sensitive
-    return STEP in cls.__struct_fields__ and STEP not in sensitive
-
-
-def _step_in(state: State) -> Any:
-    value = getattr(state, STEP, None)
-    plain = isinstance(value, int | str) and not isinstance(value, bool)
-    return value if plain and value != "" else None
+    summary = _summary(offer.action)
+    if not summary:
+        yield _("An action of this site.")
+    elif _first_sentence(summary) != summary[:-1] or offer.action.label:
+        # What the question does not say already.
+        yield summary
 
 
 def _run(offer: Offer, target: Target, inputs: OperationInputs) -> Effect:
@@ -213,7 +213,7 @@ def _effect(offer: Offer, outcome: Outcome) -> Effect:
             f"{called}: {answer or 'nothing changed.'}", changed=False, text=answer
         )
     step = _step_after(offer.cls, outcome)
-    if not answer and step is not None:
+    if step and not answer:
         answer = _("Now at step %(step)s.") % {"step": step}
         return Effect(f"{called}: now at step {step}.", text=answer)
     return Effect(f"{called}: {answer or 'done.'}", text=answer)
@@ -227,16 +227,19 @@ def _answer(result: object) -> str:
     return text if len(text) <= MAX_ANSWER else f"{text[: MAX_ANSWER - 1]}…"
 
 
-def _step_after(cls: type[State], outcome: Outcome) -> Any:
-    """Return the step to which an action has led; None if it has not changed it."""
+def _step_after(cls: type[State], outcome: Outcome) -> str:
+    """Return the step to which an action has led; "" if it has not changed it."""
     change, name = outcome.change, cls.__sessionstores__.name
     if change is None or not has_step(cls) or (after := change.after.get(name)) is None:
-        return None
+        return ""
     before = change.before.get(name)
-    step = _step_in(codec.decode(cls, after))
-    if before is not None and step == _step_in(codec.decode(cls, before)):
-        return None
-    return step
+    step = _step_in(cls, after)
+    return "" if before is not None and step == _step_in(cls, before) else step
+
+
+def _step_in(cls: type[State], stored: bytes) -> str:
+    value = getattr(codec.decode(cls, stored), STEP)
+    return step_text(value.value if isinstance(value, Enum) else value)
 
 
 def _report(
@@ -277,37 +280,29 @@ class Slowest(NamedTuple):
     targets: list[Target]
 
 
-def slowest(code: str, cls: type[State]) -> Slowest:
-    """Return those at the lowest step, by the state's field `step`.
+def slowest(code: str, *, texts: bool) -> Slowest:
+    """Return those at the lowest step, as the session's page shows steps.
 
-    If it has none, by what their tabs show. Hosts, who have another role than
-    everybody's, do not count while there are others.
+    Hosts, who have another role than everybody's, do not count while there are others.
+    `texts`: staff may see steps that are no numbers.
     """
-    people = participant_targets(code)
-    steps = _steps_of(code, cls)
-    at = {each: steps[id] for each in people if (id := each.key.participant) in steps}
-    others = {each: step for each, step in at.items() if each.role == DEFAULT_ROLE}
-    counted = others or at
+    backend = get_backend(blocking=True)
+    people = {each.id: each for each in participant_targets(code)}
+    present = attendees(run(backend.connections_of([code]))[code])
+    positions = PositionReader(backend, texts=texts).of_people(code, [*people])
+    steps = {
+        id: step
+        for id in people
+        if (step := published(present.get(id), STEP) or _at(positions, id))
+    }
+    others = [id for id in steps if people[id].role == DEFAULT_ROLE]
+    counted = others or [*steps]
     if not counted:
         return Slowest("", [])
-    lowest = min(counted.values(), key=_place)
-    behind = [each for each, step in counted.items() if step == lowest]
-    return Slowest(str(lowest), behind)
+    lowest = min((steps[id] for id in counted), key=step_order)
+    behind = [people[id] for id in counted if steps[id] == lowest]
+    return Slowest(lowest, behind)
 
 
-def _steps_of(code: str, cls: type[State]) -> dict[str, Any]:
-    """Return the step of each participant who has one, by id."""
-    if has_step(cls):
-        found = {
-            id: _step_in(each.state) for id, each in stores.peek_all(cls, code).items()
-        }
-    else:
-        leases = run(get_backend(blocking=True).connections_of([code]))[code]
-        found = {id: published(each, STEP) for id, each in attendees(leases).items()}
-    return {id: step for id, step in found.items() if step not in (None, "")}
-
-
-def _place(step: object) -> tuple[Any, ...]:
-    """Return a key by which steps are ordered: numbers by value, texts after them."""
-    text = str(step)
-    return (0, int(text), "") if text.isdecimal() else (1, 0, text)
+def _at(positions: Mapping[str, Position], id: str) -> str:
+    return positions.get(id, NOWHERE).step

@@ -16,7 +16,7 @@ from ..keys import StoreKey
 from ..monitoring.summaries import read_summaries, summary
 from ..participants.participant import DEFAULT_ROLE
 from ..sessions.presence import Attendee, attendees
-from .published import published
+from .people import published
 
 # Names that a sentence has; the others are counted.
 MAX_NAMES = 5

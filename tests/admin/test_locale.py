@@ -169,7 +169,8 @@ SAME = re.compile(
     r"\W*(alice|bob|mia|carol|gone|agenda|board|LocMem|stores|code|[KZ]\w{5})\b.*"
     r"|\W*(deck|notes|piles|step|votes|ace|king|queen|jack|ten|default|\w|"
     r"|[\d\W]*( online| [KM]?B| s| min| ms)?)\W*|(Django|from|#|No answer from) .*"
-    r"|(Open the next step|Take every card|Put a card|Replace the notes).*|Card|Pile|Text"
+    r"|(Open the next step|Take every card|Put a card|Replace the notes).*"
+    r"|Card|Pile|Text"
     r"|ss:\{.*|[\[{]\".*|web-1!x|(Locked|Viewed) the \w+\.|[0-9a-f]{4}\.\d+-\w+|.*==.*",
     re.DOTALL,
 )

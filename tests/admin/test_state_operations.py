@@ -304,7 +304,7 @@ def test_without_a_field_the_steps_that_tabs_show_tell_who_is_slowest() -> None:
     connect("alice", step=10)
     connect("bob", step="9")
     connect("carol")
-    found = slowest(CODE, Board)
+    found = slowest(CODE, texts=True)
     assert (found.step, [each.name for each in found.targets]) == ("9", ["bob"])
 
 

@@ -34,7 +34,7 @@ from ..operations import (
     log_name,
 )
 from ..page import AdminPage
-from ..state_operations import RUN, offers, slowest
+from ..state_operations import RUN, slowest
 from ..targets import (
     Target,
     kicked_targets,
@@ -123,8 +123,7 @@ def _act_on_group(
     if whose == EVERYBODY:
         targets, note = participant_targets(code), _("For everybody in the session.")
     else:
-        cls = next(each.cls for each in offers("participant") if each.name == name)
-        step, targets = slowest(code, cls)
+        step, targets = slowest(code, texts=page.rights.state)
         note = _("For those at the lowest step.")
         if page.rights.state:
             note = _("For those at the lowest step, %(step)s.") % {"step": step}

@@ -27,7 +27,7 @@ from ..components import chart
 from ..components.table import Column, Filter, Layout, Table
 from ..menus import menu
 from ..page import AdminPage, outage
-from ..published import meta_text
+from ..people import meta_text
 
 ALERTS = {
     "near_limit": _("Near its limit"),
