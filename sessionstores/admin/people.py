@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext
 
 from .. import conf
 from ..backends.types import MAX_EVENTS, ParticipantInfo, SessionInfo
@@ -68,6 +69,11 @@ class ParticipantRow(NamedTuple):
     def role(self) -> str:
         """Their role."""
         return self.info.profile.role or DEFAULT_ROLE
+
+    @property
+    def role_text(self) -> str:
+        """Their role as it is shown: a site's own is called what the site calls it."""
+        return self.special_role or pgettext("role", "participant")
 
     @property
     def special_role(self) -> str:

@@ -120,7 +120,9 @@ def words_of(action: Action) -> str:
 def _summary(action: Action) -> str:
     """Return the first paragraph of an action's docstring, as one line of text."""
     paragraph = (getdoc(action.function) or "").strip().partition("\n\n")[0]
-    return " ".join(paragraph.replace("`", "").split())
+    text = " ".join(paragraph.split())
+    # A site may translate it, as it may its other texts.
+    return _(text).replace("`", "") if text else ""
 
 
 def _first_sentence(text: str) -> str:

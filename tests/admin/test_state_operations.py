@@ -111,8 +111,14 @@ def test_buttons_say_what_the_docstring_says(client: Client) -> None:
     assert person["run:board.note"] == "Replace the notes…"
     question = asked(client, "session_act", CODE, action="run:agenda.advance")
     assert f"Open the next step: {CODE}?" in question
-    assert "Open the next step." in question
     assert "Run " not in question
+    # What is more than the question says is said too.
+    with registry.isolated(Way):
+        more = asked(
+            client, "participants_act", CODE, action="run:way.advance", chosen="alice"
+        )
+    assert "Go to the next step, whatever is left. It is never taken back." in more
+    assert "More for developers" not in more
 
 
 def test_a_label_is_stronger_than_a_docstring_and_that_than_the_name(way: None) -> None:

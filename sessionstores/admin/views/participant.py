@@ -79,7 +79,7 @@ def _title(key: StoreKey, person: ParticipantRow | None) -> str:
     """Return who it is, with their role; the title of a session's own page."""
     if key.is_session:
         return _("The session’s own state")
-    return f"{person.called} · {person.role}" if person else key.participant
+    return f"{person.called} · {person.role_text}" if person else key.participant
 
 
 def participant_live(page: AdminPage, code: str, id: str) -> HttpResponse:
