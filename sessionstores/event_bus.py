@@ -38,7 +38,8 @@ class Change:
     `before` and `after` hold the stored forms of the states that changed; `after` is
     None for a deleted one. `followers` are the processes with connections that follow
     the record. `source` is the connection that acted: its ack carries the change. A
-    `reset` deleted a state or replaced a corrupt one: no patch leads there. `edit`
+    `reset` deleted a state or replaced a corrupt one: no patch leads there; if it is
+    `restarted`, the site has asked for fresh states. `edit`
     spares decoding both forms if a single state changed: what `codec.load` returned of
     it before, unless that was None, and the instance that `codec.dump` returned, which
     must not be changed. `action` is the qualified name of what was run last, if it has
@@ -59,6 +60,7 @@ class Change:
     action: str = ""
     count: int = 1
     parts: Mapping[tuple[str, str], int] | None = None
+    restarted: bool = False
     _operations: bytes | None = field(default=None, init=False, repr=False)
 
     @property

@@ -31,7 +31,7 @@ from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
 from .action_forms import kept
-from .action_forms.form import PRESET, ActionForm
+from .action_forms.form import PRESET, ActionForm, label_of
 from .action_forms.places import is_ours, page_after, url_of
 from .backends import get_backend
 from .backends.base import run
@@ -258,7 +258,7 @@ class ActionView(ParticipantRequiredMixin, View):
             return self._onward(request)
         shown: dict[str, Any] = {
             "form": form,
-            "label": pretty_name(action),
+            "label": label_of(called),
             "url": url_of(request, participant, cls, called),
         }
         status = HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.OK

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from django import forms
 from django.core.exceptions import ValidationError
-from django.forms.utils import ErrorList
+from django.forms.utils import ErrorList, pretty_name
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -16,12 +16,17 @@ from ..exceptions import MESSAGES, InvalidArguments, SessionStoresError
 from ..state.actions import Action
 from ..state.declaration import State
 from ..state.json_rules import did_you_mean
-from .fields import arguments_of
+from .fields import arguments_of, plain
 
 # Where to go after it, and the names of the arguments that are hidden. Ours alone: an
 # action may have an argument `next`.
 NEXT = "ss_next"
 PRESET = "ss_preset"
+
+
+def label_of(action: Action) -> str:
+    """Return what people call an action: its label, else its name in words."""
+    return str(plain(action.label)) if action.label else pretty_name(action.name)
 
 
 class AlertList(ErrorList):
@@ -92,7 +97,7 @@ class ActionForm(forms.Form):
             if name not in cleaned:
                 continue
             omitted = argument.field.widget.value_omitted_from_data(
-                self.data, self.files, name
+                self.data, self.files, self.add_prefix(name)
             )
             try:
                 encoded = argument.json(cleaned[name], given=not omitted)

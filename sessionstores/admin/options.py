@@ -36,12 +36,12 @@ from .views.operate import (
     act_on_participants,
     act_on_session,
     act_on_sessions,
-    sweep_now,
 )
 from .views.overview import overview, overview_live
 from .views.participant import download, export, participant, participant_live
 from .views.session import history, session, session_live
 from .views.stats import check_token, metrics, stats_json
+from .views.sweep import sweep_now
 
 # Codes and ids, as keys.py has them; "*" is the session's own record.
 CODE = r"(?P<code>[A-Z0-9]{6})"

@@ -136,7 +136,7 @@ class PositionReader:
         except StateCorrupt:
             return NOWHERE
         step, named = "", cls.__sessionstores__.progress
-        if _has_step(cls):
+        if has_step(cls):
             step = self._step(getattr(state, STEP))
         if not named:
             return Position(step)
@@ -174,11 +174,12 @@ def telling_states(scope: Scope) -> list[type[State]]:
     return [
         cls
         for cls in states_in(scope)
-        if cls.__sessionstores__.progress or _has_step(cls)
+        if cls.__sessionstores__.progress or has_step(cls)
     ]
 
 
-def _has_step(cls: type[State]) -> bool:
+def has_step(cls: type[State]) -> bool:
+    """Return whether a state has a field that says how far somebody is."""
     if STEP not in cls.__struct_fields__:
         return False
     place = cls.__struct_fields__.index(STEP)

@@ -11,17 +11,26 @@ _CLOSED = _("This page is no longer connected. Reload it to go on.")
 # What the person whose tab is closed for good is told, by the reason.
 END_MESSAGES: dict[str, Text] = {
     "ended": MESSAGES["session_ended"],
-    "disconnected": _("You were disconnected. Reload the page to come back."),
+    "disconnected": _(
+        "Whoever runs this session has disconnected you. Nothing is lost: reload the "
+        "page to come back."
+    ),
     "idle": _(
         "You were away for so long that your place was given up. Reload the page to "
         "start again."
     ),
     "cleanup": _(
-        "What was kept for you here was removed. Reload the page to start again."
+        "Whoever runs this session has removed what was kept for you here. Reload the "
+        "page to start again."
     ),
     "kicked": MESSAGES["kicked"],
     "left": _("You have left this session. To come back, join it again."),
 }
+
+# What the person is told whose states the site has replaced by fresh ones.
+RESTARTED: Text = _(
+    "Whoever runs this session has had you start afresh. Go on from what you see now."
+)
 
 # What the client tells by itself, for want of a server. Each page has them, so they
 # are few.

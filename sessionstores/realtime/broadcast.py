@@ -13,7 +13,7 @@ class Broadcast(msgspec.Struct):
     """A commit, with the revs parsed and the frames made once for all tabs.
 
     It leads from `previous`, written `base`, to `rev`. `operations` is the JSON array
-    of its operations; None if tabs need a snapshot.
+    of its operations; None if tabs need a snapshot. `restarted` as in `Change`.
     """
 
     base: str
@@ -21,6 +21,7 @@ class Broadcast(msgspec.Struct):
     rev_text: str
     rev: Rev
     operations: bytes | None
+    restarted: bool = False
     # By the document's name.
     frames: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     # The same commit as those see it who watch, by what they may see and have.

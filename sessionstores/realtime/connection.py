@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.utils import translation
-from msgspec import Raw
 
 from ..backends.base import Backend
 from ..backends.client_entries import last_ids
@@ -219,6 +218,7 @@ class Connection:
             if shown and shown[0] == rev[0] and shown[1] >= rev[1]:
                 return
             if operations is None:
+                document.restarted |= commit.restarted
                 self.refresh(document)
                 return
             document.reach(commit.base, rev)
@@ -259,7 +259,7 @@ class Connection:
         run, full, have, seen = self.run, document.full, document.have, document.seen
         try:
             if seen == {have} and await self._is_current(document):
-                return self._show(document, run, have, None)
+                return document.snapshot(run, have, None)
             if (record := await self._record(document)) is None:
                 return ""
             places = {record.history.place(rev) for rev in seen}
@@ -274,7 +274,9 @@ class Connection:
             # Whoever watches another learns nothing of their tabs.
             is_own = document.view is None
             done = last_ids(record.clients, document.numbering) if is_own else None
-            return self._show(document, run, record.rev, states, done, reset=reset)
+            lang = self.language
+            rev = record.rev
+            return document.snapshot(run, rev, states, done, reset=reset, lang=lang)
         finally:
             missed, document.missed = document.missed, None
             for commit in missed:
@@ -375,23 +377,3 @@ class Connection:
             return False
         heads = await self.backend.heads([document.key])
         return heads[document.key] == document.have
-
-    def _show(
-        self,
-        document: Document,
-        run: str,
-        rev: Rev | None,
-        states: dict[str, Raw] | None,
-        done: dict[str, int] | None = None,
-        *,
-        reset: bool = False,
-    ) -> str:
-        document.show(rev, reset=reset)
-        document.full = True
-        document.forked = False
-        document.run = run
-        if document.view is not None:
-            run += document.view.digest
-        return protocol.snapshot(
-            document.name, str(rev), states, done=done, run=run, reset=reset
-        )

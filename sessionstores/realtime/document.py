@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from django.utils import translation
 from msgspec import Raw
 
 from ..backends.types import Record
 from ..keys import StoreKey
+from ..participants.messages import RESTARTED
 from ..state import codec
 from ..state.declaration import states_in
 from ..state.revisions import Rev
 from ..state.watch_view import WatchView
+from . import protocol
 from .broadcast import Broadcast
 
 # Commits past a gap that are remembered of each document; a tab holds fewer.
@@ -31,6 +34,7 @@ class Document:
         "name",
         "numbering",
         "owed",
+        "restarted",
         "rev",
         "run",
         "shown",
@@ -73,6 +77,8 @@ class Document:
         self.owed = False
         # The server has another commit in the place of one that the tab has.
         self.forked = False
+        # The site has had it started afresh, which the next snapshot tells the tab.
+        self.restarted = False
         # The run of the server that the last snapshot is from, as far as is known.
         self.run = run
 
@@ -148,6 +154,41 @@ class Document:
             self.firm = rev
         elif self.firm is None or not _precedes(rev, self.firm):
             self._follow(rev)
+
+    def snapshot(
+        self,
+        run: str,
+        rev: Rev | None,
+        states: dict[str, Raw] | None,
+        done: dict[str, int] | None = None,
+        *,
+        reset: bool = False,
+        lang: str | None = None,
+    ) -> str:
+        """Return the frame of a snapshot, and note that it is on its way.
+
+        As `protocol.snapshot`; `lang` is the language of what is told of a reset.
+        """
+        message = ""
+        self.show(rev, reset=reset)
+        self.full = True
+        self.forked = False
+        self.run = run
+        if self.view is not None:
+            run += self.view.digest
+        if reset and self.restarted and self.view is None:
+            self.restarted = False
+            with translation.override(lang):
+                message = str(RESTARTED)
+        return protocol.snapshot(
+            self.name,
+            str(rev),
+            states,
+            done=done,
+            run=run,
+            reset=reset,
+            message=message,
+        )
 
     def _follow(self, rev: Rev) -> None:
         self.firm = rev

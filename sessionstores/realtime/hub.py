@@ -254,6 +254,7 @@ class Hub:
                 event.rev,
                 Rev.parse(event.rev),
                 None if event.reset else event.operations,
+                event.restarted,
             )
             for connection in tabs:
                 connection.change(commit, connection.documents[event.key])

@@ -305,16 +305,19 @@ def snapshot(
     done: dict[str, int] | None = None,
     run: str = "",
     reset: bool = False,
+    message: str = "",
 ) -> str:
     """A document's states at `rev`, each JSON already; None: the tab has them.
 
     `done`: by client, the participant's last action in it, if known. `run`: that of the
-    cache server, for the next `hello`.
+    cache server, for the next `hello`. `message`: what to tell a person of the reset,
+    if the tab could not know.
     """
     shown = "" if states is None else f',"states":{_json(states)}'
     shown += "" if done is None else f',"done":{_json(done)}'
     shown += f',"run":"{run}"' if run else ""
     shown += f',"reset":{_json(reset)}'
+    shown += f',"message":{_json(message)}' if message else ""
     return f'{{"type":"snapshot","doc":"{doc}","rev":"{rev}"{shown}}}'
 
 

@@ -38,6 +38,8 @@ class RemoteChange(Struct, frozen=True, tag_field="kind", tag="change"):
     ops: Raw
     source: str | None
     reset: bool
+    # Absent from processes of earlier releases.
+    restarted: bool = False
 
     @property
     def key(self) -> StoreKey:
@@ -117,6 +119,7 @@ def encode(event: Hint) -> str:
             Raw(operations),
             event.source,
             event.reset,
+            event.restarted,
         )
     elif isinstance(event, Removal):
         wire = _WireRemoval(*event.key, event.reason)

@@ -203,7 +203,14 @@ async def reset(backend: Backend, key: StoreKey) -> bool:
         states = {**dict.fromkeys(record.states), **fresh}
         rev = record.rev.reincarnated()
         answer = await commit(
-            backend, record, rev, states, sender=State, reset=True, is_change=False
+            backend,
+            record,
+            rev,
+            states,
+            sender=State,
+            reset=True,
+            restarted=True,
+            is_change=False,
         )
         if isinstance(answer, Applied):
             event_bus.bus.publish(event_bus.Note(key, "reset"))

@@ -41,6 +41,7 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 
 ROLES: Final = "__sessionstores_roles__"
+LABEL: Final = "__sessionstores_label__"
 # Where a state class has its declaration.
 _DECLARED: Final = "__sessionstores__"
 _POSITIONAL = (
@@ -111,7 +112,8 @@ class _Arguments(NamedTuple):
 class Action:
     """A method that clients may call; `roles` is empty if every role may.
 
-    `scope` is its state's, and decides what it may be given. Annotations are
+    `scope` is its state's, and decides what it may be given. `label` is what people
+    call it, None if the site has not said so. Annotations are
     resolved at first use, with a TypeError that names the one that cannot be;
     `registry.problems()` resolves them all.
     """
@@ -120,6 +122,7 @@ class Action:
     function: Callable[..., Any]
     roles: tuple[str, ...] = ()
     scope: str = "participant"
+    label: Any = None
 
     @functools.cached_property
     def injected(self) -> Mapping[str, Injection]:
@@ -276,11 +279,20 @@ def _mentions_injectable(hint: object) -> bool:
 @overload
 def action(function: F, /) -> F: ...
 @overload
-def action(*, role: str | tuple[str, ...] | list[str] = ()) -> Callable[[F], F]: ...
 def action(
-    function: F | None = None, /, *, role: str | tuple[str, ...] | list[str] = ()
+    *, role: str | tuple[str, ...] | list[str] = (), label: Any = None
+) -> Callable[[F], F]: ...
+def action(
+    function: F | None = None,
+    /,
+    *,
+    role: str | tuple[str, ...] | list[str] = (),
+    label: Any = None,
 ) -> F | Callable[[F], F]:
     """Let clients call a method: all of them, or those in `role` (one or several).
+
+    `label`, a text that may be a lazy translation, is what its buttons say, in the
+    admin and in forms; without one, the admin takes the docstring's first sentence.
 
     An action must have no side effects: it runs again if another commits first. It
     raises `ActionRejected` to refuse. Clients' arguments are validated by their
@@ -295,6 +307,7 @@ def action(
         if not inspect.isfunction(function):
             raise TypeError(_not_a_method(function))
         setattr(function, ROLES, roles)
+        setattr(function, LABEL, label)
         return function
 
     return mark if function is None else mark(function)
@@ -337,7 +350,8 @@ def actions_of(cls: type, scope: str = "participant") -> Mapping[str, Action]:
             if roles is not None:
                 where = f"{cls.__qualname__}.{name}"
                 _check_action(where, name, value)
-                found[name] = Action(name, value, roles, scope)
+                label = vars(function).get(LABEL)
+                found[name] = Action(name, value, roles, scope, label)
     return MappingProxyType(found)
 
 

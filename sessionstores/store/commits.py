@@ -38,11 +38,13 @@ async def commit(
     *,
     sender: type[State],
     reset: bool = False,
+    restarted: bool = False,
     is_change: bool = True,
 ) -> Applied | Stale:
     """Commit and publish the change; `Stale` if another commit came first.
 
-    `is_change` as for `Backend.commit`. Raises `StateTooLarge` past `MAX_STATE_BYTES`.
+    `reset` and `restarted` as for `Change`, `is_change` as for `Backend.commit`. Raises
+    `StateTooLarge` past `MAX_STATE_BYTES`.
     """
     size = check_size({**base.states, **states}, conf.get().max_state_bytes)
     before = {name: base.states[name] for name in states if name in base.states}
@@ -57,6 +59,7 @@ async def commit(
         states,
         answer.followers,
         reset=reset,
+        restarted=restarted,
     )
     event_bus.bus.publish(change)
     await announce(backend, change, size, (sender,))

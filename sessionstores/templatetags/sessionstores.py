@@ -10,7 +10,6 @@ from zlib import crc32
 import msgspec
 from django import template
 from django.core.exceptions import ImproperlyConfigured
-from django.forms.utils import pretty_name
 from django.http import HttpRequest
 from django.template import Context, Engine
 from django.utils.html import json_script
@@ -18,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from ..action_forms import kept
 from ..action_forms.fields import plain
-from ..action_forms.form import ActionForm
+from ..action_forms.form import ActionForm, label_of
 from ..action_forms.sent import ATTRIBUTES, MAX_LABEL, SentForm, shown_form
 from ..participants.participant import Participant
 from ..state.declaration import get_action, get_state
@@ -58,12 +57,12 @@ def sessionstores_form(
     """Write a form that calls an action for `request.participant`, without a script.
 
     Arguments by name, or in `values`, are preset and hidden. `label` is the text of the
-    button, else the action's name in words. `next`: the page of this site to show
-    afterwards, else the one that has the form. `htmx`: 2 or 4, whose extension sends
-    it over the page's WebSocket; where there is none, by POST. Raises `UnknownState`,
-    `UnknownAction`, TypeError for an argument that there is not, for another version of
-    htmx and for a request without participant, and `ImproperlyConfigured` where the
-    site has no URL for it.
+    button, else the action's own label or its name in words. `next`: the page of this
+    site to show afterwards, else the one that has the form. `htmx`: 2 or 4, whose
+    extension sends it over the page's WebSocket; where there is none, by POST. Raises
+    `UnknownState`, `UnknownAction`, TypeError for an argument that there is not, for
+    another version of htmx and for a request without participant, and
+    `ImproperlyConfigured` where the site has no URL for it.
     """
     request = _request(context)
     participant = _participant(request)
@@ -79,7 +78,7 @@ def sessionstores_form(
     if next is None and "HX-Request" not in request.headers:
         # Of a fragment, the page is the one that it is put into, which the referrer is.
         next = request.get_full_path()
-    text = pretty_name(called.name) if label is None else plain(label)
+    text = label_of(called) if label is None else plain(label)
     given = shown_form(
         request,
         participant,

@@ -179,6 +179,16 @@ test("a reset is told of in the page's language", () => {
   assert.deepEqual(seen, [TELL.reset]);
 });
 
+test("a reset that the site has asked for is told of as the server says", () => {
+  page.live({ board: { log: [1] } });
+  const seen = [];
+  page.session.on("reset", ({ message }) => seen.push(message));
+  const frame = { reset: true, message: "Von vorn, bitte." };
+  page.socket.says(snapshot(5, { board: { log: [] } }, frame));
+  page.socket.says(snapshot(6, { board: { log: [] } }, { reset: true, message: 7 }));
+  assert.deepEqual(seen, ["Von vorn, bitte.", TELL.reset]);
+});
+
 test("what is not meant for people is told in the page's language, too", async () => {
   page.live();
   const errors = [];

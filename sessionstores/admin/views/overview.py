@@ -23,9 +23,9 @@ from ...sessions.presence import attendees
 from ..alert_texts import text_of_alert
 from ..components.chart import sparkline
 from ..components.table import Column, Filter, Layout, Table
+from ..menus import menu
 from ..page import AdminPage, outage
-from .operate import menu
-from .session import meta_text
+from ..people import meta_text
 from .technical import technical
 
 ALERTS = {

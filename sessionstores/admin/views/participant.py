@@ -28,13 +28,13 @@ from ...sessions.presence import attendees
 from ...state.declaration import Scope, get_state, states_in
 from ..audit import log, log_view
 from ..components import tree
+from ..menus import participant_menu
 from ..operations import log_name
 from ..page import AdminPage, outage
 from ..people import ParticipantRow, rows_of, sensitive_names
 from ..progress import PositionReader, progress_word
 from ..redaction import redact_meta, redact_state
 from ..timeline import describe
-from .operate import menu
 from .session import missing_context, session_urls
 
 
@@ -113,7 +113,7 @@ def content(page: AdminPage, key: StoreKey) -> dict[str, Any]:
     return {
         **common,
         "record": record,
-        "operations": menu("participants")
+        "operations": participant_menu()
         if page.rights.manage and not key.is_session
         else (),
         "person": person,

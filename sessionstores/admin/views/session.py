@@ -23,12 +23,12 @@ from ..audit import entries
 from ..components import chart
 from ..components.table import Table
 from ..isolation import probe
+from ..menus import menu, session_menu
 from ..page import AdminPage, outage
 from ..people import (
     LAYOUT,
     ParticipantRow,
     layout_of,
-    meta_text,
     rows_of,
     steps_of,
 )
@@ -41,11 +41,9 @@ from ..progress import (
     total_of,
 )
 from ..timeline import TimelineEntry, describe
-from .operate import menu, session_menu
 
 __all__ = [
     "history",
-    "meta_text",
     "missing_context",
     "session",
     "session_live",
@@ -123,7 +121,11 @@ def content(page: AdminPage, code: str) -> dict[str, Any]:
     return {
         **session_urls(page, code),
         "session": info,
-        "operations": session_menu(locked=info.locked) if manage else (),
+        "operations": session_menu(
+            locked=info.locked, steps=any(each.step for each in people)
+        )
+        if manage
+        else (),
         "menu": menu("participants") if manage else (),
         "table": table,
         **_columns(table, people if is_whole else table.rows),

@@ -33,19 +33,21 @@ function countdown(seconds) {
 }
 
 const clock = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
+const hour = new Intl.DateTimeFormat(language, { timeStyle: "short" });
 const calendar = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "short" });
 const moment = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "medium" });
 
-/** Write all times of the page; `skew`: how far our clock is ahead of the server's, in ms. */
+/** Write all times, in messages too; `skew`: how far our clock is ahead of the server's, in ms. */
 function writeTimes(texts, skew) {
   const now = Date.now() - skew;
-  for (const node of page.querySelectorAll("time[data-ss-time]")) {
+  for (const node of document.querySelectorAll("time[data-ss-time]")) {
     const at = Date.parse(node.dateTime);
     const seconds = (at - now) / 1000;
     const style = node.dataset.ssTime;
     let text;
     if (style === "left") text = countdown(seconds);
     else if (style === "clock") text = Math.abs(seconds) < 43_200 ? clock.format(at) : calendar.format(at);
+    else if (style === "until") text = Math.abs(seconds) < 43_200 ? hour.format(at) : calendar.format(at);
     else if (style === "in") text = distance(Math.max(seconds, 0), texts.now);
     else text = distance(Math.min(seconds, 0), texts.now);
     if (node.textContent !== text) node.textContent = text;

@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "f7672e87";
+export const VERSION = "b2c27557";
 
 const PARTS = {
   connection: connections,
@@ -186,7 +186,8 @@ const RECEIVERS = {
     const previous = document.snapshot(frame);
     look();
     if (!previous || !isOwn(doc)) return;
-    emit("reset", { doc, states: document.states, previous, message: say("reset") });
+    const message = isText(frame.message) ? frame.message : say("reset");
+    emit("reset", { doc, states: document.states, previous, message });
   },
   patch(tab, frame, document) {
     if (!isRev(frame.rev) || !frame.ops) throw new TypeError("No patch.");

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "f7672e87";
+export const VERSION = "b2c27557";
 
 export class Prediction {
   #predictors;

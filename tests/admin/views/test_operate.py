@@ -1,75 +1,29 @@
-"""Operations of staff: confirmed, run, reported and logged."""
+"""Operations of staff: offered, confirmed, run, reported and logged."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from sessionstores import (
-    Kicked,
-    State,
-    StoreUnavailable,
-    UnknownSession,
-    action,
-    event_bus,
-    injected,
-    stores,
-)
-from sessionstores.admin import LiveSessionAdmin
+from sessionstores import StoreUnavailable, UnknownSession, stores
 from sessionstores.admin.views.session import MAX_LISTED
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
-from sessionstores.state.declaration import registry
+from tests.admin.acting import act, asked, buttons, log, told
 from tests.admin.views.test_overview import text_of
-from tests.admin.views.test_session import connect
-from tests.staff import ALL, CODE, fill, page, signed_in
-from tests.workshop.states import Agenda, Board
+from tests.staff import ALL, CODE, connect, fill, page, signed_in
+from tests.workshop.states import Board
 
 pytestmark = pytest.mark.django_db
-
-
-with registry.isolated():
-
-    class Count(State, scope="session"):
-        people: int = 0
-
-        @action
-        def take(self, *, boards: Mapping[str, Board] = injected) -> None:
-            self.people = len(boards)
 
 
 @pytest.fixture
 def client() -> Client:
     return signed_in(*ALL)
-
-
-def act(client: Client, name: str, *arguments: str, **body: Any) -> Any:
-    """Post, confirmed; return the page that follows."""
-    return client.post(page(name, *arguments), {"confirm": "yes", **body}, follow=True)
-
-
-def log() -> list[tuple[str, str, int]]:
-    return [
-        (entry.object_repr, entry.change_message, entry.action_flag)
-        for entry in LogEntry.objects.order_by("pk")
-    ]
-
-
-def events_of(call: Any) -> list[Any]:
-    """Return what `call` publishes."""
-    seen: list[Any] = []
-    event_bus.bus.subscribe(seen.append, *event_bus.SESSION_EVENTS)
-    try:
-        call()
-    finally:
-        event_bus.bus.unsubscribe(seen.append)
-    return seen
 
 
 def test_every_operation_is_confirmed_first(client: Client) -> None:
@@ -80,161 +34,12 @@ def test_every_operation_is_confirmed_first(client: Client) -> None:
     response = client.post(page("act"), body)
     text = text_of(response)
     assert "End 2 sessions?" in text
-    assert "3 participants, 1 online, " in text
+    assert "3 participants, 1 online." in text
     assert "This cannot be undone." in text
     assert "1 of those chosen was removed meanwhile." in text
     assert "Team &lt;day&gt;" in text
     assert stores.session_count() == 2
     assert log() == []
-
-
-def test_sessions_are_ended_by_the_dozen(client: Client) -> None:
-    codes = [fill("alice", label=f"Table {number}") for number in range(30)]
-    question = client.post(page("act"), {"action": "end", "chosen": codes})
-    assert "and 6 more" in text_of(question)
-    # What is confirmed is all that was chosen, not just what was shown.
-    hidden = re.findall(r'name="chosen" value="(\w+)"', question.content.decode())
-    assert sorted(hidden) == sorted(codes)
-    response = act(client, "act", action="end", chosen=hidden)
-    assert "Ended 30 sessions." in text_of(response)
-    assert stores.sessions() == []
-    assert len(log()) == 30
-    assert {(text, flag) for _code, text, flag in log()} == {
-        ("Ended the session.", DELETION)
-    }
-
-
-def test_a_session_is_locked_unlocked_and_extended(client: Client) -> None:
-    fill("alice")
-    session = get_backend(blocking=True).session
-    assert "Locked 1 session." in text_of(
-        act(client, "session_act", CODE, action="lock")
-    )
-    info = run(session(CODE))
-    assert info
-    assert info.locked
-    act(client, "session_act", CODE, action="unlock")
-    response = act(client, "session_act", CODE, action="extend", minutes="90")
-    assert "Extended 1 session." in text_of(response)
-    question = client.post(page("session_act", CODE), {"action": "extend"})
-    assert "Who only looked in is still removed when idle" in text_of(question)
-    info = run(session(CODE))
-    assert info
-    assert not info.locked
-    assert info.keep >= 5_400
-    assert [text for _code, text, _flag in log()] == [
-        "Locked the session.",
-        "Unlocked the session.",
-        "Extended the session: kept 90 minutes from then.",
-    ]
-
-
-@pytest.mark.parametrize("minutes", ["0", "-5", "soon", "", "999999999", "1.5"])
-def test_invalid_minutes_are_asked_for_again(client: Client, minutes: str) -> None:
-    fill("alice")
-    response = act(client, "session_act", CODE, action="extend", minutes=minutes)
-    assert "is not a number of minutes" in text_of(response)
-    assert 'aria-invalid="true"' in response.content.decode()
-    assert log() == []
-
-
-def test_a_message_reaches_those_who_were_chosen(client: Client) -> None:
-    fill("alice", "bob", "carol")
-    text = "Lunch at <12>"
-
-    def send() -> None:
-        act(
-            client,
-            "participants_act",
-            CODE,
-            action="message",
-            chosen=["alice", "bob"],
-            text=text,
-        )
-
-    messages = [each for each in events_of(send) if isinstance(each, event_bus.Message)]
-    assert [str(each.key) for each in messages] == ["K7Q2ZD:alice", "K7Q2ZD:bob"]
-    assert messages[0].data == {"announcement": text}
-    assert log() == [
-        (f"K7Q2ZD:{name}", f"Sent a message: {text}", CHANGE)
-        for name in ("alice", "bob")
-    ]
-    empty = act(client, "session_act", CODE, action="message", text="  ")
-    assert "Write a message first." in text_of(empty)
-    long = act(client, "session_act", CODE, action="message", text="x" * 2_001)
-    assert "at most 2000 characters" in text_of(long)
-
-
-def test_a_site_may_send_messages_in_a_form_of_its_own(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill("alice")
-    monkeypatch.setattr(
-        LiveSessionAdmin, "announcement", lambda self, text: ["news", text]
-    )
-    sent = events_of(
-        lambda: act(client, "session_act", CODE, action="message", text="hi")
-    )
-    data = [each.data for each in sent if isinstance(each, event_bus.Message)]
-    assert data == [["news", "hi"]]
-
-
-def test_participants_are_disconnected_reset_and_removed(client: Client) -> None:
-    fill("alice", "bob", "carol")
-
-    def disconnect() -> None:
-        act(client, "participants_act", CODE, action="disconnect", chosen=["alice"])
-
-    kinds = [type(each) for each in events_of(disconnect)]
-    assert event_bus.Disconnection in kinds
-    act(client, "participants_act", CODE, action="reset", chosen=["bob"])
-    assert stores.get(Board, CODE, "bob").state.notes == ""
-    assert stores.get(Board, CODE, "carol").state.notes == "secret of carol"
-    response = act(
-        client, "participants_act", CODE, action="remove", chosen=["alice", "carol"]
-    )
-    assert "Removed 2 participants." in text_of(response)
-    assert stores.participants(CODE) == ["bob"]
-    assert log() == [
-        ("K7Q2ZD:alice", "Disconnected.", CHANGE),
-        ("K7Q2ZD:bob", "Reset the state.", CHANGE),
-        ("K7Q2ZD:alice", "Removed the participant.", DELETION),
-        ("K7Q2ZD:carol", "Removed the participant.", DELETION),
-    ]
-
-
-def test_participants_are_kept_out_and_readmitted(client: Client) -> None:
-    fill("alice", "bob", "carol")
-    chosen = {"action": "kick", "chosen": ["alice", "bob"]}
-    question = text_of(client.post(page("participants_act", CODE), chosen))
-    assert "Remove 2 participants from the session?" in question
-    assert "until they are readmitted" in question
-    assert "This cannot be undone." in question
-    assert stores.participants(CODE) == ["alice", "bob", "carol"]
-    response = act(client, "participants_act", CODE, **chosen)
-    assert "Removed 2 participants from the session." in text_of(response)
-    assert stores.participants(CODE) == ["carol"]
-    with pytest.raises(Kicked):
-        stores.get(Board, CODE, "alice").snapshot()
-    body = response.content.decode()
-    for id in ("alice", "bob"):
-        assert f'form="ss-readmit" name="chosen" value="{id}"' in body
-    # Whom it does not keep out is nobody to readmit, and nothing is offered in menus.
-    assert 'value="readmit">' not in body.replace('name="action" value="readmit">', "")
-    chosen = {"action": "readmit", "chosen": ["alice", "carol"]}
-    question = text_of(client.post(page("participants_act", CODE), chosen))
-    assert "Readmit: alice?" in question
-    assert "1 of those chosen was removed meanwhile." in question
-    assert "This cannot be undone." not in question
-    response = act(client, "participants_act", CODE, **chosen)
-    assert "Readmitted 1 participant." in text_of(response)
-    assert stores.get(Board, CODE, "alice").state.notes == ""
-    assert 'value="alice" aria-label="Readmit alice"' not in response.content.decode()
-    assert log() == [
-        ("K7Q2ZD:alice", "Removed the participant from the session.", DELETION),
-        ("K7Q2ZD:bob", "Removed the participant from the session.", DELETION),
-        ("K7Q2ZD:alice", "Readmitted the participant.", CHANGE),
-    ]
 
 
 def test_who_may_only_look_sees_who_is_kept_out_and_lets_nobody_in() -> None:
@@ -263,33 +68,9 @@ def test_of_many_who_are_kept_out_the_latest_are_listed(client: Client) -> None:
     assert f"mallory-{MAX_LISTED + 2:02}" in text
 
 
-def test_actions_of_the_site_that_need_no_argument_are_at_hand(client: Client) -> None:
-    fill("alice", "bob")
-    page_text = client.get(page("session", CODE)).content.decode()
-    assert 'value="run:agenda.advance"' in page_text
-    # It needs to know who votes, and staff are no participants.
-    assert "agenda.vote" not in page_text
-    assert 'value="run:board.clear"' in page_text
-    assert "board.move" not in page_text
-    question = client.post(page("session_act", CODE), {"action": "run:agenda.advance"})
-    assert "Run agenda.advance: K7Q2ZD?" in text_of(question)
-    assert "Open the next step." in text_of(question)
-    act(client, "session_act", CODE, action="run:agenda.advance")
-    assert stores.get(Agenda, CODE).state.step == 3
-    act(
-        client,
-        "participants_act",
-        CODE,
-        action="run:board.clear",
-        chosen=["alice"],
-    )
-    assert log()[-1] == ("K7Q2ZD:alice", "Ran board.clear.", CHANGE)
-
-
 @pytest.mark.parametrize(
     "name",
     [
-        "run:board.move",
         "run:board.deck",
         "run:board.dispatch",
         "run:nothing.clear",
@@ -335,9 +116,9 @@ def test_failures_are_reported_beside_successes(
 
     monkeypatch.setattr(type(stores), "lock", fail)
     text = text_of(act(client, "act", action="lock", chosen=codes))
-    assert "Locked 1 session." in text
-    assert text.count("There is no session") == 5
-    assert "3 more failed." in text
+    assert "Locked “Table 0”" in text
+    assert text.count("There is no such session any more.") == 1
+    assert "and 3 more" in text
     assert [code for code, _text, _flag in log()] == [codes[0]]
 
 
@@ -354,7 +135,7 @@ def test_a_cache_that_refuses_is_not_said_to_be_silent(
 
     monkeypatch.setattr(type(stores), "lock", fail)
     text = text_of(act(client, "act", action="lock", chosen=[CODE]))
-    assert f"{CODE}: the cache {reason}." in text
+    assert f"{CODE}: The cache {reason}." in text
     assert log() == []
 
 
@@ -369,22 +150,6 @@ def test_after_an_operation_on_one_participant_their_page_is_shown(
     assert response["Location"] == page("session", CODE)
 
 
-def test_a_sweep_shows_first_what_it_would_remove(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill("alice", "bob")
-    later = time.time() + 301
-    backend: Any = get_backend(blocking=True)
-    monkeypatch.setattr(backend.store, "clock", lambda: later)
-    question = text_of(client.post(page("sweep")))
-    assert "At present: 2 participants" in question
-    assert stores.participants(CODE) == ["alice", "bob"]
-    response = act(client, "sweep")
-    assert "Swept: 2 participants" in text_of(response)
-    assert stores.participant_count() == 0
-    assert log() == [("sessions", "Swept: 2 participants removed.", CHANGE)]
-
-
 def test_the_staff_log_has_times_that_the_browser_puts_into_its_own(
     client: Client,
 ) -> None:
@@ -396,10 +161,100 @@ def test_the_staff_log_has_times_that_the_browser_puts_into_its_own(
     assert 'data-ss-time="clock"' in text
 
 
-def test_staff_run_an_action_that_is_given_everybodys_states(client: Client) -> None:
-    fill("alice", "bob")
-    with registry.isolated(Board, Count):
-        answer = client.get(page("session", CODE))
-        assert 'value="run:count.take"' in answer.content.decode()
-        act(client, "session_act", CODE, action="run:count.take")
-        assert stores.get(Count, CODE).state.people == 2
+def test_the_usual_operations_are_buttons_and_the_others_are_in_a_menu(
+    client: Client,
+) -> None:
+    fill("alice")
+    html = client.get(page("session", CODE)).content.decode()
+    operations = html.partition('<div id="ss-operations">')[2].partition("</form>")[0]
+    at_hand, _more, menu = operations.partition("<details")
+    assert list(buttons(at_hand)) == [
+        "run:agenda.advance",
+        "message",
+        "extend",
+        "lock",
+    ]
+    assert list(buttons(menu)) == [
+        "everybody:board.clear",
+        "everybody:board.move",
+        "everybody:board.note",
+        "disconnect",
+        "end",
+    ]
+    heads = re.findall(r'class="ss-more-head">(.*?)</p>', menu)
+    assert heads[-1] == "Cannot be undone"
+
+
+def test_one_participant_has_more_operations_than_several(client: Client) -> None:
+    fill("alice")
+    one = client.get(page("participant", CODE, "alice")).content.decode()
+    several = client.get(page("session", CODE)).content.decode()
+    assert "name" in buttons(one)
+    chosen = re.findall(r'<option value="([\w:.]+)">', several)
+    assert {"message", "role", "disconnect", "reset", "remove", "kick"} <= {*chosen}
+    assert "run:board.clear" in chosen
+    assert "name" not in chosen
+
+
+def test_more_people_are_confirmed_than_a_form_may_have_fields(
+    client: Client, settings: Any
+) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 10
+    people = [f"p{number:02}" for number in range(30)]
+    fill(*people)
+    html = client.post(
+        page("session_act", CODE), {"action": "everybody:board.clear"}
+    ).content.decode()
+    assert "and 6 more" in html
+    (chosen,) = re.findall(r'name="chosen" value="([^"]*)"', html)
+    assert chosen.split() == people
+    body = {"action": "run:board.clear", "chosen": chosen}
+    (said,) = told(act(client, "participants_act", CODE, **body))
+    assert said.startswith("30 people (p00, p01, p02, p03, p04 and 25 more): ")
+
+
+@pytest.mark.parametrize(
+    ("action", "focused"),
+    [
+        ("message", "textarea"),
+        ("extend", "input"),
+        ("lock", "button"),
+        ("end", "a"),
+        ("run:agenda.advance", "button"),
+    ],
+)
+def test_a_confirmation_has_the_focus_where_the_next_key_belongs(
+    client: Client, action: str, focused: str
+) -> None:
+    fill("alice")
+    response = client.post(page("session_act", CODE), {"action": action})
+    html = response.content.decode()
+    assert re.findall(r"<(\w+)[^>]*\sautofocus", html) == [focused]
+    # What cannot be undone takes one key more: the way back comes first.
+    form = html.partition('class="ss-card ss-ask')[2]
+    cancel, strong = form.index(">Cancel<"), form.index("ss-button-strong")
+    assert (cancel < strong) is (action == "end")
+
+
+def test_a_field_that_does_not_fit_has_the_focus(client: Client) -> None:
+    fill("alice")
+    response = act(
+        client,
+        "participants_act",
+        CODE,
+        action="run:board.move",
+        chosen="alice",
+        **{"of-card": "ace"},
+    )
+    html = response.content.decode()
+    assert re.findall(r'name="([\w-]+)"[^>]*\sautofocus', html) == ["of-pile"]
+    assert 'value="ace"' in html
+
+
+def test_a_session_is_named_by_its_label_and_its_code(client: Client) -> None:
+    code = fill("alice", label="Team <day>")
+    text = asked(client, "session_act", code, action="lock")
+    assert f"Lock “Team <day>” ({code})?" in text
+    assert told(act(client, "session_act", code, action="lock")) == [
+        f"Locked “Team <day>” ({code}). People already in can carry on."
+    ]

@@ -171,13 +171,13 @@ def test_a_confirmation_names_its_session_and_links_back() -> None:
     fill("alice", "bob")
     client = signed_in(*ALL)
     one = client.post(page("session_act", CODE), {"action": "end"})
-    assert f"End session: {CODE}?" in text_of(one)
+    assert f"End {CODE}?" in text_of(one)
     several = {"action": "reset", "chosen": ["alice", "bob"]}
     for chosen in (several, {**several, "chosen": "alice"}):
         asked = client.post(page("participants_act", CODE), chosen)
         html = asked.content.decode()
         assert f'<a href="{page("session", CODE)}">{CODE}</a>' in html
-    assert "Reset: alice?" in text_of(asked)
+    assert "Reset alice?" in text_of(asked)
     assert client.get(page("participant", CODE, "nobody")).status_code == 404
 
 
