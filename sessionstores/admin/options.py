@@ -31,6 +31,7 @@ from ..models import LiveSession
 from .audit import SITE
 from .page import AdminPage, outage, rights_of
 from .views.edit import edit
+from .views.export import download, export
 from .views.operate import (
     act_on_participants,
     act_on_session,
@@ -38,7 +39,7 @@ from .views.operate import (
     sweep_now,
 )
 from .views.overview import overview, overview_live
-from .views.participant import download, export, participant, participant_live
+from .views.participant import participant, participant_live
 from .views.session import history, session, session_live
 from .views.stats import check_token, metrics, stats_json
 
