@@ -118,10 +118,10 @@ class CasBackend(Backend):
         return self._records.read(key, known=known, touch=touch)
 
     def read_states(
-        self, code: str, name: str
+        self, code: str, name: str, ids: Sequence[str] | None = None
     ) -> Answer[dict[str, StateAtRev | StateCorrupt]]:
         """See `Backend.read_states`."""
-        return self._records.read_states(code, name)
+        return self._records.read_states(code, name, ids)
 
     def read_records(
         self, code: str, ids: Sequence[str]

@@ -187,14 +187,17 @@ class RedisSessions:
         return removed
 
     async def read_states(
-        self, code: str, name: str
+        self, code: str, name: str, ids: Sequence[str] | None = None
     ) -> dict[str, StateAtRev | StateCorrupt]:
         """See `Backend.read_states`. States of many bytes take more round trips."""
         states: dict[str, StateAtRev | StateCorrupt] = {}
         limits = f"s:{name}", STATES_BATCH, STATES_BYTES
-        ids: list[bytes] = []
+        # Without ids, the script reads those of all.
+        waiting: list[str | bytes] = [*(ids or ())]
+        if ids is not None and not waiting:
+            return states
         while True:
-            asked, later = ids[:STATES_BATCH], ids[STATES_BATCH:]
+            asked, later = waiting[:STATES_BATCH], waiting[STATES_BATCH:]
             left, found = await self._scripts.run("states", code, *limits, *asked)
             for packed, rev, data in zip(*[iter(found)] * 3, strict=True):
                 id = packed.decode()
@@ -203,8 +206,8 @@ class RedisSessions:
                     if rev
                     else corrupt(StoreKey._make((code, id)))
                 )
-            ids = [*left, *later]
-            if not ids:
+            waiting = [*left, *later]
+            if not waiting:
                 return dict(sorted(states.items()))
 
     async def read_records(

@@ -78,7 +78,7 @@ def test_people_are_searched_by_id_and_name_and_filtered_by_presence() -> None:
     assert codes(client.get(base, {"show": "online"})) == ["alice"]
     assert codes(client.get(base, {"show": "offline"})) == ["bob", "carol"]
     assert codes(client.get(base, {"o": "presence"})) == ["alice", "bob", "carol"]
-    assert "No participant matches." in text_of(client.get(base, {"q": "nobody"}))
+    assert "No participants match." in text_of(client.get(base, {"q": "nobody"}))
 
 
 def test_what_tabs_show_of_themselves_is_shortened_and_may_be_anything() -> None:
