@@ -22,6 +22,7 @@ from ..participants.participant import DEFAULT_ROLE
 from ..state import codec
 from ..state.declaration import get_state, states_in
 from ..state.revisions import Rev
+from .progress import Position, PositionReader
 from .redaction import MASK, join_path, redact_state
 
 Format = Literal["csv", "json"]
@@ -40,7 +41,11 @@ BOM = "\ufeff"
 # it is text. The last four are wide forms of the first.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
-PERSON = ("session", "person", "name", "role", "joined_utc", "last_seen_utc", "online")
+PERSON = (
+    *("session", "person", "name", "role", "joined_utc", "last_seen_utc", "online"),
+    # Of "12 of 14" the two numbers, each in a column of its own.
+    *("step", "progress", "progress_of"),
+)
 LONG = ("session", "person", "state", "path", "value")
 # For what no column is declared.
 OTHER = "other"
@@ -55,6 +60,7 @@ class ExportedRecord(NamedTuple):
     id: str
     info: ParticipantInfo | None
     rev: Rev
+    position: Position
     states: dict[str, dict[str, Any]]
     hidden: tuple[str, ...]
 
@@ -74,6 +80,7 @@ class SessionExport:
         unredacted: bool = False,
     ) -> None:
         self._backend = backend
+        self._reader = PositionReader(backend, texts=True)
         self._info = info
         self.people = [*people]
         self._shown = _whole if unredacted else _redacted
@@ -103,12 +110,14 @@ class SessionExport:
         yield BOM + _csv([(*PERSON, *names, OTHER)])
         for batch in self._batches():
             yield _csv(
-                (*self._person(each.info), *_cells(each, columns))
+                (*self._person(each, each.info), *_cells(each, columns))
                 for each in batch
                 if each.info is not None
             )
 
-    def _person(self, info: ParticipantInfo) -> tuple[Any, ...]:
+    def _person(self, record: ExportedRecord, info: ParticipantInfo) -> tuple[Any, ...]:
+        step, progress = record.position
+        done, of, text = progress or (None, None, None)
         return (
             self._info.code,
             info.id,
@@ -117,6 +126,9 @@ class SessionExport:
             f"{_time(info.created):%Y-%m-%d %H:%M:%S}",
             f"{_time(info.seen):%Y-%m-%d %H:%M:%S}",
             info.connections > 0,
+            step or None,
+            done if done is not None else text,
+            of,
         )
 
     def _long_csv(self) -> Iterator[str]:
@@ -149,6 +161,7 @@ class SessionExport:
             "label": info.label,
             "created": _time(info.created).isoformat(),
             "exported": datetime.now(UTC).isoformat(),
+            **(_at(own[0]) if own else {}),
             "states": _states(own[0]) if own else {},
         }
         yield _json(head)[:-1] + ', "people": '
@@ -202,8 +215,11 @@ class SessionExport:
                 states = {
                     name: state for name, state in shown.items() if state is not None
                 }
+                at = self._reader.of_record(
+                    record.states, "session" if info is None else "participant"
+                )
                 hidden = tuple(name for name in shown if name not in states)
-                records.append(ExportedRecord(id, info, record.rev, states, hidden))
+                records.append(ExportedRecord(id, info, record.rev, at, states, hidden))
         return records
 
 
@@ -237,8 +253,17 @@ def _entry(record: ExportedRecord, info: ParticipantInfo) -> dict[str, Any]:
         "joined": _time(info.created).isoformat(),
         "last_seen": _time(info.seen).isoformat(),
         "online": info.connections > 0,
+        **_at(record),
         "states": _states(record),
     }
+
+
+def _at(record: ExportedRecord) -> dict[str, Any]:
+    """Return a step and a progress, such as `{"done": 12, "of": 14}`."""
+    step, progress = record.position
+    found = {} if progress is None else progress._asdict()
+    given = {name: value for name, value in found.items() if value not in (None, "")}
+    return {"step": step or None, "progress": given or None}
 
 
 def _states(record: ExportedRecord) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ...backends.base import run
 from ...backends.types import Record
 from ...exceptions import StateCorrupt, UnknownState
 from ...keys import StoreKey
-from ..audit import log
+from ..audit import VIEW, log
 from ..export import FORMATS, LAYOUTS, SessionExport
 from ..operations import log_name
 from ..page import AdminPage
@@ -43,7 +43,7 @@ def download(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
     shown = _shown(record, name) if isinstance(record, Record) else None
     if shown is None:
         raise Http404(_("There is no such state."))
-    log(page.user_id, [log_name(key)], f"Downloaded the state {name}.")
+    log(page.user_id, [log_name(key)], f"Downloaded the state {name}.", VIEW)
     file = f"{code}-{'session' if key.is_session else id}-{name}.json"
     return HttpResponse(_json(shown), headers=_file(file))
 
@@ -78,7 +78,7 @@ def export(page: AdminPage, code: str) -> HttpResponse | StreamingHttpResponse:
     name = f"{code}-{layout}.{format}" if format else f"{code}.json"
     # An outage that is there already is said by a page, not by a broken file.
     begun = chain([next(chunks), next(chunks)], chunks)
-    log(page.user_id, [code], f"Exported the session{said}.")
+    log(page.user_id, [code], f"Exported the session{said}.", VIEW)
     is_async = isinstance(page.request, ASGIRequest)
     return StreamingHttpResponse(
         _in_threads(begun) if is_async else begun, headers=_file(name)

@@ -21,7 +21,7 @@ from sessionstores.backends.base import run
 from sessionstores.exceptions import StoreUnavailable
 from sessionstores.state.declaration import registry
 from tests.staff import ALL, CODE, connect, fill, page, signed_in
-from tests.workshop.states import Board
+from tests.workshop.states import Agenda, Board
 
 pytestmark = pytest.mark.django_db
 
@@ -140,6 +140,28 @@ def test_states_that_nobody_declares_are_named_and_hidden(client: Client) -> Non
     assert bob["other"] == ""
     hidden = [row for row in rows(client, "long") if row["state"] == "bygone"]
     assert [(row["path"], row["value"]) for row in hidden] == [("", "••••••")]
+
+
+def test_steps_and_progress_have_columns_of_their_own(client: Client) -> None:
+    with registry.isolated(Agenda):
+
+        class Cards(State, progress="placed"):
+            step: int = 3
+            text: str = ""
+
+            @property
+            def placed(self) -> tuple[int, int]:
+                return 12, 14
+
+        stores.get(Cards, CODE, "alice").snapshot()
+        alice, bob = rows(client, "wide")
+        wide = json.loads(client.get(URL, {"format": "json"}).getvalue())
+    columns = ("step", "progress", "progress_of")
+    assert [alice[name] for name in columns] == ["3", "12", "14"]
+    assert [bob[name] for name in columns] == ["", "", ""]
+    assert wide["people"][0]["progress"] == {"done": 12, "of": 14}
+    assert wide["people"][1]["progress"] is None
+    assert wide["step"] == "2"
 
 
 def test_each_export_is_logged_with_its_kind(client: Client) -> None:
