@@ -87,7 +87,9 @@ class Draft:
             return parse_state(self.text)
         data = self.controls.data()
         if strict and self.controls.errors:
-            raise InvalidEdit(_("Nothing was saved. See below what does not fit."))
+            raise InvalidEdit(
+                _("Nothing was saved. Please correct the fields marked below.")
+            )
         return data
 
     def refuse(self, error: Exception) -> str:
@@ -98,7 +100,7 @@ class Draft:
         if error.field not in self.controls.keys:
             return said
         self.controls.errors[error.field] = said
-        return _("Nothing was saved. See below what does not fit.")
+        return _("Nothing was saved. Please correct the fields marked below.")
 
 
 def reason_of(error: Exception) -> str:

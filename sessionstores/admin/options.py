@@ -40,6 +40,7 @@ from .views.operate import (
 )
 from .views.overview import overview, overview_live
 from .views.participant import participant, participant_live
+from .views.print_sheet import print_sheet
 from .views.session import history, session, session_live
 from .views.stats import check_token, metrics, stats_json
 
@@ -115,6 +116,7 @@ class LiveSessionAdmin(_ModelAdmin):
             self._path(rf"{one}\.live/$", "session_live", session_live),
             self._path(rf"{one}\.history/$", "history", history),
             self._path(rf"{one}\.export/$", "export", export, state=True),
+            self._path(rf"{one}\.print/$", "print", print_sheet),
             self._path(
                 rf"{one}\.act/$", "session_act", act_on_session, ACT, manage=True
             ),

@@ -184,7 +184,7 @@ class _LinesControl(_JsonControl):
     kind = "lines"
 
     def takes(self) -> str:
-        return _("One a line")
+        return _("One per line")
 
     def text_of(self, value: Any) -> Any:
         return "\n".join(value)

@@ -127,7 +127,7 @@ def _settle(
     has_seen = post.get("seen") == stored.rev
     complaint = ""
     if has_seen and merged.undecided:
-        complaint = _("Choose for each place that both have changed.")
+        complaint = _("Choose which to keep wherever both of you made changes.")
     elif has_seen:
         try:
             state = written_state(
@@ -140,7 +140,7 @@ def _settle(
         except (InvalidEdit, StoreUnavailable, StateTooLarge) as error:
             complaint = reason_of(error)
     elif "seen" in post:
-        complaint = _("The state has changed once more. Look again.")
+        complaint = _("The state has changed again. Please check once more.")
     return conflict_page(page, stored, begun, mine, merged, choices, complaint)
 
 

@@ -293,6 +293,11 @@ if (page) {
     const button = target.closest("[data-ss-copy], [data-ss-copy-text]");
     if (button && settings) copy(button, settings.texts);
   });
+  const print = page.querySelector("[data-ss-print]");
+  if (print) {
+    print.hidden = false;
+    print.addEventListener("click", () => window.print());
+  }
   if (settings) new Live(settings).start();
   else writeTimes({}, 0);
   if (settings) ready();

@@ -109,7 +109,7 @@ def test_what_both_have_changed_is_chosen_one_by_one(
     choices = {"keep:/deck": side} if side else {}
     answer = PageForm(response, "seen").press(client, URL, "apply", **choices)
     if deck is None:
-        assert "Choose for each place" in text_of(answer)
+        assert "Choose which to keep wherever" in text_of(answer)
         assert board().state.deck == ["ten"]
         assert rows(answer) == rows(response)
         return
@@ -159,7 +159,7 @@ def test_a_change_between_the_look_and_the_write_is_a_conflict_too(
     assert HEADING in text_of(response)
     # What was seen is not what is stored any more, and so it is shown again.
     again = PageForm(response, "seen").press(client, URL, "apply")
-    assert "The state has changed once more" in text_of(again)
+    assert "The state has changed again" in text_of(again)
     assert "/piles/pile 2" in text_of(again)
     assert PageForm(again, "seen").press(client, URL, "apply").status_code == 302
     assert board().state.deck == ["joker"]
