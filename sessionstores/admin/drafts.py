@@ -100,7 +100,11 @@ class Draft:
         if error.field not in self.controls.keys:
             return said
         self.controls.errors[error.field] = said
-        return _("Nothing was saved. Please correct the fields marked below.")
+        return _marked_below()
+
+
+def _marked_below() -> str:
+    return _("Nothing was saved. Please correct the fields marked below.")
 
 
 def reason_of(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The print sheet of a session: everybody, by name, with nothing that can be pressed."""
+"""The print sheet of a session: everybody, by name."""
 
 from __future__ import annotations
 
