@@ -32,13 +32,15 @@ from .audit import SITE
 from .page import AdminPage, outage, rights_of
 from .views.edit import edit
 from .views.health import health, health_live
+from .views.export import download, export
 from .views.operate import (
     act_on_participants,
     act_on_session,
     act_on_sessions,
 )
 from .views.overview import overview, overview_live
-from .views.participant import download, export, participant, participant_live
+from .views.participant import participant, participant_live
+from .views.print_sheet import print_sheet
 from .views.session import history, session, session_live
 from .views.stats import check_token, metrics, stats_json
 from .views.sweep import sweep_now
@@ -117,6 +119,7 @@ class LiveSessionAdmin(_ModelAdmin):
             self._path(rf"{one}\.live/$", "session_live", session_live),
             self._path(rf"{one}\.history/$", "history", history),
             self._path(rf"{one}\.export/$", "export", export, state=True),
+            self._path(rf"{one}\.print/$", "print", print_sheet),
             self._path(
                 rf"{one}\.act/$", "session_act", act_on_session, ACT, manage=True
             ),

@@ -78,9 +78,16 @@ def read_state(record: Record, name: str) -> tuple[dict[str, Any], frozenset[str
     return plain, frozenset(cls.__sessionstores__.sensitive)
 
 
-def redact_schema(cls: type[State]) -> dict[str, Any]:
-    """Return the JSON schema of a state, without the defaults of what is hidden."""
-    schema = msgspec.json.schema(cls)
+def redact_schema(cls: type[State]) -> dict[str, Any] | None:
+    """Return the JSON schema of a state, without the defaults of what is hidden.
+
+    `object`, and other types that are not msgspec's, may be anything. None for a state
+    whose defaults or types have no JSON schema.
+    """
+    try:
+        schema = msgspec.json.schema(cls, schema_hook=lambda _kind: {})
+    except (TypeError, ValueError, NotImplementedError):
+        return None
     own = schema["$ref"].removeprefix("#/$defs/")
     for name, definition in schema["$defs"].items():
         names = cls.__sessionstores__.sensitive if name == own else ()

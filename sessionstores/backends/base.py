@@ -109,6 +109,16 @@ class Backend(Standings):
         """
 
     @abstractmethod
+    async def read_records(
+        self, code: str, ids: Sequence[str]
+    ) -> dict[str, types.Record | StateCorrupt]:
+        """Return the records of these participants; `"*"`: the session's own.
+
+        Touches nothing. Absent ones are left out, and a corrupt one has its error
+        instead. Not one step: a round trip reads `STATES_BATCH` of them.
+        """
+
+    @abstractmethod
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
         """Return the newest rev of each record; None if it is absent or corrupt."""
 

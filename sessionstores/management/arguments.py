@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,9 +15,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from .. import conf
 from ..backends import get_backend, places_redis
 from ..backends.base import Backend
+from ..exceptions import InvalidKey
 
-# The exit code for unusable arguments, the same as argparse's.
-USAGE = 2
+# The exit codes for unusable arguments, the same as argparse's, and for a cache in the
+# memory of another process.
+USAGE, INVISIBLE = 2, 3
 
 # Errors' texts are about writes from here on, which a read-only command does not make.
 _ABOUT_WRITES = " What was being written "
@@ -64,6 +66,18 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def key_part(check: Callable[[object], str]) -> Callable[[str], str]:
+    """Return an argument type that accepts what `check` does."""
+
+    def checked(text: str) -> str:
+        try:
+            return check(text)
+        except InvalidKey as error:
+            raise ArgumentTypeError(str(error)) from error
+
+    return checked
 
 
 @contextmanager

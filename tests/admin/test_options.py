@@ -42,6 +42,7 @@ PAGES: list[tuple[str, tuple[str, ...], str, frozenset[str]]] = [
     ("participant", (CODE, "alice"), "GET", frozenset()),
     ("participant", (CODE, "*"), "GET", frozenset()),
     ("participant_live", (CODE, "alice"), "GET", frozenset()),
+    ("print", (CODE,), "GET", frozenset()),
     ("export", (CODE,), "GET", frozenset({"view_state"})),
     ("download", (CODE, "alice", "board"), "GET", frozenset({"view_state"})),
     (

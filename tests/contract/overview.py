@@ -13,6 +13,7 @@ from sessionstores.backends.base import Backend, run
 from sessionstores.backends.types import (
     ACTIVITY_MINUTES,
     MAX_EVENTS,
+    Profile,
     Record,
     Removed,
     SessionSummary,
@@ -136,6 +137,56 @@ class OverviewContract(BackendTests):
             expected[id] = bytes(range(64)) * (number % 4 * 16)
             backend.open(StoreKey(CODE, id), {"board": expected[id]})
         assert described(backend.read_states(CODE, "board")) == expected
+
+    # Whole records
+
+    def test_records_are_read_whole_and_not_touched(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        backend.open(ALICE, BOARD)
+        backend.open(BOB, {}, profile=Profile("Bob", "participant", "7"))
+        own = backend.commit_next(backend.read_record(OWN), {"agenda": b"1:{}"})
+        backend.open(ELSEWHERE, MORE)
+        clock.advance(200)
+        before = backend.participants(CODE), backend.session(CODE)
+        records = backend.read_records(CODE, ["*", "carol", "alice", "bob"])
+        assert set(records) == {"*", "alice", "bob"}
+        for key in (OWN, ALICE, BOB):
+            read, found = backend.read_record(key), records[key.participant]
+            assert (found.key, found.rev, found.states) == (key, read.rev, read.states)
+            assert (found.created, found.seen) == (read.created, read.seen)
+            assert found.profile == read.profile
+        assert records["*"].rev == own.rev
+        assert (backend.participants(CODE), backend.session(CODE)) == before
+        assert backend.read_records(CODE, []) == {}
+        assert backend.read_records("GONE23", ["*", "alice"]) == {}
+
+    def test_a_corrupt_record_is_read_as_its_error(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        backend.open(ALICE, BOARD)
+        backend.open(BOB, BOARD)
+        for junk in JUNK:
+            self.plant(self.key_of(BOB), junk, clock)
+            records = backend.read_records(CODE, ["alice", "bob"])
+            assert records["alice"].states == BOARD
+            assert isinstance(records["bob"], StateCorrupt)
+            assert "bob" in str(records["bob"])
+
+    def test_records_are_read_in_batches_of_people_and_of_bytes(
+        self, backend: Driven, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("cas.records.STATES_BATCH", "redis.sessions.STATES_BATCH"):
+            monkeypatch.setattr(f"sessionstores.backends.{name}", 3)
+        monkeypatch.setattr("sessionstores.backends.redis.sessions.STATES_BYTES", 2_000)
+        expected = {}
+        for number in range(11):
+            id = f"p{number:02d}"
+            expected[id] = bytes(range(64)) * (number % 4 * 16)
+            backend.open(StoreKey(CODE, id), {"board": expected[id]})
+        records = backend.read_records(CODE, [*expected])
+        found = {id: record.states["board"] for id, record in records.items()}
+        assert found == expected
 
     # Summaries
 

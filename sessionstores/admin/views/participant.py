@@ -1,21 +1,17 @@
-"""The page of a participant or of a session's own record; downloads and exports."""
+"""The page of a participant or of a session's own record."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import msgspec
-from django.http import Http404, HttpResponse, StreamingHttpResponse
-from django.utils import timezone
+from django.http import HttpResponse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from ... import conf
 from ...backends import get_backend
-from ...backends.base import Backend, run
+from ...backends.base import run
 from ...backends.types import UNKNOWN, Lease, ParticipantInfo, Record, SessionInfo
 from ...exceptions import (
     InsideTransaction,
@@ -26,7 +22,7 @@ from ...exceptions import (
 from ...keys import SESSION, StoreKey, cache_key
 from ...sessions.presence import attendees
 from ...state.declaration import Scope, get_state, states_in
-from ..audit import log, log_view
+from ..audit import log_view
 from ..components import tree
 from ..menus import participant_menu
 from ..operations import log_name
@@ -256,83 +252,3 @@ def _unreadable() -> str:
         "parts of it are sensitive: it is not shown. The server’s log says more once "
         "somebody uses it."
     )
-
-
-def download(page: AdminPage, code: str, id: str, name: str) -> HttpResponse:
-    """Send a state as a JSON file, redacted."""
-    key = StoreKey.stored(code, id)
-    record = run(get_backend(blocking=True).read(key, touch=False))
-    shown = exported(record, name) if isinstance(record, Record) else None
-    if shown is None:
-        raise Http404(_("There is no such state."))
-    log(page.user_id, [log_name(key)], f"Downloaded the state {name}.")
-    file = f"{code}-{'session' if key.is_session else id}-{name}.json"
-    return HttpResponse(_json(shown), headers=_file(file))
-
-
-def export(page: AdminPage, code: str) -> HttpResponse | StreamingHttpResponse:
-    """Send all states of a session as one JSON file, redacted.
-
-    One record at a time, so that a large session is never in memory as a whole.
-    """
-    backend = get_backend(blocking=True)
-    info = run(backend.session(code))
-    if info is None:
-        context = missing_context(page, backend, code)
-        return page.render("missing", title=code, status=404, **context)
-    ids = [SESSION, *(each.id for each in run(backend.participants(code)))]
-    log(page.user_id, [code], "Exported the session.")
-    head = {
-        "session": code,
-        "label": info.label,
-        "created": info.created,
-        "exported": timezone.now().isoformat(),
-    }
-    return StreamingHttpResponse(
-        _exported(backend, code, ids, head), headers=_file(f"{code}.json")
-    )
-
-
-def _exported(
-    backend: Backend, code: str, ids: list[str], head: dict[str, Any]
-) -> Iterator[str]:
-    yield json.dumps(head, ensure_ascii=False)[:-1] + ', "records": {'
-    separator = "\n"
-    for id in ids:
-        try:
-            record = run(backend.read(StoreKey.stored(code, id), touch=False))
-        except StateCorrupt:
-            record = None
-        if not isinstance(record, Record):
-            continue
-        states = {
-            name: shown
-            for name in record.states
-            if (shown := exported(record, name)) is not None
-        }
-        entry = {"rev": str(record.rev), "states": states}
-        yield f"{separator}{json.dumps(id)}: {json.dumps(entry, ensure_ascii=False)}"
-        separator = ",\n"
-    yield "\n}}\n"
-
-
-def exported(record: Record, name: str) -> Any:
-    """Return a state's plain form, redacted; None if it cannot be shown."""
-    if name not in record.states:
-        return None
-    try:
-        return redact_state(record, name).data
-    except (UnknownState, StateCorrupt):
-        return None
-
-
-def _json(data: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n"
-
-
-def _file(name: str) -> dict[str, str]:
-    # Codes, ids and names of states need no quoting.
-    return {
-        "Content-Type": "application/json; charset=utf-8",
-        "Content-Disposition": f'attachment; filename="{name}"',
-    }

@@ -232,6 +232,7 @@ def session_urls(page: AdminPage, code: str) -> dict[str, Any]:
         "own_url": page.url("participant", code, SESSION),
         "history_url": page.url("history", code),
         "export_url": page.url("export", code),
+        "print_url": page.url("print", code),
     }
 
 

@@ -123,6 +123,12 @@ class CasBackend(Backend):
         """See `Backend.read_states`."""
         return self._records.read_states(code, name, ids)
 
+    def read_records(
+        self, code: str, ids: Sequence[str]
+    ) -> Answer[dict[str, Record | StateCorrupt]]:
+        """See `Backend.read_records`."""
+        return self._records.read_records(code, ids)
+
     def heads(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Rev | None]]:
         """See `Backend.heads`."""
         return self._records.heads(keys)

@@ -177,6 +177,24 @@ class Records:
                     states[key.participant] = state
         return states
 
+    async def read_records(
+        self, code: str, ids: Sequence[str]
+    ) -> dict[str, Record | StateCorrupt]:
+        """See `Backend.read_records`."""
+        records: dict[str, Record | StateCorrupt] = {}
+        for start in range(0, len(ids), STATES_BATCH):
+            asked = ids[start : start + STATES_BATCH]
+            keys = [StoreKey.stored(code, id) for id in asked]
+            names = {key: record_key(key) for key in keys}
+            found = await self._values.get(*names.values())
+            for key, name in names.items():
+                if name in found:
+                    try:
+                        records[key.participant] = self._decode(key, found[name])
+                    except StateCorrupt as error:
+                        records[key.participant] = error
+        return records
+
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:
         """See `Backend.heads`."""
         names = {key: record_key(key) for key in keys}

@@ -340,6 +340,7 @@ class RedisBackend(Backend):
     end_session = delegated("_sessions", RedisSessions.end_session)
     delete_session = delegated("_sessions", RedisSessions.delete_session)
     read_states = delegated("_sessions", RedisSessions.read_states)
+    read_records = delegated("_sessions", RedisSessions.read_records)
     participants = delegated("_sessions", RedisSessions.participants)
     evict_idle = delegated("_sessions", RedisSessions.evict_idle)
     evict_empty_session = delegated("_sessions", RedisSessions.evict_empty_session)

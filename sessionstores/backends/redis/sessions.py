@@ -17,6 +17,7 @@ from ..types import (
     MAX_EVENTS,
     STATES_BATCH,
     ParticipantInfo,
+    Record,
     Removed,
     SessionInfo,
     SessionSummary,
@@ -29,6 +30,7 @@ from .serializers import (
     by_session,
     corrupt,
     in_chunks,
+    in_pairs,
     index_key,
     pack_rev,
     registry_key,
@@ -36,6 +38,7 @@ from .serializers import (
     unpack_activity,
     unpack_head,
     unpack_profile,
+    unpack_record,
     unpack_removed,
     unpack_rev,
 )
@@ -206,6 +209,24 @@ class RedisSessions:
             waiting = [*left, *later]
             if not waiting:
                 return dict(sorted(states.items()))
+
+    async def read_records(
+        self, code: str, ids: Sequence[str]
+    ) -> dict[str, Record | StateCorrupt]:
+        """See `Backend.read_records`. Records of many bytes take more round trips."""
+        records: dict[str, Record | StateCorrupt] = {}
+        limits, left = (STATES_BATCH, STATES_BYTES), [*ids]
+        while left:
+            asked, later = left[:STATES_BATCH], left[STATES_BATCH:]
+            rest, found = await self._scripts.run("records", code, *limits, *asked)
+            for packed, fields in in_pairs(found):
+                key = StoreKey.stored(code, packed.decode())
+                try:
+                    records[key.participant] = unpack_record(key, fields)
+                except StateCorrupt as error:
+                    records[key.participant] = error
+            left = [*(each.decode() for each in rest), *later]
+        return records
 
     async def participants(self, code: str) -> list[ParticipantInfo]:
         """See `Backend.participants`."""

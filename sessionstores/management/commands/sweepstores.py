@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterator
+from argparse import ArgumentParser
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from django.db import close_old_connections
 from ... import conf
 from ...backends.base import Backend, run
 from ...concurrency.backoff import Backoff
-from ...exceptions import InvalidKey, StateCorrupt, StoreUnavailable
+from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import check_code, check_stored
 from ...monitoring.stats import gather
 from ...monitoring.sweeps import Sweep
@@ -26,9 +26,11 @@ from ...realtime.timeline import timeline
 from ...sessions.autosweep import FREQUENCY
 from ...sessions.sweeper import SweepLimits, sweep
 from ..arguments import (
+    INVISIBLE,
     USAGE,
     SiteCommand,
     backend_for,
+    key_part,
     one_line,
     positive,
     positive_seconds,
@@ -37,24 +39,12 @@ from ..arguments import (
 from ..interrupts import Interrupt, quiet_on_closed_pipe
 from ..output import ProgressBar, SweepListing, summary
 
-# Exit codes, beside that for usage and Django's own for a command that failed.
-FAILED, INVISIBLE, LEAKING = 1, 3, 4
+# Exit codes, beside those that other commands have too.
+FAILED, LEAKING = 1, 4
 
 # Fraction by which the interval varies; the first ceiling of the backoff, in seconds.
 JITTER = 0.1
 RETRY_SECONDS = 1.0
-
-
-def key_part(check: Callable[[object], str]) -> Callable[[str], str]:
-    """Return an argument type that accepts what `check` does."""
-
-    def checked(text: str) -> str:
-        try:
-            return check(text)
-        except InvalidKey as error:
-            raise ArgumentTypeError(str(error)) from error
-
-    return checked
 
 
 class Command(SiteCommand):

@@ -343,6 +343,11 @@ if (page) {
     if (button && settings) copy(button, settings.texts);
   });
   keepFolds(page);
+  const print = page.querySelector("[data-ss-print]");
+  if (print) {
+    print.hidden = false;
+    print.addEventListener("click", () => window.print());
+  }
   if (settings) new Live(settings).start();
   else writeTimes({}, 0);
   if (settings) ready();
