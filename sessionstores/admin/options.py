@@ -31,8 +31,8 @@ from ..models import LiveSession
 from .audit import SITE
 from .page import AdminPage, outage, rights_of
 from .views.edit import edit
-from .views.health import health, health_live
 from .views.export import download, export
+from .views.health import health, health_live
 from .views.operate import (
     act_on_participants,
     act_on_session,
