@@ -83,6 +83,12 @@ def make_sample(
     )
 
 
+async def write_figures(backend: Backend) -> None:
+    """Write the record of this process, then take the sample if it is due."""
+    await workers.report(backend)
+    await sample(backend)
+
+
 async def sample(backend: Backend) -> bool:
     """Take the sample of the current `SAMPLE_SECONDS` unless another process has.
 

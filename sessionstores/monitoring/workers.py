@@ -200,7 +200,7 @@ def _own(backend: Backend) -> OwnRecord:
 
 
 async def report(backend: Backend) -> None:
-    """Write the record of this process; raise nothing if the cache does not answer."""
+    """Write the record of this process; log what fails, raise nothing."""
     own = _own(backend)
     if not own.claim():
         return
@@ -209,6 +209,8 @@ async def report(backend: Backend) -> None:
         await _report(backend, own)
     except StoreUnavailable as error:
         logger.info("The figures of this process were not written: %s", error)
+    except Exception:
+        logger.exception("The figures of this process were not written")
     finally:
         own.release()
 

@@ -14,9 +14,8 @@ from ..backends.types import Standing
 from ..event_bus import Removal
 from ..exceptions import InvalidToken, Kicked, SessionEnded, StoreUnavailable
 from ..keys import StoreKey
-from ..monitoring.history import sample
+from ..monitoring.history import write_figures
 from ..monitoring.log_limiter import log_limiter
-from ..monitoring.workers import report
 from ..participants.tokens import check_claims
 from ..state.revisions import Rev
 from ..store import removals
@@ -109,7 +108,7 @@ class Heartbeat:
                 self._channel.probe(),
                 self.pulse(),
                 write_timeline(),
-                _write_figures(),
+                write_figures(get_backend(blocking=False)),
                 return_exceptions=True,
             )
             for error in results:
@@ -228,13 +227,6 @@ class Heartbeat:
             found = await removals.removal_reasons(get_backend(blocking=False), missing)
             for key, reason in found.items():
                 self._remove(Removal(key, reason))
-
-
-async def _write_figures() -> None:
-    """Write the record of this process, then take the sample if it is due."""
-    backend = get_backend(blocking=False)
-    await report(backend)
-    await sample(backend)
 
 
 def missed_pongs(connection: Connection, beats: float) -> bool:

@@ -23,9 +23,10 @@ from ..backends import get_backend
 from ..backends.base import run
 from ..concurrency.threads import BackgroundThread, Completion, start_system_thread
 from ..event_bus import Failure, Hint
+from ..monitoring.history import write_figures
 from ..monitoring.log_limiter import log_limiter
 from ..monitoring.tally import tally_of
-from ..monitoring.workers import report, report_news
+from ..monitoring.workers import report_news
 from . import serializers
 from .channel_layer import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
 from .hub import Hub, hubs
@@ -95,7 +96,7 @@ class Publisher:
         self.report_later()
 
     def report_later(self, event: Failure | None = None) -> None:
-        """Have the background thread write this process's figures, likewise.
+        """Have the background thread write the figures of this process, likewise.
 
         A listener of the event bus.
         """
@@ -287,7 +288,7 @@ class _PublisherThread:
         self._start(timeline.flush_since(since))
 
     def _report(self) -> None:
-        self._start(report(get_backend(blocking=False)))
+        self._start(write_figures(get_backend(blocking=False)))
 
     def _start(self, write: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(write)

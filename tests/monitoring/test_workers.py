@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 import sessionstores
-from sessionstores import conf
+from sessionstores import ActionRejected, conf, stores
+from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.exceptions import StoreUnavailable
-from sessionstores.monitoring import workers
+from sessionstores.monitoring import health, workers
+from sessionstores.monitoring.health import decode_health
+from sessionstores.monitoring.tally import tally_of
 from sessionstores.monitoring.workers import NAME, SAMPLED_WITHIN
+from sessionstores.realtime.publisher import publisher
 from tests.monitoring.site import Process, Site
+from tests.sockets import CODE, PATIENCE, Socket, opening_tabs, token, until
+from tests.workshop.states import Board
 
 LEASE = conf.Conf().presence_lease
 
@@ -189,6 +197,58 @@ def test_one_thread_at_a_time_writes_the_record(site: Site) -> None:
     own.release()
     run(workers.report(process.backend))
     assert len(site.process().stats().workers) == 1
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_a_process_without_tabs_writes_its_figures_a_heartbeat_later(
+    is_refused: bool,
+) -> None:
+    with override_settings(SESSIONSTORES={"HEARTBEAT": 0.01, "AUTO_SWEEP": False}):
+        board = stores.get(Board, CODE, "alice")
+        if is_refused:
+            with pytest.raises(ActionRejected):
+                board.dispatch(Board.move, "no such card", pile="keep")
+        else:
+            board.dispatch(Board.note, "x")
+        backend = get_backend(blocking=True)
+        deadline = time.monotonic() + PATIENCE
+        # It takes the sample, too: there may be nobody else.
+        while run(backend.value(health.NAME)).data is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        data = run(backend.value(health.NAME)).data
+        (slot,) = decode_health(data, run(backend.now())).slots
+        assert slot.counts.refused == ({"no_such_card": 1} if is_refused else {})
+        assert slot.counts.actions == 1
+        publisher.close()
+
+
+async def test_tabs_are_counted_while_they_are_open() -> None:
+    async with opening_tabs() as open_tab:
+        await open_tab("alice", client="c1")
+        socket = await open_tab("bob", client="c2")
+        found = await stores.astats()
+        assert (found.health.sockets, found.workers[0].tabs) == (2, 2)
+        await socket.drop()
+        assert (await stores.astats()).health.sockets == 1
+    found = await stores.astats()
+    assert (found.health.sockets, found.health.reconnects) == (0, 0)
+
+
+async def test_a_tab_that_says_what_it_has_is_one_that_came_back() -> None:
+    async with opening_tabs() as open_tab:
+        socket = await open_tab("alice")
+        have = {name: frame["rev"] for name, frame in socket.snapshots.items()}
+        await socket.drop()
+        again = Socket()
+        await again.open()
+        await again.say(type="hello", token=token("alice"), client="c1", have=have)
+        await again.expect("welcome")
+        await until(
+            lambda: tally_of(get_backend(blocking=True)).reconnects, "a reconnect"
+        )
+        await again.drop()
+    assert (await stores.astats()).health.reconnects == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
