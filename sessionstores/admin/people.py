@@ -270,13 +270,9 @@ def _last_known(info: ParticipantInfo) -> str:
 
 
 def published(attendee: Attendee | None, name: str) -> str:
-    """Return the first value that a tab of a participant publishes under a name.
-
-    "" for what a state declares as sensitive under the same name.
-    """
+    """Return the first value that a tab of a participant publishes under a name."""
     metas = attendee.metas if attendee else ()
-    found = next(filter(None, (meta_text(meta, name) for meta in metas)), "")
-    return "" if found and name in sensitive_names() else found
+    return next(filter(None, (meta_text(meta, name) for meta in metas)), "")
 
 
 def sensitive_names() -> frozenset[str]:
@@ -286,5 +282,9 @@ def sensitive_names() -> frozenset[str]:
 
 
 def meta_text(meta: Mapping[str, Any], name: str) -> str:
-    """Return what a tab publishes under a name, cut short; "" without a text there."""
-    return step_text(meta.get(name))
+    """Return what a tab publishes under a name, cut short; "" without a text there.
+
+    Nor is anything shown that a state declares as sensitive under the same name.
+    """
+    text = step_text(meta.get(name))
+    return "" if text and name in sensitive_names() else text
