@@ -38,7 +38,7 @@ class Spot(msgspec.Struct, frozen=True):
     value: Level
 
 
-class Board(State, watch=("facilitator",)):
+class Board(State, watch=("facilitator",), progress="placed"):
     """What one participant does with the cards, step by step."""
 
     name: str = ""
@@ -124,6 +124,11 @@ class Board(State, watch=("facilitator",)):
             )
         if agenda.step not in self.done:
             self.done.append(agenda.step)
+
+    @property
+    def placed(self) -> tuple[int, int]:
+        """How many cards are sorted, of all: what staff see of this board."""
+        return self.progress(1)
 
     @property
     def candidates(self) -> list[str]:

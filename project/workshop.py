@@ -23,6 +23,7 @@ def open_workshop(people: int = 2) -> str:
     for person in CAST[:people]:
         board = stores.get(Board, code, person)
         board.dispatch(Board.introduce, person.title())
+        stores.set_name(code, person, person.title())
     return code
 
 

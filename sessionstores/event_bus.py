@@ -43,7 +43,8 @@ class Change:
     it before, unless that was None, and the instance that `codec.dump` returned, which
     must not be changed. `action` is the qualified name of what was run last, if it has
     one, and changed the first state in `after`; `count` is how many actions the commit
-    carries.
+    carries, and `parts`, of a commit with unlike ones, how many of each: by the name of
+    its state and its qualified name.
     """
 
     key: StoreKey
@@ -57,6 +58,7 @@ class Change:
     edit: tuple[Any, State] | None = None
     action: str = ""
     count: int = 1
+    parts: Mapping[tuple[str, str], int] | None = None
     _operations: bytes | None = field(default=None, init=False, repr=False)
 
     @property

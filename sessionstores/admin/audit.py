@@ -1,4 +1,8 @@
-"""Entries in Django's log of admin actions: each change, and each view of a state."""
+"""Entries in Django's log of admin actions: each change, and each view of a state.
+
+Views have a flag of their own: Django's "Recent actions" shows them without the sign of
+a change, and who looks for changes leaves them out by it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ..models import LiveSession
@@ -16,6 +20,8 @@ from ..models import LiveSession
 # A page that refreshes itself shows a state again and again: one entry covers that.
 VIEW_COVERS = timedelta(minutes=10)
 VIEWED = "Viewed the state."
+# The `action_flag` of what only reads: a view, a download. Django has 1 to 3.
+VIEW = 100
 # In place of a code, for what concerns no single session.
 SITE = "sessions"
 
@@ -54,15 +60,23 @@ def log_view(user_id: Any, name: str, *, refresh: bool) -> None:
         )
         if seen.exists():
             return
-    log(user_id, [name], VIEWED)
+    log(user_id, [name], VIEWED, VIEW)
 
 
-def entries(code: str) -> QuerySet[LogEntry]:
-    """Return the entries about a session and its participants, the latest first."""
+def entries(code: str, show: str = "") -> QuerySet[LogEntry]:
+    """Return the entries about a session and its participants, the latest first.
+
+    `show`: "changes" or "views" leaves out the others.
+    """
     kind = ContentType.objects.get_for_model(LiveSession)
-    return LogEntry.objects.filter(
+    found = LogEntry.objects.filter(
         content_type=kind, object_id__startswith=_object_id(code)
     ).select_related("user")
+    # Earlier releases logged views as changes.
+    views = Q(action_flag=VIEW) | Q(change_message=VIEWED)
+    if show == "views":
+        return found.filter(views)
+    return found.exclude(views) if show == "changes" else found
 
 
 def _object_id(name: str) -> str:

@@ -6,6 +6,7 @@ that sound secret and the fields that this release does not declare.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -32,6 +33,8 @@ _QUOTED = re.compile(
     re.DOTALL,
 )
 _NO_NAMES: frozenset[str] = frozenset()
+# Of what a tab publishes, what the pages show in their lists.
+PUBLIC_META = ("name", "step", "away")
 
 
 class Redacted(NamedTuple):
@@ -107,6 +110,32 @@ def kept_fields(record: Record, name: str) -> tuple[str, ...]:
     """
     data, unknown = codec.reveal(get_state(name), record.states[name])
     return tuple(sorted(path for path in unknown if _has(data, path)))
+
+
+def redact_meta(meta: bytes, sensitive: Iterable[str] = (), *, whole: bool) -> str:
+    """Return what a tab publishes, as JSON that staff may see.
+
+    Not `whole`: for those who may not see states, all but `PUBLIC_META` is hidden.
+    """
+    data = msgspec.json.decode(meta, type=dict[str, Any]) if meta else {}
+    hidden = (
+        () if whole else {join_path("", key) for key in data if _is_private(key, data)}
+    )
+    redacted = redact(data, sensitive, hidden)
+
+    def masked(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: masked(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [masked(each) for each in value]
+        is_hidden = isinstance(value, str) and value in redacted.placeholders
+        return MASK if is_hidden else value
+
+    return json.dumps(masked(redacted.data), ensure_ascii=False)
+
+
+def _is_private(key: str, data: dict[str, Any]) -> bool:
+    return key not in PUBLIC_META or not isinstance(data[key], str | int)
 
 
 def redact(

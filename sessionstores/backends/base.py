@@ -99,12 +99,13 @@ class Backend(Standings):
 
     @abstractmethod
     async def read_states(
-        self, code: str, name: str
+        self, code: str, name: str, ids: Sequence[str] | None = None
     ) -> dict[str, types.StateAtRev | StateCorrupt]:
         """Return one state of each participant who has it, sorted by id. Not one step.
 
-        Touches nothing. A corrupt record has its error instead. A round trip reads
-        `STATES_BATCH` of them; some backends make one before, for the ids.
+        Of those in `ids` only, if they are given. Touches nothing. A corrupt record has
+        its error instead. A round trip reads `STATES_BATCH` of them; without `ids`,
+        some backends make one before.
         """
 
     @abstractmethod

@@ -1,7 +1,8 @@
 """Timelines of sessions, buffered in this process and written with each heartbeat.
 
-Events of one kind and key are counted together: a commit costs one dictionary lookup,
-and a session's timeline shows who did what, not each change.
+Events of one kind and key are counted together, and changes only if one action made
+them: a commit costs one dictionary lookup, and a session's timeline shows who did what,
+not each change.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ PATIENCE = 3
 
 
 class PendingEntry:
-    """Events of one kind and key: their count, and the latest one's time and text."""
+    """Like events of one key: their count, and the latest one's time and text."""
 
-    __slots__ = ("action", "at", "count", "text")
+    __slots__ = ("action", "at", "count", "name", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        # The action's last name, "" if it says nothing.
+        self.name = name
         # By `time.monotonic`.
         self.at = 0.0
         self.count = 0
@@ -48,16 +51,13 @@ class PendingEntry:
 
     def stored(self, key: StoreKey, kind: str, at: float) -> dict[str, Any]:
         """Return the entry as `Backend.note` takes it."""
-        text = self.text
-        name = self.action.rpartition(".")[2]
-        # A lambda's name says nothing, and is not an identifier.
-        if name.isidentifier():
-            text = f"{text}.{name}"
+        text = f"{self.text}.{self.name}" if self.name else self.text
         who = key.participant
         return {"at": at, "kind": kind, "who": who, "text": text, "count": self.count}
 
 
-Pending = dict[tuple[StoreKey, str], PendingEntry]
+# By the record, the kind, and of a change its state and action.
+Pending = dict[tuple[StoreKey, str, str, str], PendingEntry]
 
 
 class Timeline:
@@ -89,7 +89,7 @@ class Timeline:
         if isinstance(event, Change):
             # The path of every commit: 0.15 µs, without the lock.
             entry = self._changes.get(event.key)
-            if entry is not None and entry.action is event.action:
+            if entry is not None and entry.action is event.action and not event.parts:
                 entry.count += event.count
                 entry.at = time.monotonic()
                 return
@@ -99,17 +99,11 @@ class Timeline:
         self.on_activity(event.key.session)
 
     def _note(self, event: SessionEvent) -> float | None:
-        """Count an event; return since when entries wait if a write is to be requested.
-
-        It is if no others waited, or if they have waited for too long.
-        """
-        action = ""
-        count = 1
+        """Count an event; see `_count`."""
         if isinstance(event, Change):
-            kind, action, count = "changed", event.action, event.count
-            # It is the one of the action; without one, the first says enough.
-            text = next(iter(event.after), "")
-        elif isinstance(event, Note):
+            return self._note_change(event)
+        count = 1
+        if isinstance(event, Note):
             kind, text, count = event.kind, event.text[:MAX_TEXT], event.count
         elif isinstance(event, Removal):
             kind, text = "removed", event.reason
@@ -117,7 +111,28 @@ class Timeline:
             kind, text = "message", ""
         else:
             return None
-        place = event.key, kind
+        return self._count(event.key, kind, text, None, count)
+
+    def _note_change(self, event: Change) -> float | None:
+        # It is the one of the action; without one, the first says enough.
+        state = next(iter(event.after), "")
+        parts = event.parts or {(state, event.action): event.count}
+        due = [self._count(event.key, "changed", *part, n) for part, n in parts.items()]
+        return next((since for since in due if since is not None), None)
+
+    def _count(
+        self, key: StoreKey, kind: str, text: str, action: str | None, count: int
+    ) -> float | None:
+        """Count events; return since when entries wait if a write is to be requested.
+
+        It is if no others waited, or if they have waited for too long. `action` is None
+        for what is no change; of changes, those by another action are not counted with
+        these.
+        """
+        # A lambda's name says nothing, and is not an identifier.
+        name = (action or "").rpartition(".")[2]
+        name = name if name.isidentifier() else ""
+        place = key, kind, "" if action is None else text, name
         now = time.monotonic()
         due = False
         with self._lock:
@@ -128,13 +143,13 @@ class Timeline:
                 due = not self._waiting or self._is_overdue(now)
                 if due:
                     self._since = now
-                entry = self._waiting[place] = PendingEntry()
-            if kind == "changed":
-                self._changes[event.key] = entry
+                entry = self._waiting[place] = PendingEntry(name)
+            if action is not None:
+                self._changes[key] = entry
             entry.at = now
             entry.count += count
             entry.text = text
-            entry.action = action
+            entry.action = action or ""
         return now if due else None
 
     @property
@@ -168,8 +183,8 @@ class Timeline:
         if not waiting:
             return
         sessions: dict[str, Pending] = {}
-        for (key, kind), entry in waiting.items():
-            sessions.setdefault(key.session, {})[key, kind] = entry
+        for place, entry in waiting.items():
+            sessions.setdefault(place[0].session, {})[place] = entry
         try:
             # Entries are stored with the backend's time, whatever the local clock says.
             offset = await backend.now() - time.monotonic()
@@ -201,7 +216,7 @@ async def _write(
 ) -> None:
     changes = 0
     stored = []
-    for (key, kind), entry in entries.items():
+    for (key, kind, *_), entry in entries.items():
         changes += entry.count if kind == "changed" else 0
         stored.append(entry.stored(key, kind, entry.at + offset))
     stored.sort(key=lambda each: each["at"])

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from .actions import ROLES, Action, ByParticipant, signature_of
+from .class_keywords import progress_mistake
 from .json_rules import explain, in_python
 from .type_rules import UNRESOLVED, Refusal, annotations_of, hint_text
 
@@ -42,6 +43,14 @@ def mistakes(cls: type[Any]) -> Iterator[Refusal]:
     yield from _hidden_fields(cls)
     yield from _fields_as_defaults(cls)
     yield from _wrapped_actions(cls)
+    yield from _progress_mistakes(cls)
+
+
+def _progress_mistakes(cls: type[Any]) -> Iterator[Refusal]:
+    # Of an annotation that did not resolve yet when the class was made.
+    name = cls.__sessionstores__.progress
+    if name and (mistake := progress_mistake(cls, name)) is not None:
+        yield Refusal(name, mistake)
 
 
 # migrate

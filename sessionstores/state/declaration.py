@@ -6,24 +6,16 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Literal,
-    TypeVar,
-    cast,
-    get_args,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 import msgspec
 from msgspec import field as field
 
 from ..exceptions import UnknownAction, UnknownState, shown
-from . import class_rules
+from . import class_keywords, class_rules
 from .actions import Action, action, actions_of, injected, register_injectable
-from .json_rules import REFUSED_NAMES, did_you_mean
+from .class_keywords import Names, Scope
+from .json_rules import did_you_mean
 from .struct_errors import class_reason
 from .type_rules import UNRESOLVED, refusals, unresolved
 
@@ -43,28 +35,18 @@ __all__ = [
     "states_in",
 ]
 
-Scope = Literal["participant", "session"]
-Names = tuple[str, ...] | list[str] | set[str] | frozenset[str]
 M = TypeVar("M", bound="StateMeta")
 S = TypeVar("S", bound="State")
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# Each would break a guarantee.
-_REFUSED_OPTIONS = {
-    "frozen": "its actions change it",
-    "array_like": "tabs and other releases find its fields by name",
-    "forbid_unknown_fields": "fields that another release has stored are kept",
-    "omit_defaults": "tabs get every field",
-    "tag": "it is told from others by its name=",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """The metadata of a state class, in its `__sessionstores__`.
 
-    `sensitive` holds keys of the state's JSON, `watch` the roles that may watch.
+    `sensitive` holds keys of the state's JSON, `watch` the roles that may watch,
+    `progress` the name of the attribute that says how far somebody is; "": none does.
     """
 
     name: str
@@ -73,6 +55,7 @@ class Declaration:
     sensitive: frozenset[str]
     watch: frozenset[str]
     actions: Mapping[str, Action]
+    progress: str = ""
 
 
 class StateMeta(msgspec.StructMeta):
@@ -90,6 +73,7 @@ class StateMeta(msgspec.StructMeta):
         scope: Scope = "participant",
         sensitive: Names = (),
         watch: Names = (),
+        progress: str | None = None,
         **struct_config: Any,
     ) -> M:
         try:
@@ -101,7 +85,8 @@ class StateMeta(msgspec.StructMeta):
         if any(isinstance(base, StateMeta) for base in bases):
             if name is None:
                 name = _HUMP.sub("_", cls_name).lower()
-            _declare(cast("type[State]", cls), name, version, scope, sensitive, watch)
+            given = name, version, scope, sensitive, watch, progress
+            _declare(cast("type[State]", cls), *given)
         return cls
 
     if not TYPE_CHECKING:  # type checkers would let anything be set
@@ -122,81 +107,42 @@ def _declare(
     scope: Scope,
     sensitive: Names,
     watch: Names,
+    progress: str | None,
 ) -> None:
     where = f"State {cls.__qualname__}"
-    _check_keywords(where, name, version, scope)
-    _check_options(where, cls.__struct_config__)
-    _check_fields(where, cls)
+    class_keywords.check_keywords(where, name, version, scope)
+    class_keywords.check_options(where, cls.__struct_config__)
+    class_keywords.check_fields(where, cls)
     keys = dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
-    for unknown in _names(where, "sensitive", sensitive) - keys.keys():
+    hidden = class_keywords.names_of(where, "sensitive", sensitive)
+    for unknown in hidden - keys.keys():
         raise ValueError(
             f"{where}: sensitive={unknown!r} is not a field."
             f"{did_you_mean(unknown, keys)}"
         )
+    if progress is not None:
+        class_keywords.check_progress(where, cls, progress, hidden)
     cls.__sessionstores__ = Declaration(
         name,
         version,
         scope,
-        frozenset(keys[each] for each in sensitive),
-        _names(where, "watch", watch),
+        frozenset(keys[each] for each in hidden),
+        class_keywords.names_of(where, "watch", watch),
         actions_of(cls, scope),
+        progress or "",
     )
     registry.add(cls)
-
-
-def _check_keywords(where: str, name: object, version: object, scope: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in REFUSED_NAMES:
-        raise ValueError(
-            f"{where}: name {name!r} must be 1 to 64 of a-z, 0-9 and _, begin with a "
-            f"letter, and be none of {', '.join(sorted(REFUSED_NAMES))}. Give name=."
-        )
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ValueError(f"{where}: version {version!r} must be an integer from 1 on.")
-    if scope not in get_args(Scope):
-        raise ValueError(
-            f'{where}: scope {scope!r} must be "participant" or "session".'
-        )
-
-
-def _check_options(where: str, config: msgspec.structs.StructConfig) -> None:
-    for option, reason in _REFUSED_OPTIONS.items():
-        chosen = getattr(config, option)
-        # A tag may be 0 or "".
-        if chosen is not None and chosen is not False:
-            raise TypeError(
-                f"{where}: a state cannot have {option}, since {reason}. Leave it out."
-            )
-
-
-def _check_fields(where: str, cls: type[State]) -> None:
-    for refused in REFUSED_NAMES.intersection(cls.__struct_encode_fields__):
-        raise ValueError(f"{where}: browsers refuse the field name {refused!r}.")
-    defaults = cls.__struct_defaults__
-    required = len(cls.__struct_fields__) - len(defaults)
-    for place, name in enumerate(cls.__struct_fields__):
-        # Fields that are keyword-only keep their place among the defaults.
-        if place < required or defaults[place - required] is msgspec.NODEFAULT:
-            raise TypeError(
-                f"{where}: field {name!r} needs a default, for fresh states and for "
-                f"data without it: {name}: ... = ..."
-            )
-
-
-def _names(where: str, keyword: str, names: object) -> frozenset[str]:
-    if not isinstance(names, tuple | list | set | frozenset) or not all(
-        isinstance(name, str) for name in names
-    ):
-        raise TypeError(f"{where}: {keyword}={names!r} must be a tuple of names.")
-    return frozenset(names)
 
 
 class State(msgspec.Struct, metaclass=StateMeta):
     """Base of declared states: a msgspec.Struct whose fields all have defaults.
 
     `class Board(State, name="board", version=1, sensitive=("notes",),
-    watch=("facilitator",))`: `name` defaults to the class name in snake_case, `scope`
-    is "participant" or "session". Subclasses inherit fields and actions and are
-    states of their own; for a common base that is not a state, use msgspec.Struct.
+    watch=("facilitator",), progress="placed")`: `name` defaults to the class name in
+    snake_case, `scope` is "participant" or "session", `progress` names a field or
+    property that tells staff how far somebody is. Subclasses inherit fields and actions
+    and are states of their own; for a common base that is not a state, use
+    msgspec.Struct.
     Raises TypeError and ValueError, which name the class and the value.
     """
 

@@ -73,6 +73,7 @@ def change_by(
     function: Callable[..., Any],
     edit: tuple[Any, State] | None = None,
     count: int = 1,
+    parts: Mapping[tuple[str, str], int] | None = None,
 ) -> event_bus.Change:
     """Return the change that actions have made, the last of them `function`.
 
@@ -90,6 +91,7 @@ def change_by(
         edit=edit,
         action=getattr(function, "__qualname__", ""),
         count=count,
+        parts=parts,
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import ChainMap
-from collections.abc import Mapping
+from collections import ChainMap, Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -266,6 +266,7 @@ class _Group(msgspec.Struct, eq=False):
             function=last.function,
             edit=edit,
             count=len(changed),
+            parts=_parts(changed),
         )
 
     async def _publish(self, run: Run, change: event_bus.Change, rev: Rev) -> None:
@@ -283,6 +284,16 @@ class _Group(msgspec.Struct, eq=False):
         # Receivers may be slow, and may dispatch themselves.
         self.turn.release()
         await announce(self.backend, change, run.size, senders)
+
+
+def _parts(changed: Sequence[Call]) -> Mapping[tuple[str, str], int] | None:
+    """Return how many there are of each action, if they are unlike."""
+    if all(call.function is changed[0].function for call in changed):
+        return None
+    return Counter(
+        (call.cls.__sessionstores__.name, getattr(call.function, "__qualname__", ""))
+        for call in changed
+    )
 
 
 def _conclude(

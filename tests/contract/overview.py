@@ -85,6 +85,17 @@ class OverviewContract(BackendTests):
         assert [each.key for each in backend.evict_idle(CODE, idle_for=300, limit=9)]
         assert backend.read_states(CODE, "board") == {}
 
+    def test_one_state_of_those_who_are_named_is_read(self, backend: Driven) -> None:
+        for key in (ALICE, BOB, CAROL):
+            backend.open(key, BOARD)
+        backend.open(OWN, {})
+        asked = ["carol", "nobody", "alice"]
+        states = backend.read_states(CODE, "board", asked)
+        assert list(states) == ["alice", "carol"]
+        assert asked == ["carol", "nobody", "alice"]
+        assert backend.read_states(CODE, "board", []) == {}
+        assert backend.read_states("ZZZZZZ", "board", ["alice"]) == {}
+
     def test_nobody_is_read_of_a_session_that_has_ended(self, backend: Driven) -> None:
         backend.open(ALICE, BOARD)
         backend.end_session(CODE)

@@ -112,17 +112,37 @@ def test_what_is_alike_is_counted_together(line: Timeline, cache: Cache) -> None
     assert cache.flush(line) == []
 
 
-def test_the_latest_action_is_told_and_one_without_a_name_by_its_state(
+def test_unlike_actions_are_counted_apart_and_those_without_a_name_by_their_state(
     line: Timeline, cache: Cache
 ) -> None:
-    for action in ("Board.move", "Board.note", "f.<locals>.<lambda>"):
+    for action in ("Board.move", "Board.note", "f.<locals>.<lambda>", "Board.move"):
         line.note(change(action=action))
         line.note(change(BOB, "Board.clear"))
+    line.note(change(action=""))
     ((_, events, changes),) = cache.flush(line)
-    assert changes == 6
+    assert changes == 9
     assert sorted(told(events)) == [
-        ("changed", "alice", "board", 3),
-        ("changed", "bob", "board.clear", 3),
+        ("changed", "alice", "board", 2),
+        ("changed", "alice", "board.move", 2),
+        ("changed", "alice", "board.note", 1),
+        ("changed", "bob", "board.clear", 4),
+    ]
+
+
+def test_a_commit_of_unlike_actions_tells_how_many_of_each_it_carried(
+    line: Timeline, cache: Cache
+) -> None:
+    both = change(SESSION, "Agenda.vote")
+    both.count = 4
+    both.parts = {("agenda", "Agenda.vote"): 3, ("agenda", "Agenda.advance"): 1}
+    line.note(change(SESSION, "Agenda.vote"))
+    line.note(both)
+    ((_, events, changes),) = cache.flush(line)
+    assert changes == 5
+    assert sorted(told(events)) == [
+        ("changed", "*", "agenda.advance", 1),
+        ("changed", "*", "agenda.vote", 3),
+        ("changed", "*", "board.vote", 1),
     ]
 
 
@@ -160,9 +180,10 @@ def test_what_waits_is_bounded(
     for number in range(10):
         line.note(change(StoreKey(CODE, f"p{number}")))
         line.note(change(StoreKey(CODE, "p0")))
-    line.note(Note(StoreKey(CODE, "p0"), "changed", "x" * 10_000))
     ((_, events, _),) = cache.flush(line)
     assert sorted(event["who"] for event in events) == ["p0", "p1", "p2"]
+    line.note(Note(StoreKey(CODE, "p0"), "conflict", "x" * 10_000))
+    ((_, events, _),) = cache.flush(line)
     assert max(len(event["text"]) for event in events) == module.MAX_TEXT
 
 

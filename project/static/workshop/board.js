@@ -54,6 +54,8 @@ function draw() {
   byId("wanted").textContent = wanted;
   byId("finish").disabled = done || count < wanted || session.status === "ended";
   byId("finish").textContent = done ? gettext("Done. Waiting for the others") : gettext("I’m done");
+  // For the staff, who see it in the admin.
+  if (shownStep !== number) session.setMeta({ step: number });
   if (shownStep && shownStep !== number) say(`${interpolate(gettext("Step %s:"), [number])} ${step.title} ${step.hint}`);
   shownStep = number;
   drawStatus();

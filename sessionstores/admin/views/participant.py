@@ -16,7 +16,7 @@ from django.utils.translation import pgettext
 from ... import conf
 from ...backends import get_backend
 from ...backends.base import Backend, run
-from ...backends.types import UNKNOWN, Lease, ParticipantInfo, Profile, Record
+from ...backends.types import UNKNOWN, Lease, ParticipantInfo, Record, SessionInfo
 from ...exceptions import (
     InsideTransaction,
     StateCorrupt,
@@ -25,14 +25,17 @@ from ...exceptions import (
 )
 from ...keys import SESSION, StoreKey, cache_key
 from ...sessions.presence import attendees
-from ...state.declaration import get_state, states_in
+from ...state.declaration import Scope, get_state, states_in
 from ..audit import log, log_view
 from ..components import tree
 from ..operations import log_name
 from ..page import AdminPage, outage
-from ..redaction import redact_state
+from ..people import ParticipantRow, rows_of, sensitive_names
+from ..progress import PositionReader, progress_word
+from ..redaction import redact_meta, redact_state
+from ..timeline import describe
 from .operate import menu
-from .session import ParticipantRow, missing_context, session_urls
+from .session import missing_context, session_urls
 
 
 class StateCard(NamedTuple):
@@ -64,12 +67,19 @@ def participant(page: AdminPage, code: str, id: str = SESSION) -> HttpResponse:
         log_view(page.user_id, log_name(key), refresh=False)
     return page.live(
         "participant",
-        title=_("The session’s own state") if key.is_session else id,
+        title=_title(key, found.get("person")),
         fragment_url=page.url("participant_live", code, id),
         topic=code,
         act_url=page.url("participants_act", code),
         **found,
     )
+
+
+def _title(key: StoreKey, person: ParticipantRow | None) -> str:
+    """Return who it is, with their role; the title of a session's own page."""
+    if key.is_session:
+        return _("The session’s own state")
+    return f"{person.called} · {person.role_text}" if person else key.participant
 
 
 def participant_live(page: AdminPage, code: str, id: str) -> HttpResponse:
@@ -82,30 +92,36 @@ def participant_live(page: AdminPage, code: str, id: str) -> HttpResponse:
 
 
 def content(page: AdminPage, key: StoreKey) -> dict[str, Any]:
-    """Return the context of both, from three round trips to the cache."""
+    """Return the context of both, from four round trips to the cache."""
     backend = get_backend(blocking=True)
     common = {**session_urls(page, key.session), "key": key, "id": key.participant}
     try:
         infos = run(backend.participants(key.session))
         record = run(backend.read(key, touch=False))
         leases = run(backend.connections(key))
-        if not isinstance(record, Record):
+        info = run(backend.session(key.session))
+        if info is None or not isinstance(record, Record):
             return {**missing_context(page, backend, key.session), **common}
     except (StoreUnavailable, InsideTransaction) as error:
         return {**outage(error), **common}
     except StateCorrupt as error:
         return {"corrupt": str(error), **common}
     leases = [] if key.is_session else leases
-    known = {info.id: (info.kept_until, info.profile) for info in infos}
-    kept, profile = known.get(key.participant, (0.0, UNKNOWN))
+    reader = PositionReader(backend, texts=page.rights.state)
+    person = _person(record, leases, infos, info, reader, backend.clock())
+    sensitive = sensitive_names()
     return {
         **common,
         "record": record,
         "operations": menu("participants")
         if page.rights.manage and not key.is_session
         else (),
-        "person": _person(record, leases, kept, profile),
-        "kept": kept > record.seen + conf.get().idle_timeout,
+        "person": person,
+        "word": progress_word("session" if key.is_session else "participant"),
+        "timeline": []
+        if key.is_session
+        else [each for each in describe(info.events) if each.who == key.participant],
+        "kept": person.info.kept_until > record.seen + conf.get().idle_timeout,
         "states": [
             _card(page, record, name, stored)
             for name, stored in sorted(record.states.items())
@@ -115,7 +131,12 @@ def content(page: AdminPage, key: StoreKey) -> dict[str, Any]:
         "unused": _unused(record),
         "names": sorted(record.states),
         "connections": [
-            {**lease._asdict(), "meta_text": lease.meta.decode()}
+            {
+                **lease._asdict(),
+                "meta_text": redact_meta(
+                    lease.meta, sensitive, whole=page.rights.state
+                ),
+            }
             for lease in sorted(leases, key=lambda lease: lease.since)
         ],
         "cache_key": _cache_key_text(key),
@@ -135,35 +156,48 @@ def _cache_key_text(key: StoreKey) -> str:
 
 
 def _person(
-    record: Record, leases: list[Lease], kept: float, profile: Profile
+    record: Record,
+    leases: list[Lease],
+    infos: list[ParticipantInfo],
+    session: SessionInfo,
+    reader: PositionReader,
+    now: float,
 ) -> ParticipantRow:
-    attendee = attendees(leases).get(record.key.participant)
-    open_ = sum(not lease.leaving for lease in leases)
+    id = record.key.participant
+    listed = {info.id: info for info in infos}.get(id)
     info = ParticipantInfo(
-        record.key.participant,
+        id,
         record.rev,
         record.created,
         record.seen,
         record.bytes,
-        open_,
-        kept,
-        profile,
+        sum(not lease.leaving for lease in leases),
+        listed.kept_until if listed else 0.0,
+        listed.profile if listed else UNKNOWN,
+        listed.shown_name if listed else "",
     )
-    until = 0 if open_ else max(record.seen + conf.get().idle_timeout, kept)
-    return ParticipantRow(info, attendee, profile.name or "", "", None, until)
+    scope: Scope = "session" if record.key.is_session else "participant"
+    positions = {id: reader.of_record(record.states, scope)}
+    entries, present = describe(session.events), attendees(leases)
+    (row,) = rows_of([info], present, entries, session, now=now, positions=positions)
+    return row
 
 
 def _neighbours(
     page: AdminPage, infos: list[ParticipantInfo], key: StoreKey
 ) -> dict[str, str]:
     """Return the neighbours by id; the session's own record comes before all."""
-    ids = [SESSION, *(info.id for info in infos)]
+    names = {info.id: info.profile.name or info.id for info in infos}
+    ids = [SESSION, *names]
     place = ids.index(key.participant) if key.participant in ids else len(ids)
     around = {"previous": ids[place - 1 : place], "following": ids[place + 1 :][:1]}
     found = {}
     for name, id in around.items():
         shown = id[0] if id else ""
-        found[name] = pgettext("live", "session") if shown == SESSION else shown
+        is_session = shown == SESSION
+        found[name] = (
+            pgettext("live", "session") if is_session else names.get(shown, "")
+        )
         found[f"{name}_url"] = (
             page.url("participant", key.session, shown) if shown else ""
         )

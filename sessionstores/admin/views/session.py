@@ -1,128 +1,64 @@
-"""The page of a session: participants, timeline, isolation checks, operations."""
+"""The page of a session: its people, where they are, its timeline, what it can do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
 from ... import conf
 from ...backends import get_backend
 from ...backends.base import Backend, run
-from ...backends.types import ParticipantInfo, SessionInfo
-from ...exceptions import InsideTransaction, StoreUnavailable
+from ...backends.types import ParticipantInfo, Record, SessionInfo
+from ...exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from ...humanize import number_text, size_text
 from ...keys import SESSION, StoreKey
 from ...monitoring.alerts import BUDGET_PER_PARTICIPANT
-from ...participants.participant import DEFAULT_ROLE
-from ...sessions.presence import Attendee, attendees
+from ...sessions.presence import attendees
 from ..audit import entries
 from ..components import chart
-from ..components.table import Column, Filter, Layout, Table
+from ..components.table import Table
 from ..isolation import probe
 from ..page import AdminPage, outage
-from ..timeline import ATTENDANCE, TimelineEntry, describe
+from ..people import (
+    LAYOUT,
+    ParticipantRow,
+    layout_of,
+    meta_text,
+    rows_of,
+    steps_of,
+)
+from ..progress import (
+    NOWHERE,
+    Position,
+    PositionReader,
+    progress_word,
+    telling_states,
+    total_of,
+)
+from ..timeline import TimelineEntry, describe
 from .operate import menu, session_menu
 
-PRESENCE = {
-    "online": gettext_lazy("Online"),
-    "away": gettext_lazy("Away"),
-    "leaving": gettext_lazy("Leaving"),
-    "offline": gettext_lazy("Offline"),
-}
-SHAPES = {"online": "●", "away": "◑", "leaving": "◌", "offline": "○"}
-# Characters of a name or step that a tab publishes.
-MAX_NAME = 40
+__all__ = [
+    "history",
+    "meta_text",
+    "missing_context",
+    "session",
+    "session_live",
+    "session_urls",
+]
+
+# Of more people than that, the states of those on the page are read, not of all.
+WHOLE = 500
+# Lines of the timeline where it has no column of its own, unless all are asked for.
+BRIEF = 8
 MAX_ENTRIES = 100
 # Of those whom a session keeps out, the latest that its page lists.
 MAX_LISTED = 50
-
-
-class ParticipantRow(NamedTuple):
-    """A participant as a row of the page."""
-
-    info: ParticipantInfo
-    attendee: Attendee | None
-    name: str
-    step: str
-    last: TimelineEntry | None
-    until: float
-    url: str = ""
-
-    @property
-    def id(self) -> str:
-        """The participant's id."""
-        return self.info.id
-
-    @property
-    def who(self) -> str:
-        """What they are called, and their role if it is not everybody's."""
-        role = self.info.profile.role
-        return " · ".join(
-            filter(None, (self.name, role if role != DEFAULT_ROLE else ""))
-        )
-
-    @property
-    def presence(self) -> str:
-        """A key of `PRESENCE`; "away": connected, with no tab in the foreground."""
-        if self.attendee is None:
-            return "offline"
-        if self.attendee.leaving:
-            return "leaving"
-        # Only if the site's tabs publish it.
-        away = all(meta.get("away") is True for meta in self.attendee.metas)
-        return "away" if away else "online"
-
-    @property
-    def presence_text(self) -> Any:
-        """The same in words."""
-        return PRESENCE[self.presence]
-
-    @property
-    def presence_shape(self) -> str:
-        """The same as a symbol, for readers who cannot see its colour."""
-        return SHAPES[self.presence]
-
-    @property
-    def tabs(self) -> int:
-        """How many connections are open."""
-        return self.attendee.connections if self.attendee else 0
-
-
-LAYOUT: Layout[ParticipantRow] = Layout(
-    columns=(
-        Column("id", gettext_lazy("Participant"), lambda row: row.id),
-        Column(
-            "presence",
-            gettext_lazy("Presence"),
-            lambda row: list(PRESENCE).index(row.presence),
-        ),
-        Column("tabs", gettext_lazy("Tabs"), lambda row: row.tabs, "number"),
-        Column("step", gettext_lazy("Step"), lambda row: row.step),
-        Column("rev", gettext_lazy("Rev"), lambda row: row.info.rev.counter, "number"),
-        Column("bytes", gettext_lazy("State"), lambda row: row.info.bytes, "number"),
-        Column("until", gettext_lazy("Kept"), lambda row: row.until),
-        Column(
-            "last",
-            gettext_lazy("Last action"),
-            lambda row: row.last.at if row.last else 0,
-            "time",
-        ),
-    ),
-    filters=(
-        Filter("online", PRESENCE["online"], lambda row: row.presence == "online"),
-        Filter("away", PRESENCE["away"], lambda row: row.presence == "away"),
-        Filter("leaving", PRESENCE["leaving"], lambda row: row.presence == "leaving"),
-        Filter("offline", PRESENCE["offline"], lambda row: row.presence == "offline"),
-    ),
-    texts=lambda row: (row.id, row.name),
-    tie=lambda row: row.id,
-    order="id",
-    size=50,
-)
 
 
 def session(page: AdminPage, code: str) -> HttpResponse:
@@ -148,8 +84,9 @@ def session_live(page: AdminPage, code: str) -> HttpResponse:
 
 
 def content(page: AdminPage, code: str) -> dict[str, Any]:
-    """Return the context of both, from four round trips to the cache."""
+    """Return the context of both, from a constant number of trips to the cache."""
     backend = get_backend(blocking=True)
+    reader = PositionReader(backend, texts=page.rights.state)
     try:
         info = run(backend.session(code))
         if info is None:
@@ -157,40 +94,54 @@ def content(page: AdminPage, code: str) -> dict[str, Any]:
         participants = run(backend.participants(code))
         leases = run(backend.connections_of([code]))[code]
         kicked = run(backend.kicked(code))
+        own = _own_position(backend, reader, code)
+        is_whole = len(participants) <= WHOLE
+        people = rows_of(
+            participants,
+            attendees(leases),
+            describe(info.events),
+            info,
+            now=backend.clock(),
+            positions=reader.of_people(code, [each.id for each in participants])
+            if is_whole
+            else {},
+        )
+        table = Table(people, layout_of(people, whole=is_whole), page.request.GET)
+        if not is_whole:
+            found = reader.of_people(code, [person.id for person in table.rows])
+            table.rows = [
+                row._replace(position=found.get(row.id, NOWHERE)) for row in table.rows
+            ]
     except (StoreUnavailable, InsideTransaction) as error:
         return {**session_urls(page, code), **outage(error)}
-    timeline = describe(info.events)
-    people = _people(participants, attendees(leases), timeline)
-    table = Table(people, LAYOUT, page.request.GET)
     table.rows = [
         person._replace(url=page.url("participant", code, person.id))
         for person in table.rows
     ]
-    probes = probe(code, participants, leases)
     manage = page.rights.manage
     online = sum(person.tabs > 0 for person in people)
-    tabs = sum(person.tabs for person in people)
     return {
         **session_urls(page, code),
         "session": info,
         "operations": session_menu(locked=info.locked) if manage else (),
         "menu": menu("participants") if manage else (),
         "table": table,
-        "heads": [
-            head
-            for head in table.heads()
-            if head.name != "step" or any(person.step for person in people)
-        ],
-        "filters": table.filters(_("All")),
-        "timeline": timeline,
-        "probes": probes,
+        **_columns(table, people if is_whole else table.rows),
+        **_timeline(page, info, people),
+        "own": own,
+        "own_word": progress_word("session"),
+        "total": total_of(row.progress for row in (people if is_whole else table.rows)),
+        "total_word": progress_word("participant"),
+        "is_whole": is_whole,
+        "steps": steps_of(people, table) if is_whole else (),
+        "probes": (probes := probe(code, participants, leases)),
         "isolated": all(each.good for each in probes),
         "online": online,
-        "tabs": tabs,
+        "tabs": sum(person.tabs for person in people),
         "people": len(people),
-        "with_steps": any(person.step for person in people),
         "kept_until": info.created + info.keep if info.keep else 0,
-        **_memory(info, people),
+        "processes": sorted({lease.process for lease in leases}),
+        **_memory(info, participants),
         **_kept_out(kicked),
         "summary": ngettext(
             "%(online)s of %(count)s participant online",
@@ -199,6 +150,76 @@ def content(page: AdminPage, code: str) -> dict[str, Any]:
         )
         % {"count": len(people), "online": online},
     }
+
+
+def _own_position(backend: Backend, reader: PositionReader, code: str) -> Position:
+    """Return the session's own step and progress, as its state says."""
+    if not telling_states("session"):
+        return NOWHERE
+    try:
+        record = run(backend.read(StoreKey.of_session(code), touch=False))
+    except StateCorrupt:
+        return NOWHERE
+    states = record.states if isinstance(record, Record) else {}
+    return reader.of_record(states, "session")
+
+
+def _columns(
+    table: Table[ParticipantRow], known: Sequence[ParticipantRow]
+) -> dict[str, Any]:
+    """Return the heads of the columns that have something to show, and the filters."""
+    with_steps = any(person.step for person in known)
+    with_progress = any(person.progress for person in known)
+    unused = {
+        name
+        for name, used in (("step", with_steps), ("progress", with_progress))
+        if not used
+    }
+    # Those at each step are listed by `steps_of`.
+    everything, *some = table.filters(_("All"))[: 1 + len(LAYOUT.filters)]
+    filters = [each for each in some if each.number or each.current]
+    return {
+        "heads": [head for head in table.heads() if head.name not in unused],
+        "filters": [everything, *filters],
+        "with_steps": with_steps,
+        "with_progress": with_progress,
+    }
+
+
+def _timeline(
+    page: AdminPage, info: SessionInfo, people: Sequence[ParticipantRow]
+) -> dict[str, Any]:
+    """Return the timeline, of one participant if the URL names one with `who`."""
+    given = page.request.GET
+    names = {person.id: person.called for person in people}
+    who = given.get("who", "")[:64]
+    found = [
+        entry for entry in describe(info.events, names) if not who or entry.who == who
+    ]
+    show_all = "all" in given.getlist("timeline")
+    return {
+        "timeline": [(entry, _only(page, entry)) for entry in found],
+        "who": names.get(who, who),
+        "everybody_url": _with(page, who=None),
+        "timeline_url": "" if show_all else _with(page, timeline="all"),
+        "show_all": show_all,
+        "brief": BRIEF,
+        "more_entries": max(len(found) - BRIEF, 0),
+    }
+
+
+def _only(page: AdminPage, entry: TimelineEntry) -> str:
+    return _with(page, who=entry.who) if entry.who else ""
+
+
+def _with(page: AdminPage, **changes: str | None) -> str:
+    """Return the page's URL with other parameters, at its timeline."""
+    query = page.request.GET.copy()
+    for name, value in changes.items():
+        query.pop(name, None)
+        if value is not None:
+            query[name] = value
+    return f"?{query.urlencode()}#ss-timeline-title"
 
 
 def session_urls(page: AdminPage, code: str) -> dict[str, Any]:
@@ -213,17 +234,28 @@ def session_urls(page: AdminPage, code: str) -> dict[str, Any]:
 
 
 def missing_context(page: AdminPage, backend: Backend, code: str) -> dict[str, Any]:
-    """Return the context of a page whose session or participant does not exist."""
+    """Return the context of a page whose session or participant does not exist.
+
+    Or lives in the memory of another process, which cannot be seen from this one.
+    """
     key = StoreKey.of_session(code)
     ended = run(backend.standings([key]))[key].ended
+    exists = run(backend.session(code)) is not None
+    is_hidden = not (backend.shared or ended or exists)
+    summary = _("It does not exist any more")
+    if ended:
+        summary = _("This session is over")
+    elif is_hidden:
+        summary = _("It cannot be seen from here")
     return {
         **session_urls(page, code),
         "missing": True,
         "ended": ended,
-        "session_exists": run(backend.session(code)) is not None,
-        "summary": _("This session is over")
-        if ended
-        else _("It does not exist any more"),
+        "session_exists": exists,
+        "elsewhere": {"cache": conf.get().cache, "pid": os.getpid()}
+        if is_hidden
+        else None,
+        "summary": summary,
     }
 
 
@@ -232,9 +264,11 @@ def _kept_out(kicked: Mapping[str, float]) -> dict[str, Any]:
     return {"kicked": latest[:MAX_LISTED], "more_kicked": len(latest[MAX_LISTED:])}
 
 
-def _memory(info: SessionInfo, people: list[ParticipantRow]) -> dict[str, Any]:
-    used = info.bytes + sum(person.info.bytes for person in people)
-    budget = BUDGET_PER_PARTICIPANT * len(people)
+def _memory(
+    info: SessionInfo, participants: Sequence[ParticipantInfo]
+) -> dict[str, Any]:
+    used = info.bytes + sum(each.bytes for each in participants)
+    budget = BUDGET_PER_PARTICIPANT * len(participants)
     text = _("%(used)s of a budget of %(budget)s") % {
         "used": size_text(used),
         "budget": size_text(budget),
@@ -243,54 +277,21 @@ def _memory(info: SessionInfo, people: list[ParticipantRow]) -> dict[str, Any]:
     return {"used": used, "budget": budget, "budget_bar": bar}
 
 
-def _people(
-    participants: list[ParticipantInfo],
-    present: Mapping[str, Attendee],
-    timeline: list[TimelineEntry],
-) -> list[ParticipantRow]:
-    last: dict[str, TimelineEntry] = {}
-    for entry in timeline:
-        # The latest entry comes first; presence has a column of its own.
-        if entry.kind not in ATTENDANCE:
-            last.setdefault(entry.who, entry)
-    idle_timeout = conf.get().idle_timeout
-    return [
-        ParticipantRow(
-            info,
-            attendee := present.get(info.id),
-            info.profile.name or _published(attendee, "name"),
-            _published(attendee, "step"),
-            last.get(info.id),
-            0
-            if attendee and not attendee.leaving
-            else max(info.seen + idle_timeout, info.kept_until),
-        )
-        for info in participants
-    ]
-
-
-def _published(attendee: Attendee | None, name: str) -> str:
-    """Return the first value that a tab of a participant publishes under a name."""
-    metas = attendee.metas if attendee else ()
-    return next(filter(None, (meta_text(meta, name) for meta in metas)), "")
-
-
-def meta_text(meta: Mapping[str, Any], name: str) -> str:
-    """Return what a tab publishes under a name, cut short; "" without a text there."""
-    value = meta.get(name)
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        return ""
-    text = str(value)
-    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
-
-
 def history(page: AdminPage, code: str) -> HttpResponse:
-    """Show the log of a session: operations of staff, and views of states."""
-    found = list(entries(code)[: MAX_ENTRIES + 1])
+    """Show the log of a session: what staff have changed, and what they looked at."""
+    show = page.request.GET.get("show", "")
+    show = show if show in ("changes", "views") else ""
+    found = list(entries(code, show)[: MAX_ENTRIES + 1])
+    links = {"": _("All"), "changes": _("Changes"), "views": _("Looked at")}
     return page.render(
         "history",
         title=_("Staff log of %(code)s") % {"code": code},
         **session_urls(page, code),
         entries=found[:MAX_ENTRIES],
         most=number_text(MAX_ENTRIES) if len(found) > MAX_ENTRIES else "",
+        links=[
+            (title, f"?show={name}" if name else "?", name == show)
+            for name, title in links.items()
+        ],
+        show=show,
     )

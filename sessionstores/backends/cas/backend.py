@@ -118,10 +118,10 @@ class CasBackend(Backend):
         return self._records.read(key, known=known, touch=touch)
 
     def read_states(
-        self, code: str, name: str
+        self, code: str, name: str, ids: Sequence[str] | None = None
     ) -> Answer[dict[str, StateAtRev | StateCorrupt]]:
         """See `Backend.read_states`."""
-        return self._records.read_states(code, name)
+        return self._records.read_states(code, name, ids)
 
     def heads(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Rev | None]]:
         """See `Backend.heads`."""
@@ -165,6 +165,10 @@ class CasBackend(Backend):
     ) -> Answer[Profile | None]:
         """See `Standings.set_profile`."""
         return self._profiles.set(key, given, how)
+
+    def remember_name(self, key: StoreKey, name: str) -> Answer[None]:
+        """See `Standings.remember_name`."""
+        return self._profiles.remember_name(key, name)
 
     def profiles(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Profile]]:
         """See `Standings.profiles`."""

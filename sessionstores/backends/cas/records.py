@@ -154,10 +154,12 @@ class Records:
         return record
 
     async def read_states(
-        self, code: str, name: str
+        self, code: str, name: str, ids: Sequence[str] | None = None
     ) -> dict[str, StateAtRev | StateCorrupt]:
         """See `Backend.read_states`."""
-        ids = sorted((await self._index.members([code]))[code])
+        if ids is None:
+            ids = (await self._index.members([code]))[code]
+        ids = sorted(ids)
         states: dict[str, StateAtRev | StateCorrupt] = {}
         for start in range(0, len(ids), STATES_BATCH):
             names = record_keys(code, ids[start : start + STATES_BATCH])

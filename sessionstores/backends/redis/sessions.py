@@ -184,14 +184,17 @@ class RedisSessions:
         return removed
 
     async def read_states(
-        self, code: str, name: str
+        self, code: str, name: str, ids: Sequence[str] | None = None
     ) -> dict[str, StateAtRev | StateCorrupt]:
         """See `Backend.read_states`. States of many bytes take more round trips."""
         states: dict[str, StateAtRev | StateCorrupt] = {}
         limits = f"s:{name}", STATES_BATCH, STATES_BYTES
-        ids: list[bytes] = []
+        # Without ids, the script reads those of all.
+        waiting: list[str | bytes] = [*(ids or ())]
+        if ids is not None and not waiting:
+            return states
         while True:
-            asked, later = ids[:STATES_BATCH], ids[STATES_BATCH:]
+            asked, later = waiting[:STATES_BATCH], waiting[STATES_BATCH:]
             left, found = await self._scripts.run("states", code, *limits, *asked)
             for packed, rev, data in zip(*[iter(found)] * 3, strict=True):
                 id = packed.decode()
@@ -200,15 +203,17 @@ class RedisSessions:
                     if rev
                     else corrupt(StoreKey._make((code, id)))
                 )
-            ids = [*left, *later]
-            if not ids:
+            waiting = [*left, *later]
+            if not waiting:
                 return dict(sorted(states.items()))
 
     async def participants(self, code: str) -> list[ParticipantInfo]:
         """See `Backend.participants`."""
         listed = iter(await self._scripts.run("participants", code))
         found = []
-        for id, packed, connections, kept, *who in zip(*[listed] * 7, strict=True):
+        for id, packed, connections, kept, *who, shown in zip(
+            *[listed] * 8, strict=True
+        ):
             head = unpack_head(packed)
             found.append(
                 ParticipantInfo(
@@ -220,6 +225,7 @@ class RedisSessions:
                     connections,
                     float(kept),
                     unpack_profile(who),
+                    shown.decode(errors="replace") if shown else "",
                 )
             )
         return sorted(found)

@@ -38,15 +38,15 @@ function useNotice() {
   return [notice, notify];
 }
 
-// Tell the others of this tab who is here, and whether anybody looks at it.
-function useAppearance(name) {
+// Tell the others of this tab who is here, at which step, and whether anybody looks at it.
+function useAppearance(name, step) {
   const [, update] = useMyMeta();
   useEffect(() => {
-    const say = () => update({ name, away: document.hidden });
+    const say = () => update({ name, step, away: document.hidden });
     document.addEventListener("visibilitychange", say);
     say();
     return () => document.removeEventListener("visibilitychange", say);
-  }, [name, update]);
+  }, [name, step, update]);
 }
 
 // What others say of themselves may be anything.
@@ -125,7 +125,7 @@ function Board({ notify, say }) {
   const step = steps[number];
   const [run] = useAction("board", step.action);
   const [moving, setMoving] = useState([]); // cards whose move is not yet answered
-  useAppearance(page.name);
+  useAppearance(page.name, number);
 
   const shown = useRef(number);
   useEffect(() => {
