@@ -292,7 +292,7 @@ def test_the_fragment_is_unchanged_until_something_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What a process takes grows by a page of memory now and then.
-    monkeypatch.setattr("sessionstores.monitoring.stats.resident", lambda: 80_000_000)
+    monkeypatch.setattr("sessionstores.monitoring.process.resident", lambda: 80_000_000)
     fill("alice")
     client = signed_in(*ALL)
     address = page("live")
