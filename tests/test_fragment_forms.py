@@ -193,6 +193,23 @@ async def test_a_form_is_shown_with_what_is_wrong_at_its_field(
     assert "aria-invalid" not in answer
 
 
+async def test_what_a_form_is_refused_or_fails_on_is_counted_once(
+    open_page: OpenPage,
+) -> None:
+    page = await open_page()
+    for tag, typed in (
+        ('"kinds" "few"', {"value": "12"}),
+        ('"kinds" "full"', {"value": "a"}),
+        ('"shared" "wipe"', {}),
+        ('"kinds" "breaks"', {}),
+    ):
+        await send(page, written(f"{tag} htmx=4"), 4, **typed)
+        await answers(page, 0)
+    health = (await stores.astats()).health
+    assert health.refused == {"invalid_arguments": 1, "full": 1, "forbidden": 1}
+    assert (health.actions, health.errors) == (2, 1)
+
+
 REFUSALS = {
     "by the action": ('"kinds" "full"', {"value": "a"}, "<No> a, alice."),
     "for the role": ('"shared" "wipe"', {}, "may not"),

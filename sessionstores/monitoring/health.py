@@ -14,7 +14,7 @@ import msgspec
 from .counts import NOTHING, Counts
 from .samples import DAY, HOUR, SLOT_SECONDS, Sample, Slot, Totals, samples_of_day
 from .tally import MAX_ERRORS, ErrorKind
-from .workers import Records, WorkerRecord, listed
+from .workers import UNWRITTEN, Records, WorkerRecord, listed
 
 # The name of the shared value.
 NAME = "health"
@@ -131,8 +131,8 @@ class HealthSeries(msgspec.Struct, frozen=True):
         if known is None:
             # One that is new counts from its begin. Of one whose record is older than
             # the slot it is not known what was counted before that.
-            since = self.at - SLOT_SECONDS
-            known = Known() if record.began >= since else _known(record)
+            is_new = id == UNWRITTEN or record.began >= self.at - SLOT_SECONDS
+            known = Known() if is_new else _known(record)
         return known
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from math import ceil, inf, sqrt
 
-# Each bound is a ninth above the one before: 2 ** (1 / STEPS). They are those of
+# Each bound is 2 ** (1 / STEPS) times the one before, 9 % more. They are those of
 # Prometheus's native histograms of schema 3, so that these can be made of the buckets.
 STEPS = 8
 SCHEMA = 3
@@ -32,7 +32,7 @@ def upper_bound(bucket: int) -> float:
 def percentile(counts: Mapping[int, int], share: float) -> float | None:
     """Return the duration that `share` of those counted do not exceed, in seconds.
 
-    It is in the bucket of the exact one, so at most a ninth away from it; what is
+    It is in the middle of the exact one's bucket, so at most 5 % away from it; what is
     beyond the last bound counts as that. None: there are no durations.
     """
     rank = ceil(share * sum(counts.values()))

@@ -83,14 +83,14 @@ def samples_of_day(
     Of those, the ones that are over at time `before`.
     """
     last = day[-1].at // QUARTER if day else -1.0
-    return (*day, *_quarters(totals, slots, last, before // QUARTER))
+    return (*day, *_quarters(totals, slots, last, before))
 
 
 def _quarters(
     totals: Sequence[Totals], slots: Sequence[Slot], after: float, before: float
 ) -> Iterator[Sample]:
     for quarter in sorted({each.at // QUARTER for each in totals}):
-        if after < quarter < before:
+        if after < quarter and (quarter + 1) * QUARTER <= before:
             found = [each for each in totals if each.at // QUARTER == quarter]
             counts = NOTHING
             for slot in slots:

@@ -28,7 +28,8 @@ ErrorKind = tuple[str, str, str]
 class Tally:
     """Totals since this process began. Part of a backend's `ProcessMemory`.
 
-    `latency`: how many actions lasted as long as each bucket says; `tabs`: ids of the
+    `latency`: how many actions lasted as long as each bucket says, `seconds` all of
+    them together; `tabs`: ids of the
     connections that are open; `refused` and `errors` are by code and by type.
     """
 
@@ -44,6 +45,7 @@ class Tally:
         """Begin to count anew."""
         self._lock = mutex()
         self.tabs.clear()
+        self.seconds = 0.0
         self.latency = [0] * (len(BOUNDS) + 1)
         self.refused: dict[str, int] = {}
         self.errors: dict[str, int] = {}

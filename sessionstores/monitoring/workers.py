@@ -154,8 +154,14 @@ class OwnRecord:
         self._written = _Mark(counts, errors)
 
     def unwritten(self, tally: Tally, at: float) -> WorkerRecord:
-        """Return what was counted since a record was written that is gone by now."""
-        return self._since(self._written or self._base, tally, at, at)
+        """Return what was counted since a record was written that is gone by now.
+
+        If there was none, since the process began.
+        """
+        if self._written is not None:
+            return self._since(self._written, tally, at, at)
+        began = at - (time.monotonic() - self.since)
+        return self._since(self._base, tally, at, began)
 
     def _since(
         self, mark: _Mark, tally: Tally, at: float, began: float
@@ -194,7 +200,7 @@ def _own(backend: Backend) -> OwnRecord:
 
 
 async def report(backend: Backend) -> None:
-    """Write the record of this process; raise nothing if the cache does not answer."""
+    """Write the record of this process; log what fails, raise nothing."""
     own = _own(backend)
     if not own.claim():
         return
@@ -203,6 +209,8 @@ async def report(backend: Backend) -> None:
         await _report(backend, own)
     except StoreUnavailable as error:
         logger.info("The figures of this process were not written: %s", error)
+    except Exception:
+        logger.exception("The figures of this process were not written")
     finally:
         own.release()
 

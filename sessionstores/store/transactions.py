@@ -160,6 +160,7 @@ def count_action(backend: Backend, seconds: float) -> None:
     """Count an action by its duration."""
     tally = backend.memory.items.get(Tally) or backend.memory.of(Tally)
     tally.latency[bisect_left(BOUNDS, seconds)] += 1
+    tally.seconds += seconds
 
 
 def _count_failure(backend: Backend, call: Call, error: Exception) -> None:

@@ -15,13 +15,15 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from sessionstores.backends import get_backend
+from sessionstores.backends import drop_backends, get_backend
 from sessionstores.backends.base import run
 from sessionstores.manager import stores
 from sessionstores.monitoring import process
 from sessionstores.monitoring.alerts import BUDGET_PER_PARTICIPANT
 from sessionstores.monitoring.process import resident
 from sessionstores.monitoring.stats import plain
+from sessionstores.monitoring.tally import tally_of
+from sessionstores.monitoring.workers import report
 from tests.sockets import CODE, Socket
 from tests.trips import trips_of
 from tests.workshop.states import Agenda, Board
@@ -148,6 +150,9 @@ def test_figures_become_json_by_their_names() -> None:
         ["Table 1", "Table 0"],
     )
     assert len(told["summaries"][0]["activity"]) == 30
+    assert told["health"]["actions"] == 4
+    assert told["workers"][0]["pid"] == os.getpid()
+    assert (told["errors"], len(told["day"])) == ([], 1)
     assert plain({"a": (1, 2)}) == {"a": [1, 2]}
 
 
@@ -171,6 +176,29 @@ def test_on_redis_the_figures_take_as_many_trips_however_many_there_are(
     assert figures.server is not None
     assert figures.server.name.split()[0] in {"Valkey", "Redis"}
     assert figures.server.used is not None
+
+
+@pytest.mark.usefixtures("redis_site")
+def test_the_records_of_all_processes_are_read_in_one_trip(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = []
+    trips: list[str] = []
+    for processes in (1, 5):
+        for _ in range(processes):
+            # Each a backend of its own, as in another process.
+            drop_backends()
+            backend = get_backend(blocking=True)
+            tally_of(backend).refuse("rejected")
+            run(report(backend))
+        trips = trips_of(backend, monkeypatch)
+        stores.stats()
+        trips.clear()
+        figures = stores.stats()
+        counts.append(list(trips))
+    assert figures.health.refused == {"rejected": 6}
+    assert counts[0] == counts[1]
+    assert len(counts[0]) == 6
 
 
 @pytest.mark.django_db(transaction=True)

@@ -17,9 +17,9 @@ from ...exceptions import InsideTransaction, StoreUnavailable
 from ...manager import stores
 from ...monitoring.stats import Stats, plain
 
-exposition: Callable[[Stats], bytes] | None
+exposition: Callable[[Stats, str], tuple[bytes, str]] | None
 try:
-    from ...monitoring.prometheus import CONTENT_TYPE, exposition
+    from ...monitoring.prometheus import exposition
 except ImportError:
     exposition = None
 
@@ -57,7 +57,7 @@ def figures(stats: Stats) -> dict[str, Any]:
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return the figures in the text format of Prometheus."""
+    """Return the figures in a text format of Prometheus."""
     if exposition is None:
         return HttpResponse(
             "Metrics need the package prometheus-client: "
@@ -69,4 +69,5 @@ def metrics(request: HttpRequest) -> HttpResponse:
         stats = stores.stats()
     except (StoreUnavailable, InsideTransaction) as error:
         return HttpResponse(f"# {error.code}\n", content_type="text/plain", status=503)
-    return HttpResponse(exposition(stats), content_type=CONTENT_TYPE)
+    text, content_type = exposition(stats, request.headers.get("Accept", ""))
+    return HttpResponse(text, content_type=content_type)

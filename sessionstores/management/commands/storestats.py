@@ -17,8 +17,10 @@ from ...backends.types import SessionSummary
 from ...exceptions import StoreUnavailable
 from ...humanize import size, span
 from ...keys import SESSION
+from ...monitoring.health import Health
 from ...monitoring.history import KEPT
 from ...monitoring.stats import Stats, gather, plain
+from ...monitoring.workers import Worker
 from ..arguments import (
     SiteCommand,
     backend_for,
@@ -31,6 +33,8 @@ from ..interrupts import Interrupt, quiet_on_closed_pipe
 # Sessions that are listed, and seconds between two looks of a watch, by default.
 SHOWN = 20
 WATCH_SECONDS = 2.0
+# Errors that are named.
+SHOWN_ERRORS = 3
 # Width of a label and of the charts, in characters.
 WIDTH = 24
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -179,10 +183,48 @@ def overview(stats: Stats) -> Iterator[tuple[str, str]]:
         ]
         yield "server", ", ".join(filter(None, parts))
     yield "last sweep", last_sweep(stats)
+    yield from _health(stats)
     if len(stats.series) > 1:
         begin, end = stats.at - KEPT, stats.at
         yield "online, 1 h", chart([(s.at, s.online) for s in stats.series], begin, end)
         yield "state, 1 h", chart([(s.at, s.bytes) for s in stats.series], begin, end)
+
+
+def _health(stats: Stats) -> Iterator[tuple[str, str]]:
+    """Yield the lines on actions, refusals, errors and processes."""
+    health = stats.health
+    yield (
+        "actions",
+        f"{health.actions:,} in {span(health.seconds)}, "
+        f"{health.actions_per_minute:.3g} a minute now{latency(health)}",
+    )
+    codes = sorted(health.refused.items(), key=lambda each: -each[1])
+    counts = ", ".join(f"{code} {count:,}" for code, count in codes)
+    yield "refused", f"{sum(health.refused.values()):,}{counts and f': {counts}'}"
+    kinds = ", ".join(
+        f"{each.type} in {each.action or 'the server'} ({each.place}) {each.count:,}"
+        for each in stats.errors[:SHOWN_ERRORS]
+    )
+    yield "errors", f"{health.errors:,}{kinds and f'; latest: {kinds}'}"
+    yield (
+        "delivery",
+        f"{health.conflicts:,} conflicts, {health.slow:,} slow, {health.reconnects:,} "
+        f"reconnects, {health.dropped:,} messages dropped",
+    )
+    yield "workers", ", ".join(map(worker, stats.workers)) or "none seen"
+
+
+def worker(each: Worker) -> str:
+    """Return a process with its tabs and its load."""
+    load = "" if each.load is None else f", {each.load:.0%} of a core"
+    return f"{printable(each.host)} pid {each.pid} ({each.tabs:,} tabs{load})"
+
+
+def latency(health: Health) -> str:
+    """Return the median and the 95th percentile of the actions' durations, if any."""
+    if health.p50 is None or health.p95 is None:
+        return ""
+    return f"; p50 {health.p50 * 1000:.3g} ms, p95 {health.p95 * 1000:.3g} ms"
 
 
 def state(stats: Stats) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
 
+from sessionstores import ActionRejected
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.types import ServerInfo
@@ -313,7 +315,39 @@ def test_the_text_of_an_empty_site() -> None:
         "participants  0, 0 of them online with 0 connections",
         "state         0 B",
         "last sweep    none yet",
+        *lines[4:],
     ]
+    assert [line.split()[0] for line in lines[4:]] == [
+        "actions",
+        "refused",
+        "errors",
+        "delivery",
+        "workers",
+    ]
+
+
+def test_the_text_has_actions_refusals_errors_and_processes() -> None:
+    board = stores.get(Board, CODE, "alice")
+    board.dispatch(Board.note, "x")
+    for _ in range(2):
+        with pytest.raises(ActionRejected):
+            board.dispatch(Board.move, "no such card", pile="keep")
+    with pytest.raises(ZeroDivisionError):
+        board.dispatch(lambda board: 1 / 0)
+    text = "\n".join(printed())
+    actions = r"^actions +4 in .*, 4 a minute now; p50 \S+ ms, p95 "
+    assert re.search(actions, text, re.MULTILINE)
+    assert re.search(r"^refused +2: no_such_card 2$", text, re.MULTILINE)
+    assert re.search(
+        r"^errors +1; latest: ZeroDivisionError in board\.<lambda> "
+        r"\(tests/management/commands/test_storestats\.py:\d+\) 1$",
+        text,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r"^delivery +0 conflicts, \d+ slow, 0 reconnects, 0 mess", text, re.M
+    )
+    assert f"pid {os.getpid()} (0 tabs" in text
 
 
 def test_the_text_lists_sessions_the_largest_first_and_warnings_last() -> None:
