@@ -51,7 +51,7 @@ class Refusal(NamedTuple):
     """A code with which actions were refused; `text`: what people are told, or ""."""
 
     code: str
-    count: int
+    times: int
     text: str
 
 
