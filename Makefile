@@ -103,7 +103,7 @@ docs: $(VENV)/.docs
 	@echo "Open build/docs/index.html"
 
 screenshots: $(VENV)/.dev
-	PYTHONPATH=. $(BIN)/python docs/screenshots.py
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)

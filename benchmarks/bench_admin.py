@@ -27,6 +27,10 @@ from sessionstores.state.declaration import registry  # noqa: E402
 
 ROUNDS = 9
 AIM_MS = 300
+# The same people in many small sessions: what a row of the list costs.
+SESSIONS = 2_000
+SPREAD_MS = 100
+SPREAD_KB = 50
 SECOND_MS = 1_000
 LARGE = 2_000
 BASE = "/admin/sessionstores/livesession/"
@@ -52,6 +56,17 @@ class Site:
             assert wanted in response.content, path
 
         return ask
+
+    def weight(self, alias: str, path: str) -> tuple[int, bool]:
+        """Return a page's bytes, and whether it is a 304 while nothing changes."""
+        chosen = msgspec.structs.replace(self.conf, cache=alias)
+        with patch.object(conf, "get", lambda: chosen):
+            size = len(self.client.get(BASE + path).content)
+            first = self.client.get(f"{BASE}{path}live/")
+            again = self.client.get(
+                f"{BASE}{path}live/", headers={"If-None-Match": first["ETag"]}
+            )
+        return size, again.status_code == 304
 
 
 def row(what: str, few: float, many: float, aim: float) -> Row:
@@ -87,7 +102,7 @@ def main() -> None:
     """Print the rows."""
     call_command("migrate", verbosity=0)
     redis = "django.core.cache.backends.redis.RedisCache"
-    names = ("few", "many", "small", "large")
+    names = ("few", "many", "spread", "small", "large")
     with registry.isolated(Board), valkey() as store:
         server = store.url.rpartition("/")[0]
         caches = {
@@ -98,17 +113,32 @@ def main() -> None:
             site = Site()
             fill("few", FEW)
             fill("many", MANY)
+            fill("spread", MANY, MANY // SESSIONS)
             small = large_session("small", FEW)
             large = large_session("large", LARGE)
             spent = interleaved(
                 ROUNDS,
-                few=site.get("few", "", b"<dd>10</dd>"),
-                many=site.get("many", "", b"<dd>10,000</dd>"),
+                few=site.get("few", "", b"of 10 people online"),
+                many=site.get("many", "", b"of 10,000 people online"),
+                spread=site.get("spread", "", b"of 10,000 people online"),
+                health=site.get("spread", "health/", b"ss-workers"),
                 small=site.get("small", f"{small}/", b"<dd>10</dd>"),
                 large=site.get("large", f"{large}/", b"<dd>2,000</dd>"),
             )
+            size, is_unchanged = site.weight("spread", "")
+    spread = f"in {SESSIONS:,} sessions"
     show(
         row(f"overview, {MANY:,}", spent["few"], spent["many"], AIM_MS),
+        row(f"overview, {spread}", spent["few"], spent["spread"], SPREAD_MS),
+        row(f"health, {spread}", spent["few"], spent["health"], SPREAD_MS),
+        Row(
+            f"overview, {spread}",
+            "unchanged: " + ("304" if is_unchanged else "sent again"),
+            f"{size / 1024:.1f} KB",
+            "",
+            f"≤ {SPREAD_KB} KB, 304",
+            size <= SPREAD_KB * 1024 and is_unchanged,
+        ),
         row(f"session of {LARGE:,}", spent["small"], spent["large"], SECOND_MS),
     )
 

@@ -30,13 +30,13 @@ ROUNDS = 9
 AIM_MS = 300
 
 
-def fill(alias: str, participants: int) -> None:
+def fill(alias: str, participants: int, per_session: int = PER_SESSION) -> None:
     """Create participants in a cache."""
     settings = {"CACHE": alias, "AUTO_SWEEP": False, "SLOW_OPERATION_MS": 10_000}
     with override_settings(SESSIONSTORES=settings):
-        for start in range(0, participants, PER_SESSION):
+        for start in range(0, participants, per_session):
             code = stores.create_session()
-            for number in range(min(PER_SESSION, participants - start)):
+            for number in range(min(per_session, participants - start)):
                 board = stores.get(Board, code, f"participant-{number}")
                 board.dispatch(Board.move, "card-03", "drop")
 

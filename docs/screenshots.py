@@ -1,5 +1,7 @@
 """Screenshots of the demo, the admin and the tutorial, taken by `make screenshots`.
 
+The few of the docs are written beside them; `make screenshots ARGS=pages` takes each
+page of the admin in each look instead, into build/screenshots, to be judged by eye.
 Needs chromium and what the tests need. What they show is real, but for the hour of
 figures in the admin's charts, which nobody wants to wait for.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.boards import DRAWN, BoardView
 from tests.browser.pasting import Served, manage, paste
-from tests.browser.staff import code_of, sign_in, visit
+from tests.browser.staff import code_of, pages_of, sign_in, visit
 from tests.demo_process import DemoProcess
 from tests.servers import Valkey
 
@@ -31,6 +34,28 @@ ADMIN = {"viewport": {"width": 1440, "height": 1000}}
 PHONE = {"viewport": {"width": 390, "height": 844}}
 LABELS = ("Strategy offsite", "Lecture 7, questions", "Card sort", "Onboarding quiz")
 SAMPLES = 119
+BUILD = DOCS.parent / "build" / "screenshots"
+# How each page of the admin is looked at; 200 % is half a window at twice the density.
+LOOKS: dict[str, dict[str, Any]] = {
+    "1366": {"viewport": {"width": 1366, "height": 768}},
+    "1920": {"viewport": {"width": 1920, "height": 1080}},
+    "390": PHONE,
+    "200-percent": {
+        "viewport": {"width": 683, "height": 384},
+        "device_scale_factor": 2,
+    },
+    "print": {"viewport": {"width": 794, "height": 1123}},
+    "dark": {"viewport": {"width": 1366, "height": 768}, "color_scheme": "dark"},
+    "forced-colours": {
+        "viewport": {"width": 1366, "height": 768},
+        "forced_colors": "active",
+    },
+    "rtl": {"viewport": {"width": 1366, "height": 768}, "locale": "he-IL"},
+    "rtl-390": {**PHONE, "locale": "he-IL"},
+    "german": {"viewport": {"width": 1366, "height": 768}, "locale": "de-DE"},
+    "german-390": {**PHONE, "locale": "de-DE"},
+}
+MANY_SESSIONS = 2_000
 # As staff see it who look at sessions, not for other pages.
 FOLDED = "localStorage.setItem('django.admin.navSidebarIsOpen', 'false')"
 MOVES = {
@@ -45,6 +70,12 @@ class CachedDemo(DemoProcess):
     settings = "tests.settings_cached"
 
 
+class UnfoldDemo(DemoProcess):
+    """A demo with django-unfold around its admin."""
+
+    settings = "tests.settings_unfold"
+
+
 class Studio:
     """A browser that opens pages and takes pictures of them."""
 
@@ -54,16 +85,19 @@ class Studio:
     def open(self, url: str, *, beside: Page | None = None, **options: Any) -> Page:
         """Open an address as somebody else, or in another tab."""
         context = beside.context if beside else None
-        context = context or self.browser.new_context(locale="en-GB", **options)
+        options = {"locale": "en-GB", **options}
+        context = context or self.browser.new_context(**options)
         context.add_init_script(FOLDED)
         page = context.new_page()
         page.goto(url)
         return page
 
-    def take(self, page: Page, name: str, *, full: bool = False) -> None:
+    def take(
+        self, page: Page, name: str, *, full: bool = False, folder: Path = DOCS
+    ) -> None:
         """Take a picture once nothing moves any more."""
         page.evaluate(DRAWN)
-        path = DOCS / f"{name}.png"
+        path = folder / f"{name}.png"
         page.screenshot(path=path, full_page=full, animations="disabled")
         print(path.relative_to(DOCS.parent))
 
@@ -104,8 +138,11 @@ def plant_sessions() -> None:
     from sessionstores.backends import get_backend
     from sessionstores.backends.base import run
     from sessionstores.backends.shared_values import update_value
+    from sessionstores.monitoring import health
+    from sessionstores.monitoring.counts import Counts
     from sessionstores.monitoring.history import KEPT, NAME, Series, _encode
-    from sessionstores.monitoring.samples import Totals
+    from sessionstores.monitoring.latency import bucket_of
+    from sessionstores.monitoring.samples import Slot, Totals
 
     for people, label in enumerate(LABELS, 4):
         code = stores.create_session(label=label, keep=86_400)
@@ -115,18 +152,26 @@ def plant_sessions() -> None:
     stores.lock(code)
     stores.sweep()
     now = time.time()
-    samples = []
+    samples, slots = [], []
     for number in range(SAMPLES):
-        online = round(3.5 + 1.5 * math.cos(number / 20) + math.sin(number * 2.4))
+        wave = 3.5 + 1.5 * math.cos(number / 20) + math.sin(number * 2.4)
+        online, actions = round(wave), round(9 * wave)
         size = 3_600 + 17 * number + 90 * (number % 3)
         at = now - (SAMPLES - number) * 30
         samples.append(Totals(at, 5, 25, online, online, size, 1_800_000))
+        slow = bucket_of(0.004 + 0.03 * (number % 29 == 0))
+        refused = {"wrong_step": 1} if number % 17 == 0 else {}
+        latency = {bucket_of(0.001): actions, slow: 1 + actions // 12}
+        slots.append(Slot(at, at - 30, Counts(latency, refused)))
     series = _encode(Series(tuple(samples)))
-    run(update_value(get_backend(blocking=True), NAME, lambda _: series, seconds=KEPT))
+    backend = get_backend(blocking=True)
+    run(update_value(backend, NAME, lambda _: series, seconds=KEPT))
+    counted = health.encode(health.HealthSeries(now - 30, tuple(slots)))
+    run(update_value(backend, health.NAME, lambda _: counted, seconds=KEPT))
 
 
 @contextmanager
-def demo_on_valkey(temporary: Path) -> Iterator[CachedDemo]:
+def demo_on_valkey(temporary: Path) -> Iterator[tuple[CachedDemo, Valkey]]:
     """Run the demo over a Valkey which this process uses as well."""
     server = Valkey()
     server.start()
@@ -136,7 +181,7 @@ def demo_on_valkey(temporary: Path) -> Iterator[CachedDemo]:
         django.setup()
         demo = CachedDemo("--port", "0", temporary=temporary)
         try:
-            yield demo
+            yield demo, server
         finally:
             demo.stop()
     finally:
@@ -145,7 +190,7 @@ def demo_on_valkey(temporary: Path) -> Iterator[CachedDemo]:
 
 def of_the_admin(studio: Studio, temporary: Path) -> None:
     """The overview, a session, a participant, a conflict, and a phone."""
-    with demo_on_valkey(temporary) as demo:
+    with demo_on_valkey(temporary) as (demo, _server):
         plant_sessions()
         code = code_of(demo)
         page = studio.open(demo.url("All in one page"), **DESKTOP)
@@ -157,6 +202,8 @@ def of_the_admin(studio: Studio, temporary: Path) -> None:
         studio.take(staff, "admin-overview")
         dark = sign_in(demo, studio.open, color_scheme="dark", **ADMIN)
         studio.take(dark, "admin-overview-dark")
+        visit(staff, demo, "health/")
+        studio.take(staff, "admin-health")
         visit(staff, demo, f"{code}/")
         studio.take(staff, "admin-session")
         visit(staff, demo, f"{code}/ada/")
@@ -205,8 +252,53 @@ def of_the_tutorial(studio: Studio, temporary: Path) -> None:
         served.stop()
 
 
+def looked_at(studio: Studio, demo: DemoProcess, paths: list[str], name: str) -> None:
+    """Take pages of the admin in each look; `name` is a folder of build/screenshots."""
+    for look, options in LOOKS.items():
+        folder = BUILD / name / look
+        folder.mkdir(parents=True, exist_ok=True)
+        page = sign_in(demo, studio.open, **options)
+        if look == "print":
+            page.emulate_media(media="print")
+        for path in paths:
+            visit(page, demo, path)
+            title = path.strip("/").replace("/", "-") or "overview"
+            title = title.replace("?", "").replace("*", "own")
+            studio.take(page, title, full=look == "print", folder=folder)
+        page.context.close()
+
+
+def of_every_page(studio: Studio, temporary: Path) -> None:
+    """Each page in each look: as usual, with many sessions, cut off, empty, unfold."""
+    from sessionstores import stores
+
+    with demo_on_valkey(temporary) as (demo, server):
+        plant_sessions()
+        page = studio.open(demo.url("All in one page"), **DESKTOP)
+        sort_cards(page)
+        looked_at(studio, demo, pages_of(demo), "usual")
+        for number in range(MANY_SESSIONS):
+            stores.create_session(label=f"Table {number}", keep=86_400)
+        looked_at(studio, demo, [""], "many")
+        server.kill()
+        looked_at(studio, demo, ["", "health/", f"{code_of(demo)}/"], "cut-off")
+        server.start()
+        looked_at(studio, demo, ["", "health/", f"{code_of(demo)}/"], "empty")
+    folder = temporary / "unfold"
+    folder.mkdir()
+    unfold = UnfoldDemo("--port", "0", temporary=folder)
+    try:
+        # Its sessions are in its own memory, so what other processes know is missing.
+        looked_at(studio, unfold, [*pages_of(unfold), "ZZZZZZ/"], "unfold")
+    finally:
+        unfold.stop()
+
+
 def main() -> None:
-    """Take all of them."""
+    """Take those of the docs, or with the argument `pages` all of the admin."""
+    parts = [of_the_demo, of_the_tutorial, of_the_admin]
+    if sys.argv[1:] == ["pages"]:
+        parts = [of_every_page]
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as temporary:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -214,7 +306,7 @@ def main() -> None:
         studio = Studio(browser)
         # An event loop runs in this thread, and only pages are waited for.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
-        for number, part in enumerate((of_the_demo, of_the_tutorial, of_the_admin)):
+        for number, part in enumerate(parts):
             folder = Path(temporary, str(number))
             folder.mkdir()
             part(studio, folder)

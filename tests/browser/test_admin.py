@@ -247,7 +247,7 @@ def test_who_is_signed_out_meanwhile_is_told(
     expect(page.locator("#ss-badge")).to_contain_text("You are signed out.")
     # Who looks over their shoulder now sees nothing.
     expect(page.locator("#ss .ss-notice")).to_contain_text("You are signed out.")
-    expect(page.locator("[data-ss-rows], .ss-line, .ss-technical")).to_have_count(0)
+    expect(page.locator("[data-ss-rows], .ss-line, .ss-fold")).to_have_count(0)
 
 
 def test_who_may_look_no_longer_is_told_and_sees_no_more(
@@ -289,7 +289,7 @@ def test_a_cache_that_goes_away_leaves_nothing_old_on_the_page(
         expect(badge).to_have_text("The cache does not answer")
         expect(badge).to_have_attribute("data-state", "stale")
         expect(page.locator(".ss-card-bad")).to_be_visible()
-        for left in (".ss-line", ".ss-list", ".ss-menu", ".ss-technical"):
+        for left in (".ss-line", ".ss-list", ".ss-menu", ".ss-fold"):
             expect(page.locator(left).filter(visible=True)).to_have_count(0)
         # It comes back empty, and the page by itself.
         server.start()

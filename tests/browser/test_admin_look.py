@@ -93,7 +93,7 @@ def test_axe_finds_nothing(laden: DemoProcess, open_page: Open, scheme: str) -> 
     page = sign_in(laden, open_page, color_scheme=scheme)
     rules = COLOURS if scheme == "dark" else None
     expect(page.locator(".ss-alerts")).to_contain_text(LONG)
-    for fold in (".ss-alerts", ".ss-technical"):
+    for fold in (".ss-alerts", ".ss-fold"):
         page.locator(f"{fold} > summary").click()
     for path in laden_pages_of(laden):
         visit(page, laden, path)

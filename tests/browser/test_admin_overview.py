@@ -147,7 +147,7 @@ def test_what_is_technical_stays_unfolded_for_who_unfolds_it(
     page = sign_in(crowded, open_page, **DESKTOP)
     charts = page.locator(".ss-charts")
     expect(charts).to_be_hidden()
-    page.locator(".ss-technical > summary").click()
+    page.locator(".ss-fold > summary").click()
     expect(charts).to_be_visible()
     page.reload()
     expect(charts).to_be_visible()

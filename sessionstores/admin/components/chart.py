@@ -29,18 +29,11 @@ def sparkline(values: Sequence[int], label: str) -> SafeString:
             x, y = place * (BAR + GAP), SPARK_HEIGHT - height
             bars.append(f"M{x} {y}h{BAR}v{height}h-{BAR}z")
     return format_html(
-        '<svg class="ss-spark" role="img" aria-label="{}" viewBox="0 0 {} {}" '
-        'width="{}" height="{}"><title>{}</title>'
-        '<path class="ss-ground" d="M0 {}h{}v1h-{}z"></path><path d="{}"></path></svg>',
-        label,
+        '<svg class="ss-spark" role="img" viewBox="0 0 {} {}"><title>{}</title>'
+        '<path d="{}"></path></svg>',
         width,
-        SPARK_HEIGHT + 1,
-        width,
-        SPARK_HEIGHT + 1,
-        label,
         SPARK_HEIGHT,
-        width,
-        width,
+        label,
         "".join(bars),
     )
 
@@ -182,7 +175,7 @@ def line(points: Sequence[Point], span: Span, axis: Scale) -> SafeString:
         if run[-1][0] - run[0][0] < MIN_RUN:
             # One or two points alone would not be visible.
             steps = [(run[-1][0] - MIN_RUN, run[0][1]), *run]
-        path = "L".join(f"{x:.0f} {y:.1f}" for x, y in steps)
+        path = "L".join(f"{x:.0f} {y:.0f}" for x, y in steps)
         strokes.append(f"M{path}")
         areas.append(f"M{path}V{HEIGHT}H{steps[0][0]:.0f}z")
     grid = "".join(f"M0 {y}h{WIDTH}" for y in (0.5, HEIGHT / 2, HEIGHT - 0.5))

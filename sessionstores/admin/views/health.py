@@ -51,7 +51,7 @@ class Refusal(NamedTuple):
     """A code with which actions were refused; `text`: what people are told, or ""."""
 
     code: str
-    count: int
+    times: int
     text: str
 
 
@@ -119,7 +119,9 @@ def findings(stats: Stats) -> Iterator[Finding]:
         yield Finding(
             "bad",
             ngettext(
-                "%(count)s action failed.", "%(count)s actions failed.", figures.errors
+                "%(count)s error in the last hour.",
+                "%(count)s errors in the last hour.",
+                figures.errors,
             )
             % {"count": number_text(figures.errors)},
             _("Each of the latest errors is listed with its line of code."),
@@ -224,7 +226,9 @@ def _row(stats: Stats, worker: Worker) -> WorkerRow:
         # Rounded to MiB, as in the overview.
         worker.rss and worker.rss >> 20 << 20,
         is_busy=worker.load is not None and worker.load >= BUSY,
-        is_late=stats.at - worker.seen > MISSED * conf.get().heartbeat,
+        # One without tabs, as under WSGI, is heard of only when it acts.
+        is_late=worker.tabs > 0
+        and stats.at - worker.seen > MISSED * conf.get().heartbeat,
         here=(worker.host, worker.pid) == (process.host, process.pid),
     )
 

@@ -41,17 +41,20 @@ class SummaryReader:
         around = await self._values.get(
             *members.values(), *attendance.values(), *notes.values()
         )
-        ids = {
-            code: sorted(ids_in(around.get(name, ABSENT).value))
+        # Each is made once: checking its parts is most of what many records cost.
+        keys = {
+            code: [
+                StoreKey.of_session(code),
+                *(
+                    StoreKey.stored(code, id)
+                    for id in sorted(ids_in(around.get(name, ABSENT).value))
+                ),
+            ]
             for code, name in members.items()
         }
-        records = {
-            StoreKey.stored(code, id): record_key(StoreKey.stored(code, id))
-            for code in codes
-            for id in (SESSION, *ids[code])
-        }
+        records = {key: record_key(key) for own in keys.values() for key in own}
         leases = {
-            StoreKey.stored(code, id): leases_key(StoreKey.stored(code, id))
+            (key := StoreKey.stored(code, id)): leases_key(key)
             for code, name in attendance.items()
             for id in ids_in(around.get(name, ABSENT).value)
         }
@@ -73,7 +76,7 @@ class SummaryReader:
         return [
             _summary(
                 code,
-                ids[code],
+                keys[code],
                 heads,
                 online[code],
                 around.get(notes[code], ABSENT),
@@ -85,13 +88,12 @@ class SummaryReader:
 
 def _summary(
     code: str,
-    ids: Sequence[str],
+    keys: Sequence[StoreKey],
     heads: Mapping[StoreKey, StoredHead | None],
     online: Mapping[str, int],
     notes: Versioned,
     now: float,
 ) -> SessionSummary:
-    keys = [StoreKey.of_session(code), *(StoreKey.stored(code, id) for id in ids)]
     there = {key.participant: head for key in keys if (head := heads.get(key))}
     own = there.get(SESSION)
     about = (own and own.about) or Details()
@@ -115,7 +117,7 @@ def _summary(
         about.locked,
         seen,
         sum(head.size for head in there.values()),
-        len(ids),
+        len(keys) - 1,
         len(online),
         sum(online.values()),
         sum(key not in heads for key in keys),

@@ -48,7 +48,7 @@ def test_a_site_on_which_nothing_is_wrong_is_told_so(
 @pytest.mark.parametrize(
     ("figures", "finding"),
     [
-        ({"errors": 1}, "1 action failed."),
+        ({"errors": 1}, "1 error in the last hour."),
         ({"actions": 9, "p95": 0.2}, "5 of 100 actions take over 200 ms; SLOW_"),
         ({"actions": 9, "conflicts": 2}, "2 commits had to be tried again"),
         ({"dropped": 3}, "The channel layer did not take 3 messages"),
@@ -81,15 +81,18 @@ def test_processes_are_listed_and_those_that_are_busy_or_late_are_named(
     mine = worker(process.pid, host=process.host, load=None, rss=None, version="1.0")
     busy = worker(8, load=0.93, version="0.9")
     late = worker(9, seen=at - 41)
-    show(monkeypatch, workers=(mine, busy, late))
+    # Without tabs, it is heard of only when it acts.
+    wsgi = worker(10, seen=at - 29, tabs=0)
+    show(monkeypatch, workers=(mine, busy, late, wsgi))
     response = client.get(page("health"))
     text = text_of(response)
     assert "web-1:8 is busy: it uses 93 % of a core." in text
     assert "web-1:9 has not been heard of for 41 s." in text
     assert "Processes run different releases: 0.9, 1.0." in text
-    table = text.partition("Processes 3")[2].partition("Over time")[0]
+    table = text.partition("Processes 4")[2].partition("Over time")[0]
     assert f"{process.host} this page {process.pid} 3 –" in table
     assert "web-1 8 3 93 % busy 90 MB" in table
+    assert "web-1:10" not in text
     assert re.search(r"web-1 9 3 25 % 90 MB [\d:]+ late", table)
     with override_settings(SESSIONSTORES={"HEARTBEAT": 30, "PRESENCE_LEASE": 90}):
         assert "not been heard of" not in text_of(client.get(page("health")))

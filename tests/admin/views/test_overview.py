@@ -51,7 +51,7 @@ def test_one_line_shows_the_figures_and_what_is_technical_is_folded() -> None:
     assert "1 session 0 of 2 people online" in text
     assert f"This process only (pid {stats.process.pid})" in text
     before, _, technical = response.content.decode().partition(
-        '<details class="ss-card ss-technical" data-ss-remember="technical">'
+        '<details class="ss-card ss-fold" data-ss-remember="technical">'
     )
     # The list comes first, and no figure of a process before it.
     assert f'data-ss-key="{CODE}"' in before
