@@ -174,6 +174,7 @@ def _person(
         sum(not lease.leaving for lease in leases),
         listed.kept_until if listed else 0.0,
         listed.profile if listed else UNKNOWN,
+        listed.shown_name if listed else "",
     )
     scope: Scope = "session" if record.key.is_session else "participant"
     positions = {id: reader.of_record(record.states, scope)}

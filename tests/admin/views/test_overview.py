@@ -292,8 +292,8 @@ def test_two_thousand_sessions_are_a_page_like_any_other() -> None:
     [
         (OVERVIEW, (), 6),
         ("live", (), 6),
-        ("session", (CODE,), 5),
-        ("session_live", (CODE,), 5),
+        ("session", (CODE,), 6),
+        ("session_live", (CODE,), 6),
         ("participant", (CODE, "p0"), 4),
         ("participant_live", (CODE, "p0"), 4),
         ("participant", (CODE, "*"), 4),
