@@ -16,7 +16,7 @@ from ..keys import StoreKey
 from ..monitoring.summaries import read_summaries, summary
 from ..participants.participant import DEFAULT_ROLE
 from ..sessions.presence import Attendee, attendees
-from .people import published
+from .people import name_of
 
 # Names that a sentence has; the others are counted.
 MAX_NAMES = 5
@@ -72,13 +72,11 @@ def _session(backend: Backend, key: StoreKey) -> list[Target]:
     if info is None:
         return []
     people = run(backend.participants(key.session))
-    away = tuple(_of_participant(key, each).name for each in people if _is_away(each))
+    away = tuple(
+        name_of(each, None) or each.id for each in people if not each.connections
+    )
     target = _of_session(key, summary(key.session, info, people))
     return [target._replace(away=away)]
-
-
-def _is_away(info: ParticipantInfo) -> bool:
-    return not info.connections
 
 
 def _of_session(key: StoreKey, line: SessionSummary) -> Target:
@@ -108,15 +106,12 @@ def participant_targets(code: str, ids: Sequence[str] | None = None) -> list[Tar
         shown = attendees(run(backend.connections_of([code]))[code])
     session = StoreKey.of_session(code)
     return [
-        _of_participant(session, each, published(shown.get(each.id), "name"))
+        _of_participant(session, each, name_of(each, shown.get(each.id)))
         for each in people
     ]
 
 
-def _of_participant(
-    session: StoreKey, info: ParticipantInfo, shown: str = ""
-) -> Target:
-    name = info.profile.name or shown
+def _of_participant(session: StoreKey, info: ParticipantInfo, name: str) -> Target:
     return Target(
         StoreKey.stored(session.session, info.id),
         name,
