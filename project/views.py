@@ -189,7 +189,8 @@ def board_context(participant: Participant) -> dict[str, Any]:
     if WORKER_NUMBER and participant.id in CAST:
         # Neighbours use different workers: see project/relay.py.
         config["url"] += f"?seat={CAST.index(participant.id)}"
-    name = stores.get(Board, code, participant.id).state.name or participant.id
+    board = stores.get(Board, code, participant.id).state
+    name = config.get("name") or board.name or participant.id
     return {
         "config": config,
         "name": name,

@@ -31,6 +31,7 @@ from sessionstores.keys import StoreKey, check_code
 from sessionstores.participants.messages import (
     CLIENT_MESSAGES,
     END_MESSAGES,
+    RESTARTED,
     client_messages,
     end_message,
 )
@@ -97,6 +98,7 @@ def people_are_told() -> dict[str, Any]:
             if hasattr(module, name):
                 told[name] = getattr(module, name)
     told["frames"] = TooManyFrames.message
+    told["restarted"] = RESTARTED
     return told
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from ..manager import stores
 from .operations import Done, Effect, Operation, OperationInputs, Report, TargetKind
-from .targets import Target, away_names, names_text, reached_log, reached_text
+from .targets import OperationTarget, away_names, names_text, reached_log, reached_text
 
 MAX_TEXT = 2_000
 
@@ -59,7 +59,7 @@ def announcing(target: TargetKind) -> Operation:
     )
 
 
-def _explain(targets: Sequence[Target]) -> Iterable[str]:
+def _explain(targets: Sequence[OperationTarget]) -> Iterable[str]:
     if not any(each.tabs for each in targets):
         yield _("Nobody has a tab open now: nobody would get it.")
     else:
@@ -70,12 +70,12 @@ def _explain(targets: Sequence[Target]) -> Iterable[str]:
     )
 
 
-def _missed(targets: Sequence[Target], text: str) -> Iterable[str]:
+def _missed(targets: Sequence[OperationTarget], text: str) -> Iterable[str]:
     if names := away_names(targets):
         yield text % {"names": names_text(names)}
 
 
-def _run(target: Target, inputs: OperationInputs) -> Effect:
+def _run(target: OperationTarget, inputs: OperationInputs) -> Effect:
     key, text = target.key, inputs.values["text"]
     to = None if key.is_session else key.participant
     stores.send(key.session, inputs.announcement(text), to)

@@ -12,7 +12,7 @@ from django.contrib.admin.models import CHANGE
 from django.utils.functional import Promise
 
 from ..keys import StoreKey
-from .targets import Target
+from .targets import OperationTarget
 
 Text = str | Promise
 TargetKind = Literal["sessions", "participants"]
@@ -42,7 +42,7 @@ class Effect(NamedTuple):
     text: str = ""
 
 
-Done = tuple[Target, Effect]
+Done = tuple[OperationTarget, Effect]
 
 
 class Report(NamedTuple):
@@ -68,17 +68,17 @@ class Operation:
     name: str
     title: Text
     asks: tuple[Text, Any]
-    explain: Callable[[Sequence[Target]], Iterable[Text]]
-    run: Callable[[Target, OperationInputs], Effect | None]
+    explain: Callable[[Sequence[OperationTarget]], Iterable[Text]]
+    run: Callable[[OperationTarget, OperationInputs], Effect | None]
     report: Callable[[Sequence[Done], OperationInputs], Iterable[Report]]
-    form: Callable[[Sequence[Target], Any], forms.Form] | None = None
+    form: Callable[[Sequence[OperationTarget], Any], forms.Form] | None = None
     destructive: bool = False
     flag: int = CHANGE
     single: bool = False
     of_kicked: bool = False
     own: bool = False
 
-    def question(self, targets: Sequence[Target]) -> str:
+    def question(self, targets: Sequence[OperationTarget]) -> str:
         """Return the question to confirm."""
         one, many = self.asks
         if len(targets) == 1:
@@ -107,13 +107,13 @@ class Telling(NamedTuple):
 
 
 def _told(
-    one: Text, many: Any, targets: Sequence[Target], inputs: OperationInputs
+    one: Text, many: Any, targets: Sequence[OperationTarget], inputs: OperationInputs
 ) -> str:
     named = {**inputs.values, "count": len(targets), "name": targets[0].name}
     return str((one if len(targets) == 1 else many) % named)
 
 
-def saying(*texts: Text) -> Callable[[Sequence[Target]], Iterable[Text]]:
+def saying(*texts: Text) -> Callable[[Sequence[OperationTarget]], Iterable[Text]]:
     """Return an `Operation.explain` that says the same of all targets."""
     return lambda targets: texts
 

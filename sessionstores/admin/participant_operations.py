@@ -20,7 +20,7 @@ from ..state.declaration import states_in
 from .announcing import announcing
 from .operations import Effect, Operation, OperationInputs, Telling, saying
 from .session_operations import disconnect, report_disconnect
-from .targets import Target
+from .targets import OperationTarget
 
 
 class NameForm(forms.Form):
@@ -32,7 +32,7 @@ class NameForm(forms.Form):
         max_length=MAX_NAME_LENGTH,
     )
 
-    def __init__(self, targets: Sequence[Target], data: Any = None) -> None:
+    def __init__(self, targets: Sequence[OperationTarget], data: Any = None) -> None:
         name = targets[0].label
         options: Any = {"label_suffix": "", "auto_id": "ss-%s"}
         super().__init__(data, initial={"called": name}, **options)
@@ -62,7 +62,7 @@ class RoleForm(forms.Form):
         widget=forms.TextInput(attrs={"list": "ss-suggestions", "autocomplete": "off"}),
     )
 
-    def __init__(self, targets: Sequence[Target], data: Any = None) -> None:
+    def __init__(self, targets: Sequence[OperationTarget], data: Any = None) -> None:
         now = {each.role for each in targets}
         options: Any = {"label_suffix": "", "auto_id": "ss-%s"}
         initial = {"role": now.pop() if len(now) == 1 else ""}
@@ -87,13 +87,13 @@ def known_roles() -> list[str]:
     return sorted(roles)
 
 
-def _explain_role(targets: Sequence[Target]) -> Iterable[str]:
+def _explain_role(targets: Sequence[OperationTarget]) -> Iterable[str]:
     if len(targets) == 1:
         yield _("Now the role is %(role)s.") % {"role": targets[0].role}
     yield _("Their open tabs and later actions follow at once.")
 
 
-def _set_name(target: Target, inputs: OperationInputs) -> Effect | None:
+def _set_name(target: OperationTarget, inputs: OperationInputs) -> Effect | None:
     name = inputs.values["called"]
     if name == target.label:
         return Effect(f"Already called {name}: nothing changed.", changed=False)
@@ -102,7 +102,7 @@ def _set_name(target: Target, inputs: OperationInputs) -> Effect | None:
     return Effect(f"Renamed to {name} (was {target.name}).")
 
 
-def _set_role(target: Target, inputs: OperationInputs) -> Effect | None:
+def _set_role(target: OperationTarget, inputs: OperationInputs) -> Effect | None:
     role = inputs.values["role"]
     if role == target.role:
         return Effect(f"The role was {role} already: nothing changed.", changed=False)
@@ -111,22 +111,22 @@ def _set_role(target: Target, inputs: OperationInputs) -> Effect | None:
     return Effect(f"Made {role} (was {target.role}).")
 
 
-def _reset(target: Target, inputs: OperationInputs) -> Effect | None:
+def _reset(target: OperationTarget, inputs: OperationInputs) -> Effect | None:
     return Effect("Reset the state.") if stores.reset(*target.key) else None
 
 
-def _remove(target: Target, inputs: OperationInputs) -> Effect | None:
+def _remove(target: OperationTarget, inputs: OperationInputs) -> Effect | None:
     done = stores.cleanup_participant(*target.key)
     return Effect("Removed the participant.") if done else None
 
 
-def _kick(target: Target, inputs: OperationInputs) -> Effect:
+def _kick(target: OperationTarget, inputs: OperationInputs) -> Effect:
     # Also done if they have gone meanwhile.
     stores.kick(*target.key)
     return Effect("Removed the participant from the session.")
 
 
-def _readmit(target: Target, inputs: OperationInputs) -> Effect | None:
+def _readmit(target: OperationTarget, inputs: OperationInputs) -> Effect | None:
     done = stores.readmit(*target.key)
     return Effect("Readmitted the participant.") if done else None
 

@@ -254,7 +254,7 @@ def _row(
     return ParticipantRow(
         info,
         attendee,
-        info.profile.name or published(attendee, "name") or _last_known(info),
+        name_of(info, attendee),
         position,
         last,
         0.0 if last else max(begins, info.created if begins else 0.0),
@@ -267,6 +267,11 @@ def _last_known(info: ParticipantInfo) -> str:
     """Return the name that a tab of theirs showed before it was closed."""
     is_sensitive = not info.shown_name or "name" in sensitive_names()
     return "" if is_sensitive else shortened(info.shown_name)
+
+
+def name_of(info: ParticipantInfo, attendee: Attendee | None) -> str:
+    """Return what a participant is called; "" if nobody has said so."""
+    return info.profile.name or published(attendee, "name") or _last_known(info)
 
 
 def published(attendee: Attendee | None, name: str) -> str:

@@ -26,7 +26,7 @@ from .operations import (
     Telling,
     saying,
 )
-from .targets import Target, reached_log, reached_text
+from .targets import OperationTarget, reached_log, reached_text
 
 MAX_MINUTES = 60 * 24 * 366
 _RANGE = gettext_lazy("Give a number of minutes from 1 to %(most)s.")
@@ -50,7 +50,7 @@ class KeepForm(forms.Form):
             validator.message = errors["invalid"]  # type: ignore[attr-defined]
 
 
-def _explain_keep(targets: Sequence[Target]) -> Iterable[str]:
+def _explain_keep(targets: Sequence[OperationTarget]) -> Iterable[str]:
     if len(targets) == 1:
         until = targets[0].until
         if until > time.time():
@@ -68,7 +68,7 @@ def _explain_keep(targets: Sequence[Target]) -> Iterable[str]:
     )
 
 
-def _keep(target: Target, inputs: OperationInputs) -> Effect:
+def _keep(target: OperationTarget, inputs: OperationInputs) -> Effect:
     seconds = inputs.values["minutes"] * 60
     if stores.extend(target.key.session, seconds):
         return Effect(f"Kept until {_log_time(time.time() + seconds)}.")
@@ -102,7 +102,7 @@ def _report_keep(done: Sequence[Done], inputs: OperationInputs) -> Iterable[Repo
         yield Report(_timed(text, later, until), messages.INFO)
 
 
-def _timed(text: str, targets: Sequence[Target], until: float) -> str:
+def _timed(text: str, targets: Sequence[OperationTarget], until: float) -> str:
     return format_html(
         text,
         name=targets[0].name,
@@ -111,7 +111,7 @@ def _timed(text: str, targets: Sequence[Target], until: float) -> str:
     )
 
 
-def _set_locked(target: Target, *, locked: bool) -> Effect:
+def _set_locked(target: OperationTarget, *, locked: bool) -> Effect:
     word = "locked" if locked else "unlocked"
     if target.locked == locked:
         return Effect(f"Already {word}: nothing changed.", changed=False)
@@ -120,7 +120,7 @@ def _set_locked(target: Target, *, locked: bool) -> Effect:
     return Effect(f"{word.capitalize()} the session.")
 
 
-def _explain_disconnect(targets: Sequence[Target]) -> Iterable[str]:
+def _explain_disconnect(targets: Sequence[OperationTarget]) -> Iterable[str]:
     if any(each.tabs for each in targets):
         text = _("It concerns %(reached)s.")
         yield text % {"reached": reached_text(targets)}
@@ -130,7 +130,7 @@ def _explain_disconnect(targets: Sequence[Target]) -> Iterable[str]:
     )
 
 
-def disconnect(target: Target, inputs: OperationInputs) -> Effect:
+def disconnect(target: OperationTarget, inputs: OperationInputs) -> Effect:
     """Disconnect the tabs of a session or participant."""
     key = target.key
     stores.disconnect(key.session, None if key.is_session else key.participant)
@@ -151,7 +151,7 @@ def report_disconnect(
         yield Report(_("Nobody had a tab open: nothing changed."), messages.INFO)
 
 
-def _end(target: Target, inputs: OperationInputs) -> Effect:
+def _end(target: OperationTarget, inputs: OperationInputs) -> Effect:
     stores.end_session(target.key.session)
     return Effect(f"Ended {target.name}.")
 

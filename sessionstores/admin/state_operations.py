@@ -45,7 +45,7 @@ from .progress import (
     step_order,
     step_text,
 )
-from .targets import Target, names_text, participant_targets
+from .targets import OperationTarget, names_text, participant_targets
 
 logger = logging.getLogger("sessionstores.admin")
 
@@ -159,7 +159,7 @@ class _Question(NamedTuple):
 
 
 def _operation(offer: Offer, target: TargetKind) -> Operation:
-    make: Callable[[Sequence[Target], Any], ActionForm] | None = None
+    make: Callable[[Sequence[OperationTarget], Any], ActionForm] | None = None
     if offer.needs_input:
         make = partial(_form, offer)
     one: Text = gettext_lazy("%(label)s: %(name)s?")
@@ -175,12 +175,12 @@ def _operation(offer: Offer, target: TargetKind) -> Operation:
     )
 
 
-def _form(offer: Offer, targets: Sequence[Target], data: Any) -> ActionForm:
+def _form(offer: Offer, targets: Sequence[OperationTarget], data: Any) -> ActionForm:
     # With a prefix, since its arguments may be called as our own fields are.
     return ActionForm(offer.cls, offer.action, data, prefix="of", auto_id="ss-%s")
 
 
-def _explain(offer: Offer, targets: Sequence[Target]) -> Iterable[str]:
+def _explain(offer: Offer, targets: Sequence[OperationTarget]) -> Iterable[str]:
     summary = _summary(offer.action)
     if not summary:
         yield _("An action of this site.")
@@ -189,7 +189,7 @@ def _explain(offer: Offer, targets: Sequence[Target]) -> Iterable[str]:
         yield summary
 
 
-def _run(offer: Offer, target: Target, inputs: OperationInputs) -> Effect:
+def _run(offer: Offer, target: OperationTarget, inputs: OperationInputs) -> Effect:
     backend = get_backend(blocking=True)
     key, cls, action = target.key, offer.cls, offer.action
     arguments = inputs.values
@@ -247,7 +247,7 @@ def _step_in(cls: type[State], stored: bytes) -> str:
 def _report(
     offer: Offer, done: Sequence[Done], inputs: OperationInputs
 ) -> Iterable[Report]:
-    by_effect: dict[tuple[str, bool], list[Target]] = {}
+    by_effect: dict[tuple[str, bool], list[OperationTarget]] = {}
     for target, effect in done:
         by_effect.setdefault((effect.text, effect.changed), []).append(target)
     for (text, changed), targets in by_effect.items():
@@ -262,7 +262,7 @@ def _report(
         yield Report(text, level)
 
 
-def who_text(targets: Sequence[Target]) -> str:
+def who_text(targets: Sequence[OperationTarget]) -> str:
     """Return the names of targets, and how many they are if they are many."""
     names = names_text([each.name for each in targets])
     if len(targets) <= 1:
@@ -279,7 +279,7 @@ class Slowest(NamedTuple):
     """The participants at the lowest step; `step` is "" if nobody has one."""
 
     step: str
-    targets: list[Target]
+    targets: list[OperationTarget]
 
 
 def slowest(code: str, *, texts: bool) -> Slowest:

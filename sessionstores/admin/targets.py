@@ -16,13 +16,13 @@ from ..keys import StoreKey
 from ..monitoring.summaries import read_summaries, summary
 from ..participants.participant import DEFAULT_ROLE
 from ..sessions.presence import Attendee, attendees
-from .people import published
+from .people import name_of
 
 # Names that a sentence has; the others are counted.
 MAX_NAMES = 5
 
 
-class Target(NamedTuple):
+class OperationTarget(NamedTuple):
     """A session or participant that an operation is for.
 
     `label` is the session's, or the participant's name; `role` only a participant's.
@@ -54,7 +54,7 @@ class Target(NamedTuple):
         return self.key.session if self.key.is_session else self.key.participant
 
 
-def session_targets(keys: Sequence[StoreKey]) -> list[Target]:
+def session_targets(keys: Sequence[StoreKey]) -> list[OperationTarget]:
     """Return those sessions of `keys` that exist; of a single one, who is away too."""
     backend = get_backend(blocking=True)
     if len(keys) == 1:
@@ -67,22 +67,20 @@ def session_targets(keys: Sequence[StoreKey]) -> list[Target]:
     ]
 
 
-def _session(backend: Backend, key: StoreKey) -> list[Target]:
+def _session(backend: Backend, key: StoreKey) -> list[OperationTarget]:
     info = run(backend.session(key.session))
     if info is None:
         return []
     people = run(backend.participants(key.session))
-    away = tuple(_of_participant(key, each).name for each in people if _is_away(each))
+    away = tuple(
+        name_of(each, None) or each.id for each in people if not each.connections
+    )
     target = _of_session(key, summary(key.session, info, people))
     return [target._replace(away=away)]
 
 
-def _is_away(info: ParticipantInfo) -> bool:
-    return not info.connections
-
-
-def _of_session(key: StoreKey, line: SessionSummary) -> Target:
-    return Target(
+def _of_session(key: StoreKey, line: SessionSummary) -> OperationTarget:
+    return OperationTarget(
         key,
         line.label,
         participants=line.participants,
@@ -93,7 +91,9 @@ def _of_session(key: StoreKey, line: SessionSummary) -> Target:
     )
 
 
-def participant_targets(code: str, ids: Sequence[str] | None = None) -> list[Target]:
+def participant_targets(
+    code: str, ids: Sequence[str] | None = None
+) -> list[OperationTarget]:
     """Return the participants of a session with these ids; None: all of them."""
     backend = get_backend(blocking=True)
     wanted = None if ids is None else frozenset(ids)
@@ -108,16 +108,15 @@ def participant_targets(code: str, ids: Sequence[str] | None = None) -> list[Tar
         shown = attendees(run(backend.connections_of([code]))[code])
     session = StoreKey.of_session(code)
     return [
-        _of_participant(session, each, published(shown.get(each.id), "name"))
+        _of_participant(session, each, name_of(each, shown.get(each.id)))
         for each in people
     ]
 
 
 def _of_participant(
-    session: StoreKey, info: ParticipantInfo, shown: str = ""
-) -> Target:
-    name = info.profile.name or shown
-    return Target(
+    session: StoreKey, info: ParticipantInfo, name: str
+) -> OperationTarget:
+    return OperationTarget(
         StoreKey.stored(session.session, info.id),
         name,
         info.profile.role or DEFAULT_ROLE,
@@ -127,10 +126,10 @@ def _of_participant(
     )
 
 
-def kicked_targets(code: str, ids: Sequence[str]) -> list[Target]:
+def kicked_targets(code: str, ids: Sequence[str]) -> list[OperationTarget]:
     """Return those of `ids` whom their session keeps out."""
     kicked: Mapping[str, Any] = run(get_backend(blocking=True).kicked(code))
-    return [Target(StoreKey.stored(code, id)) for id in ids if id in kicked]
+    return [OperationTarget(StoreKey.stored(code, id)) for id in ids if id in kicked]
 
 
 def names_text(names: Sequence[str]) -> str:
@@ -157,7 +156,7 @@ def tabs_text(count: int) -> str:
     return text % {"count": number_text(count)}
 
 
-def reached_text(targets: Sequence[Target]) -> str:
+def reached_text(targets: Sequence[OperationTarget]) -> str:
     """Return who has open tabs: "9 people, 11 tabs"."""
     online = sum(each.online for each in targets)
     tabs = sum(each.tabs for each in targets)
@@ -167,7 +166,7 @@ def reached_text(targets: Sequence[Target]) -> str:
     }
 
 
-def reached_log(targets: Sequence[Target]) -> str:
+def reached_log(targets: Sequence[OperationTarget]) -> str:
     """Return the same in English, for the log."""
     online = sum(each.online for each in targets)
     tabs = sum(each.tabs for each in targets)
@@ -177,6 +176,6 @@ def reached_log(targets: Sequence[Target]) -> str:
     )
 
 
-def away_names(targets: Sequence[Target]) -> list[str]:
+def away_names(targets: Sequence[OperationTarget]) -> list[str]:
     """Return the names of those who have no open tab, as far as they are known."""
     return [name for each in targets for name in each.away]

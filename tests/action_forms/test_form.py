@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from django.utils import translation
+from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionstores.action_forms.fields import arguments_of
-from sessionstores.action_forms.form import ActionForm
+from sessionstores.action_forms.form import ActionForm, label_of
 from sessionstores.state.declaration import get_action
 from tests.action_forms.states import Colour, Kinds, Level, Shared, Size
 
@@ -302,6 +304,26 @@ def test_a_hidden_value_that_is_refused_is_told_of_the_form() -> None:
     assert not form.is_valid()
     assert list(form.errors) == ["__all__"]
     assert "This does not fit here." in str(form)
+
+
+def test_a_form_with_a_prefix_reads_only_what_begins_with_it() -> None:
+    data = {"value": "1", "of-value": "7"}
+    form = form_of("between", data, prefix="of")
+    assert form.is_valid()
+    assert form.decoded == {"value": 7}
+    assert 'name="of-value"' in str(form)
+    # Left out is what was not sent, under its whole name.
+    form = form_of("between", {"value": "1"}, prefix="of")
+    assert not form.is_valid()
+
+
+def test_an_action_is_called_by_its_label_else_by_its_name_in_words() -> None:
+    named = get_action(Kinds, "between")
+    assert label_of(named) == "Between"
+    labelled = replace(named, label=gettext_lazy("Session code"))
+    assert label_of(labelled) == "Session code"
+    with translation.override("de"):
+        assert label_of(labelled) == "Sitzungscode"
 
 
 def test_a_preset_of_no_argument_is_refused_with_the_nearest_name() -> None:

@@ -66,8 +66,9 @@ def test_staff_watch_somebody_join_edit_their_board_and_end_it_all(
     expect(guest.get_by_text("Five minutes left", exact=True)).to_be_visible()
     ask(staff, "Disconnect…")
     confirm(staff)
-    expect(guest.locator("#status")).to_have_text("Ended")
-    guest.reload()
+    expect(guest.locator("#status")).to_have_text("Disconnected")
+    expect(guest.locator("#notice")).to_contain_text("has disconnected you")
+    guest.get_by_role("button", name="Reload the page", exact=True).click()
     board.expect_live()
     board.expect_cards("leave", "Focus mornings")
 
@@ -85,7 +86,8 @@ def test_staff_watch_somebody_join_edit_their_board_and_end_it_all(
     ask(staff, "End session…")
     expect(staff.locator(".ss-counts")).to_contain_text("3 participants")
     confirm(staff)
-    expect(staff.locator(".messagelist")).to_contain_text("Ended 1 session.")
+    ended = f"Ended “A better working week” ({code})."
+    expect(staff.locator(".messagelist")).to_contain_text(ended)
     expect(staff.get_by_text("No session is live", exact=True)).to_be_visible()
     expect(guest.locator("#status")).to_have_text("Ended")
     gone = other.get_by_role("heading", name="This session is over", exact=True)
@@ -147,10 +149,13 @@ def test_it_can_be_done_with_the_keyboard_alone(
     keys.type("Remove")
     keys.press("Tab")
     keys.press("Enter")
-    expect(page.get_by_role("heading", name="Remove: ben?", exact=True)).to_be_visible()
-    reach(".ss-ask .ss-button-strong")
+    question = "Remove Ben, who may come back?"
+    expect(page.get_by_role("heading", name=question, exact=True)).to_be_visible()
+    # The way back has the focus, and what cannot be undone is one key further.
+    expect(page.get_by_role("link", name="Cancel", exact=True)).to_be_focused()
+    reach(".ss-ask .ss-button-strong", most=1)
     keys.press("Enter")
-    expect(page.locator(".messagelist")).to_contain_text("Removed 1 participant.")
+    expect(page.locator(".messagelist")).to_contain_text("Removed Ben")
     expect(page.locator(row(page, "ben"))).to_have_count(0)
     expect(page.locator(row(page, "ada"))).to_be_visible()
 

@@ -103,7 +103,7 @@ def test_axe_finds_nothing(laden: DemoProcess, open_page: Open, scheme: str) -> 
     expect(page.locator(".ss-cut a").first).to_be_visible()
     assert violations(page, rules) == []
     visit(page, laden, f"{code_of(laden)}/")
-    for button in ("End session…", "Send a message…", "Extend…"):
+    for button in ("End session…", "Send a message…", "Keep longer…"):
         ask(page, button)
         assert violations(page, rules) == [], button
         page.get_by_role("link", name="Cancel", exact=True).click()

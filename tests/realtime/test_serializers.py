@@ -52,3 +52,17 @@ def test_a_reset_travels_without_operations() -> None:
     again: Any = serializers.decode(serializers.encode(change))
     assert again.reset
     assert again.operations is None
+    assert not again.restarted
+
+
+def test_who_has_asked_for_a_reset_travels_with_it_from_processes_that_say_so() -> None:
+    change = event_bus.Change(
+        ALICE, "7f3a.1-00000001", "8f3a.1-00000002", {}, {}, reset=True, restarted=True
+    )
+    text = serializers.encode(change)
+    again: Any = serializers.decode(text)
+    assert again.restarted
+    # As a process of an earlier release sends it.
+    older: Any = serializers.decode(text.replace(',"restarted":true', ""))
+    assert older.reset
+    assert not older.restarted

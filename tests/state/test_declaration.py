@@ -153,6 +153,24 @@ def refused(cls: type[State], action: str, raw: bytes) -> str:
 # Declaration
 
 
+def test_an_action_is_called_as_the_site_calls_it_or_it_has_no_label() -> None:
+    with registry.isolated():
+
+        class Named(State):
+            @action(label="Next step", role="host")
+            def advance(self) -> None: ...
+
+            @action
+            def back(self) -> None: ...
+
+    actions = Named.__sessionstores__.actions
+    assert (actions["advance"].label, actions["advance"].roles) == (
+        "Next step",
+        ("host",),
+    )
+    assert actions["back"].label is None
+
+
 def test_declaration_holds_what_the_class_says_about_itself() -> None:
     assert (BOARD.name, BOARD.version, BOARD.scope) == ("board", 3, "participant")
     assert BOARD.watch == {"facilitator"}

@@ -3,7 +3,7 @@
 import { connect } from "../sessionstores/client.js";
 import { slowed } from "../sessionstores/debug.js";
 import { appear } from "./here.js";
-import { showStatus, showStep } from "./status.js";
+import { mayReturn, showStatus, showStep } from "./status.js";
 import { placed, predictors, steps } from "./steps.js";
 import { createTable } from "./table.js";
 
@@ -31,9 +31,15 @@ function say(text) {
   byId("announcer").textContent = text;
 }
 
-async function notify(text, { stay = false } = {}) {
+async function notify(text, { stay = false, reload = false } = {}) {
   const mine = ++notices;
   Object.assign(byId("notice"), { textContent: text, hidden: false });
+  if (reload) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "button" });
+    button.textContent = gettext("Reload the page");
+    button.addEventListener("click", () => location.reload());
+    byId("notice").append(" ", button);
+  }
   if (stay) return;
   await new Promise((resolve) => setTimeout(resolve, 5000));
   if (mine === notices) byId("notice").hidden = true;
@@ -93,11 +99,16 @@ board.subscribe(draw);
 agenda.subscribe(draw);
 // From the staff, in the admin.
 session.on("message", ({ announcement }) => announcement && notify(announcement, { stay: true }));
-session.on("reset", ({ message }) => notify(message));
+session.on("reset", ({ message }) => notify(message, { stay: true }));
+session.on("self", ({ name }) => {
+  byId("name").textContent = name ?? page.name;
+  byId("avatar").textContent = byId("name").textContent.slice(0, 1).toUpperCase();
+});
 session.on("error", ({ code, message }) => code === "limit_reached" && notify(message));
 session.on("end", ({ reason, message }) => {
   byId("drop").disabled = true;
-  notify(reason === "ended" ? gettext("The workshop has ended. Thank you!") : message, { stay: true });
+  const text = reason === "ended" ? gettext("The workshop has ended. Thank you!") : message;
+  notify(text, { stay: true, reload: mayReturn(reason) });
   draw();
 });
 draw();

@@ -1,9 +1,10 @@
 // Who is here: each tab says a name and whether anybody looks at it, and all are told of all.
 
-// Call once the name is known; what is said goes with the tab.
+// Call once the name is known; what is said goes with the tab. The staff may give them another name.
 export function appear(session, name) {
-  const say = () => session.setMeta({ name, away: document.hidden });
+  const say = () => session.setMeta({ name: session.self.name ?? name, away: document.hidden });
   document.addEventListener("visibilitychange", say);
+  session.on("self", say);
   say();
 }
 

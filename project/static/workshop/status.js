@@ -8,6 +8,12 @@ export const WORDS = {
   ended: gettext("Ended"),
 };
 
+// Whether a page that has ended for this reason is as good as ever once it is loaded again.
+export const mayReturn = (reason) => !["ended", "kicked", "left"].includes(reason);
+
+// What its status says then.
+export const endWord = (reason) => (mayReturn(reason) ? gettext("Disconnected") : WORDS.ended);
+
 export const counterOf = (rev) => rev?.split(/[.-]/)[1];
 
 // `doc` is the document whose rev is shown: "me" or "session".
@@ -15,11 +21,12 @@ export function showStatus(session, doc) {
   const words = document.getElementById("status");
   const code = document.getElementById("rev");
   const worker = document.getElementById("worker");
+  let reason;
 
   function draw() {
     const rev = session.rev(doc);
     const waiting = session.pending && session.status !== "live" ? ` · ${interpolate(gettext("%s waiting"), [session.pending])}` : "";
-    const text = WORDS[session.status] + waiting;
+    const text = reason ? endWord(reason) : WORDS[session.status] + waiting;
     if (words.textContent !== text) words.textContent = text;
     words.title = session.message;
     code.textContent = rev ? `rev ${counterOf(rev)}` : "";
@@ -35,6 +42,10 @@ export function showStatus(session, doc) {
 
   session.on("status", draw);
   session.on("pending", draw);
+  session.on("end", (event) => {
+    ({ reason } = event);
+    draw();
+  });
   draw();
   return draw;
 }

@@ -36,7 +36,7 @@ from ..operations import (
 from ..page import AdminPage
 from ..state_operations import RUN, slowest
 from ..targets import (
-    Target,
+    OperationTarget,
     kicked_targets,
     names_text,
     participant_targets,
@@ -57,7 +57,7 @@ class Choice(NamedTuple):
     """
 
     operation: Operation
-    targets: list[Target]
+    targets: list[OperationTarget]
     chosen: int
     post_to: str
     back: str
@@ -154,7 +154,9 @@ def _confirm_or_run(page: AdminPage, choice: Choice) -> HttpResponse:
     return HttpResponseRedirect(back)
 
 
-def _unbound(operation: Operation, targets: Sequence[Target]) -> forms.Form | None:
+def _unbound(
+    operation: Operation, targets: Sequence[OperationTarget]
+) -> forms.Form | None:
     return operation.form(targets, None) if operation.form else None
 
 
@@ -189,7 +191,7 @@ def _chosen(
 
 def _targets(
     operation: Operation, target: TargetKind, keys: Sequence[StoreKey]
-) -> list[Target]:
+) -> list[OperationTarget]:
     """Return those of `keys` that exist."""
     if target == "sessions":
         return session_targets(keys)
@@ -244,7 +246,7 @@ def _focus(form: forms.Form) -> None:
 def _perform(
     page: AdminPage,
     operation: Operation,
-    targets: Sequence[Target],
+    targets: Sequence[OperationTarget],
     inputs: OperationInputs,
 ) -> None:
     done: list[Done] = []

@@ -222,8 +222,8 @@ export interface SessionEvents {
   /** The number of pending actions, reported once per turn of the event loop. */
   pending: number;
   /**
-   * The server has lost or deleted state that this tab had shown; `states` is what replaces it.
-   * Both are by name of the state.
+   * The server has lost or deleted state that this tab had shown, or the site has had it started
+   * afresh; `message` says which. `states` is what replaces it. Both are by name of the state.
    */
   reset: {
     doc: string;

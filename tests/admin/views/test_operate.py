@@ -181,7 +181,7 @@ def test_the_usual_operations_are_buttons_and_the_others_are_in_a_menu(
         "disconnect",
         "end",
     ]
-    heads = re.findall(r'class="ss-more-head">(.*?)</p>', menu)
+    heads = re.findall(r'class="ss-others-head">(.*?)</p>', menu)
     assert heads[-1] == "Cannot be undone"
 
 

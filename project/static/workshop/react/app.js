@@ -1,7 +1,7 @@
 // The board of `board.js` in React, with the hooks of `react.js`; written without JSX, so that nothing has to be built.
 
 import { slowed } from "../../sessionstores/debug.js";
-import { WORDS, counterOf } from "../status.js";
+import { WORDS, counterOf, endWord, mayReturn } from "../status.js";
 import { placed, predictors, steps } from "../steps.js";
 import {
   React,
@@ -12,6 +12,7 @@ import {
   useMyMeta,
   useOthers,
   usePending,
+  useSelf,
   useSessionEvent,
   useSessionStore,
   useSessionStoreManager,
@@ -34,13 +35,17 @@ function useNotice() {
     const timer = setTimeout(setNotice, NOTICE, null);
     return () => clearTimeout(timer);
   }, [notice]);
-  const notify = useCallback((text, { stay = false } = {}) => setNotice({ text, stay }), []);
+  const notify = useCallback((text, options = {}) => setNotice({ text, ...options }), []);
   return [notice, notify];
 }
 
+// The staff may give somebody another name.
+const useName = () => useSelf().name ?? page.name;
+
 // Tell the others of this tab who is here, at which step, and whether anybody looks at it.
-function useAppearance(name, step) {
+function useAppearance(step) {
   const [, update] = useMyMeta();
+  const name = useName();
   useEffect(() => {
     const say = () => update({ name, step, away: document.hidden });
     document.addEventListener("visibilitychange", say);
@@ -60,12 +65,15 @@ function Others() {
 function Head() {
   const session = useSessionStoreManager();
   const status = useStatus();
+  const name = useName();
   const pending = usePending();
   const [isDropped, setDropped] = useState(false);
   const [worker, setWorker] = useState("");
+  const [reason, setReason] = useState("");
   useSessionStore("board"); // with it changes the rev
   // Where there are several, the one that serves this connection names itself.
   useSessionEvent("message", (message) => message.worker && setWorker(message.worker));
+  useSessionEvent("end", (event) => setReason(event.reason));
   const rev = session.rev("me");
   const drop = () => {
     setDropped(!isDropped);
@@ -74,13 +82,13 @@ function Head() {
   };
   const isWaiting = pending > 0 && status !== "live";
   return h("header", { className: "bar" },
-    h("span", { className: "avatar", "aria-hidden": true }, page.name.slice(0, 1).toUpperCase()),
+    h("span", { className: "avatar", "aria-hidden": true }, name.slice(0, 1).toUpperCase()),
     h("div", { className: "who" },
-      h("h1", {}, page.name),
+      h("h1", {}, name),
       h("p", { className: "status" },
         h("span", { className: "dot", "aria-hidden": true }),
         h("span", { id: "status", role: "status", title: session.message },
-          WORDS[status] + (isWaiting ? ` · ${interpolate(gettext("%s waiting"), [pending])}` : "")),
+          (reason ? endWord(reason) : WORDS[status]) + (isWaiting ? ` · ${interpolate(gettext("%s waiting"), [pending])}` : "")),
         rev && h("code", { id: "rev", title: rev }, `rev ${counterOf(rev)}`),
         worker && status === "live" && h("code", { id: "worker" }, `worker ${worker}`)),
       h(Others)),
@@ -125,7 +133,7 @@ function Board({ notify, say }) {
   const step = steps[number];
   const [run] = useAction("board", step.action);
   const [moving, setMoving] = useState([]); // cards whose move is not yet answered
-  useAppearance(page.name, number);
+  useAppearance(number);
 
   const shown = useRef(number);
   useEffect(() => {
@@ -170,21 +178,28 @@ class Boundary extends React.Component {
   }
 }
 
+function Reload() {
+  const reload = () => location.reload();
+  return h(React.Fragment, {}, " ", h("button", { className: "button", type: "button", onClick: reload }, gettext("Reload the page")));
+}
+
 function App() {
   const status = useStatus();
   const [notice, notify] = useNotice();
   const [said, say] = useState("");
   // From the staff, in the admin.
   useSessionEvent("message", ({ announcement }) => announcement && notify(announcement, { stay: true }));
-  useSessionEvent("reset", ({ message }) => notify(message));
+  useSessionEvent("reset", ({ message }) => notify(message, { stay: true }));
   useSessionEvent("error", ({ code, message }) => code === "limit_reached" && notify(message));
   useSessionEvent("end", ({ reason, message }) => {
-    notify(reason === "ended" ? gettext("The workshop has ended. Thank you!") : message, { stay: true });
+    const text = reason === "ended" ? gettext("The workshop has ended. Thank you!") : message;
+    notify(text, { stay: true, reload: mayReturn(reason) });
   });
   const waiting = h("p", { className: "hint" }, WORDS.connecting);
   return h("div", { className: "board", "data-status": status, "data-person": page.person },
     h(Boundary, {}, h(React.Suspense, { fallback: waiting }, h(Head), h(Board, { notify, say }))),
-    h("p", { className: "notice", id: "notice", role: "alert", hidden: !notice }, notice?.text),
+    h("p", { className: "notice", id: "notice", role: "alert", hidden: !notice }, notice?.text,
+      notice?.reload && h(Reload)),
     h("p", { className: "visually-hidden", id: "announcer", "aria-live": "polite" }, said));
 }
 

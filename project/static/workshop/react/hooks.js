@@ -14,6 +14,7 @@ export const {
   useMyMeta,
   useOthers,
   usePending,
+  useSelf,
   useSessionEvent,
   useSessionStore,
   useSessionStoreManager,
