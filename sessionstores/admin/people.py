@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext
 
 from .. import conf
 from ..backends.types import MAX_EVENTS, ParticipantInfo, SessionInfo
@@ -15,7 +16,7 @@ from ..participants.participant import DEFAULT_ROLE
 from ..sessions.presence import Attendee
 from ..state.declaration import states_in
 from .components.table import Column, Filter, Layout, Table
-from .progress import NOWHERE, Position, Progress, step_order, step_text
+from .progress import NOWHERE, Position, Progress, shortened, step_order, step_text
 from .timeline import ACTS, TimelineEntry
 
 PRESENCE = {
@@ -68,6 +69,11 @@ class ParticipantRow(NamedTuple):
     def role(self) -> str:
         """Their role."""
         return self.info.profile.role or DEFAULT_ROLE
+
+    @property
+    def role_text(self) -> str:
+        """Their role as it is shown: a site's own is called what the site calls it."""
+        return self.special_role or pgettext("role", "participant")
 
     @property
     def special_role(self) -> str:
@@ -248,7 +254,7 @@ def _row(
     return ParticipantRow(
         info,
         attendee,
-        info.profile.name or published(attendee, "name"),
+        info.profile.name or published(attendee, "name") or _last_known(info),
         position,
         last,
         0.0 if last else max(begins, info.created if begins else 0.0),
@@ -257,14 +263,16 @@ def _row(
     )
 
 
-def published(attendee: Attendee | None, name: str) -> str:
-    """Return the first value that a tab of a participant publishes under a name.
+def _last_known(info: ParticipantInfo) -> str:
+    """Return the name that a tab of theirs showed before it was closed."""
+    is_sensitive = not info.shown_name or "name" in sensitive_names()
+    return "" if is_sensitive else shortened(info.shown_name)
 
-    "" for what a state declares as sensitive under the same name.
-    """
+
+def published(attendee: Attendee | None, name: str) -> str:
+    """Return the first value that a tab of a participant publishes under a name."""
     metas = attendee.metas if attendee else ()
-    found = next(filter(None, (meta_text(meta, name) for meta in metas)), "")
-    return "" if found and name in sensitive_names() else found
+    return next(filter(None, (meta_text(meta, name) for meta in metas)), "")
 
 
 def sensitive_names() -> frozenset[str]:
@@ -274,5 +282,9 @@ def sensitive_names() -> frozenset[str]:
 
 
 def meta_text(meta: Mapping[str, Any], name: str) -> str:
-    """Return what a tab publishes under a name, cut short; "" without a text there."""
-    return step_text(meta.get(name))
+    """Return what a tab publishes under a name, cut short; "" without a text there.
+
+    Nor is anything shown that a state declares as sensitive under the same name.
+    """
+    text = step_text(meta.get(name))
+    return "" if text and name in sensitive_names() else text

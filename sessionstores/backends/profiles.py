@@ -7,7 +7,15 @@ from functools import lru_cache
 
 import msgspec
 
-from .types import PROFILE, RUNS, UNKNOWN, ClientEntry, Profile, ProfileRule
+from .types import (
+    PROFILE,
+    RUNS,
+    SHOWN_NAME,
+    UNKNOWN,
+    ClientEntry,
+    Profile,
+    ProfileRule,
+)
 
 # Among client entries, which are forgotten by their time.
 _FOREVER = 2**53 - 1
@@ -51,7 +59,15 @@ def _profile(text: str) -> Profile:
         return UNKNOWN
 
 
-def profile_entry(profile: Profile) -> ClientEntry:
-    """Return the client entry that holds a profile."""
+def shown_name_of(entry: ClientEntry | None) -> str:
+    """Return the name beside the profile in an entry, "" if there is none."""
+    return "" if entry is None else entry.rejected.get(SHOWN_NAME, "")
+
+
+def profile_entry(profile: Profile, shown_name: str = "") -> ClientEntry:
+    """Return the client entry that holds a profile, and the name that tabs showed."""
     # Where the others have their runs, which go last if entries take up too much.
-    return ClientEntry(0, {RUNS: _encode(profile).decode()}, _FOREVER)
+    held = {RUNS: _encode(profile).decode()}
+    if shown_name:
+        held[SHOWN_NAME] = shown_name
+    return ClientEntry(0, held, _FOREVER)

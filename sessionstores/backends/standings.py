@@ -75,6 +75,15 @@ class Standings(ABC):
         """
 
     @abstractmethod
+    async def remember_name(self, key: StoreKey, name: str) -> None:
+        """Keep the name that a participant's tab showed, for staff to find them by.
+
+        It is no profile: it is what a tab says, and nobody else is told. Without a new
+        rev; nobody counts as used, nor is kept for it. Nothing is written that is known
+        already, nor without a sound record.
+        """
+
+    @abstractmethod
     async def profiles(self, keys: Sequence[StoreKey]) -> dict[StoreKey, types.Profile]:
         """Return what records say of these participants, in one round trip.
 

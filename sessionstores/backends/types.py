@@ -45,6 +45,8 @@ RUNS = 0
 
 # The place of a profile among the client entries of a record. No client has this id.
 PROFILE = "*"
+# In the entry of a profile, beside `RUNS`: the name that tabs showed last.
+SHOWN_NAME = 1
 
 
 class ClientEntry(NamedTuple):
@@ -269,6 +271,7 @@ class ParticipantInfo(NamedTuple):
 
     `connections` leaves out those that are leaving. `kept_until`: when their session
     stops keeping them, 0 if it does not: they have no name and changed nothing yet.
+    `shown_name`: what `Standings.remember_name` was told last, "" if nothing.
     """
 
     id: str
@@ -279,6 +282,7 @@ class ParticipantInfo(NamedTuple):
     connections: int
     kept_until: float = 0.0
     profile: Profile = UNKNOWN
+    shown_name: str = ""
 
 
 class SessionSummary(NamedTuple):

@@ -29,6 +29,7 @@ from .broadcast import Broadcast
 from .channel_layer import Channel
 from .connection import Connection
 from .heartbeat import Heartbeat
+from .people_frames import name_in
 from .protocol import Close
 from .roster import Roster
 from .serializers import Delivery, RemoteChange
@@ -157,6 +158,11 @@ class Hub:
                 logger, logging.WARNING, text, connection.key, error
             )
             return
+        name = "" if connection.profile.name else name_in(connection.meta)
+        if name:
+            # With the tab goes what it showed, and staff look for people by it.
+            with suppress(StoreUnavailable):
+                await backend.remember_name(connection.key, name)
         # The leases of connections that joined meanwhile may have been released too.
         again = {c for id in released for c in self._followers(code, id)}
         if again:

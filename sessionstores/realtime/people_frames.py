@@ -18,6 +18,8 @@ from .protocol import BadFrame
 META = FrameHead(of="meta")
 
 _WHO = "name", "role"
+# Characters, as of a name that `set_name` takes.
+MAX_NAME = 80
 
 People = Mapping[str, tuple[str | None, str]]
 
@@ -81,6 +83,13 @@ def encode_meta(data: Mapping[str, Any]) -> bytes:
             META,
         )
     return meta
+
+
+def name_in(meta: bytes) -> str:
+    """Return what a tab shows as its name, cut as names are; "" if that is no text."""
+    # Most show none: that is seen without decoding.
+    name = msgspec.json.decode(meta).get("name") if b'"name"' in meta else None
+    return name.strip()[:MAX_NAME] if isinstance(name, str) else ""
 
 
 def _named(people: People) -> dict[str, dict[str, str | None]]:

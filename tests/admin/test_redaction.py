@@ -18,6 +18,7 @@ from sessionstores.admin.redaction import (
     editable,
     merge,
     redact,
+    redact_meta,
     redact_schema,
 )
 from sessionstores.state.declaration import registry
@@ -315,3 +316,24 @@ def test_forged_paths_can_only_make_a_save_be_refused(
 def test_paths_that_are_malformed_count_as_none(text: str) -> None:
     assert decode_paths(text) == ()
     assert decode_paths('["/a", "/b~1c"]') == ("/a", "/b~1c")
+
+
+def test_what_a_tab_publishes_is_masked_and_without_rights_all_but_names() -> None:
+    meta = (
+        b'{"name":"Ada","step":2,"away":true,"email":"ada@example.org",'
+        b'"password":"hunter2","cursor":{"x":1,"token":"t"},"list":["hunter2"]}'
+    )
+    whole = msgspec.json.decode(redact_meta(meta, whole=True))
+    assert whole["email"] == "ada@example.org"
+    assert whole["password"] == MASK
+    assert whole["cursor"] == {"x": 1, "token": MASK}
+    part = msgspec.json.decode(redact_meta(meta, whole=False))
+    assert {key for key, value in part.items() if value != MASK} == {
+        "name",
+        "step",
+        "away",
+    }
+    nested = redact_meta(b'{"name":{"password":"x"},"step":[1]}', whole=False)
+    assert msgspec.json.decode(nested) == {"name": MASK, "step": MASK}
+    assert msgspec.json.decode(redact_meta(meta, {"name"}, whole=True))["name"] == MASK
+    assert redact_meta(b"", whole=False) == "{}"

@@ -163,13 +163,13 @@ def test_a_refresh_keeps_focus_ticks_folds_and_the_order_of_rows(
 ) -> None:
     code = code_of(demo)
     page = sign_in(demo, open_page)
-    visit(page, demo, f"{code}/?o=-rev")
+    visit(page, demo, f"{code}/?o=-person")
     page.locator("#ss-every").select_option("2")
     order = page.locator("[data-ss-rows] tr").evaluate_all(
         "rows => rows.map(r => r.dataset.ssKey)"
     )
     page.locator("input[value=ben]").check()
-    page.get_by_text("What was checked", exact=True).click()
+    page.locator(".ss-technical > summary").click()
     page.locator(f"{row(page, order[0])} a").focus()
 
     guest = open_page(demo.url("Ben"))
@@ -178,7 +178,8 @@ def test_a_refresh_keeps_focus_ticks_folds_and_the_order_of_rows(
     for card in ("Team lunch", "Fewer tools", "Friday demos", "Remote weeks"):
         board.move(card, "start")
     expect(page.locator(row(page, "ben"))).to_contain_text("Online")
-    expect(page.locator(f"{row(page, 'ben')} .ss-c-rev")).to_have_text("6")
+    placed = page.locator(f"{row(page, 'ben')} .ss-c-progress")
+    expect(placed).to_contain_text("4 of 12")
     after = page.locator("[data-ss-rows] tr").evaluate_all(
         "rows => rows.map(r => r.dataset.ssKey)"
     )
@@ -188,7 +189,7 @@ def test_a_refresh_keeps_focus_ticks_folds_and_the_order_of_rows(
         "indeterminate", value=True
     )
     expect(page.locator(f"{row(page, order[0])} a")).to_be_focused()
-    assert page.locator(".ss-note details").get_attribute("open") is not None
+    assert page.locator(".ss-technical").get_attribute("open") is not None
 
 
 def test_what_is_chosen_for_refreshing_is_remembered_and_can_be_paused(

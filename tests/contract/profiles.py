@@ -52,6 +52,44 @@ def profile_of(backend: Driven, key: StoreKey = ALICE) -> Profile:
 
 
 class ProfilesContract(BackendTests):
+    def test_the_name_that_a_tab_showed_is_remembered_beside_the_profile(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        def shown() -> list[str]:
+            return [each.shown_name for each in backend.participants(CODE)]
+
+        backend.remember_name(ALICE, "nobody yet")
+        assert backend.participants(CODE) == []
+        record = backend.open(ALICE, BOARD).record
+        backend.open(BOB, BOARD)
+        assert shown() == ["", ""]
+        before = backend.participants(CODE)[0]
+        clock.advance(100)
+        backend.remember_name(ALICE, "Zoë 👩🏽‍💻")
+        (after, _) = backend.participants(CODE)
+        # Nobody counts as used, as kept, or as named.
+        assert after == before._replace(shown_name="Zoë 👩🏽‍💻")
+        assert backend.read_record(ALICE).rev == record.rev
+        assert backend.profiles([ALICE]) == {ALICE: UNKNOWN}
+        backend.set_profile(ALICE, ADA)
+        record = backend.commit_next(record, MORE)
+        assert shown() == ["Zoë 👩🏽‍💻", ""]
+        assert profile_of(backend) == ADA
+        backend.remember_name(ALICE, "Zoe")
+        assert shown() == ["Zoe", ""]
+        assert profile_of(backend) == ADA
+        backend.delete(ALICE)
+        backend.open(ALICE, BOARD)
+        assert shown() == ["", ""]
+
+    def test_no_name_is_remembered_in_what_is_no_record(
+        self, backend: Driven, clock: Clock
+    ) -> None:
+        backend.open(ALICE, BOARD)
+        self.plant(self.key_of(ALICE), JUNK[0], clock)
+        backend.remember_name(ALICE, "Zoe")
+        assert backend.participants(CODE) == []
+
     def test_nothing_is_known_of_who_has_said_nothing(self, backend: Driven) -> None:
         assert backend.open(ALICE, BOARD).record.profile == UNKNOWN
         assert profile_of(backend) == UNKNOWN

@@ -248,3 +248,28 @@ def test_hubs_keep_no_loop_that_is_over() -> None:
     before = len(module._by_loop)
     asyncio.run(visit())
     assert len(module._by_loop) <= before
+
+
+async def test_what_a_tab_called_itself_is_known_after_it_has_gone() -> None:
+    backend = get_backend(blocking=False)
+
+    async def shown() -> dict[str, str]:
+        found = await backend.participants(CODE)
+        return {each.id: each.shown_name for each in found}
+
+    zoe = await Socket().hello("alice", meta={"name": " Zoë ", "step": 2})
+    bob = await Socket().hello("bob", meta={"name": ["Bob"]})
+    named = await Socket().hello("carol", meta={"name": "Nick"})
+    await stores.aset_name(CODE, "carol", "Carol")
+    await until(
+        lambda: all(
+            each.profile.name == "Carol"
+            for hub in hubs.values()
+            for each in hub.connections.values()
+            if each.key.participant == "carol"
+        ),
+        "the name",
+    )
+    for socket in (zoe, bob, named):
+        await socket.drop()
+    assert await shown() == {"alice": "Zoë", "bob": "", "carol": ""}

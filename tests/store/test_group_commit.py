@@ -471,6 +471,24 @@ async def test_a_group_is_told_once_with_an_entry_for_each_action(wall: Any) -> 
     assert entry.count == 5
 
 
+async def test_unlike_actions_of_a_group_are_told_apart(wall: Any) -> None:
+    await wall.asnapshot()
+
+    def wipe(state: Wall) -> None:
+        state.lines.clear()
+
+    with noted_changes() as changes:
+        await together(
+            *(wall.adispatch(add(str(n))) for n in range(4)), wall.adispatch(wipe)
+        )
+    assert [change.count for change in changes] == [1, 4]
+    assert changes[0].parts is None
+    assert dict(changes[1].parts or {}) == {
+        ("wall", add("").__qualname__): 3,
+        ("wall", wipe.__qualname__): 1,
+    }
+
+
 async def test_a_receiver_may_dispatch_to_the_record_that_changed(
     kind: str, wall: Any
 ) -> None:

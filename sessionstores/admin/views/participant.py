@@ -75,7 +75,7 @@ def _title(key: StoreKey, person: ParticipantRow | None) -> str:
     """Return who it is, with their role; the title of a session's own page."""
     if key.is_session:
         return _("The session’s own state")
-    return f"{person.called} · {person.role}" if person else key.participant
+    return f"{person.called} · {person.role_text}" if person else key.participant
 
 
 def participant_live(page: AdminPage, code: str, id: str) -> HttpResponse:
@@ -170,6 +170,7 @@ def _person(
         sum(not lease.leaving for lease in leases),
         listed.kept_until if listed else 0.0,
         listed.profile if listed else UNKNOWN,
+        listed.shown_name if listed else "",
     )
     scope: Scope = "session" if record.key.is_session else "participant"
     positions = {id: reader.of_record(record.states, scope)}

@@ -172,6 +172,10 @@ class CasBackend(Backend):
         """See `Standings.set_profile`."""
         return self._profiles.set(key, given, how)
 
+    def remember_name(self, key: StoreKey, name: str) -> Answer[None]:
+        """See `Standings.remember_name`."""
+        return self._profiles.remember_name(key, name)
+
     def profiles(self, keys: Sequence[StoreKey]) -> Answer[dict[StoreKey, Profile]]:
         """See `Standings.profiles`."""
         return self._profiles.read(keys)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
 from ...exceptions import StateCorrupt
 from ...keys import StoreKey
 from ..errors import MAX_ATTEMPTS, contended
-from ..profiles import changed, profile_entry, profile_in, profile_of
+from ..profiles import (
+    changed,
+    profile_entry,
+    profile_in,
+    profile_of,
+    shown_name_of,
+)
 from ..types import PROFILE, UNKNOWN, ClientEntry, Profile, ProfileRule
 from .index import record_lifetime
 from .key_value import Versioned
@@ -46,6 +53,11 @@ class StoredOutline(StoredHead, array_like=True):
         entry = self.clients.entry
         return UNKNOWN if entry is None else profile_of(entry)
 
+    @property
+    def shown_name(self) -> str:
+        """What their tabs showed last as their name; see `remember_name`."""
+        return shown_name_of(self.clients.entry)
+
 
 _outline = msgspec.msgpack.Decoder(StoredOutline).decode
 
@@ -76,11 +88,20 @@ def change_profile(
     before = profile_in(stored.clients)
     profile = changed(before, given, how)
     if profile != before:
-        stored.clients[PROFILE] = profile_entry(profile)
+        shown_name = shown_name_of(stored.clients.get(PROFILE))
+        stored.clients[PROFILE] = profile_entry(profile, shown_name)
     is_kept_anew = profile.name is not None and not has_changed(stored)
     if is_kept_anew:
         stored.about = participant_details(stored.about, pristine=0)
     return profile, is_kept_anew or profile != before
+
+
+def _remember_name(stored: StoredRecord, shown: str) -> tuple[Profile, bool]:
+    profile = profile_in(stored.clients)
+    if shown_name_of(stored.clients.get(PROFILE)) == shown:
+        return profile, False
+    stored.clients[PROFILE] = profile_entry(profile, shown)
+    return profile, True
 
 
 class Profiles:
@@ -93,13 +114,24 @@ class Profiles:
         self, key: StoreKey, given: Profile, how: ProfileRule
     ) -> Profile | None:
         """See `Standings.set_profile`."""
+        return await self._change(key, partial(change_profile, given=given, how=how))
+
+    async def remember_name(self, key: StoreKey, shown: str) -> None:
+        """See `Standings.remember_name`."""
+        with suppress(StateCorrupt):
+            await self._change(key, partial(_remember_name, shown=shown))
+
+    async def _change(
+        self, key: StoreKey, change: Callable[[StoredRecord], tuple[Profile, bool]]
+    ) -> Profile | None:
+        """Write what `change` makes of a record, if it returns that it has to be."""
         name = record_key(key)
         for attempt in range(MAX_ATTEMPTS):
             found = (await self._values.get(name)).get(name)
             if found is None:
                 return None
             stored = decode(key, found.value)
-            profile, has_to_be_stored = change_profile(stored, given, how)
+            profile, has_to_be_stored = change(stored)
             if not has_to_be_stored:
                 return profile
             value = encode(stored)

@@ -176,6 +176,7 @@ class Sessions:
                 sum(not entry.leaving for entry in connections[key]),
                 max(kept, kept_until(head)) if has_changed(head) else 0.0,
                 head.profile,
+                head.shown_name,
             )
             for key, head in heads.items()
         ]

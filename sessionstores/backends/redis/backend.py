@@ -326,6 +326,7 @@ class RedisBackend(Backend):
         return unpack_removed(key.session, found[0]) if found else None
 
     set_profile = delegated("_profiles", RedisProfiles.set_profile)
+    remember_name = delegated("_profiles", RedisProfiles.remember_name)
     profiles = delegated("_profiles", RedisProfiles.profiles)
     set_aside = delegated("_quarantine", RedisQuarantine.set_aside)
     quarantined = delegated("_quarantine", RedisQuarantine.quarantined)

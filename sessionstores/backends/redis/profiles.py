@@ -30,6 +30,10 @@ class RedisProfiles:
             raise corrupt(key)
         return None if reply == b"absent" else unpack_profile(profile)
 
+    async def remember_name(self, key: StoreKey, name: str) -> None:
+        """See `Standings.remember_name`."""
+        await self._scripts.run("shown_name", key.session, key.participant, name)
+
     async def profiles(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Profile]:
         """See `Standings.profiles`."""
         calls = by_session(keys)

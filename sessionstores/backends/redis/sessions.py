@@ -231,7 +231,9 @@ class RedisSessions:
         """See `Backend.participants`."""
         listed = iter(await self._scripts.run("participants", code))
         found = []
-        for id, packed, connections, kept, *who in zip(*[listed] * 7, strict=True):
+        for id, packed, connections, kept, *who, shown in zip(
+            *[listed] * 8, strict=True
+        ):
             head = unpack_head(packed)
             found.append(
                 ParticipantInfo(
@@ -243,6 +245,7 @@ class RedisSessions:
                     connections,
                     float(kept),
                     unpack_profile(who),
+                    shown.decode(errors="replace") if shown else "",
                 )
             )
         return sorted(found)

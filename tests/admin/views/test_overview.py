@@ -292,11 +292,11 @@ def test_two_thousand_sessions_are_a_page_like_any_other() -> None:
     [
         (OVERVIEW, (), 6),
         ("live", (), 6),
-        ("session", (CODE,), 4),
-        ("session_live", (CODE,), 4),
-        ("participant", (CODE, "p0"), 3),
-        ("participant_live", (CODE, "p0"), 3),
-        ("participant", (CODE, "*"), 3),
+        ("session", (CODE,), 6),
+        ("session_live", (CODE,), 6),
+        ("participant", (CODE, "p0"), 4),
+        ("participant_live", (CODE, "p0"), 4),
+        ("participant", (CODE, "*"), 4),
         ("history", (CODE,), 0),
     ],
 )

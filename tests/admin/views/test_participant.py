@@ -96,6 +96,7 @@ def test_connections_are_listed_with_what_they_show() -> None:
     connect("alice", 1, name="Alice")
     connect("alice", 2, leaving=True)
     text = text_of(signed_in("view_dashboard").get(page("participant", *ALICE)))
+    assert "Tab reports" in text
     assert "{&quot;name&quot;: &quot;Alice&quot;}" in text
     assert "◌ Leaving" in text
     assert "1 tab, since" in text
@@ -241,8 +242,14 @@ def test_the_last_action_is_what_they_did_not_that_they_came() -> None:
     ]
     run(backend.note(CODE, events))
     response = signed_in("view_dashboard").get(page("session", CODE))
-    assert "changed board.move" in row_of(response, "alice")
-    assert "used" in row_of(response, "bob")
+    did = "Put a card from wherever it lies on top of a pile"
+    assert did in row_of(response, "alice")
+    assert "none yet" in row_of(response, "bob")
+    own = text_of(
+        signed_in("view_dashboard", name="kim").get(page("participant", *ALICE))
+    )
+    assert f"Last action {did}" in own
+    assert "Last use" in own
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -260,3 +267,17 @@ def test_the_pages_say_until_when_a_participant_is_kept(keeps: bool) -> None:
     }
     assert ends["bob"] == 300
     assert ends["alice"] == 300 if not keeps else ends["alice"] > 86_000
+
+
+def test_what_tabs_publish_is_masked_for_those_who_may_not_see_states() -> None:
+    fill("alice")
+    connect("alice", email="a@example.org", password="hunter2", step=3)
+    whole = signed_in(*ALL).get(page("participant", *ALICE)).content.decode()
+    assert "a@example.org" in whole
+    assert "hunter2" not in whole
+    client = signed_in("view_dashboard", "manage_sessions", name="kim")
+    for name in ("participant", "participant_live"):
+        part = client.get(page(name, *ALICE)).content.decode()
+        assert "a@example.org" not in part
+        assert "hunter2" not in part
+        assert "&quot;step&quot;: 3" in part

@@ -6,7 +6,8 @@
 --                    activity: minutes since the epoch, then changes by minute
 -- ss:{CODE}:p:<id>   hash, a participant's record; also k until when the session keeps
 --                    it, and u the latest counter up to which nobody has changed
---                    anything (none: 1); and who it is: n name, o role, w user
+--                    anything (none: 1); and who it is: n name, o role, w user, y
+--                    what a tab showed last as their name
 --     h              its head: incarnation, counter, created, seen, size; the ring
 --     r              when a use last renewed index and session (none: when last seen)
 --     s:<name>       a state's stored form
