@@ -254,7 +254,7 @@ def _row(
     return ParticipantRow(
         info,
         attendee,
-        info.profile.name or published(attendee, "name") or _last_known(info),
+        info.profile.name or published(attendee, "name") or last_known_name(info),
         position,
         last,
         0.0 if last else max(begins, info.created if begins else 0.0),
@@ -263,7 +263,7 @@ def _row(
     )
 
 
-def _last_known(info: ParticipantInfo) -> str:
+def last_known_name(info: ParticipantInfo) -> str:
     """Return the name that a tab of theirs showed before it was closed."""
     is_sensitive = not info.shown_name or "name" in sensitive_names()
     return "" if is_sensitive else shortened(info.shown_name)
