@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from io import StringIO
 from itertools import chain
@@ -19,9 +19,11 @@ from ..backends.types import ParticipantInfo, Record, SessionInfo
 from ..exceptions import StateCorrupt, UnknownState
 from ..keys import SESSION
 from ..participants.participant import DEFAULT_ROLE
+from ..sessions.presence import Attendee
 from ..state import codec
 from ..state.declaration import get_state, states_in
 from ..state.revisions import Rev
+from .people import name_of, published
 from .progress import Position, PositionReader
 from .redaction import MASK, join_path, redact_state
 
@@ -76,6 +78,7 @@ class SessionExport:
         backend: Backend,
         info: SessionInfo,
         people: Iterable[ParticipantInfo],
+        present: Mapping[str, Attendee],
         *,
         unredacted: bool = False,
     ) -> None:
@@ -83,6 +86,7 @@ class SessionExport:
         self._reader = PositionReader(backend, texts=True)
         self._info = info
         self.people = [*people]
+        self._present = present
         self._shown = _whole if unredacted else _redacted
 
     def chunks(self, format: Format, layout: ExportLayout) -> Iterator[str]:
@@ -121,12 +125,12 @@ class SessionExport:
         return (
             self._info.code,
             info.id,
-            info.profile.name,
+            name_of(info, self._present.get(info.id)) or None,
             info.profile.role or DEFAULT_ROLE,
             f"{_time(info.created):%Y-%m-%d %H:%M:%S}",
             f"{_time(info.seen):%Y-%m-%d %H:%M:%S}",
             info.connections > 0,
-            step or None,
+            published(self._present.get(info.id), "step") or step or None,
             done if done is not None else text,
             of,
         )
@@ -166,10 +170,25 @@ class SessionExport:
         }
         yield _json(head)[:-1] + ', "people": '
         yield from _array(
-            [_entry(each, each.info) for each in batch if each.info is not None]
+            [self._entry(each, each.info) for each in batch if each.info is not None]
             for batch in chain([first], batches)
         )
         yield "}\n"
+
+    def _entry(self, record: ExportedRecord, info: ParticipantInfo) -> dict[str, Any]:
+        at = _at(record)
+        step = published(self._present.get(info.id), "step") or at["step"]
+        return {
+            "person": info.id,
+            "name": self._name(info),
+            "role": info.profile.role or DEFAULT_ROLE,
+            "joined": _time(info.created).isoformat(),
+            "last_seen": _time(info.seen).isoformat(),
+            "online": info.connections > 0,
+            **at,
+            "step": step,
+            "states": _states(record),
+        }
 
     def _records_json(self) -> Iterator[str]:
         info = self._info
@@ -243,19 +262,6 @@ def _whole(record: Record, name: str) -> dict[str, Any] | None:
         except (ValueError, RecursionError):
             return None
     return plain if isinstance(plain, dict) else None
-
-
-def _entry(record: ExportedRecord, info: ParticipantInfo) -> dict[str, Any]:
-    return {
-        "person": info.id,
-        "name": info.profile.name,
-        "role": info.profile.role or DEFAULT_ROLE,
-        "joined": _time(info.created).isoformat(),
-        "last_seen": _time(info.seen).isoformat(),
-        "online": info.connections > 0,
-        **_at(record),
-        "states": _states(record),
-    }
 
 
 def _at(record: ExportedRecord) -> dict[str, Any]:

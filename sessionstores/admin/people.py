@@ -263,7 +263,7 @@ def _row(
     )
 
 
-def _last_known(info: ParticipantInfo) -> str:
+def _last_known_name(info: ParticipantInfo) -> str:
     """Return the name that a tab of theirs showed before it was closed."""
     is_sensitive = not info.shown_name or "name" in sensitive_names()
     return "" if is_sensitive else shortened(info.shown_name)
@@ -271,7 +271,7 @@ def _last_known(info: ParticipantInfo) -> str:
 
 def name_of(info: ParticipantInfo, attendee: Attendee | None) -> str:
     """Return what a participant is called; "" if nobody has said so."""
-    return info.profile.name or published(attendee, "name") or _last_known(info)
+    return info.profile.name or published(attendee, "name") or _last_known_name(info)
 
 
 def published(attendee: Attendee | None, name: str) -> str:

@@ -115,7 +115,8 @@ class Backend(Standings):
         """Return the records of these participants; `"*"`: the session's own.
 
         Touches nothing. Absent ones are left out, and a corrupt one has its error
-        instead. Not one step: a round trip reads `STATES_BATCH` of them.
+        instead. One round trip for as many as are asked for; for many bytes, some
+        backends make more.
         """
 
     @abstractmethod

@@ -95,6 +95,8 @@ def pages_of(demo: Demo) -> list[str]:
         f"{code}/ada/",
         f"{code}/*/",
         f"{code}/ada/board/edit/",
+        f"{code}/ada/board/edit/?as=json",
+        f"{code}/.print/",
         f"{code}/.history/",
     ]
 
@@ -121,13 +123,13 @@ def lade(demo: Demo, open_page: Open, secret_key: str) -> None:
     BoardView(guest).move("Team lunch", "start")
     guest.close()
     page = sign_in(demo, open_page)
-    visit(page, demo, f"{code}/{LONG}/board/edit/")
+    visit(page, demo, f"{code}/{LONG}/board/edit/?as=json")
     state = json.loads(page.locator("#ss-json").input_value())
     # Within what is allowed, past what should be.
     state["deck"] = ["x" * 1_000] * 220
     page.locator("#ss-json").fill(json.dumps(state))
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.locator(".messagelist")).to_contain_text("Saved.")
+    expect(page.locator(".messagelist")).to_contain_text("Saved:")
     visit(page, demo, f"{code}/{KEPT_OUT}/")
     ask(page, "Remove from session…")
     confirm(page)

@@ -51,12 +51,13 @@ def test_staff_watch_somebody_join_edit_their_board_and_end_it_all(
     board.move("Fewer tools", "later")
     expect(staff.locator(".ss-tree")).to_contain_text('later: ["tools"]')
     staff.get_by_role("link", name="Edit", exact=True).click()
+    staff.get_by_role("button", name="As JSON", exact=True).click()
     box = staff.locator("#ss-json")
     state = json.loads(box.input_value())
     state["piles"]["leave"] = [state["deck"].pop(0)]
     box.fill(json.dumps(state))
     staff.get_by_role("button", name="Save", exact=True).click()
-    expect(staff.locator(".messagelist")).to_contain_text("Saved.")
+    expect(staff.locator(".messagelist")).to_contain_text("Saved: deck, piles.")
     board.expect_cards("leave", "Focus mornings")
 
     # A message reaches them; then they are put out, and may come back.
@@ -112,14 +113,17 @@ def test_who_edits_what_somebody_has_changed_sees_both(
     fresh = BoardView(open_page(demo.url("Ada")))
     fresh.expect_live()
     fresh.expect_cards("start", "Team lunch")
-    staff.get_by_role("button", name="Save", exact=True).click()
-    expect(
-        staff.get_by_role("heading", name="Somebody was faster", exact=True)
-    ).to_be_visible()
-    expect(staff.locator(".ss-json")).to_contain_text('"lunch"')
-    staff.get_by_role("button", name="Save mine in its place", exact=True).click()
-    expect(staff.locator(".messagelist")).to_contain_text("Saved.")
-    ada.expect_cards("start")
+    # Enter saves; what Ada has moved meanwhile stays where she has put it.
+    staff.get_by_label("name", exact=True).fill("Ada L.")
+    staff.get_by_label("name", exact=True).press("Enter")
+    heading = "Someone else changed this first"
+    expect(staff.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+    theirs = staff.locator(".ss-by-theirs", has_text="/piles/start")
+    expect(theirs).to_contain_text('["lunch"]')
+    expect(staff.locator(".ss-by-mine")).to_contain_text('"Ada L."')
+    staff.get_by_role("button", name="Apply only my changes", exact=True).click()
+    expect(staff.locator(".messagelist")).to_contain_text("Saved: name.")
+    ada.expect_cards("start", "Team lunch")
 
 
 def test_it_can_be_done_with_the_keyboard_alone(

@@ -258,3 +258,24 @@ def test_a_policy_of_nonces_alone_is_kept_on_every_page(
         confirm(page)
     finally:
         strict.stop()
+
+
+def test_on_paper_are_the_people_in_black_and_nothing_of_the_admin(
+    shared: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(shared, open_page, color_scheme="dark")
+    for path in ("", ".print/"):
+        visit(page, shared, f"{code_of(shared)}/{path}")
+        page.emulate_media(media="print", color_scheme="dark")
+        for gone in ("#header", "#nav-sidebar", ".breadcrumbs", "button", "form"):
+            shown = page.locator(gone).filter(visible=True)
+            expect(shown, gone).to_have_count(0)
+        row = page.locator(".ss-table tbody tr").first
+        expect(row.locator("th")).to_have_css("color", "rgb(0, 0, 0)")
+        expect(row).to_have_css("break-inside", "avoid")
+        expect(page.locator(".ss-table thead")).to_have_css(
+            "display", "table-header-group"
+        )
+        # A page of the PDF by itself has neither of these as a part.
+        assert len(re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf(format="A4"))) == 1
+        page.emulate_media(media="screen")

@@ -23,6 +23,7 @@ from ...backends.base import run
 from ...backends.types import Record
 from ...exceptions import StateCorrupt, UnknownState
 from ...keys import StoreKey
+from ...sessions.presence import attendance
 from ..audit import VIEW, log
 from ..export import FORMATS, LAYOUTS, SessionExport
 from ..operations import log_name
@@ -71,9 +72,10 @@ def export(page: AdminPage, code: str) -> HttpResponse | StreamingHttpResponse:
         context = missing_context(page, backend, code)
         return page.render("missing", title=code, status=404, **context)
     people = run(backend.participants(code))
+    present = run(attendance(backend, code))
     # As it has always been, if nothing else is asked for.
     chosen = (format, layout) if format else ("json", "records")
-    chunks = SessionExport(backend, info, people).chunks(*cast("Any", chosen))
+    chunks = SessionExport(backend, info, people, present).chunks(*cast("Any", chosen))
     said = " as {}, {}".format(*chosen) if format else ""
     name = f"{code}-{layout}.{format}" if format else f"{code}.json"
     # An outage that is there already is said by a page, not by a broken file.

@@ -29,10 +29,14 @@ def record_key(key: StoreKey) -> str:
 def record_keys(session: str, ids: Iterable[str]) -> dict[StoreKey, str]:
     """Keys of the records of a session's participants, whose ids are known to be ids.
 
-    Of the index, for example: checking each again would take twice as long.
+    Of the index, for example: checking each again would take twice as long. `"*"` is
+    the session's own.
     """
-    prefix = _of_session(session, "p")
-    return {StoreKey._make((session, id)): prefix + id for id in ids}
+    prefix, own = _of_session(session, "p"), _of_session(session, "s")
+    return {
+        StoreKey._make((session, id)): own if id == SESSION else prefix + id
+        for id in ids
+    }
 
 
 def session_key(session: str) -> str:

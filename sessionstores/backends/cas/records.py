@@ -162,37 +162,27 @@ class Records:
         ids = sorted(ids)
         states: dict[str, StateAtRev | StateCorrupt] = {}
         for start in range(0, len(ids), STATES_BATCH):
-            names = record_keys(code, ids[start : start + STATES_BATCH])
-            found = await self._values.get(*names.values())
-            for key, place in names.items():
-                if place not in found:
-                    continue
-                try:
-                    record = decode(key, found[place].value)
-                except StateCorrupt as error:
-                    states[key.participant] = error
-                    continue
-                if name in record.states:
-                    state = StateAtRev(record.states[name], record.rev)
-                    states[key.participant] = state
+            batch = await self.read_records(code, ids[start : start + STATES_BATCH])
+            for id, record in batch.items():
+                if isinstance(record, StateCorrupt):
+                    states[id] = record
+                elif name in record.states:
+                    states[id] = StateAtRev(record.states[name], record.rev)
         return states
 
     async def read_records(
         self, code: str, ids: Sequence[str]
     ) -> dict[str, Record | StateCorrupt]:
         """See `Backend.read_records`."""
+        names = record_keys(code, ids)
+        found = await self._values.get(*names.values())
         records: dict[str, Record | StateCorrupt] = {}
-        for start in range(0, len(ids), STATES_BATCH):
-            asked = ids[start : start + STATES_BATCH]
-            keys = [StoreKey.stored(code, id) for id in asked]
-            names = {key: record_key(key) for key in keys}
-            found = await self._values.get(*names.values())
-            for key, name in names.items():
-                if name in found:
-                    try:
-                        records[key.participant] = self._decode(key, found[name])
-                    except StateCorrupt as error:
-                        records[key.participant] = error
+        for key, name in names.items():
+            if name in found:
+                try:
+                    records[key.participant] = self._decode(key, found[name])
+                except StateCorrupt as error:
+                    records[key.participant] = error
         return records
 
     async def heads(self, keys: Sequence[StoreKey]) -> dict[StoreKey, Rev | None]:

@@ -30,7 +30,6 @@ from .serializers import (
     by_session,
     corrupt,
     in_chunks,
-    in_pairs,
     index_key,
     pack_rev,
     registry_key,
@@ -219,7 +218,7 @@ class RedisSessions:
         while left:
             asked, later = left[:STATES_BATCH], left[STATES_BATCH:]
             rest, found = await self._scripts.run("records", code, *limits, *asked)
-            for packed, fields in in_pairs(found):
+            for packed, fields in zip(*[iter(found)] * 2, strict=True):
                 key = StoreKey.stored(code, packed.decode())
                 try:
                     records[key.participant] = unpack_record(key, fields)

@@ -16,6 +16,7 @@ from ...backends.base import Backend, run
 from ...backends.types import SessionInfo
 from ...exceptions import StateCorrupt, StoreUnavailable
 from ...keys import StoreKey, check_code
+from ...sessions.presence import attendance
 from ..arguments import (
     INVISIBLE,
     SiteCommand,
@@ -90,8 +91,9 @@ class Command(SiteCommand):
     def _export(self, backend: Backend, options: dict[str, Any]) -> None:
         info = _session(backend, options["code"])
         people = run(backend.participants(info.code))
+        present = run(attendance(backend, info.code))
         whole = options["unredacted"]
-        export = SessionExport(backend, info, people, unredacted=whole)
+        export = SessionExport(backend, info, people, present, unredacted=whole)
         chunks = export.chunks(options["format"], options["layout"])
         output: Path | None = options["output"]
         if output is None:

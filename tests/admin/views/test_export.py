@@ -30,10 +30,11 @@ URL = page("export", CODE)
 
 @pytest.fixture
 def client() -> Client:
-    fill("alice", "bob")
+    fill("alice", "bob", "carol")
     stores.set_name(CODE, "alice", "Alice")
     stores.set_role(CODE, "bob", "facilitator")
-    connect("alice")
+    connect("alice", step="5")
+    connect("carol", name="Carol of a tab")
     return signed_in(*ALL)
 
 
@@ -49,7 +50,8 @@ def rows(client: Client, layout: str) -> list[dict[str, str]]:
 
 
 def test_wide_is_a_row_a_person_with_a_column_a_field(client: Client) -> None:
-    alice, bob = rows(client, "wide")
+    alice, bob, carol = rows(client, "wide")
+    assert (carol["name"], alice["step"]) == ("Carol of a tab", "5")
     assert [*alice][: len(PERSON)] == [*PERSON]
     assert alice["person"] == "alice"
     assert (alice["name"], alice["role"], alice["online"]) == (
@@ -85,7 +87,8 @@ def test_json_has_the_same_rows(client: Client) -> None:
     wide = json.loads(client.get(URL, {"format": "json"}).getvalue())
     assert wide["session"] == CODE
     assert wide["states"]["agenda"]["step"] == 2
-    alice, bob = wide["people"]
+    alice, bob, carol = wide["people"]
+    assert (carol["name"], alice["step"]) == ("Carol of a tab", "5")
     assert (alice["person"], alice["name"], bob["role"]) == (
         "alice",
         "Alice",
@@ -99,7 +102,7 @@ def test_json_has_the_same_rows(client: Client) -> None:
     assert {"path": "/step", "value": 2}.items() <= long[0].items()
     plain = json.loads(client.get(URL).getvalue())
     assert [*plain] == ["session", "label", "created", "exported", "records"]
-    assert [*plain["records"]] == ["*", "alice", "bob"]
+    assert [*plain["records"]] == ["*", "alice", "bob", "carol"]
     assert [*plain["records"]["alice"]] == ["rev", "states"]
 
 
@@ -135,7 +138,7 @@ def test_states_that_nobody_declares_are_named_and_hidden(client: Client) -> Non
             words: str = "private"
 
         stores.get(Bygone, CODE, "alice").snapshot()
-    alice, bob = rows(client, "wide")
+    alice, bob, _carol = rows(client, "wide")
     assert json.loads(alice["other"]) == {"bygone": "••••••"}
     assert bob["other"] == ""
     hidden = [row for row in rows(client, "long") if row["state"] == "bygone"]
@@ -154,10 +157,10 @@ def test_steps_and_progress_have_columns_of_their_own(client: Client) -> None:
                 return 12, 14
 
         stores.get(Cards, CODE, "alice").snapshot()
-        alice, bob = rows(client, "wide")
+        alice, bob, _carol = rows(client, "wide")
         wide = json.loads(client.get(URL, {"format": "json"}).getvalue())
     columns = ("step", "progress", "progress_of")
-    assert [alice[name] for name in columns] == ["3", "12", "14"]
+    assert [alice[name] for name in columns] == ["5", "12", "14"]
     assert [bob[name] for name in columns] == ["", "", ""]
     assert wide["people"][0]["progress"] == {"done": 12, "of": 14}
     assert wide["people"][1]["progress"] is None
@@ -267,7 +270,7 @@ def test_everybody_takes_few_round_trips_and_bounded_memory(
         size = people * 10_000
         tracemalloc.start()
         try:
-            chunks = SessionExport(backend, info, listed).chunks(format, layout)
+            chunks = SessionExport(backend, info, listed, {}).chunks(format, layout)
             assert sum(map(len, chunks)) > size
             _now, peak = tracemalloc.get_traced_memory()
         finally:
