@@ -68,7 +68,7 @@ MOVES = {
 class CachedDemo(DemoProcess):
     """A demo whose records other processes see."""
 
-    settings = "tests.settings_cached"
+    settings = "tests.settings_pictures"
 
 
 class UnfoldDemo(DemoProcess):

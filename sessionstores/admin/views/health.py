@@ -35,7 +35,7 @@ CONTENDED = 0.2
 MISSED = 2.5
 
 
-class Finding(NamedTuple):
+class Trouble(NamedTuple):
     """Something that is wrong, and a hint at what to do; `place` is an id on the page.
 
     `kind` is "bad" or "near".
@@ -47,7 +47,7 @@ class Finding(NamedTuple):
     place: str = ""
 
 
-class Refusal(NamedTuple):
+class RefusedCode(NamedTuple):
     """A code with which actions were refused; `text`: what people are told, or ""."""
 
     code: str
@@ -91,14 +91,14 @@ def content(page: AdminPage) -> dict[str, Any]:
     except (StoreUnavailable, InsideTransaction) as error:
         return outage(error)
     day = page.request.GET.get("range") == "day"
-    found = list(findings(stats))
+    found = list(troubles(stats))
     return {
         "stats": stats,
         "health": stats.health,
         "findings": found,
         "alerts": [shown_alert(page, alert) for alert in stats.leaks[:MAX_ALERTS]],
         "more_alerts": max(len(stats.leaks) - MAX_ALERTS, 0),
-        "refusals": refusals(stats.health.refused),
+        "refusals": refused_codes(stats.health.refused),
         "refused": sum(stats.health.refused.values()),
         "workers": [_row(stats, worker) for worker in stats.workers],
         "charts": _charts(stats, day=day),
@@ -112,11 +112,11 @@ def content(page: AdminPage) -> dict[str, Any]:
     }
 
 
-def findings(stats: Stats) -> Iterator[Finding]:
+def troubles(stats: Stats) -> Iterator[Trouble]:
     """Yield what is wrong, the worst first."""
     figures = stats.health
     if figures.errors:
-        yield Finding(
+        yield Trouble(
             "bad",
             ngettext(
                 "%(count)s error in the last hour.",
@@ -129,7 +129,7 @@ def findings(stats: Stats) -> Iterator[Finding]:
         )
     yield from _of_workers(stats)
     if is_slow(figures):
-        yield Finding(
+        yield Trouble(
             "bad",
             _("5 of 100 actions take over %(p95)s; SLOW_OPERATION_MS is %(limit)s.")
             % {
@@ -143,7 +143,7 @@ def findings(stats: Stats) -> Iterator[Finding]:
             "ss-history",
         )
     if figures.actions and figures.conflicts > CONTENDED * figures.actions:
-        yield Finding(
+        yield Trouble(
             "near",
             ngettext(
                 "%(count)s commit had to be tried again: processes compete for the "
@@ -159,7 +159,7 @@ def findings(stats: Stats) -> Iterator[Finding]:
             ),
         )
     if figures.dropped:
-        yield Finding(
+        yield Trouble(
             "near",
             ngettext(
                 "The channel layer did not take %(count)s message between processes.",
@@ -174,10 +174,10 @@ def findings(stats: Stats) -> Iterator[Finding]:
         )
 
 
-def _of_workers(stats: Stats) -> Iterator[Finding]:
+def _of_workers(stats: Stats) -> Iterator[Trouble]:
     for row in (_row(stats, worker) for worker in stats.workers):
         if row.is_late:
-            yield Finding(
+            yield Trouble(
                 "bad",
                 _("%(worker)s has not been heard of for %(time)s.")
                 % {
@@ -191,7 +191,7 @@ def _of_workers(stats: Stats) -> Iterator[Finding]:
                 "ss-workers",
             )
         elif row.is_busy:
-            yield Finding(
+            yield Trouble(
                 "bad",
                 _("%(worker)s is busy: it uses %(load)s %% of a core.")
                 % {"worker": row.key, "load": row.load},
@@ -200,7 +200,7 @@ def _of_workers(stats: Stats) -> Iterator[Finding]:
             )
     versions = sorted({each.version for each in stats.workers if each.version})
     if len(versions) > 1:
-        yield Finding(
+        yield Trouble(
             "near",
             _("Processes run different releases: %(versions)s.")
             % {"versions": ", ".join(versions)},
@@ -209,10 +209,10 @@ def _of_workers(stats: Stats) -> Iterator[Finding]:
         )
 
 
-def refusals(refused: dict[str, int]) -> list[Refusal]:
+def refused_codes(refused: dict[str, int]) -> list[RefusedCode]:
     """Return the refusals by code, the most frequent first."""
     return [
-        Refusal(code, count, str(MESSAGES.get(code, "")))
+        RefusedCode(code, count, str(MESSAGES.get(code, "")))
         for code, count in sorted(refused.items(), key=lambda each: (-each[1], each[0]))
     ]
 
