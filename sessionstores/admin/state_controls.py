@@ -194,7 +194,7 @@ class _LinesControl(_JsonControl):
 
     def widget(self, text: Any) -> forms.Widget:
         widget = super().widget(text)
-        del widget.attrs["dir"]
+        widget.attrs["dir"] = "auto"
         return widget
 
 
@@ -235,13 +235,15 @@ class _FieldControl(_JsonControl):
         text = text or ""
         if isinstance(field, TextField) and (len(text) > LINE or "\n" in text):
             rows = min(max(text.count("\n") + 1, len(text) // LINE + 1, FEWEST), MOST)
-            return forms.Textarea({"rows": rows})
+            return forms.Textarea({"rows": rows, "dir": "auto"})
         if isinstance(field, forms.IntegerField):
             # A browser would send nothing in the place of what is no number.
             lowest: Any = field.min_value
             is_counted = lowest is not None and lowest >= 0
             return forms.TextInput({"inputmode": "numeric"} if is_counted else {})
         widget: forms.Widget = field.widget
+        if isinstance(field, TextField):
+            widget.attrs["dir"] = "auto"
         return widget
 
 
