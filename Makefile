@@ -9,7 +9,8 @@
 #   make sites                    follow README and tutorial where only the wheel is installed,
 #                                 and play twenty steps in each front end with 300 ms of network
 #   make docs                     build the documentation site into build/docs
-#   make screenshots              take the documentation's pictures anew
+#   make screenshots              take the pictures of the docs anew; ARGS=pages: each admin page
+#                                 in each look, into build/screenshots
 #   make bench                    print the figures beside their floors; two checkouts:
 #                                 python benchmarks/compare.py --base PATH
 #   make trace                    count a dispatch's and a frame's calls, files and changes

@@ -180,7 +180,7 @@ class SessionExport:
         step = published(self._present.get(info.id), "step") or at["step"]
         return {
             "person": info.id,
-            "name": self._name(info),
+            "name": name_of(info, self._present.get(info.id)) or None,
             "role": info.profile.role or DEFAULT_ROLE,
             "joined": _time(info.created).isoformat(),
             "last_seen": _time(info.seen).isoformat(),

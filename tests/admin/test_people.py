@@ -88,7 +88,7 @@ def test_who_is_stuck_at_the_first_step_is_named_and_a_click_away() -> None:
     text = text_of(response)
     named = "Person 0, Person 1, Person 2, Person 3, Person 4 and 2 more"
     assert f"Step 1 7 {named} Step 2 1" in text
-    assert f'href="?show={AT_STEP.replace(":", "%3A")}1#ss-list-title"' in (
+    assert f'href="?show={AT_STEP.replace(":", "%3A")}1#ss-list"' in (
         response.content.decode()
     )
     assert codes(look(client, show=f"{AT_STEP}2")) == ["p7"]

@@ -189,7 +189,7 @@ def metrics() -> Shape:
     # A cache server says this; there is none in memory.
     server: Any = SimpleNamespace(used=1)
     stats = msgspec.structs.replace(stores.stats(), server=server)
-    text = holder("exposition").exposition(stats).decode()
+    text = holder("exposition").exposition(stats)[0].decode()
     return {
         family.name: {
             "type": family.type,
