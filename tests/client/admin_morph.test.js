@@ -73,3 +73,20 @@ test("rows are sorted anew when that was asked for, and stay the nodes that they
   assert.equal(shown(), "dbxa");
   assert.equal(body.querySelector("tr:last-child"), first);
 });
+
+test("a fold stays as it is when something else comes before it or goes", () => {
+  const fold = `<details data-ss-key="more"><summary>More</summary></details>`;
+  const pages = [`\n${fold}\n`, `\n<nav>Steps</nav>\n${fold}\n`, `<p>One</p>\n<p>Two</p> ${fold}`, `${fold}<p>One</p>`];
+  for (const before of pages) {
+    for (const after of pages) {
+      body.innerHTML = before;
+      body.querySelector("details").open = true;
+      const answer = body.ownerDocument.createElement("div");
+      answer.innerHTML = after;
+      morph(body, answer);
+      assert.ok(body.querySelector("details").open, `${before} to ${after}`);
+      body.querySelector("details").open = false;
+      assert.equal(body.innerHTML, after);
+    }
+  }
+});

@@ -18,10 +18,13 @@ export function morph(there, wanted, sorted = false) {
 }
 
 function morphChildren(there, wanted, sorted) {
+  const keys = new Set([...wanted.children].map(keyOf));
+  keys.delete("");
   let old = there.firstChild;
   for (const next of [...wanted.childNodes]) {
     let match = old;
-    while (match && !isAlike(match, next)) match = match.nextSibling;
+    // Not past what has a key and is wanted: it would be removed on the way.
+    while (match && !isAlike(match, next)) match = keys.has(keyOf(match)) ? null : match.nextSibling;
     if (match) {
       while (old !== match) old = remove(old);
       old = match.nextSibling;
