@@ -60,7 +60,7 @@ def error_classes(
 CODES = sorted(
     {cls.code for cls in error_classes()}
     | {*get_args(BadCode), *get_args(FailureCode)}
-    | {"kicked", "expired"}
+    | {"internal", "kicked", "expired"}
 )
 
 

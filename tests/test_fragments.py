@@ -278,7 +278,7 @@ ENDS = {
     "revoked": (Close.TOKEN, "has changed", lambda: stores.arevoke(CODE, "alice")),
     "removed": (
         Close.ENDED,
-        "was removed",
+        "has removed",
         lambda: stores.acleanup_participant(CODE, "alice"),
     ),
     "disconnected": (

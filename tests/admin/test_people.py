@@ -26,18 +26,19 @@ pytestmark = pytest.mark.django_db
 SEEN = "view_dashboard"
 
 
-class Sorting(State, name="sorting", progress="placed"):
-    deck: list[int] = field(default_factory=lambda: list(range(14)))
-    step: int = 1
+with registry.isolated():
 
-    @property
-    def placed(self) -> tuple[int, int]:
-        return 14 - len(self.deck), 14
+    class Sorting(State, name="sorting", progress="placed"):
+        deck: list[int] = field(default_factory=lambda: list(range(14)))
+        step: int = 1
 
+        @property
+        def placed(self) -> tuple[int, int]:
+            return 14 - len(self.deck), 14
 
-class Stage(State, name="stage", scope="session", progress="round"):
-    step: int = 2
-    round: tuple[int, int] = (3, 5)
+    class Stage(State, name="stage", scope="session", progress="round"):
+        step: int = 2
+        round: tuple[int, int] = (3, 5)
 
 
 @pytest.fixture(autouse=True)

@@ -189,7 +189,9 @@ def metrics() -> Shape:
     # A cache server says this; there is none in memory.
     server: Any = SimpleNamespace(used=1)
     stats = msgspec.structs.replace(stores.stats(), server=server)
-    text = holder("exposition").exposition(stats)[0].decode()
+    found = holder("exposition").exposition(stats)
+    # Earlier releases have one content type, so they name none.
+    text = (found if isinstance(found, bytes) else found[0]).decode()
     return {
         family.name: {
             "type": family.type,

@@ -194,7 +194,9 @@ def lost(before: Any, after: Any, path: str = "") -> Iterator[str]:
             else:
                 yield f"{path}/{key}"
     elif isinstance(before, list) and isinstance(after, list):
-        yield from (f"{path}/{each}" for each in before if each not in after)
+        for each in before:
+            if all(any(lost(each, other)) for other in after):
+                yield f"{path}/{each}"
     elif before != after:
         yield f"{path}: {before} became {after}"
 
@@ -217,6 +219,8 @@ def test_a_lost_part_of_the_surface_is_found() -> None:
     assert list(lost(before, {**before, "new": 1})) == []
     after = {"a": {"b": 2, "c": [2, 3]}}
     assert list(lost(before, after)) == ["/a/b: 1 became 2", "/a/c/1", "/d"]
+    assert list(lost([{"a": 1}], [{"a": 1, "new": 2}])) == []
+    assert list(lost([{"a": 1}], [{"a": 2}, {"new": 1}])) == ["/{'a': 1}"]
 
 
 # Records
