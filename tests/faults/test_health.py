@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection
 
 from sessionstores import Participant, Stats, stores
@@ -18,6 +19,15 @@ from .test_answers import tab
 from .workers import Worker, running
 
 SECRET = "what nobody else may read"
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Valkey]:
+    """A Valkey without the figures that the workers of other tests leave."""
+    server = Valkey()
+    server.start()
+    yield server
+    server.stop()
 
 
 class Acting:
@@ -74,11 +84,11 @@ def pid(worker: Worker) -> int:
 
 
 async def test_two_processes_are_summed_and_a_killed_one_leaves_the_list(
-    valkey: Valkey, settings: Any, code: str
+    own_valkey: Valkey, settings: Any, code: str
 ) -> None:
-    settings.CACHES = on_redis(valkey.port)["CACHES"]
+    settings.CACHES = on_redis(own_valkey.port)["CACHES"]
     settings.SESSIONSTORES = {"PRESENCE_LEASE": 4}
-    with running(2, valkey.port, heartbeat=0.5, lease=4) as (first, second):
+    with running(2, own_valkey.port, heartbeat=0.5, lease=4) as (first, second):
         async with (
             acting(first, Participant(code, "al")) as one,
             acting(second, Participant(code, "bo")) as two,

@@ -26,6 +26,9 @@ LOSSY = "tests.faults.site.layers.LossyLayer"
 class Worker(Server):
     """One process, with the `SITE_*` variables in `environment`."""
 
+    # It imports the whole site, which a machine with other work does slowly.
+    patience = 3 * PATIENCE
+
     def __init__(self, environment: dict[str, str]) -> None:
         super().__init__()
         self.environment = environment

@@ -78,6 +78,20 @@ async def open_tabs(tabs: list[Tab], *participants: str) -> list[Tab]:
     return tabs
 
 
+async def read_up_to(tab: Tab, kind: str) -> None:
+    """Wait for a frame of a kind, and have the tab read what came before it.
+
+    Who is present is told when it has been looked up, between any two frames.
+    """
+
+    def is_next() -> bool:
+        while tab.inbox and tab.inbox[0]["type"] != kind:
+            tab.read()
+        return bool(tab.inbox)
+
+    await until(is_next, f"a frame {kind!r}")
+
+
 async def stored(states: Any, participant: str = "alice") -> tuple[Any, Any]:
     log = await stores.get(states[0], CODE, participant).asnapshot()
     wall = await stores.get(states[1], CODE).asnapshot()
@@ -117,11 +131,10 @@ async def test_acks_that_overtake_patches_need_no_snapshot(
     """The other tab's patch is read only after the ack that builds on it."""
     one, two = await open_tabs(tabs, "alice", "alice")
     one.act("log", "write", {"line": "from one"})
-    await until(lambda: two.inbox, "the patch")
+    await read_up_to(two, "patch")
     late = two.inbox.popleft()
-    assert late["type"] == "patch"
     two.act("log", "write", {"line": "from two"})
-    await until(lambda: two.inbox, "the ack")
+    await read_up_to(two, "ack")
     two.inbox.append(late)
     assert two.read()["type"] == "ack"
     assert two.docs["me"]["log"]["lines"] == []
@@ -150,7 +163,7 @@ async def test_a_lost_reply_is_answered_at_the_resend_and_nothing_runs_twice(
 ) -> None:
     (tab,) = await open_tabs(tabs, "alice")
     number = tab.act("log", "write", {"line": "once"})
-    await until(lambda: tab.inbox, "the reply that is about to be lost")
+    await read_up_to(tab, "ack")
     await tab.drop()
     await tab.connect()
     await settle(tab)
@@ -166,7 +179,11 @@ async def test_a_rejected_action_between_two_accepted_ones_stays_rejected(
     first = tab.act("log", "write", {"line": "first"})
     bad = tab.act("log", "write", {"line": "bad"})
     last = tab.act("log", "write", {"line": "last"})
-    await until(lambda: len(tab.inbox) >= 3, "three replies that will be lost")
+    replies = ("ack", "reject")
+    await until(
+        lambda: sum(frame["type"] in replies for frame in tab.inbox) == 3,
+        "three replies that will be lost",
+    )
     await tab.drop()
     await tab.connect()
     await settle(tab)
@@ -200,7 +217,7 @@ async def test_both_of_two_duplicates_resend_and_it_takes_effect_once(
     """A tab is duplicated with an unanswered action in its storage."""
     (one,) = await open_tabs(tabs, "alice")
     number = one.act("log", "write", {"line": "once"})
-    await until(lambda: one.inbox, "the reply that is about to be lost")
+    await read_up_to(one, "ack")
     await one.drop()
     two = Tab(token(), client=one.client, next_id=one.next_id)
     two.pending = dict(one.pending)
