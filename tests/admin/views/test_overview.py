@@ -210,12 +210,14 @@ def test_an_outage_empties_the_page_that_is_open(
     monkeypatch.setattr(stores, "stats", fail)
     part = client.get(page("live")).content.decode()
     assert part.count("data-ss-part=") == before.count("data-ss-part=")
-    for name in ("sweep", "menu", "table", "scope"):
+    for name in ("sweep", "menu", "table", "scope", "details"):
         assert f'<div data-ss-part="ss-{name}"></div>' in part
     assert 'data-ss-trouble="The cache does not answer"' in part
     # What is opened now can go on when the cache is back.
     whole = client.get(page(OVERVIEW)).content.decode()
     assert '<div id="ss-table"></div>' in whole
+    # The style hides the fold around what is empty.
+    assert '<div id="ss-details"></div>' in whole
 
 
 def test_the_table_is_searched_filtered_sorted_and_paged_by_its_address() -> None:
