@@ -62,6 +62,17 @@ def get_backend(*, blocking: bool, alias: str | None = None) -> Backend:
     return flavours[blocking]
 
 
+def in_use(backend: Backend, *, blocking: bool) -> Backend | None:
+    """Return a flavour of a backend that this process uses; None: it has been dropped.
+
+    Reads no settings, which may name another site by now, or none.
+    """
+    for flavours in list(_backends.values()):
+        if backend in flavours:
+            return flavours[blocking]
+    return None
+
+
 def problem(alias: str) -> str | None:
     """Return why the cache `alias` cannot hold records; None if it can.
 

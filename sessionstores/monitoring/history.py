@@ -84,9 +84,15 @@ def make_sample(
 
 
 async def write_figures(backend: Backend) -> None:
-    """Write the record of this process, then take the sample if it is due."""
+    """Write the record of this process, then take the sample if it is due.
+
+    Logs what fails, and raises nothing: nobody waits for it.
+    """
     await workers.report(backend)
-    await sample(backend)
+    try:
+        await sample(backend)
+    except Exception:
+        logger.exception("No sample was taken")
 
 
 async def sample(backend: Backend) -> bool:

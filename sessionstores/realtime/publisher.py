@@ -19,8 +19,8 @@ from django.db import connections
 from django.dispatch import receiver
 
 from .. import conf
-from ..backends import get_backend
-from ..backends.base import run
+from ..backends import get_backend, in_use
+from ..backends.base import Backend, run
 from ..concurrency.threads import BackgroundThread, Completion, start_system_thread
 from ..event_bus import Failure, Hint
 from ..monitoring.history import write_figures
@@ -57,8 +57,6 @@ class Publisher:
             join_seconds=LAYER_SECONDS,
             has_loop=True,
         )
-        # Until then, by `time.monotonic`, a report is on its way.
-        self._reporting_until = -math.inf
         # The layer that was used last, and whether it reaches other processes.
         self._layer: Any = None
         self._reaches_others = False
@@ -100,16 +98,14 @@ class Publisher:
 
         A listener of the event bus.
         """
-        now = time.monotonic()
-        if hubs or now < self._reporting_until:
+        if hubs:
             return
-        self._reporting_until = now + conf.get().heartbeat
+        backend = get_backend(blocking=False)
         with self._background.worker() as thread:
-            thread.report_later(conf.get().heartbeat)
+            thread.report_later(backend, conf.get().heartbeat)
 
     def close(self) -> None:
         """End the background thread and its connections; the next event starts one."""
-        self._reporting_until = -math.inf
         self._background.close()
 
     def _send(self, event: Hint, processes: Sequence[str]) -> None:
@@ -258,6 +254,9 @@ class _PublisherThread:
         self.sender = _LayerSender()
         self._stopping = asyncio.Event()
         self._writes: set[asyncio.Task[None]] = set()
+        # Until then, by `time.monotonic`, a report to this backend is on its way.
+        self._reporting_until = -math.inf
+        self._backend: Backend | None = None
 
     def run(self) -> None:
         """Run the loop until `stop`; then write the timeline and close connections."""
@@ -266,7 +265,7 @@ class _PublisherThread:
         # Blocking: an interpreter that exits starts no threads for coroutines.
         if start_system_thread() is None:
             run(write_timeline(blocking=True))
-            run(report_news(get_backend(blocking=True)))
+            run(self._report_news(blocking=True))
         connections.close_all()
 
     def stop(self) -> None:
@@ -280,15 +279,31 @@ class _PublisherThread:
             self.loop.call_later, delay, self._write_timeline, since
         )
 
-    def report_later(self, delay: float) -> None:
-        """Have this process's figures written in `delay` seconds; from any thread."""
-        self.loop.call_soon_threadsafe(self.loop.call_later, delay, self._report)
+    def report_later(self, backend: Backend, delay: float) -> None:
+        """Have the figures about a backend written in `delay` seconds; from any thread.
+
+        Unless they are to be, or the backend is dropped meanwhile: this process then
+        is of another site. Call it while no other thread does.
+        """
+        now = time.monotonic()
+        if backend is self._backend and now < self._reporting_until:
+            return
+        self._backend, self._reporting_until = backend, now + delay
+        self.loop.call_soon_threadsafe(
+            self.loop.call_later, delay, self._report, backend
+        )
 
     def _write_timeline(self, since: float) -> None:
         self._start(timeline.flush_since(since))
 
-    def _report(self) -> None:
-        self._start(write_figures(get_backend(blocking=False)))
+    def _report(self, backend: Backend) -> None:
+        if in_use(backend, blocking=False):
+            self._start(write_figures(backend))
+
+    async def _report_news(self, *, blocking: bool) -> None:
+        """Write the figures that the last report would have; raise nothing."""
+        if self._backend and (backend := in_use(self._backend, blocking=blocking)):
+            await report_news(backend)
 
     def _start(self, write: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(write)
@@ -304,7 +319,7 @@ class _PublisherThread:
         # thread.
         if start_system_thread() is not None:
             await write_timeline()
-            await report_news(get_backend(blocking=False))
+            await self._report_news(blocking=False)
 
 
 publisher = Publisher()
