@@ -258,10 +258,12 @@ def looked_at(studio: Studio, demo: DemoProcess, paths: list[str], name: str) ->
         folder = BUILD / name / look
         folder.mkdir(parents=True, exist_ok=True)
         page = sign_in(demo, studio.open, **options)
-        if look == "print":
-            page.emulate_media(media="print")
         for path in paths:
+            # What says that the script has begun is not on paper.
+            page.emulate_media(media="screen")
             visit(page, demo, path)
+            if look == "print":
+                page.emulate_media(media="print")
             title = path.strip("/").replace("/", "-") or "overview"
             title = title.replace("?", "").replace("*", "own")
             studio.take(page, title, full=look == "print", folder=folder)

@@ -82,13 +82,14 @@ def test_search_order_and_pages_leave_the_place_and_the_focus(
 
     following = page.get_by_role("link", name="Next", exact=True)
     following.click()
-    expect(page.get_by_text(f"26–{SESSIONS} of {SESSIONS}")).to_be_visible()
+    # Other tests may have added some.
+    expect(page.get_by_text(re.compile(r"26–(\d+) of \1$"))).to_be_visible()
     # It has gone, as this is the last page; the focus stays in the list.
     expect(page.locator("#ss-list")).to_be_focused()
 
     page.get_by_label("Search code or name", exact=True).fill(codes[0].lower())
     page.keyboard.press("Enter")
-    found = f"1 of {SESSIONS} sessions matches “{codes[0].lower()}”"
+    found = re.compile(rf"1 of \d+ sessions matches “{codes[0].lower()}”")
     expect(page.locator("#ss-found")).to_contain_text(found)
     expect(page.locator("#ss-say")).to_contain_text(found)
     expect(page.locator("#ss-q")).to_be_focused()
