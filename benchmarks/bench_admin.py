@@ -122,8 +122,8 @@ def main() -> None:
                 many=site.get("many", "", b"of 10,000 people online"),
                 spread=site.get("spread", "", b"of 10,000 people online"),
                 health=site.get("spread", "health/", b"ss-workers"),
-                small=site.get("small", f"{small}/", b"<dd>10</dd>"),
-                large=site.get("large", f"{large}/", b"<dd>2,000</dd>"),
+                small=site.get("small", f"{small}/", b"0 of 10"),
+                large=site.get("large", f"{large}/", b"0 of 2,000"),
             )
             size, is_unchanged = site.weight("spread", "")
     spread = f"in {SESSIONS:,} sessions"
