@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gettext
 import re
+from inspect import getdoc
 from pathlib import Path
 
 import pytest
 
 import project
+from project.states import Agenda, Board
 from tests.admin.test_locale import messages_in_po, texts_in_code, texts_in_templates
 
 DEMO = Path(project.__file__).parent
@@ -23,8 +25,19 @@ def texts_in_scripts() -> set[tuple[str, str]]:
     }
 
 
+def deeds() -> set[tuple[str, str]]:
+    """Return what the admin calls the actions of the demo by: their docstrings."""
+    functions = [
+        Board.introduce,
+        Board.start_over,
+        *(action.function for action in Board.__sessionstores__.actions.values()),
+        *(action.function for action in Agenda.__sessionstores__.actions.values()),
+    ]
+    return {("", getdoc(each) or "") for each in functions}
+
+
 def test_the_german_catalogs_have_every_text_and_no_other() -> None:
-    used = {*texts_in_code(DEMO), *texts_in_templates(DEMO)}
+    used = {*texts_in_code(DEMO), *texts_in_templates(DEMO), *deeds()}
     assert messages_in_po(CATALOGS / "django").keys() == used
     assert messages_in_po(CATALOGS / "djangojs").keys() == texts_in_scripts()
     assert len(used) > 80
