@@ -266,8 +266,9 @@ class RedisBackend(Backend):
         clients = dict(merging.clients if attempts else base.clients)
         for name, entry in merging.written.items():
             clients[name] = entry._replace(at=now)
-        for name in [k for k, e in clients.items() if e.at <= now - CLIENT_MEMORY]:
-            del clients[name]
+        for name, entry in list(clients.items()):
+            if entry.at <= now - CLIENT_MEMORY:
+                del clients[name]
         record = Record(
             key, history, kept, clients, base.created, seen, profile=base.profile
         )
