@@ -27,6 +27,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from sessionstores.backends import get_backend, problem
 from sessionstores.backends.base import run
+from sessionstores.backends.cas.backend import CasBackend
 from sessionstores.backends.database import (
     DatabaseBackend,
     DatabaseStore,
@@ -34,7 +35,8 @@ from sessionstores.backends.database import (
     key_of,
     row,
 )
-from sessionstores.backends.database_pool import THREADS, close_connections
+from sessionstores.backends.database_deadline import DEADLINE
+from sessionstores.backends.database_pool import THREADS, T, Work, close_connections
 from sessionstores.backends.types import Committed, Record, Stale
 from sessionstores.checks.caches import check_database_cache
 from sessionstores.exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
@@ -134,6 +136,29 @@ def clock() -> Clock:
     return Clock()
 
 
+class PatientStore(DatabaseStore):
+    """Tries again what was refused, as callers do.
+
+    On a busy machine a thread may be kept waiting while it holds the lock of SQLite's
+    file, or a PostgreSQL for longer than a call has for its answer; what is refused
+    meanwhile is refused as it should be.
+    """
+
+    async def _call(self, work: Work[T], *, seconds: float = DEADLINE) -> T:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await super()._call(work, seconds=seconds)
+            except StoreUnavailable as error:
+                if not error.refused or time.monotonic() >= until:
+                    raise
+
+
+class PatientBackend(DatabaseBackend):
+    def __init__(self, alias: str, *, blocking: bool, clock: Clock) -> None:
+        CasBackend.__init__(self, PatientStore(alias, blocking=blocking, clock=clock))
+
+
 @pytest.fixture(params=["lite", "pg"])
 def alias(request: pytest.FixtureRequest) -> str:
     """The alias of a cache and its database, whose table is empty."""
@@ -145,7 +170,7 @@ def alias(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def backend(alias: str, clock: Clock) -> DatabaseBackend:
-    return DatabaseBackend(alias, blocking=True, clock=clock)
+    return PatientBackend(alias, blocking=True, clock=clock)
 
 
 def execute(alias: str, sql: str, *given: Any) -> list[tuple[Any, ...]]:
@@ -182,7 +207,7 @@ class DatabaseContract(BackendContract):
     ALIAS: ClassVar[str]
 
     def make_backend(self, *, blocking: bool, clock: Clock) -> DatabaseBackend:
-        return DatabaseBackend(self.ALIAS, blocking=blocking, clock=clock)
+        return PatientBackend(self.ALIAS, blocking=blocking, clock=clock)
 
     def plant(self, key: str, value: bytes, clock: Clock) -> None:
         backend = self.make_backend(blocking=True, clock=clock)
