@@ -15,6 +15,7 @@ from ..backends.types import Attempt, Record
 from ..exceptions import (
     MESSAGES,
     ActionRejected,
+    Conflict,
     InvalidArguments,
     Kicked,
     LimitReached,
@@ -230,22 +231,25 @@ class Dispatcher:
         connection = self._connection
         try:
             document, cls, action, arguments = await self._prepare(frame)
+            outcome = await perform(
+                connection.backend,
+                document.key,
+                cls,
+                action,
+                arguments,
+                actor=connection.actor,
+                attempt=self._attempt(document, frame),
+                source=connection.id,
+                answer=partial(self._post, frame, document),
+            )
+        except StoreUnavailable:
+            raise
         except SessionStoresError:
-            # What another process ran need not be known here, or allowed any more.
+            # What another process ran need not be known here, or allowed any more; and
+            # who waits for a turn in vain has not been looked up.
             if frame.client is not None and (found := await self._recall(frame)):
                 return found
             raise
-        outcome = await perform(
-            connection.backend,
-            document.key,
-            cls,
-            action,
-            arguments,
-            actor=connection.actor,
-            attempt=self._attempt(document, frame),
-            source=connection.id,
-            answer=partial(self._post, frame, document),
-        )
         return document, outcome
 
     async def _prepare(
@@ -326,8 +330,9 @@ class Dispatcher:
             # effect.
             self._answers.refused(self._place(document, frame), frame.id, code)
         if isinstance(error, OutcomeUnknown) or (
-            # It may have taken effect when it was first sent.
-            isinstance(error, StoreUnavailable) and frame.client is not None
+            # It may have taken effect when it was first sent; or, of a conflict, wait
+            # there for its turn: the client would run it twice.
+            isinstance(error, StoreUnavailable | Conflict) and frame.client is not None
         ):
             code, message = OUTCOME_UNKNOWN, MESSAGES[OUTCOME_UNKNOWN]
         name = documents[0].name if len(documents) == 1 else None

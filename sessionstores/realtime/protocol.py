@@ -13,9 +13,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from ..state.json_rules import MAX_DEPTH, MAX_INTEGER, portable_text
+from ..state.json_rules import MAX_DEPTH, MAX_INTEGER, is_deeper, portable_text
 from ..state.revisions import REV_PATTERN
 from .frame_head import NO_HEAD, FrameHead, read_head
+from .frame_numbers import (
+    ALIKE,
+    HUGE,
+    LONG,
+    MAX_HUGE,
+    PLUS_HUGE,
+    TEDIOUS_BYTES,
+    is_tedious,
+    unusable_number,
+)
 from .watch_frames import UNUSABLE, UnwatchFrame, WatchFrame
 
 SUBPROTOCOL = "sessionstores.v1"
@@ -151,17 +161,12 @@ class _Typed(Struct):
 
 _decode = msgspec.json.Decoder(Frame).decode
 _decode_type = msgspec.json.Decoder(_Typed).decode
-_decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 
 _TYPES = frozenset(
     {"hello", "action", "sync", "pong", "token", "meta", "watch", "unwatch", "bye"}
 )
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-# With all digits made equal, only frames that contain one of these can contain a number
-# that is too large.
-_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG = b"0" * 16
 _NO_JSON_VALUE = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
 
 
@@ -192,8 +197,11 @@ def _parse(text: str | bytes | None, limit: int) -> Frame:
     if len(data) >= limit:
         raise _too_large(limit)
     brackets = data.count(b"{") + data.count(b"[")
-    if brackets > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    if brackets > MAX_DEPTH and is_deeper(data) and _is_too_deep(text):
         raise BadFrame("too_deep", f"A frame may have at most {MAX_DEPTH} levels.")
+    if len(data) > TEDIOUS_BYTES and is_tedious(data):
+        message = f"A frame may have at most {MAX_HUGE} numbers past 1e100."
+        raise BadFrame("bad_value", message)
     try:
         frame: Frame = _decode(data)
     except msgspec.ValidationError as error:
@@ -233,36 +241,23 @@ def _misfit(data: bytes, error: msgspec.ValidationError) -> BadFrame:
     return BadFrame("bad_frame", f"{kind}: {error}")
 
 
-def _depth(text: str) -> int:
-    depth = deepest = 0
+def _is_too_deep(text: str) -> bool:
+    depth = 0
     for character in _STRING.sub("", text):
         if character in "{[":
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > MAX_DEPTH:
+                return True
         elif character in "}]":
             depth -= 1
-    return deepest
+    return False
 
 
 def _check_numbers(data: bytes) -> None:
-    alike = data.translate(_ALIKE)
-    if not (_LONG in alike or b"e000" in alike or b"e+000" in alike):
-        return
-    try:
-        stack = [_decode_any(data)]
-    except msgspec.DecodeError:
-        raise BadFrame("bad_value", "A number is out of range.") from None
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            stack += value.values()
-        elif isinstance(value, list):
-            stack += value
-        elif isinstance(value, int) and abs(value) > MAX_INTEGER:
-            message = (
-                f"Integers must lie within ±(2**53-1); {str(value)[:40]} does not."
-            )
-            raise BadFrame("bad_value", message)
+    alike = data.translate(ALIKE)
+    is_suspect = LONG in alike or HUGE in alike or PLUS_HUGE in alike
+    if is_suspect and (flaw := unusable_number(data)):
+        raise BadFrame("bad_value", flaw)
 
 
 # Revs, document names and ids hold nothing that JSON escapes, so that the frames below

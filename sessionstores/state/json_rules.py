@@ -56,15 +56,14 @@ def is_suspect(
     ):
         return True
     return (
-        nesting
-        and body.count(b"[") + body.count(b"{") > MAX_DEPTH
-        and _is_deeper(body, MAX_DEPTH)
+        nesting and body.count(b"[") + body.count(b"{") > MAX_DEPTH and is_deeper(body)
     )
 
 
-def _is_deeper(body: bytes, depth: int) -> bool:
+def is_deeper(body: bytes) -> bool:
+    """Return whether JSON text has more than `MAX_DEPTH` levels, or is broken."""
     brackets = _STRING.sub(b"", body).translate(_SQUARE, _NOT_BRACKETS)
-    for _ in range(depth):
+    for _ in range(MAX_DEPTH):
         # Removes exactly the innermost level.
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)

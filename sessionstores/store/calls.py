@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, NamedTuple
 
 from .. import event_bus
@@ -18,6 +18,9 @@ from ..state.revisions import Rev
 from .turns import Waiting
 
 logger = logging.getLogger("sessionstores.store")
+
+# What functions return that have not run by then.
+UNRUN = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 
 
 class Outcome(NamedTuple):
@@ -66,13 +69,15 @@ def name_of(function: Callable[..., Any]) -> str:
     return str(getattr(inner, "__qualname__", type(inner).__qualname__))
 
 
-def refuse_coroutine(function: Callable[..., Any], result: object) -> None:
-    """Raise TypeError if a call of an asynchronous function gave a coroutine."""
-    if type(result) is not CoroutineType:
+def refuse_unrun(function: Callable[..., Any], result: object) -> None:
+    """Raise TypeError if a call gave something that would have to be run yet."""
+    if type(result) not in UNRUN:
         return
-    result.close()
+    if isinstance(result, CoroutineType | GeneratorType):
+        result.close()
+    kind = "a generator" if isinstance(result, GeneratorType) else "asynchronous"
     raise TypeError(
-        f"{name_of(function)} is asynchronous, but an action runs in one go, and may "
+        f"{name_of(function)} is {kind}, but an action runs in one go, and may "
         "run again. Await what it needs first, and dispatch a plain function."
     )
 

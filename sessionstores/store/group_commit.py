@@ -24,7 +24,7 @@ from ..state import codec
 from ..state.actions import Injection
 from ..state.declaration import State
 from ..state.revisions import Rev
-from .calls import Call, Outcome, answer, fail, refuse_coroutine
+from .calls import Call, Outcome, answer, fail, refuse_unrun
 from .commits import after_failed_commit, announce, change_by, check_size, is_final
 from .records import (
     NONE_INJECTED,
@@ -112,7 +112,7 @@ class Run(msgspec.Struct, eq=False):
             call.result = call.function(state, *call.args, **kwargs)
         else:
             call.result = call.context.run(_enter_and_call, turn, call, state, kwargs)
-        refuse_coroutine(call.function, call.result)
+        refuse_unrun(call.function, call.result)
         encoded, call.after = codec.dump(state, call.before)
         if encoded != stored:
             states = {**self.states, name: encoded}

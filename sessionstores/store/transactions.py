@@ -10,7 +10,6 @@ import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from types import CoroutineType
 from typing import Any, TypeVar
 
 from .. import conf, event_bus, signals
@@ -32,7 +31,7 @@ from ..state import codec
 from ..state.actions import Injection
 from ..state.declaration import Action, State
 from ..state.revisions import Rev
-from .calls import Call, Outcome, name_of, refuse_coroutine
+from .calls import UNRUN, Call, Outcome, name_of, refuse_unrun
 from .commits import after_failed_commit, announce, change_by, check_size, is_final
 from .group_commit import commit_group
 from .record_queue import LoopQueues, RecordQueue
@@ -216,8 +215,8 @@ async def _run_until_committed(
                 turn.running = True
                 result = call.function(state, *call.args, **kwargs)
                 turn.running = False
-                if type(result) is CoroutineType:
-                    refuse_coroutine(call.function, result)
+                if type(result) in UNRUN:
+                    refuse_unrun(call.function, result)
                 encoded, after = codec.dump(state, before)
         except Exception as error:
             turn.running = False

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from sessionstores.backends import get_backend
 from sessionstores.exceptions import StoreUnavailable, UnknownState
+from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.realtime import dispatcher
+from sessionstores.store import record_queue
 from tests.sockets import CODE, Frame, Opener, Socket
 from tests.workshop.states import Agenda, Board
 
@@ -221,3 +225,33 @@ async def put_bob(tab: Socket) -> Frame:
         args={"card": 1},
     )
     return await tab.receive()
+
+
+@asynccontextmanager
+async def turns_taken(
+    monkeypatch: pytest.MonkeyPatch, key: StoreKey
+) -> AsyncIterator[None]:
+    """Let whoever waits for a turn on a record wait in vain, and not for long."""
+    monkeypatch.setattr(record_queue, "WAIT_SECONDS", 0.01)
+    async with record_queue.holding(get_backend(blocking=False), key):
+        yield
+
+
+async def test_an_action_that_waits_in_vain_to_be_repeated_is_no_conflict(
+    tab: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await tab(client="c1")
+    assert (await first.act(1, "board.note", text="one"))["type"] == "ack"
+    assert (await first.act(2, "board.note", text="two"))["type"] == "ack"
+    second = await tab(client="c2")
+    async with turns_taken(monkeypatch, StoreKey(CODE, "alice")):
+        # The client would run a conflict again, under a new id.
+        again = await put_again(second, 1, "board.note", text="one")
+        assert (again["type"], again["base"]) == ("ack", again["rev"])
+        # Where it was first sent, it may wait for its turn to this moment.
+        again = await put_again(second, 3, "board.note", text="three")
+        assert again["code"] == "outcome_unknown"
+        # What is sent for the first time has not been run.
+        answer = await second.act(4, "board.note", text="four")
+        assert answer["code"] == "conflict"
+    assert await notes() == "two"

@@ -20,9 +20,11 @@ from sessionstores.realtime import (
     protocol,
 )
 from sessionstores.realtime.frame_head import FrameHead
+from sessionstores.realtime.frame_numbers import MAX_HUGE
 from sessionstores.realtime.people_frames import presence_frame, self_frame
 from sessionstores.realtime.protocol import BadCode, BadFrame, Close, parse
 from sessionstores.realtime.watch_frames import UnwatchFrame, WatchFrame
+from sessionstores.state.json_rules import MAX_DEPTH
 from sessionstores.state.revisions import Rev
 
 REV = "7f3a.45-9f3ac21b"
@@ -165,6 +167,47 @@ def test_every_other_frame_is_read(text: str, frame: protocol.Frame) -> None:
 )
 def test_a_bad_frame_is_refused_with_its_code(text: Any, code: str) -> None:
     assert refusal(text) == code
+
+
+# Each is read some hundred times as slowly as another number.
+HUGE = ("1e300", "-9E305", "1.5e+308", "2e0290")
+
+
+@pytest.mark.parametrize("number", HUGE)
+def test_numbers_that_take_long_to_read_are_few(number: str) -> None:
+    few = ",".join([number] * MAX_HUGE)
+    parse(action(f"[{few}]"))
+    assert refusal(action(f"[{few},{number}]")) == "bad_value"
+    # They are not read at all, whatever the frame is.
+    assert refusal(f'{{"type":"pong","more":[{few},{number}]}}') == "bad_value"
+    assert refusal(f'{{"type":"meta","data":[{few},{number}') == "bad_meta"
+
+
+def test_texts_that_look_like_numbers_that_take_long_are_read() -> None:
+    text = " ".join(HUGE * MAX_HUGE)
+    parse(action(json.dumps({"text": text, text: [text]})))
+    parse(action(f"[{','.join(['1e99', '1e-300', '0.1e10'] * MAX_HUGE)}]"))
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        ("[" + "[]," * 5_000 + "1]", None),
+        (json.dumps("[{" * 5_000), None),
+        ("]" * 5_000, "bad_json"),
+        ("[" * 5_000, "too_deep"),
+        ("[" * MAX_DEPTH + "]" * MAX_DEPTH, "too_deep"),
+        ("[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1), None),
+    ],
+    ids=["wide", "text", "closing", "opening", "too deep", "deep"],
+)
+def test_levels_are_counted_however_many_brackets_there_are(
+    args: str, code: str | None
+) -> None:
+    if code is None:
+        parse(action(args))
+    else:
+        assert refusal(action(args)) == code
 
 
 def test_a_meta_that_is_too_large_for_a_frame_is_not_taken_for_an_action() -> None:

@@ -587,6 +587,33 @@ async def test_an_asynchronous_function_is_refused(wall: Any) -> None:
     assert (await wall.asnapshot()).state.lines == []
 
 
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_function_that_would_have_to_be_run_yet_is_refused(
+    wall: Any, alone: bool
+) -> None:
+    def piecemeal(state: Wall) -> Any:
+        state.lines.append("never")
+        yield
+
+    async def streamed(state: Wall) -> Any:
+        state.lines.append("never")
+        yield
+
+    others = () if alone else (wall.adispatch(add("a")), wall.adispatch(add("b")))
+    for function, told in (
+        (piecemeal, r"piecemeal is a generator"),
+        (streamed, r"streamed is asynchronous"),
+    ):
+        *_, refused = await asyncio.gather(
+            *others, wall.adispatch(function), return_exceptions=True
+        )
+        others = ()
+        with pytest.raises(TypeError, match=told):
+            raise refused
+    await gone()
+    assert (await wall.asnapshot()).state.lines == ([] if alone else ["a", "b"])
+
+
 def test_an_asynchronous_function_and_a_name_are_refused(wall: Any) -> None:
     async def later(state: Wall) -> None:
         state.lines.append("never")
