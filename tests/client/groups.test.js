@@ -179,3 +179,37 @@ test("a conflict of a lost connection is repeated on the next one, under a new i
   page.socket.says(ack(2, 10, 11, { result: "ok" }));
   assert.equal(await done, "ok");
 });
+
+for (const [kind, answer] of [["its own", ack(1, 2)], ["a group's", groupAck(1, 3)]]) {
+  test(`where the server has lost its record and drew our incarnation again, an action is done with the snapshot, not with ${kind} ack`, async () => {
+    page.live();
+    const done = board().dispatch("move");
+    page.socket.says({ ...answer, result: "placed" });
+    assert.equal(page.session.pending, 1);
+    assert.ok(await isOpen(done));
+    assert.deepEqual(page.socket.of("sync"), [{ type: "sync", doc: "me", rev: rev(10) }]);
+    page.socket.says(snapshot(3, { board: { log: [3] } }, { reset: true, done: {} }));
+    assert.equal(await done, "placed");
+    assert.deepEqual([log(), page.session.pending], [[3], 0]);
+  });
+}
+
+test("an ack that is behind a snapshot which has the action asks for nothing", async () => {
+  page.live();
+  const done = board().dispatch("move");
+  const { client } = page.socket.sent[0];
+  page.socket.says(snapshot(12, { board: { log: [11, 12] } }, { done: { [client]: 1 } }));
+  page.socket.says(ack(1, 10, 11, { result: "placed" }));
+  assert.equal(await done, "placed");
+  page.tick(10_000);
+  assert.deepEqual(page.socket.of("sync"), []);
+});
+
+test("an action without a change is done at once, also where a change has overtaken its ack", async () => {
+  page.live();
+  const done = board().dispatch("move");
+  page.socket.says(patch(10), ack(1, 10, 10, { ops: [], result: "as it was" }));
+  assert.equal(await done, "as it was");
+  page.tick(10_000);
+  assert.deepEqual(page.socket.of("sync"), []);
+});

@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "179fe7dc";
 
 const PARTS = {
   connection: connections,

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "179fe7dc";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -223,7 +223,9 @@ export class ActionOutbox {
       this.#take(entry);
       for (const { resolve } of entry.waiters ?? []) resolve(result);
     };
-    document.when(rev, done, !("result" in frame) && !entry.isDone);
+    const isFirst = "result" in frame; // and not from memory
+    const isCommitted = isFirst && frame.base !== rev;
+    document.when(rev, done, !isFirst && !entry.isDone, isCommitted && !entry.isDone);
   }
 
   // What the page before has left may be sent again by a copy of this tab, too: as a new action it

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "179fe7dc";
 
 export class Prediction {
   #predictors;
