@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "179fe7dc";
+export const VERSION = "a9453d92";
 
 export class Prediction {
   #predictors;

@@ -3,7 +3,7 @@
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "179fe7dc";
+export const VERSION = "a9453d92";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id
