@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "a9453d92";
+export const VERSION = "4826ec19";
 
 const PARTS = {
   connection: connections,
@@ -229,11 +229,11 @@ const RECEIVERS = {
 };
 
 // What a refusal says, if it can be read.
-function told({ code, message, hint }) {
-  const texts = { code: isText(code) ? code : "internal" };
-  if (isText(message)) texts.message = message;
-  return isText(hint) ? { ...texts, hint } : texts;
-}
+const told = ({ code, message, hint }) => ({
+  code: isText(code) ? code : "internal",
+  ...(isText(message) && { message }),
+  ...(isText(hint) && { hint }),
+});
 
 // Takes a frame apart and hands it to its receiver.
 function receive(tab, text) {

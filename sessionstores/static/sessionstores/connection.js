@@ -1,6 +1,6 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "a9453d92";
+export const VERSION = "4826ec19";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms
@@ -142,19 +142,15 @@ export class TabConnection {
 
   finish(reason, message = this.#config.messages?.[reason] ?? this.#say("closed")) {
     if (this.#status === "ended") return;
+    this.close(message);
+    this.#line.finished(reason, message);
+  }
+
+  close(message = this.#say("closed")) {
     this.#drop();
     this.#pageEvents.abort();
     this.#ending = message;
     this.setStatus("ended");
-    this.#line.finished(reason, message);
-  }
-
-  // Without a word to anybody, but who asks what there is to tell.
-  close() {
-    this.#drop();
-    this.#pageEvents.abort();
-    this.#ending = this.#say("closed");
-    this.#status = "ended";
   }
 
   #isOffline() {
@@ -174,7 +170,7 @@ export class TabConnection {
   #open() {
     clearTimeout(this.#retryTimer);
     if (this.#socket || this.#isRenewing || this.#isPaused || this.#status === "ended") return;
-    this.setStatus(this.#wasLive ? "reconnecting" : "connecting");
+    this.#setAway();
     const { hello, receive } = this.#line;
     if (!this.#token && this.#options.token) return this.#renew();
     const url = new URL(this.#config.url, location.href).href.replace(/^http/, "ws");

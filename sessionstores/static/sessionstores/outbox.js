@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "a9453d92";
+export const VERSION = "4826ec19";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -155,8 +155,8 @@ export class ActionOutbox {
     for (const entry of this.#stored().filter(isNew)) {
       const { client, id, at, sent, state, action, args, key, until } = entry;
       const left = Number.isFinite(until) ? { until: now() + until - Date.now() } : {};
-      const isLeft = true;
-      this.#entries.push({ client, id, at, sent: !!sent, state, action, args, key, isLeft, ...left });
+      const more = { sent: !!sent, waiters: [], isLeft: true, ...left };
+      this.#entries.push({ client, id, at, state, action, args, key, ...more });
       this.#clients.add(client);
       this.#taken.add(keyOf(entry));
       this.#lastId = Math.max(this.#lastId, id);
@@ -221,7 +221,7 @@ export class ActionOutbox {
     this.#save();
     const done = () => {
       this.#take(entry);
-      for (const { resolve } of entry.waiters ?? []) resolve(result);
+      for (const { resolve } of entry.waiters) resolve(result);
     };
     const isFirst = "result" in frame; // and not from memory
     const isCommitted = isFirst && frame.base !== rev;
@@ -242,7 +242,7 @@ export class ActionOutbox {
     this.#take(entry);
     if (this.#isBlocked) this.flush();
     this.#tab.changed(entry.state);
-    for (const { reject } of entry.waiters ?? []) reject(error);
+    for (const { reject } of entry.waiters) reject(error);
     this.#tab.refused(entry, error);
   }
 
@@ -265,7 +265,7 @@ export class ActionOutbox {
     this.#isClosed = true;
     for (const entry of this.#entries) {
       this.#taken.delete(keyOf(entry));
-      for (const { reject } of entry.waiters ?? []) reject(error);
+      for (const { reject } of entry.waiters) reject(error);
     }
     for (const { reject } of this.#settling) reject(error);
     this.#entries = [];
@@ -303,8 +303,9 @@ export class ActionOutbox {
     this.refuse(entry, code, `"${action}" takes more than the ${this.#maxFrame} bytes of a frame.`);
   }
 
-  // A conflict did not run, and goes out again as a new action. Ids count up in the order of
-  // sending: it follows what was sent already, and what was not is numbered anew.
+  // A conflict did not run, and goes out again as a new action, after what was sent already and what
+  // was dispatched before it. Ids of a client count up in the order of sending. Those that follow keep
+  // theirs, under which a copy of this tab may send them, too; ahead of them, it is of another client.
   #sendAgain(entry) {
     const entries = this.#entries;
     entry.conflicts = (entry.conflicts ?? 0) + 1;
@@ -312,14 +313,16 @@ export class ActionOutbox {
     entry.notBefore = now() + Math.random() * longest;
     entry.sent = entry.isDone = false;
     entry.isOld = true;
+    entry.order ??= entry.id;
     this.#onWire.delete(entry);
-    entries.splice(entries.indexOf(entry), 1);
-    const wasSent = (each) => each.sent || each.client !== this.client;
-    const place = entries.findLastIndex(wasSent) + 1;
-    entries.splice(place, 0, entry);
     this.#taken.delete(keyOf(entry));
-    entry.client = this.client;
-    for (const each of entries.slice(place)) this.#number(each);
+    entries.splice(entries.indexOf(entry), 1);
+    const isFirst = (each) => each.sent || (each.order ?? each.id) < entry.order;
+    const place = entries.findLastIndex(isFirst) + 1;
+    entry.client = place < entries.length ? randomId() : this.client;
+    this.#clients.add(entry.client);
+    this.#number(entry);
+    entries.splice(place, 0, entry);
     this.flush();
     this.#tab.changed(entry.state);
   }

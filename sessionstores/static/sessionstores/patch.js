@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "a9453d92";
+export const VERSION = "4826ec19";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

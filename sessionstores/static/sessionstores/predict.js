@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "a9453d92";
+export const VERSION = "4826ec19";
 
 export class Prediction {
   #predictors;

@@ -1,6 +1,6 @@
 // Subscribers of a value, in the shape of Zustand's `subscribeWithSelector`.
 
-export const VERSION = "a9453d92";
+export const VERSION = "4826ec19";
 
 // One broken listener must not keep the news from the others.
 export function call(listener, ...args) {
