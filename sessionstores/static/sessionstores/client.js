@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "4826ec19";
+export const VERSION = "e67e99a9";
 
 const PARTS = {
   connection: connections,
@@ -319,7 +319,7 @@ function openLine(tab) {
 // The parts of a tab, each of which knows the others by what it is handed.
 function openTab(config, options, storage) {
   const { emit, on, clear } = new EventListeners();
-  const { messages = {} } = config;
+  const { messages } = config;
   // In the page's language; a page of an earlier release brings none along.
   const say = (what) => messages?.[what] ?? messages?.error ?? "Please reload the page.";
   const isLive = () => tab.connection.status === "live";

@@ -1,6 +1,6 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "4826ec19";
+export const VERSION = "e67e99a9";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms

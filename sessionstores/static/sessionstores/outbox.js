@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "4826ec19";
+export const VERSION = "e67e99a9";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -166,7 +166,7 @@ export class ActionOutbox {
 
   // How long ago they were sent says the server's clock, if it is told: ours may be set meanwhile,
   // and the monotonic one may stand still in sleep.
-  begin(client, { rate, frame } = {}, time) {
+  begin(client, { rate, frame }, time) {
     if (typeof client === "string" && CLIENT.test(client)) this.#clients.add((this.client = client));
     this.#maxFrame = frame > 0 ? frame : Infinity;
     this.#pacer.begin(rate);

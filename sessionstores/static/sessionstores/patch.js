@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "4826ec19";
+export const VERSION = "e67e99a9";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

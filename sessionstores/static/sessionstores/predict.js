@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "4826ec19";
+export const VERSION = "e67e99a9";
 
 export class Prediction {
   #predictors;

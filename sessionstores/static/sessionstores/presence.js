@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "4826ec19";
+export const VERSION = "e67e99a9";
 
 const MAX_META = 1024; // bytes of JSON
 const MAX_DEPTH = 31; // levels of a meta; its frame is one more

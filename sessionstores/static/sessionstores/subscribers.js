@@ -1,6 +1,6 @@
 // Subscribers of a value, in the shape of Zustand's `subscribeWithSelector`.
 
-export const VERSION = "4826ec19";
+export const VERSION = "e67e99a9";
 
 // One broken listener must not keep the news from the others.
 export function call(listener, ...args) {
