@@ -177,6 +177,18 @@ test("what is not yet sent keeps its id, which a copy of the tab has, too", asyn
   assert.equal(new Set(frames.map(([, id]) => id)).size, frames.length);
 });
 
+test("however many others came before, two clients are enough where one waits", () => {
+  withQueue([1, 2, 3]);
+  for (let times = 0; times < 4; times += 1) {
+    page.socket.says(conflict(sent().at(-1).id));
+    for (let waited = sent().length; sent().length === waited; ) page.tick(10);
+  }
+  const { client: own } = page.socket.sent[0];
+  const again = sent().slice(1).map(({ client = own, args }) => [client, args.n]);
+  assert.deepEqual(again.map(([, n]) => n), [1, 1, 1, 1]);
+  assert.equal(new Set(again.map(([client]) => client)).size, 1);
+});
+
 test("an action of another client is answered, and kept for the page after this one, as any", async () => {
   withQueue([1, 2]);
   page.socket.says(conflict(1));

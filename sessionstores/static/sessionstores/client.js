@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "e67e99a9";
+export const VERSION = "ce267d4b";
 
 const PARTS = {
   connection: connections,

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "e67e99a9";
+export const VERSION = "ce267d4b";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -79,6 +79,7 @@ export class ActionOutbox {
   #onWire = new Set(); // those of them that went out on this socket
   #pacer = new Pacer();
   #clients = new Set(); // whose entries in the storage are ours
+  #spares = []; // clients of actions that were sent again ahead of others
   #lastId = 0;
   #maxFrame;
   #serverAhead; // ms from our monotonic clock to the server's time
@@ -153,10 +154,10 @@ export class ActionOutbox {
   recover() {
     const isNew = (entry) => isEntry(entry) && !this.#taken.has(keyOf(entry));
     for (const entry of this.#stored().filter(isNew)) {
-      const { client, id, at, sent, state, action, args, key, until } = entry;
-      const left = Number.isFinite(until) ? { until: now() + until - Date.now() } : {};
-      const more = { sent: !!sent, waiters: [], isLeft: true, ...left };
-      this.#entries.push({ client, id, at, state, action, args, key, ...more });
+      const { client, id, at, sent, state, action, args, key } = entry;
+      const until = Number.isFinite(entry.until) ? now() + entry.until - Date.now() : undefined;
+      const left = { client, id, at, sent: !!sent, state, action, args, key, until };
+      this.#entries.push({ ...left, waiters: [], isLeft: true });
       this.#clients.add(client);
       this.#taken.add(keyOf(entry));
       this.#lastId = Math.max(this.#lastId, id);
@@ -282,6 +283,13 @@ export class ActionOutbox {
     this.#taken.add(keyOf(entry));
   }
 
+  #addSpare() {
+    const client = randomId();
+    this.#clients.add(client);
+    this.#spares.push(client);
+    return client;
+  }
+
   #take(entry) {
     this.#entries = this.#entries.filter((each) => each !== entry);
     this.#onWire.delete(entry);
@@ -305,7 +313,8 @@ export class ActionOutbox {
 
   // A conflict did not run, and goes out again as a new action, after what was sent already and what
   // was dispatched before it. Ids of a client count up in the order of sending. Those that follow keep
-  // theirs, under which a copy of this tab may send them, too; ahead of them, it is of another client.
+  // theirs, under which a copy of this tab may send them, too; ahead of them, it is of another client:
+  // of few, since the server remembers each for a while.
   #sendAgain(entry) {
     const entries = this.#entries;
     entry.conflicts = (entry.conflicts ?? 0) + 1;
@@ -319,8 +328,9 @@ export class ActionOutbox {
     entries.splice(entries.indexOf(entry), 1);
     const isFirst = (each) => each.sent || (each.order ?? each.id) < entry.order;
     const place = entries.findLastIndex(isFirst) + 1;
-    entry.client = place < entries.length ? randomId() : this.client;
-    this.#clients.add(entry.client);
+    const later = entries.slice(place).map(({ client }) => client);
+    const isFree = (client) => !later.includes(client);
+    entry.client = [this.client, ...this.#spares].find(isFree) ?? this.#addSpare();
     this.#number(entry);
     entries.splice(place, 0, entry);
     this.flush();
@@ -372,7 +382,7 @@ export class ActionOutbox {
     const { storage, storageKey, counted } = this.#tab;
     if (this.#reported !== this.size) counted((this.#reported = this.size));
     const ours = this.#open().map(({ client, id, at, sent, state, action, args, key, until }) => ({
-      ...{ format: FORMAT, client, id, sent, state, action, args, key },
+      ...{ client, id, sent, state, action, args, key, format: FORMAT },
       at: at ?? Date.now(),
       until: until && until - now() + Date.now(),
     }));

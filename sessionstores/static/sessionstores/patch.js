@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "e67e99a9";
+export const VERSION = "ce267d4b";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "e67e99a9";
+export const VERSION = "ce267d4b";
 
 export class Prediction {
   #predictors;
