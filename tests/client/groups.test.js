@@ -150,8 +150,73 @@ test("what is not yet sent waits for what is sent again, and comes after it", ()
   const order = sent().map(({ id, args }) => [id, args.n]);
   assert.ok(first < 3 && order.length === 4, JSON.stringify(order));
   assert.deepEqual(order.map(([, n]) => n), first === 1 ? [1, 1, 2, 3] : [1, 2, 1, 3]);
-  const numbers = order.map(([id]) => id);
-  assert.deepEqual(numbers, [...new Set(numbers)].sort((a, b) => a - b));
+});
+
+// With a burst of two, one goes out at once, and the others wait.
+function withQueue(numbers) {
+  page.connect();
+  page.welcome({ limits: { rate: [1, 2], frame: 65536 } });
+  page.socket.says(snapshot(10, { board: { log: [] } }));
+  for (const n of numbers) board().dispatch("move", { n });
+  assert.deepEqual(sent().map(({ args }) => args.n), [numbers[0]]);
+}
+
+test("what is not yet sent keeps its id, which a copy of the tab has, too", async () => {
+  withQueue([1, 2, 3]);
+  await turn();
+  const before = stored().map(({ client, id, args }) => [client, id, args.n]);
+  const { client: own } = page.socket.sent[0];
+  page.socket.says(conflict(1));
+  page.tick(20_000);
+  const frames = sent().map(({ client = own, id, args }) => [client, id, args.n]);
+  const [again, ...rest] = frames.slice(1);
+  assert.deepEqual(rest, before.slice(1));
+  // Ids count up in the order of sending: what goes ahead of these is of another client.
+  assert.notEqual(again[0], own);
+  assert.equal(again[2], 1);
+  assert.equal(new Set(frames.map(([, id]) => id)).size, frames.length);
+});
+
+test("however many others came before, two clients are enough where one waits", () => {
+  withQueue([1, 2, 3]);
+  for (let times = 0; times < 4; times += 1) {
+    page.socket.says(conflict(sent().at(-1).id));
+    for (let waited = sent().length; sent().length === waited; ) page.tick(10);
+  }
+  const { client: own } = page.socket.sent[0];
+  const again = sent().slice(1).map(({ client = own, args }) => [client, args.n]);
+  assert.deepEqual(again.map(([, n]) => n), [1, 1, 1, 1]);
+  assert.equal(new Set(again.map(([client]) => client)).size, 1);
+});
+
+test("an action of another client is answered, and kept for the page after this one, as any", async () => {
+  withQueue([1, 2]);
+  page.socket.says(conflict(1));
+  page.socket.breaks();
+  page.tick(4000);
+  page.welcome();
+  page.tick(4000);
+  await turn();
+  const { client: own } = page.socket.sent[0];
+  const [again, next] = sent().map((frame) => ({ client: own, ...frame }));
+  assert.deepEqual([again.args.n, next.args.n], [1, 2]);
+  assert.notEqual(again.client, own);
+  assert.deepEqual(stored().map(({ client, id }) => [client, id]), [[again.client, again.id], [next.client, next.id]]);
+  page.socket.says(snapshot(10), ack(again.id, 10, 11), ack(next.id, 11, 12));
+  await page.session.settled();
+  await turn();
+  assert.deepEqual([log(), stored()], [[11, 12], []]);
+});
+
+test("several that others came before are sent again in the order of their dispatch", () => {
+  page.live();
+  for (const n of [1, 2, 3]) board().dispatch("move", { n });
+  page.socket.says(conflict(1), conflict(2), conflict(3));
+  page.tick(10_000);
+  assert.deepEqual(sent().slice(3).map(({ args }) => args.n), [1, 2, 3]);
+  page.socket.says(conflict(sent()[4].id), conflict(sent()[5].id));
+  page.tick(10_000);
+  assert.deepEqual(sent().slice(6).map(({ args }) => args.n), [2, 3]);
 });
 
 test("an action that never comes first is refused in the end", async () => {
@@ -178,4 +243,38 @@ test("a conflict of a lost connection is repeated on the next one, under a new i
   assert.deepEqual(sent().map(({ id, client }) => [id, client]), [[2, undefined]]);
   page.socket.says(ack(2, 10, 11, { result: "ok" }));
   assert.equal(await done, "ok");
+});
+
+for (const [kind, answer] of [["its own", ack(1, 2)], ["a group's", groupAck(1, 3)]]) {
+  test(`where the server has lost its record and drew our incarnation again, an action is done with the snapshot, not with ${kind} ack`, async () => {
+    page.live();
+    const done = board().dispatch("move");
+    page.socket.says({ ...answer, result: "placed" });
+    assert.equal(page.session.pending, 1);
+    assert.ok(await isOpen(done));
+    assert.deepEqual(page.socket.of("sync"), [{ type: "sync", doc: "me", rev: rev(10) }]);
+    page.socket.says(snapshot(3, { board: { log: [3] } }, { reset: true, done: {} }));
+    assert.equal(await done, "placed");
+    assert.deepEqual([log(), page.session.pending], [[3], 0]);
+  });
+}
+
+test("an ack that is behind a snapshot which has the action asks for nothing", async () => {
+  page.live();
+  const done = board().dispatch("move");
+  const { client } = page.socket.sent[0];
+  page.socket.says(snapshot(12, { board: { log: [11, 12] } }, { done: { [client]: 1 } }));
+  page.socket.says(ack(1, 10, 11, { result: "placed" }));
+  assert.equal(await done, "placed");
+  page.tick(10_000);
+  assert.deepEqual(page.socket.of("sync"), []);
+});
+
+test("an action without a change is done at once, also where a change has overtaken its ack", async () => {
+  page.live();
+  const done = board().dispatch("move");
+  page.socket.says(patch(10), ack(1, 10, 10, { ops: [], result: "as it was" }));
+  assert.equal(await done, "as it was");
+  page.tick(10_000);
+  assert.deepEqual(page.socket.of("sync"), []);
 });

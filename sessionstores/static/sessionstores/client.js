@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "ce267d4b";
 
 const PARTS = {
   connection: connections,
@@ -46,19 +46,17 @@ const isDocument = (value) =>
   patches.isContainer(value) && isRev(value.rev) && patches.isContainer(value.states);
 
 function readConfig(source) {
-  let config = source;
-  let problem = "";
   try {
-    if (isText(source)) config = document.querySelector(source);
-    if ("textContent" in config) config = JSON.parse(config.textContent);
+    const found = isText(source) ? document.querySelector(source) : source;
+    const config = "textContent" in found ? JSON.parse(found.textContent) : found;
     const { url, session, participant, states } = config;
     if ([url, session, participant, ...Object.values(states)].every(isText)) return config;
+    throw new TypeError("a part is missing");
   } catch (error) {
-    problem = `: ${error.message}`;
+    const given = isText(source) ? `"${source}"` : typeof source;
+    const hint = "connect() takes what {% sessionstores_config %} writes, or a selector of it";
+    return fail("bad_config", `${hint}, not this ${given}: ${error.message}`);
   }
-  const given = isText(source) ? `"${source}"` : typeof source;
-  const hint = "connect() takes what {% sessionstores_config %} writes, or a selector of it";
-  return fail("bad_config", `${hint}, not this ${given}${problem}`);
 }
 
 // After a deploy, a browser may still have some of the modules in its cache: it fetches all of them
@@ -86,19 +84,19 @@ function tabStorage() {
 }
 
 class EventListeners {
-  #byType = new Map();
+  #all = new Set(); // of type and listener
 
   emit = (type, ...data) => {
-    this.#byType.get(type)?.forEach((listener) => subscribers.call(listener, ...data));
+    for (const [each, listener] of this.#all) if (each === type) subscribers.call(listener, ...data);
   };
 
   on = (type, listener) => {
-    if (!this.#byType.has(type)) this.#byType.set(type, new Set());
-    this.#byType.get(type).add(listener);
-    return () => this.#byType.get(type)?.delete(listener);
+    const entry = [type, listener];
+    this.#all.add(entry);
+    return () => this.#all.delete(entry);
   };
 
-  clear = () => this.#byType.clear();
+  clear = () => this.#all.clear();
 }
 
 // A promise with its functions. Refusals are events too: nobody needs to await it.
@@ -110,19 +108,15 @@ function deferred() {
 }
 
 function dispatch({ connection, outbox, say }, state, action, args, options = {}) {
-  const waiter = deferred();
+  const { promise, ...waiter } = deferred();
+  const refuse = (...what) => waiter.reject(new outboxes.DispatchError(...what));
   try {
-    if (connection.status === "ended") fail("session_ended", connection.message);
-    outbox.add(state, action, args ?? {}, options, waiter);
+    if (connection.status === "ended") refuse("session_ended", connection.message);
+    else outbox.add(state, action, args ?? {}, options, waiter);
   } catch (error) {
-    const isOurs = error instanceof outboxes.DispatchError;
-    const message = say("invalid_arguments");
-    const hint = `${error}`;
-    waiter.reject(
-      isOurs ? error : new outboxes.DispatchError("invalid_arguments", message, hint),
-    );
+    refuse("invalid_arguments", say("invalid_arguments"), `${error}`);
   }
-  return waiter.promise;
+  return promise;
 }
 
 // The store of one state, in Zustand's shape.
@@ -235,11 +229,11 @@ const RECEIVERS = {
 };
 
 // What a refusal says, if it can be read.
-function told({ code, message, hint }) {
-  const texts = { code: isText(code) ? code : "internal" };
-  if (isText(message)) texts.message = message;
-  return isText(hint) ? { ...texts, hint } : texts;
-}
+const told = ({ code, message, hint }) => ({
+  code: isText(code) ? code : "internal",
+  ...(isText(message) && { message }),
+  ...(isText(hint) && { hint }),
+});
 
 // Takes a frame apart and hands it to its receiver.
 function receive(tab, text) {
@@ -297,7 +291,7 @@ function openLine(tab) {
   return {
     emit,
     receive: (text) => receive(tab, text),
-    began: () => outbox.recover(), // the page before may have left actions
+    appeared: () => outbox.recover(), // pages before may have left actions
     hello() {
       const have = {};
       let runs;
@@ -313,7 +307,6 @@ function openLine(tab) {
       outbox.disconnect();
       for (const each of documents.values()) each.disconnect();
     },
-    returned: () => outbox.recover(), // the pages between may have left actions
     finished(reason, message) {
       for (const each of documents.values()) each.close(); // resolves what is acknowledged
       outbox.refuseAll("session_ended", reason, message);
@@ -326,7 +319,7 @@ function openLine(tab) {
 // The parts of a tab, each of which knows the others by what it is handed.
 function openTab(config, options, storage) {
   const { emit, on, clear } = new EventListeners();
-  const { messages = {} } = config;
+  const { messages } = config;
   // In the page's language; a page of an earlier release brings none along.
   const say = (what) => messages?.[what] ?? messages?.error ?? "Please reload the page.";
   const isLive = () => tab.connection.status === "live";

@@ -1,6 +1,6 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "b2c27557";
+export const VERSION = "ce267d4b";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms
@@ -41,10 +41,10 @@ export class TabConnection {
   #retryTimer;
   #silenceTimer;
 
-  // `config` and `options` as in `connect`; `say(code)` tells a person. `line`: `began()` hears that
-  // this is to connect, `hello()` returns the first frame, `receive(text)` takes those of the server,
-  // `dropped()` hears that a socket is gone, `returned()` that the page came from the back/forward
-  // cache, and `finished(reason, message)` that all is over; `emit` as in client.js.
+  // `config` and `options` as in `connect`; `say(code)` tells a person. `line`: `appeared()` hears that
+  // the page is there to connect, also again, from the back/forward cache; `hello()` returns the first
+  // frame, `receive(text)` takes those of the server, `dropped()` hears that a socket is gone, and
+  // `finished(reason, message)` that all is over; `emit` as in client.js.
   constructor(config, options, say, line) {
     this.#config = config;
     this.#options = options;
@@ -74,7 +74,7 @@ export class TabConnection {
 
   #begin() {
     this.#hasBegun = true;
-    this.#line.began();
+    this.#line.appeared();
     const { signal } = this.#pageEvents;
     const wake = () => this.#wake();
     const leave = (status) => this.#disconnect(status);
@@ -84,7 +84,7 @@ export class TabConnection {
     // An open socket keeps a page out of the back/forward cache; it returns by `pageshow`.
     addEventListener("pagehide", () => leave("reconnecting"), { signal });
     const returned = (event) => {
-      if (event.persisted) this.#line.returned();
+      if (event.persisted) this.#line.appeared();
       wake();
     };
     addEventListener("pageshow", returned, { signal });
@@ -142,19 +142,15 @@ export class TabConnection {
 
   finish(reason, message = this.#config.messages?.[reason] ?? this.#say("closed")) {
     if (this.#status === "ended") return;
+    this.close(message);
+    this.#line.finished(reason, message);
+  }
+
+  close(message = this.#say("closed")) {
     this.#drop();
     this.#pageEvents.abort();
     this.#ending = message;
     this.setStatus("ended");
-    this.#line.finished(reason, message);
-  }
-
-  // Without a word to anybody, but who asks what there is to tell.
-  close() {
-    this.#drop();
-    this.#pageEvents.abort();
-    this.#ending = this.#say("closed");
-    this.#status = "ended";
   }
 
   #isOffline() {
@@ -174,7 +170,7 @@ export class TabConnection {
   #open() {
     clearTimeout(this.#retryTimer);
     if (this.#socket || this.#isRenewing || this.#isPaused || this.#status === "ended") return;
-    this.setStatus(this.#wasLive ? "reconnecting" : "connecting");
+    this.#setAway();
     const { hello, receive } = this.#line;
     if (!this.#token && this.#options.token) return this.#renew();
     const url = new URL(this.#config.url, location.href).href.replace(/^http/, "ws");

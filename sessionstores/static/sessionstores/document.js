@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "ce267d4b";
 
 const GAP_PATIENCE = 300; // ms to wait for a frame that a later one has overtaken
 const HEAD_PATIENCE = 2000; // ms in which a ping may report a head that we have already passed
@@ -85,9 +85,13 @@ export class LiveDocument {
   }
 
   // Calls back with the next frame, once the state of `rev` is in place: who awaits an action can
-  // read its effect. `mayBeBefore`: that may come with an earlier rev.
-  when(rev, callback, mayBeBefore) {
-    this.#waiting.push({ rev, callback, mayBeBefore });
+  // read its effect. `mayBeBefore`: that may come with an earlier rev. `isNew`: `rev` is that of the
+  // action's own commit, and no snapshot had it. If we seem to be past it, then because the server
+  // has lost its record and counts anew in an incarnation that happens to be named like ours.
+  when(rev, callback, mayBeBefore, isNew) {
+    const isStale = isNew && rev !== this.rev && isPast(this.rev, rev);
+    this.#waiting.push({ rev, callback, mayBeBefore, isStale, isAhead: isStale });
+    if (isStale) this.#sync();
   }
 
   // Applies what has waited, as far as it fits by now.
@@ -141,7 +145,7 @@ export class LiveDocument {
   }
 
   #release(isDue) {
-    const isReleased = (each) => isPast(this.rev, each.rev) || isDue?.(each);
+    const isReleased = (each) => (!each.isAhead && isPast(this.rev, each.rev)) || isDue?.(each);
     const due = this.#waiting.filter(isReleased);
     if (due.length) this.#waiting = this.#waiting.filter((each) => !due.includes(each));
     for (const { callback } of due) callback();

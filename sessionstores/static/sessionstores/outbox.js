@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "ce267d4b";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id
@@ -79,6 +79,7 @@ export class ActionOutbox {
   #onWire = new Set(); // those of them that went out on this socket
   #pacer = new Pacer();
   #clients = new Set(); // whose entries in the storage are ours
+  #spares = []; // clients of actions that were sent again ahead of others
   #lastId = 0;
   #maxFrame;
   #serverAhead; // ms from our monotonic clock to the server's time
@@ -153,10 +154,10 @@ export class ActionOutbox {
   recover() {
     const isNew = (entry) => isEntry(entry) && !this.#taken.has(keyOf(entry));
     for (const entry of this.#stored().filter(isNew)) {
-      const { client, id, at, sent, state, action, args, key, until } = entry;
-      const left = Number.isFinite(until) ? { until: now() + until - Date.now() } : {};
-      const isLeft = true;
-      this.#entries.push({ client, id, at, sent: !!sent, state, action, args, key, isLeft, ...left });
+      const { client, id, at, sent, state, action, args, key } = entry;
+      const until = Number.isFinite(entry.until) ? now() + entry.until - Date.now() : undefined;
+      const left = { client, id, at, sent: !!sent, state, action, args, key, until };
+      this.#entries.push({ ...left, waiters: [], isLeft: true });
       this.#clients.add(client);
       this.#taken.add(keyOf(entry));
       this.#lastId = Math.max(this.#lastId, id);
@@ -166,7 +167,7 @@ export class ActionOutbox {
 
   // How long ago they were sent says the server's clock, if it is told: ours may be set meanwhile,
   // and the monotonic one may stand still in sleep.
-  begin(client, { rate, frame } = {}, time) {
+  begin(client, { rate, frame }, time) {
     if (typeof client === "string" && CLIENT.test(client)) this.#clients.add((this.client = client));
     this.#maxFrame = frame > 0 ? frame : Infinity;
     this.#pacer.begin(rate);
@@ -221,9 +222,11 @@ export class ActionOutbox {
     this.#save();
     const done = () => {
       this.#take(entry);
-      for (const { resolve } of entry.waiters ?? []) resolve(result);
+      for (const { resolve } of entry.waiters) resolve(result);
     };
-    document.when(rev, done, !("result" in frame) && !entry.isDone);
+    const isFirst = "result" in frame; // and not from memory
+    const isCommitted = isFirst && frame.base !== rev;
+    document.when(rev, done, !isFirst && !entry.isDone, isCommitted && !entry.isDone);
   }
 
   // What the page before has left may be sent again by a copy of this tab, too: as a new action it
@@ -240,7 +243,7 @@ export class ActionOutbox {
     this.#take(entry);
     if (this.#isBlocked) this.flush();
     this.#tab.changed(entry.state);
-    for (const { reject } of entry.waiters ?? []) reject(error);
+    for (const { reject } of entry.waiters) reject(error);
     this.#tab.refused(entry, error);
   }
 
@@ -263,7 +266,7 @@ export class ActionOutbox {
     this.#isClosed = true;
     for (const entry of this.#entries) {
       this.#taken.delete(keyOf(entry));
-      for (const { reject } of entry.waiters ?? []) reject(error);
+      for (const { reject } of entry.waiters) reject(error);
     }
     for (const { reject } of this.#settling) reject(error);
     this.#entries = [];
@@ -278,6 +281,13 @@ export class ActionOutbox {
     this.#taken.delete(keyOf(entry));
     entry.id = ++this.#lastId;
     this.#taken.add(keyOf(entry));
+  }
+
+  #addSpare() {
+    const client = randomId();
+    this.#clients.add(client);
+    this.#spares.push(client);
+    return client;
   }
 
   #take(entry) {
@@ -301,8 +311,10 @@ export class ActionOutbox {
     this.refuse(entry, code, `"${action}" takes more than the ${this.#maxFrame} bytes of a frame.`);
   }
 
-  // A conflict did not run, and goes out again as a new action. Ids count up in the order of
-  // sending: it follows what was sent already, and what was not is numbered anew.
+  // A conflict did not run, and goes out again as a new action, after what was sent already and what
+  // was dispatched before it. Ids of a client count up in the order of sending. Those that follow keep
+  // theirs, under which a copy of this tab may send them, too; ahead of them, it is of another client:
+  // of few, since the server remembers each for a while.
   #sendAgain(entry) {
     const entries = this.#entries;
     entry.conflicts = (entry.conflicts ?? 0) + 1;
@@ -310,14 +322,17 @@ export class ActionOutbox {
     entry.notBefore = now() + Math.random() * longest;
     entry.sent = entry.isDone = false;
     entry.isOld = true;
+    entry.order ??= entry.id;
     this.#onWire.delete(entry);
-    entries.splice(entries.indexOf(entry), 1);
-    const wasSent = (each) => each.sent || each.client !== this.client;
-    const place = entries.findLastIndex(wasSent) + 1;
-    entries.splice(place, 0, entry);
     this.#taken.delete(keyOf(entry));
-    entry.client = this.client;
-    for (const each of entries.slice(place)) this.#number(each);
+    entries.splice(entries.indexOf(entry), 1);
+    const isFirst = (each) => each.sent || (each.order ?? each.id) < entry.order;
+    const place = entries.findLastIndex(isFirst) + 1;
+    const later = entries.slice(place).map(({ client }) => client);
+    const isFree = (client) => !later.includes(client);
+    entry.client = [this.client, ...this.#spares].find(isFree) ?? this.#addSpare();
+    this.#number(entry);
+    entries.splice(place, 0, entry);
     this.flush();
     this.#tab.changed(entry.state);
   }
@@ -367,7 +382,7 @@ export class ActionOutbox {
     const { storage, storageKey, counted } = this.#tab;
     if (this.#reported !== this.size) counted((this.#reported = this.size));
     const ours = this.#open().map(({ client, id, at, sent, state, action, args, key, until }) => ({
-      ...{ format: FORMAT, client, id, sent, state, action, args, key },
+      ...{ client, id, sent, state, action, args, key, format: FORMAT },
       at: at ?? Date.now(),
       until: until && until - now() + Date.now(),
     }));

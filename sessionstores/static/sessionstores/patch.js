@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "b2c27557";
+export const VERSION = "ce267d4b";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 
@@ -69,11 +69,10 @@ function parsePointer(pointer) {
 
 // The key of an existing child; `spare` allows for one that is about to be inserted in an array.
 function keyIn(node, token, spare = 0) {
-  if (Array.isArray(node)) {
-    if (/^(0|[1-9]\d*)$/.test(token) && +token < node.length + spare) return +token;
-  } else if (isContainer(node) && Object.hasOwn(node, token)) {
-    return token;
-  }
+  const isHere = Array.isArray(node)
+    ? /^(0|[1-9]\d*)$/.test(token) && +token < node.length + spare
+    : isContainer(node) && Object.hasOwn(node, token);
+  if (isHere) return token;
   throw new PatchError(`There is no "${token}" where the patch expects one.`);
 }
 
@@ -87,12 +86,11 @@ export function applyPatch(document, operations) {
 
   const parentOf = (tokens) =>
     tokens.slice(0, -1).reduce((node, token) => {
-      const key = keyIn(node, token);
-      const child = node[key];
+      const child = node[keyIn(node, token)];
       if (!isContainer(child) || copies.has(child)) return child;
-      node[key] = Array.isArray(child) ? [...child] : { ...child };
-      copies.add(node[key]);
-      return node[key];
+      const copy = Array.isArray(child) ? [...child] : { ...child };
+      copies.add(copy);
+      return (node[token] = copy);
     }, top);
 
   const remove = (tokens) => {
@@ -107,10 +105,9 @@ export function applyPatch(document, operations) {
     const token = tokens.at(-1);
     if (Array.isArray(parent)) {
       parent.splice(token === "-" ? parent.length : keyIn(parent, token, 1), 0, value);
-    } else if (isContainer(parent)) {
-      parent[token] = value;
     } else {
-      throw new PatchError(`"${token}" has no object or array to go into.`);
+      if (!isContainer(parent)) keyIn(parent, token); // throws
+      parent[token] = value;
     }
   };
 

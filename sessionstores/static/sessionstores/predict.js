@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "ce267d4b";
 
 export class Prediction {
   #predictors;
