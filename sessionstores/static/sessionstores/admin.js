@@ -48,6 +48,7 @@ function writeTimes(texts, skew) {
     if (style === "left") text = countdown(seconds);
     else if (style === "clock") text = Math.abs(seconds) < 43_200 ? clock.format(at) : calendar.format(at);
     else if (style === "until") text = Math.abs(seconds) < 43_200 ? hour.format(at) : calendar.format(at);
+    else if (style === "moment") text = moment.format(at);
     else if (style === "in") text = distance(Math.max(seconds, 0), texts.now);
     else text = distance(Math.min(seconds, 0), texts.now);
     if (node.textContent !== text) node.textContent = text;
