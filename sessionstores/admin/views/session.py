@@ -28,6 +28,7 @@ from ..isolation import probe
 from ..menus import menu, session_menu
 from ..page import AdminPage, outage
 from ..people import (
+    AT_STEP,
     LAYOUT,
     ParticipantRow,
     layout_of,
@@ -133,6 +134,7 @@ def content(page: AdminPage, code: str) -> dict[str, Any]:
         else (),
         "menu": menu("participants") if manage else (),
         "table": table,
+        "found": _found(table),
         **_columns(table, people if is_whole else table.rows),
         **_timeline(page, info, people),
         "own": own,
@@ -191,6 +193,25 @@ def _columns(
         "with_steps": with_steps,
         "with_progress": with_progress,
     }
+
+
+def _found(table: Table[ParticipantRow]) -> str:
+    """Say how many people a search or filter has found; "" without one."""
+    counts = {"found": number_text(table.found), "total": number_text(table.total)}
+    if table.query:
+        text = ngettext(
+            "%(found)s of %(total)s participants matches “%(query)s”",
+            "%(found)s of %(total)s participants match “%(query)s”",
+            table.found,
+        ) % {**counts, "query": table.query}
+    elif table.show:
+        text = _("%(found)s of %(total)s participants") % counts
+    else:
+        return ""
+    title = table.filter_title
+    if table.show.startswith(AT_STEP):
+        title = _("Step %(step)s") % {"step": title}
+    return f"{text} · {title}" if title else text
 
 
 def _timeline(

@@ -1,7 +1,7 @@
 // Script of the admin pages: relative times, and parts that refresh themselves, in their
 // places when a list is searched or sorted. Everything else works without it.
 
-import { countWarnings, keepFolds, remember, remembered } from "./admin-folds.js";
+import { closeMenus, countWarnings, keepFolds, remember, remembered } from "./admin-folds.js";
 import { morph } from "./admin-morph.js";
 
 const INTERVALS = [0, 2, 5, 15, 30];
@@ -344,6 +344,7 @@ if (page) {
     if (button && settings) copy(button, settings.texts);
   });
   keepFolds(page);
+  closeMenus(page);
   const print = page.querySelector("[data-ss-print]");
   if (print) {
     print.hidden = false;

@@ -87,6 +87,23 @@ def test_people_are_searched_by_id_and_name_and_filtered_by_presence() -> None:
     assert "No participants match." in text_of(client.get(base, {"q": "nobody"}))
 
 
+def test_a_search_and_a_filter_say_how_many_they_have_found() -> None:
+    fill("alice", "bob", "carol")
+    connect("alice", step="2")
+    connect("bob", step="2")
+    client = signed_in(*ALL)
+    for query, said in (
+        ({"q": "ALI"}, "1 of 3 participants matches “ALI” · Show all"),
+        ({"q": "o"}, "2 of 3 participants match “o” · Show all"),
+        ({"q": "zoe"}, "0 of 3 participants match “zoe” · Show all"),
+        ({"show": "step:2"}, "2 of 3 participants · Step 2 · Show all"),
+        ({"show": "offline"}, "1 of 3 participants · Offline · Show all"),
+    ):
+        assert said in text_of(client.get(page("session", CODE), query)), query
+    response = client.get(page("session", CODE))
+    assert "ss-found" not in response.content.decode()
+
+
 def test_what_tabs_show_of_themselves_is_shortened_and_may_be_anything() -> None:
     fill("alice", "bob")
     connect("alice", name="x" * 200, step=[1])
