@@ -73,6 +73,23 @@ def test_people_have_the_name_and_role_of_their_records_online_or_not() -> None:
     )
 
 
+def test_the_buttons_of_two_people_of_one_name_can_be_told_apart() -> None:
+    fill("alice", "bob", "carol")
+    for id, name in (("alice", "Sam"), ("bob", "Sam"), ("carol", "Cy")):
+        stores.set_name(CODE, id, name)
+    html = signed_in(*ALL).get(page("session", CODE)).content.decode()
+    labels = re.findall(r'aria-label="((?:Remove|Tick) [^"]+)"', html)
+    assert sorted(labels) == [
+        "Remove Cy",
+        "Remove Sam (alice)",
+        "Remove Sam (bob)",
+        "Tick Cy",
+        "Tick Sam (alice)",
+        "Tick Sam (bob)",
+        "Tick all rows on this page",
+    ]
+
+
 def test_people_are_searched_by_id_and_name_and_filtered_by_presence() -> None:
     fill("alice", "bob", "carol")
     connect("alice", name="Zoë")
