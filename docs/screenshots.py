@@ -71,6 +71,12 @@ class CachedDemo(DemoProcess):
     settings = "tests.settings_pictures"
 
 
+class LayeredDemo(DemoProcess):
+    """One of several demos that share records, and a channel layer beside them."""
+
+    settings = "tests.settings_layered"
+
+
 class UnfoldDemo(DemoProcess):
     """A demo with django-unfold around its admin."""
 
@@ -270,8 +276,45 @@ def looked_at(studio: Studio, demo: DemoProcess, paths: list[str], name: str) ->
         page.context.close()
 
 
+def without_a_layer(studio: Studio, temporary: Path) -> None:
+    """Pages of a site whose channel layer does not answer; its cache does."""
+    layer = Valkey()
+    layer.start()
+    os.environ["WORKSHOP_LAYER_URL"] = layer.url
+    # So that both know the links of one.
+    os.environ["WORKSHOP_SECRET_KEY"] = "of-two-processes-of-one-site"
+    demos: list[DemoProcess] = []
+    try:
+        for name in ("one", "other"):
+            folder = temporary / name
+            folder.mkdir()
+            demos.append(LayeredDemo("--port", "0", temporary=folder))
+        one, other = demos
+        link = one.url("Ada")
+        here = BoardView(studio.open(link, **DESKTOP))
+        there = BoardView(studio.open(link.replace(one.base, other.base), **DESKTOP))
+        here.expect_live()
+        there.expect_live()
+        here.move("Team lunch", "start")
+        there.expect_cards("start", "Team lunch")
+        layer.kill()
+        here.move("Friday demos", "later")
+        # It comes with a heartbeat.
+        there.expect_cards("later", "Friday demos")
+        staff = sign_in(one, studio.open, **DESKTOP)
+        visit(staff, one, "health/")
+        expect(staff.locator(".ss-findings")).to_contain_text(
+            "channel layer", timeout=60_000
+        )
+        looked_at(studio, one, ["", "health/", f"{code_of(one)}/"], "layer-down")
+    finally:
+        for demo in demos:
+            demo.stop()
+        layer.stop()
+
+
 def of_every_page(studio: Studio, temporary: Path) -> None:
-    """Each page in each look: as usual, with many sessions, cut off, empty, unfold."""
+    """Each page in each look: as usual, many sessions, cut off, empty, in unfold."""
     from sessionstores import stores
 
     with demo_on_valkey(temporary) as (demo, server):
@@ -286,6 +329,7 @@ def of_every_page(studio: Studio, temporary: Path) -> None:
         looked_at(studio, demo, ["", "health/", f"{code_of(demo)}/"], "cut-off")
         server.start()
         looked_at(studio, demo, ["", "health/", f"{code_of(demo)}/"], "empty")
+        without_a_layer(studio, temporary)
     folder = temporary / "unfold"
     folder.mkdir()
     unfold = UnfoldDemo("--port", "0", temporary=folder)

@@ -162,6 +162,19 @@ class Note:
 
 
 @dataclass(frozen=True, eq=False)
+class Act:
+    """A participant has changed the session's own state; for its timeline only.
+
+    `key` is theirs. The change itself is published as one of the session's record,
+    perhaps together with others. `action` is its qualified name.
+    """
+
+    key: StoreKey
+    state: str
+    action: str
+
+
+@dataclass(frozen=True, eq=False)
 class Creation:
     """This process has created a record or a session, at `key`."""
 
@@ -183,7 +196,7 @@ Hint = (
     Change | Removal | Message | Revocation | Attendance | ProfileChange | Disconnection
 )
 # What happens in sessions.
-SessionEvent = Hint | Note
+SessionEvent = Hint | Note | Act
 Event = SessionEvent | Creation | Failure | Serving
 
 # The same, to subscribe to.
@@ -196,7 +209,7 @@ HINTS: tuple[type[Hint], ...] = (
     ProfileChange,
     Disconnection,
 )
-SESSION_EVENTS: tuple[type[SessionEvent], ...] = (*HINTS, Note)
+SESSION_EVENTS: tuple[type[SessionEvent], ...] = (*HINTS, Note, Act)
 
 E = TypeVar("E", bound=Event)
 Listener = Callable[[Any], object]

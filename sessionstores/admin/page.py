@@ -178,7 +178,7 @@ def live_texts() -> Texts:
         "paused": _("Paused"),
         "pause": _("Pause"),
         "resume": _("Resume"),
-        "stale": _("Stale: the server does not answer. Next attempt: %s."),
+        "stale": _("Stale: the server does not answer. Next attempt: %s"),
         "signedOut": _("You are signed out. Reload the page to sign in again."),
         "forbidden": _("You have no permission to see this any more."),
         "copied": _("Copied"),

@@ -66,6 +66,12 @@ class ParticipantRow(NamedTuple):
         return self.name or self.id
 
     @property
+    def told_apart(self) -> str:
+        """The same, with their id if somebody else is called so, too."""
+        both = self.name and self.shares_name
+        return f"{self.name} ({self.id})" if both else self.called
+
+    @property
     def role(self) -> str:
         """Their role."""
         return self.info.profile.role or DEFAULT_ROLE

@@ -19,12 +19,14 @@ from ..exceptions import StateCorrupt
 from ..humanize import number_text
 from ..state import codec
 from ..state.declaration import Scope, State, states_in
+from ..state.json_rules import MAX_INTEGER
 
 logger = logging.getLogger("sessionstores.admin")
 
 STEP = "step"
 # Characters of a step, or of a text that says how far somebody is.
 MAX_TEXT = 40
+WANTED = "a pair of integers from 0 on, an integer within 2**53, or a text"
 
 
 class Progress(NamedTuple):
@@ -154,7 +156,8 @@ class PositionReader:
             self._log(cls, f"raised {type(error).__name__}")
             return None
         if found is None and value not in (None, ""):
-            self._log(cls, f"returned {type(value).__name__}")
+            kind = type(value).__name__
+            self._log(cls, f"returned {kind}, not {WANTED}")
         if found is not None and found.done is None and not self._texts:
             return None
         return found
@@ -188,26 +191,35 @@ def has_step(cls: type[State]) -> bool:
 
 
 def progress_of(value: Any) -> Progress | None:
-    """Return what a field or property says; None for nothing, or nonsense."""
+    """Return what a field or property says; None for nothing, or nonsense.
+
+    Less than none of a whole is nonsense. A number without an end may be negative, as a
+    score is, and more than the whole is what some sites count. Raises
+    `UnicodeEncodeError` for a text that no page can hold.
+    """
     if isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value)):
-        return Progress(*value)
+        return Progress(*value) if min(value) >= 0 else None
     if _is_number(value):
         return Progress(value)
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, str | Promise) and (text := str(value)):
+        text.encode()
         return Progress(text=shortened(text))
     return None
 
 
 def total_of(found: Iterable[Progress | None]) -> ProgressTotal | None:
-    """Return the sum of pairs, or else of numbers; None if there are none."""
+    """Return the sum of pairs, or else of numbers; None if there are none.
+
+    What somebody has done beyond their end is not counted for others.
+    """
     numbers = [each for each in found if each and each.done is not None]
     pairs = [each for each in numbers if each.of is not None]
     if not numbers:
         return None
     counted = pairs or numbers
-    done = sum(each.done or 0 for each in counted)
+    done = sum(_counted(each) for each in counted)
     of = sum(each.of or 0 for each in pairs) if pairs else None
     finished = sum(each.is_finished for each in pairs)
     return ProgressTotal(Progress(done, of), finished, len(pairs))
@@ -216,11 +228,13 @@ def total_of(found: Iterable[Progress | None]) -> ProgressTotal | None:
 def progress_word(scope: Scope) -> str:
     """Return what the progress is of, "placed" for `progress="placed"`; "" if unclear.
 
-    It is if states name several things, or say no more than that it is one.
+    It is if states name several things, or say no more than that it is one. A site may
+    translate it, as it may its other texts.
     """
     names = {cls.__sessionstores__.progress for cls in telling_states(scope)} - {""}
     name = names.pop() if len(names) == 1 else ""
-    return "" if name == "progress" else name.strip("_").replace("_", " ")
+    word = "" if name == "progress" else name.strip("_").replace("_", " ")
+    return _(word) if word else ""
 
 
 def step_text(value: Any) -> str:
@@ -243,8 +257,15 @@ def step_order(step: str) -> tuple[bool, int, str]:
         return True, 0, step.casefold()
 
 
+def _counted(progress: Progress) -> int:
+    done, of = progress.done or 0, progress.of
+    return done if of is None else min(done, of)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    return abs(value) <= MAX_INTEGER
 
 
 def _together(positions: Sequence[Position]) -> Position:

@@ -203,10 +203,10 @@ def _run(offer: Offer, target: OperationTarget, inputs: OperationInputs) -> Effe
         raise ActionRejected(
             _("The action failed. The server’s log says why.")
         ) from error
-    return _effect(offer, outcome)
+    return _effect(offer, outcome, texts=inputs.texts)
 
 
-def _effect(offer: Offer, outcome: Outcome) -> Effect:
+def _effect(offer: Offer, outcome: Outcome, *, texts: bool) -> Effect:
     called = f"{offer.label} ({offer.name})"
     changed = outcome.base != outcome.rev
     answer = _answer(outcome.result)
@@ -215,9 +215,13 @@ def _effect(offer: Offer, outcome: Outcome) -> Effect:
             f"{called}: {answer or 'nothing changed.'}", changed=False, text=answer
         )
     step = _step_after(offer.cls, outcome)
-    if step and not answer:
-        answer = _("Now at step %(step)s.") % {"step": step}
-        return Effect(f"{called}: now at step {step}.", text=answer)
+    if shown := "" if answer else step_text(step):
+        # Those who may not see states read the log, too.
+        is_number = isinstance(step, int)
+        logged = f"step {shown}" if is_number else "another step"
+        if is_number or texts:
+            answer = _("Now at step %(step)s.") % {"step": shown}
+        return Effect(f"{called}: now at {logged}.", text=answer)
     return Effect(f"{called}: {answer or 'done.'}", text=answer)
 
 
@@ -229,19 +233,19 @@ def _answer(result: object) -> str:
     return text if len(text) <= MAX_ANSWER else f"{text[: MAX_ANSWER - 1]}…"
 
 
-def _step_after(cls: type[State], outcome: Outcome) -> str:
-    """Return the step to which an action has led; "" if it has not changed it."""
+def _step_after(cls: type[State], outcome: Outcome) -> Any:
+    """Return the step to which an action has led; None if it has not changed it."""
     change, name = outcome.change, cls.__sessionstores__.name
     if change is None or not has_step(cls) or (after := change.after.get(name)) is None:
-        return ""
+        return None
     before = change.before.get(name)
     step = _step_in(cls, after)
-    return "" if before is not None and step == _step_in(cls, before) else step
+    return None if before is not None and step == _step_in(cls, before) else step
 
 
-def _step_in(cls: type[State], stored: bytes) -> str:
+def _step_in(cls: type[State], stored: bytes) -> Any:
     value = getattr(codec.decode(cls, stored), STEP)
-    return step_text(value.value if isinstance(value, Enum) else value)
+    return value.value if isinstance(value, Enum) else value
 
 
 def _report(

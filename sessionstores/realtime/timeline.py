@@ -21,7 +21,7 @@ from ..backends import get_backend
 from ..backends.base import Backend
 from ..backends.types import MAX_EVENTS
 from ..concurrency.threads import mutex
-from ..event_bus import Change, Message, Note, Removal, SessionEvent
+from ..event_bus import Act, Change, Message, Note, Removal, SessionEvent
 from ..exceptions import SessionStoresError, StoreUnavailable
 from ..keys import StoreKey
 
@@ -49,15 +49,16 @@ class PendingEntry:
         self.text = ""
         self.action = ""
 
-    def stored(self, key: StoreKey, kind: str, at: float) -> dict[str, Any]:
-        """Return the entry as `Backend.note` takes it."""
+    def stored(self, key: StoreKey, kind: str, at: float, count: int) -> dict[str, Any]:
+        """Return the entry as `Backend.note` takes it, told of `count` times."""
         text = f"{self.text}.{self.name}" if self.name else self.text
         who = key.participant
-        return {"at": at, "kind": kind, "who": who, "text": text, "count": self.count}
+        return {"at": at, "kind": kind, "who": who, "text": text, "count": count}
 
 
 # By the record, the kind, and of a change its state and action.
-Pending = dict[tuple[StoreKey, str, str, str], PendingEntry]
+Place = tuple[StoreKey, str, str, str]
+Pending = dict[Place, PendingEntry]
 
 
 class Timeline:
@@ -96,12 +97,16 @@ class Timeline:
         since = self._note(event)
         if since is not None:
             self.request_write(since)
-        self.on_activity(event.key.session)
+        # Of an act, its change has told.
+        if not isinstance(event, Act):
+            self.on_activity(event.key.session)
 
     def _note(self, event: SessionEvent) -> float | None:
         """Count an event; see `_count`."""
         if isinstance(event, Change):
             return self._note_change(event)
+        if isinstance(event, Act):
+            return self._count(event.key, "changed", event.state, event.action, 1)
         count = 1
         if isinstance(event, Note):
             kind, text, count = event.kind, event.text[:MAX_TEXT], event.count
@@ -216,9 +221,13 @@ async def _write(
 ) -> None:
     changes = 0
     stored = []
-    for (key, kind, *_), entry in entries.items():
-        changes += entry.count if kind == "changed" else 0
-        stored.append(entry.stored(key, kind, entry.at + offset))
+    counts = _counts(StoreKey.of_session(session), entries)
+    for place, count in counts.items():
+        if count > 0:
+            key, kind, *_ = place
+            changes += count if kind == "changed" else 0
+            entry = entries[place]
+            stored.append(entry.stored(key, kind, entry.at + offset, count))
     stored.sort(key=lambda each: each["at"])
     try:
         await backend.note(session, stored[-MAX_EVENTS:], changes=changes)
@@ -226,6 +235,21 @@ async def _write(
         raise
     except SessionStoresError as error:
         logger.warning("%s: its timeline is not written: %s", session, error)
+
+
+def _counts(own: StoreKey, entries: Pending) -> dict[Place, int]:
+    """Return how often each entry is to be told of.
+
+    What participants have changed in the session's own state is told of them, and only
+    the rest of the session: no two states have one name.
+    """
+    counts = {place: entry.count for place, entry in entries.items()}
+    for (key, *what), entry in entries.items():
+        kind, state, name = what
+        change = own, kind, state, name
+        if kind == "changed" and key != own and change in counts:
+            counts[change] -= entry.count
+    return counts
 
 
 timeline = Timeline()

@@ -22,7 +22,7 @@ from ..exceptions import (
     StateCorrupt,
     StoreUnavailable,
 )
-from ..keys import StoreKey
+from ..keys import SESSION, StoreKey
 from ..monitoring import alerts, failures
 from ..monitoring.counters import counters
 from ..monitoring.latency import BOUNDS
@@ -69,7 +69,7 @@ async def perform(
     role has been checked. If it raises, nothing has changed; except for
     `OutcomeUnknown`, after which either may be the case.
     """
-    return await transact(
+    outcome = await transact(
         backend,
         key,
         cls,
@@ -82,6 +82,18 @@ async def perform(
         source=source,
         answer=answer,
     )
+    # Of a session's state the commit does not say who has changed it.
+    if (
+        key.participant == SESSION
+        and actor is not None
+        and not outcome.repeated
+        and outcome.base != outcome.rev
+    ):
+        who = StoreKey(key.session, actor.id)
+        name = getattr(action.function, "__qualname__", "")
+        act = event_bus.Act(who, cls.__sessionstores__.name, name)
+        event_bus.bus.publish(act)
+    return outcome
 
 
 async def transact(

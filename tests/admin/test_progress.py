@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 import pytest
+from django.utils import translation
 from django.utils.translation import gettext_lazy
 
 from sessionstores import State, StoreKey, action, field, stores
@@ -74,6 +75,15 @@ def test_each_has_the_progress_and_the_step_of_their_own_state() -> None:
     assert progress_word("session") == ""
 
 
+def test_what_is_counted_is_called_what_the_site_calls_it() -> None:
+    class Basket(State, name="basket", progress="refused"):
+        refused: int = 2
+
+    # A word that our own catalog has stands for one of a site's.
+    with translation.override("de"):
+        assert progress_word("participant") == "abgelehnt"
+
+
 def test_a_property_that_raises_costs_its_own_row_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -118,6 +128,14 @@ def test_a_property_that_raises_costs_its_own_row_and_is_logged_once(
         ((1, True), None),
         ((1, None), None),
         ([1, 2], None),
+        ((25, 12), Progress(25, 12)),
+        ((0, 0), Progress(0, 0)),
+        ((-208, 12), None),
+        ((3, -5), None),
+        (-7, Progress(-7)),
+        (2**53 - 1, Progress(2**53 - 1)),
+        ((2**53, 3), None),
+        (2**53, None),
     ],
 )
 def test_what_is_said_is_a_pair_a_number_or_a_text(
@@ -142,6 +160,38 @@ def test_nonsense_is_logged_and_nothing_to_say_is_not(
     stores.get(Loose, CODE, "alice").dispatch(lambda s: setattr(s, "value", 0.5))
     assert positions("alice") == {"alice": Position()}
     assert "Loose.share returned float" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(-208, 12), (10**400, 3), 10**5_000, "\ud800"],
+    ids=["negative", "huge", "unwritable", "surrogate"],
+)
+def test_what_no_page_could_say_costs_its_own_row(
+    caplog: pytest.LogCaptureFixture, value: Any
+) -> None:
+    class Loose(State, name="loose", progress="share"):
+        @property
+        def share(self) -> Any:
+            return value
+
+    class Sound(State, name="sound", progress="share"):
+        share: tuple[int, int] = (1, 2)
+
+    for cls in (Loose, Sound):
+        stores.get(cls, CODE, "alice").snapshot()
+    found = positions("alice")["alice"].progress
+    assert found == Progress(1, 2)
+    assert found.words == "1 of 2"
+    assert "Loose.share" in caplog.text
+    # Not what it was: that may say what people wrote.
+    assert "208" not in caplog.text
+
+
+def test_what_is_done_beyond_the_end_is_not_counted_for_others() -> None:
+    total = total_of([Progress(25, 12), Progress(0, 12)])
+    assert total is not None
+    assert total.whole == Progress(12, 24)
 
 
 def test_without_the_permission_for_states_only_numbers_are_told() -> None:

@@ -150,6 +150,26 @@ def test_the_answer_and_the_log_say_at_which_step_it_is_now(client: Client) -> N
     assert log_texts() == ["Open the next step (agenda.advance): now at step 3."]
 
 
+def test_a_step_in_words_is_told_to_those_who_may_see_states(client: Client) -> None:
+    with registry.isolated():
+
+        class Stage(State, scope="session"):
+            step: str = "Welcome"
+
+            @action
+            def rest(self) -> None:
+                """Take a break."""
+                self.step += " break"
+
+        stores.get(Stage, CODE).snapshot()
+        without = signed_in("view_dashboard", "manage_sessions", name="kim")
+        assert on_session(without, "run:stage.rest") == ["Take a break: done."]
+        said = on_session(client, "run:stage.rest")
+    assert said == ["Now at step Welcome break break."]
+    # Others read it, too.
+    assert log_texts() == ["Take a break (stage.rest): now at another step."] * 2
+
+
 def test_what_says_nothing_of_itself_is_said_to_be_done(client: Client) -> None:
     fill("alice", "bob")
     stores.get(Board, CODE, "alice").dispatch(lambda board: board.deck.pop())

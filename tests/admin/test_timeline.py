@@ -79,7 +79,7 @@ def test_the_timeline_has_names_and_can_be_that_of_one_person() -> None:
     client = signed_in("view_dashboard")
     whole = client.get(page("session", CODE), {"show": "offline"})
     html = whole.content.decode().partition('id="ss-timeline"')[2]
-    assert "Zoë &lt;b&gt;</a>" in html
+    assert "Zoë &lt;b&gt;</bdi></a>" in html
     assert 'href="?show=offline&amp;who=alice#ss-timeline-title"' in html
     assert 'href="?show=offline&amp;who=gone#ss-timeline-title"' in html
     # It scrolls, so the keyboard has to reach it.

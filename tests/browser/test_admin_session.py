@@ -53,3 +53,32 @@ def test_people_come_first_and_the_timeline_has_the_room_that_there_is(
     for part in (".ss-c-person", ".ss-under", ".ss-c-progress", ".ss-c-last"):
         expect(row(page, "ada").locator(part).first).to_be_visible()
     expect(row(page, "ada").locator(".ss-under")).to_contain_text("Online · Step 1")
+
+
+def test_a_menu_over_the_page_goes_when_it_is_left(
+    demo: Workshop, open_page: Open
+) -> None:
+    page = sign_in(demo, open_page)
+    visit(page, demo, f"{code_of(demo)}/")
+    button = page.locator(".ss-dropdown > summary")
+    choices = page.locator(".ss-dropdown > ul")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(choices.get_by_role("link").first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(choices).to_be_hidden()
+    expect(button).to_be_focused()
+    # It would lie over what is used then.
+    button.click()
+    page.locator("#ss-q").focus()
+    expect(choices).to_be_hidden()
+    expect(page.locator("#ss-q")).to_be_focused()
+    for width in (390, 1366):
+        resize(page, width)
+        button.click()
+        assert 0 < box(choices)["x"] <= width - box(choices)["width"]
+        with page.expect_download():
+            choices.get_by_role("link", name="(CSV)").first.click()
+        expect(choices).to_be_hidden()
+        expect(button).to_be_focused()

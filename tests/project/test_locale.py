@@ -43,8 +43,21 @@ def deeds() -> set[tuple[str, str]]:
     }
 
 
+def progress_words() -> set[tuple[str, str]]:
+    """Return what the admin says that the demo's progress is of; read, too."""
+    return {
+        ("", word)
+        for word in re.findall(r'progress="(\w+)"', (DEMO / "states.py").read_text())
+    }
+
+
 def test_the_german_catalogs_have_every_text_and_no_other() -> None:
-    used = {*texts_in_code(DEMO), *texts_in_templates(DEMO), *deeds()}
+    used = {
+        *texts_in_code(DEMO),
+        *texts_in_templates(DEMO),
+        *deeds(),
+        *progress_words(),
+    }
     assert messages_in_po(CATALOGS / "django").keys() == used
     assert messages_in_po(CATALOGS / "djangojs").keys() == texts_in_scripts()
     assert len(used) > 80

@@ -19,7 +19,7 @@ from sessionstores import event_bus
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.types import MAX_EVENTS
-from sessionstores.event_bus import Attendance, Change, Message, Note, Removal
+from sessionstores.event_bus import Act, Attendance, Change, Message, Note, Removal
 from sessionstores.exceptions import StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
@@ -144,6 +144,31 @@ def test_a_commit_of_unlike_actions_tells_how_many_of_each_it_carried(
         ("changed", "*", "agenda.vote", 3),
         ("changed", "*", "board.vote", 1),
     ]
+
+
+def test_what_people_change_in_the_session_s_state_is_told_of_them(
+    line: Timeline, cache: Cache
+) -> None:
+    line.note(change(SESSION, "Agenda.vote"))
+    for key in (ALICE, BOB, ALICE):
+        line.note(change(SESSION, "Agenda.vote"))
+        line.note(Act(key, "board", "Agenda.vote"))
+    for key in (SESSION, ALICE):
+        line.note(Message(key, {}))
+    ((_, events, changes),) = cache.flush(line)
+    # The one that the site's own code has made is the session's.
+    assert changes == 4
+    assert sorted(told(events)) == [
+        ("changed", "*", "board.vote", 1),
+        ("changed", "alice", "board.vote", 2),
+        ("changed", "bob", "board.vote", 1),
+        ("message", "*", "", 1),
+        ("message", "alice", "", 1),
+    ]
+    line.note(change(SESSION, "Agenda.vote"))
+    line.note(Act(ALICE, "board", "Agenda.vote"))
+    ((_, events, changes),) = cache.flush(line)
+    assert (told(events), changes) == ([("changed", "alice", "board.vote", 1)], 1)
 
 
 def test_events_have_the_time_of_the_cache_and_its_order(

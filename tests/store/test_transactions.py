@@ -11,13 +11,14 @@ from sessionstores.backends import get_backend
 from sessionstores.backends.base import Backend, run
 from sessionstores.backends.cas.keys import record_key
 from sessionstores.backends.types import Attempt, Record
+from sessionstores.event_bus import Act, bus
 from sessionstores.exceptions import OutcomeUnknown, StateCorrupt, StoreUnavailable
 from sessionstores.keys import StoreKey
 from sessionstores.manager import stores
 from sessionstores.participants.participant import Participant
 from sessionstores.state.declaration import get_action
 from sessionstores.store import transactions
-from tests.workshop.states import Board
+from tests.workshop.states import Agenda, Board
 
 ALICE = StoreKey("K7Q2ZD", "alice")
 
@@ -237,3 +238,33 @@ def test_an_action_that_was_reported_as_failed_but_is_in_stays_in(
             perform(2, "two", {})
         assert refused.value.code == "store_unavailable"
     assert board.state.notes == "more" * 4
+
+
+def test_who_changes_the_session_s_state_is_told_once(backend: Backend) -> None:
+    session = StoreKey.of_session(ALICE.session)
+    acts: list[tuple[str, str, str]] = []
+
+    def perform(key: StoreKey, cls: Any, name: str, id: int, **arguments: Any) -> None:
+        run(
+            transactions.perform(
+                backend,
+                key,
+                cls,
+                get_action(cls, name),
+                arguments,
+                actor=Participant(*ALICE),
+                attempt=Attempt("tab", id, {}),
+            )
+        )
+
+    def note(act: Act) -> None:
+        acts.append((str(act.key), act.state, act.action))
+
+    with bus.restored():
+        bus.subscribe(note, Act)
+        for id in (1, 2, 2):
+            # The second changes nothing, and the third is the second again.
+            perform(session, Agenda, "vote", id, card=7)
+        perform(ALICE, Board, "note", 3, text="mine")
+        stores.get(Agenda, ALICE.session).dispatch(Agenda.advance)
+    assert acts == [(str(ALICE), "agenda", "Agenda.vote")]

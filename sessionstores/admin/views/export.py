@@ -29,7 +29,7 @@ from ..export import FORMATS, LAYOUTS, SessionExport
 from ..operations import log_name
 from ..page import AdminPage
 from ..redaction import redact_state
-from .session import missing_context
+from .session import missing_page
 
 TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -69,8 +69,7 @@ def export(page: AdminPage, code: str) -> HttpResponse | StreamingHttpResponse:
     backend = get_backend(blocking=True)
     info = run(backend.session(code))
     if info is None:
-        context = missing_context(page, backend, code)
-        return page.render("missing", title=code, status=404, **context)
+        return missing_page(page, backend, code)
     people = run(backend.participants(code))
     present = run(attendance(backend, code))
     # As it has always been, if nothing else is asked for.

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from ... import conf
 from ...exceptions import MESSAGES, InsideTransaction, StoreUnavailable
-from ...humanize import duration_text, number_text, percent_text, rate_text
+from ...humanize import duration_text, number_text, rate_text
 from ...manager import stores
 from ...monitoring.samples import Sample
 from ...monitoring.stats import Stats
-from ...monitoring.workers import Worker
-from ..alert_texts import span_text
 from ..components.chart import Chart, Point, Span, chart, scale_of_seconds
 from ..components.table import Link
 from ..page import AdminPage, outage
-from .overview import MAX_ALERTS, is_slow, shown_alert
+from ..troubles import troubles, worker_row
+from .overview import MAX_ALERTS, shown_alert
 from .technical import last_hour
 
 DAY = 86_400.0
 # Seconds between two samples of the day.
 DAY_SAMPLE = 900.0
-# A share of one core, from which on a process has little time left.
-BUSY = 0.85
-# A share of the actions whose commits had to be tried again.
-CONTENDED = 0.2
-# Heartbeats that a process may miss.
-MISSED = 2.5
-
-
-class Trouble(NamedTuple):
-    """Something that is wrong, and a hint at what to do; `place` is an id on the page.
-
-    `kind` is "bad" or "near".
-    """
-
-    kind: str
-    text: str
-    hint: str
-    place: str = ""
 
 
 class RefusedCode(NamedTuple):
@@ -53,18 +33,6 @@ class RefusedCode(NamedTuple):
     code: str
     times: int
     text: str
-
-
-class WorkerRow(NamedTuple):
-    """A process as a row of the table; `here`: it serves this page."""
-
-    worker: Worker
-    key: str
-    load: str
-    rss: int | None
-    is_busy: bool
-    is_late: bool
-    here: bool
 
 
 def health(page: AdminPage) -> HttpResponse:
@@ -100,7 +68,7 @@ def content(page: AdminPage) -> dict[str, Any]:
         "more_alerts": max(len(stats.leaks) - MAX_ALERTS, 0),
         "refusals": refused_codes(stats.health.refused),
         "refused": sum(stats.health.refused.values()),
-        "workers": [_row(stats, worker) for worker in stats.workers],
+        "workers": [worker_row(stats, worker) for worker in stats.workers],
         "charts": _charts(stats, day=day),
         "day": day,
         "ranges": [
@@ -112,125 +80,12 @@ def content(page: AdminPage) -> dict[str, Any]:
     }
 
 
-def troubles(stats: Stats) -> Iterator[Trouble]:
-    """Yield what is wrong, the worst first."""
-    figures = stats.health
-    if figures.errors:
-        yield Trouble(
-            "bad",
-            ngettext(
-                "%(count)s error in the last hour.",
-                "%(count)s errors in the last hour.",
-                figures.errors,
-            )
-            % {"count": number_text(figures.errors)},
-            _("Each of the latest errors is listed with its line of code."),
-            "ss-errors",
-        )
-    yield from _of_workers(stats)
-    if is_slow(figures):
-        yield Trouble(
-            "bad",
-            _("5 of 100 actions take over %(p95)s; SLOW_OPERATION_MS is %(limit)s.")
-            % {
-                "p95": duration_text(figures.p95),
-                "limit": number_text(conf.get().slow_operation_ms),
-            },
-            _(
-                "Look for slow code in the action, a large state, or a cache that is "
-                "far away or overloaded."
-            ),
-            "ss-history",
-        )
-    if figures.actions and figures.conflicts > CONTENDED * figures.actions:
-        yield Trouble(
-            "near",
-            ngettext(
-                "%(count)s commit had to be tried again: processes compete for the "
-                "same record.",
-                "%(count)s commits had to be tried again: processes compete for the "
-                "same records.",
-                figures.conflicts,
-            )
-            % {"count": number_text(figures.conflicts)},
-            _(
-                "Let the tabs of one session be served by one process, or keep what "
-                "many people change in their own states."
-            ),
-        )
-    if figures.dropped:
-        yield Trouble(
-            "near",
-            ngettext(
-                "The channel layer did not take %(count)s message between processes.",
-                "The channel layer did not take %(count)s messages between processes.",
-                figures.dropped,
-            )
-            % {"count": number_text(figures.dropped)},
-            _(
-                "Tabs notice a change later. Look whether the layer’s server answers, "
-                "and raise the layer’s capacity."
-            ),
-        )
-
-
-def _of_workers(stats: Stats) -> Iterator[Trouble]:
-    for row in (_row(stats, worker) for worker in stats.workers):
-        if row.is_late:
-            yield Trouble(
-                "bad",
-                _("%(worker)s has not been heard of for %(time)s.")
-                % {
-                    "worker": row.key,
-                    "time": span_text(stats.at - row.worker.seen),
-                },
-                _(
-                    "It was stopped, or is stuck. If it was stopped, its row "
-                    "disappears by itself."
-                ),
-                "ss-workers",
-            )
-        elif row.is_busy:
-            yield Trouble(
-                "bad",
-                _("%(worker)s is busy: it uses %(load)s %% of a core.")
-                % {"worker": row.key, "load": row.load},
-                _("Everybody whom it serves waits. Start more processes."),
-                "ss-workers",
-            )
-    versions = sorted({each.version for each in stats.workers if each.version})
-    if len(versions) > 1:
-        yield Trouble(
-            "near",
-            _("Processes run different releases: %(versions)s.")
-            % {"versions": ", ".join(versions)},
-            _("That is usual while a new release is rolled out, and only then."),
-            "ss-workers",
-        )
-
-
 def refused_codes(refused: dict[str, int]) -> list[RefusedCode]:
     """Return the refusals by code, the most frequent first."""
     return [
         RefusedCode(code, count, str(MESSAGES.get(code, "")))
         for code, count in sorted(refused.items(), key=lambda each: (-each[1], each[0]))
     ]
-
-
-def _row(stats: Stats, worker: Worker) -> WorkerRow:
-    process = stats.process
-    return WorkerRow(
-        worker,
-        f"{worker.host}:{worker.pid}",
-        "–" if worker.load is None else percent_text(worker.load),
-        # Rounded to MiB, as in the overview.
-        worker.rss and worker.rss >> 20 << 20,
-        is_busy=worker.load is not None and worker.load >= BUSY,
-        # One without tabs, as under WSGI, is heard of only when it acts.
-        is_late=worker.tabs > 0
-        and stats.at - worker.seen > MISSED * conf.get().heartbeat,
-        here=(worker.host, worker.pid) == (process.host, process.pid),
-    )
 
 
 def _charts(stats: Stats, *, day: bool) -> list[Chart]:

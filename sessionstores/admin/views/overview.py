@@ -10,14 +10,12 @@ from django.http import HttpResponse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from ... import conf
 from ...backends import get_backend
 from ...backends.base import run
 from ...backends.types import Lease, SessionSummary
 from ...exceptions import InsideTransaction, StateCorrupt, StoreUnavailable
 from ...humanize import number_text
 from ...manager import stores
-from ...monitoring.health import Health
 from ...monitoring.stats import Alert, Stats
 from ...sessions.presence import attendees
 from ..alert_texts import text_of_alert
@@ -26,6 +24,7 @@ from ..components.table import Column, Filter, Layout, Table
 from ..menus import menu
 from ..page import AdminPage, outage
 from ..people import meta_text
+from ..troubles import is_slow, other_troubles
 from .technical import technical
 
 ALERTS = {
@@ -140,6 +139,7 @@ def content(page: AdminPage) -> dict[str, Any]:
         "rate": int(rate) if (rate := stats.health.actions_per_minute) % 1 == 0 else 2,
         "refused": sum(stats.health.refused.values()),
         "is_slow": is_slow(stats.health),
+        "troubles": list(other_troubles(stats)),
         "summary": ngettext(
             "%(count)s session, %(online)s online",
             "%(count)s sessions, %(online)s online",
@@ -164,11 +164,6 @@ def _found(table: Table[SessionRow]) -> str:
     else:
         return ""
     return f"{text} · {table.filter_title}" if table.show else text
-
-
-def is_slow(figures: Health) -> bool:
-    """Return whether 5 of 100 actions take longer than `SLOW_OPERATION_MS`."""
-    return (figures.p95 or 0) * 1000 >= conf.get().slow_operation_ms
 
 
 def shown_alert(page: AdminPage, alert: Alert) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
 from django.http import HttpResponse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ...backends import get_backend
@@ -13,7 +14,7 @@ from ..page import AdminPage
 from ..people import rows_of
 from ..progress import PositionReader, progress_word, total_of
 from ..timeline import describe
-from .session import missing_context, session_urls
+from .session import missing_page, session_urls
 
 
 def print_sheet(page: AdminPage, code: str) -> HttpResponse:
@@ -21,8 +22,7 @@ def print_sheet(page: AdminPage, code: str) -> HttpResponse:
     backend = get_backend(blocking=True)
     info = run(backend.session(code))
     if info is None:
-        context = missing_context(page, backend, code)
-        return page.render("missing", title=code, status=404, **context)
+        return missing_page(page, backend, code)
     participants = run(backend.participants(code))
     reader = PositionReader(backend, texts=page.rights.state)
     people = rows_of(
@@ -45,5 +45,5 @@ def print_sheet(page: AdminPage, code: str) -> HttpResponse:
         total_word=progress_word("participant"),
         with_steps=any(person.step for person in people),
         with_progress=any(person.progress for person in people),
-        at=timezone.localtime(),
+        at=time.time(),
     )

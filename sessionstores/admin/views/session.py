@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -26,9 +28,11 @@ from ..isolation import probe
 from ..menus import menu, session_menu
 from ..page import AdminPage, outage
 from ..people import (
+    AT_STEP,
     LAYOUT,
     ParticipantRow,
     layout_of,
+    name_of,
     rows_of,
     steps_of,
 )
@@ -45,6 +49,7 @@ from ..timeline import TimelineEntry, describe
 __all__ = [
     "history",
     "missing_context",
+    "missing_page",
     "session",
     "session_live",
     "session_urls",
@@ -72,6 +77,7 @@ def session(page: AdminPage, code: str) -> HttpResponse:
         act_url=page.url("session_act", code),
         people_url=page.url("participants_act", code),
         query=page.request.GET.get("q", ""),
+        at=time.time(),
         **found,
     )
 
@@ -128,6 +134,7 @@ def content(page: AdminPage, code: str) -> dict[str, Any]:
         else (),
         "menu": menu("participants") if manage else (),
         "table": table,
+        "found": _found(table),
         **_columns(table, people if is_whole else table.rows),
         **_timeline(page, info, people),
         "own": own,
@@ -186,6 +193,25 @@ def _columns(
         "with_steps": with_steps,
         "with_progress": with_progress,
     }
+
+
+def _found(table: Table[ParticipantRow]) -> str:
+    """Say how many people a search or filter has found; "" without one."""
+    counts = {"found": number_text(table.found), "total": number_text(table.total)}
+    if table.query:
+        text = ngettext(
+            "%(found)s of %(total)s participants matches “%(query)s”",
+            "%(found)s of %(total)s participants match “%(query)s”",
+            table.found,
+        ) % {**counts, "query": table.query}
+    elif table.show:
+        text = _("%(found)s of %(total)s participants") % counts
+    else:
+        return ""
+    title = table.filter_title
+    if table.show.startswith(AT_STEP):
+        title = _("Step %(step)s") % {"step": title}
+    return f"{text} · {title}" if title else text
 
 
 def _timeline(
@@ -262,6 +288,12 @@ def missing_context(page: AdminPage, backend: Backend, code: str) -> dict[str, A
     }
 
 
+def missing_page(page: AdminPage, backend: Backend, code: str) -> HttpResponse:
+    """Return a page for a session that does not exist."""
+    context = missing_context(page, backend, code)
+    return page.render("missing", title=code, status=404, **context)
+
+
 def _kept_out(kicked: Mapping[str, float]) -> dict[str, Any]:
     latest = sorted(kicked.items(), key=lambda each: (-each[1], each[0]))
     return {"kicked": latest[:MAX_LISTED], "more_kicked": len(latest[MAX_LISTED:])}
@@ -285,12 +317,13 @@ def history(page: AdminPage, code: str) -> HttpResponse:
     show = page.request.GET.get("show", "")
     show = show if show in ("changes", "views") else ""
     found = list(entries(code, show)[: MAX_ENTRIES + 1])
+    names = _names(code)
     links = {"": _("All"), "changes": _("Changes"), "views": _("Looked at")}
     return page.render(
         "history",
         title=_("Staff log of %(code)s") % {"code": code},
         **session_urls(page, code),
-        entries=found[:MAX_ENTRIES],
+        entries=[(entry, *_about(page, entry, names)) for entry in found[:MAX_ENTRIES]],
         most=number_text(MAX_ENTRIES) if len(found) > MAX_ENTRIES else "",
         links=[
             (title, f"?show={name}" if name else "?", name == show)
@@ -298,3 +331,22 @@ def history(page: AdminPage, code: str) -> HttpResponse:
         ],
         show=show,
     )
+
+
+def _names(code: str) -> dict[str, str]:
+    """Return what the participants of a session are called, by id, as far as known."""
+    try:
+        people = run(get_backend(blocking=True).participants(code))
+    except (StoreUnavailable, InsideTransaction):
+        # The log is in the database, and does not need them.
+        return {}
+    return {info.id: name_of(info, None) for info in people}
+
+
+def _about(
+    page: AdminPage, entry: LogEntry, names: Mapping[str, str]
+) -> tuple[str, str, str]:
+    """Return the id that an entry is about, its name, and its page if that exists."""
+    code, _colon, id = entry.object_repr.partition(":")
+    url = page.url("participant", code, id) if id in names else ""
+    return id, names.get(id, ""), url

@@ -37,6 +37,21 @@ export function keepFolds(page) {
   });
 }
 
+/** Close menus that lie over the page: by Escape, by a choice, and when something else is used. */
+export function closeMenus(page) {
+  const close = (menu) => {
+    const had = menu.contains(document.activeElement);
+    menu.open = false;
+    if (had) menu.querySelector("summary").focus();
+  };
+  const closeAll = (which) => {
+    for (const menu of page.querySelectorAll(".ss-dropdown[open]")) if (which(menu)) close(menu);
+  };
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && closeAll(() => true));
+  document.addEventListener("focusin", ({ target }) => closeAll((menu) => !menu.contains(target)));
+  document.addEventListener("click", ({ target }) => closeAll((menu) => !menu.contains(target) || target.closest("a")));
+}
+
 const warningsOf = (fold) => [...fold.querySelectorAll("li[data-ss-key]")].map((each) => each.dataset.ssKey);
 
 function readWarnings(fold) {

@@ -1,7 +1,7 @@
 // Script of the admin pages: relative times, and parts that refresh themselves, in their
 // places when a list is searched or sorted. Everything else works without it.
 
-import { countWarnings, keepFolds, remember, remembered } from "./admin-folds.js";
+import { closeMenus, countWarnings, keepFolds, remember, remembered } from "./admin-folds.js";
 import { morph } from "./admin-morph.js";
 
 const INTERVALS = [0, 2, 5, 15, 30];
@@ -48,6 +48,7 @@ function writeTimes(texts, skew) {
     if (style === "left") text = countdown(seconds);
     else if (style === "clock") text = Math.abs(seconds) < 43_200 ? clock.format(at) : calendar.format(at);
     else if (style === "until") text = Math.abs(seconds) < 43_200 ? hour.format(at) : calendar.format(at);
+    else if (style === "moment") text = moment.format(at);
     else if (style === "in") text = distance(Math.max(seconds, 0), texts.now);
     else text = distance(Math.min(seconds, 0), texts.now);
     if (node.textContent !== text) node.textContent = text;
@@ -343,6 +344,7 @@ if (page) {
     if (button && settings) copy(button, settings.texts);
   });
   keepFolds(page);
+  closeMenus(page);
   const print = page.querySelector("[data-ss-print]");
   if (print) {
     print.hidden = false;

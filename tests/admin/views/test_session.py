@@ -68,9 +68,26 @@ def test_people_have_the_name_and_role_of_their_records_online_or_not() -> None:
     own = client.get(page("participant", CODE, "alice"))
     assert "Zoë &lt;b&gt; · facilitator" in own.content.decode()
     assert (
-        "<h1>carol <span"
+        "<h1><bdi>carol</bdi> <span"
         in client.get(page("participant", CODE, "carol")).content.decode()
     )
+
+
+def test_the_buttons_of_two_people_of_one_name_can_be_told_apart() -> None:
+    fill("alice", "bob", "carol")
+    for id, name in (("alice", "Sam"), ("bob", "Sam"), ("carol", "Cy")):
+        stores.set_name(CODE, id, name)
+    html = signed_in(*ALL).get(page("session", CODE)).content.decode()
+    labels = re.findall(r'aria-label="((?:Remove|Tick) [^"]+)"', html)
+    assert sorted(labels) == [
+        "Remove Cy",
+        "Remove Sam (alice)",
+        "Remove Sam (bob)",
+        "Tick Cy",
+        "Tick Sam (alice)",
+        "Tick Sam (bob)",
+        "Tick all rows on this page",
+    ]
 
 
 def test_people_are_searched_by_id_and_name_and_filtered_by_presence() -> None:
@@ -85,6 +102,23 @@ def test_people_are_searched_by_id_and_name_and_filtered_by_presence() -> None:
     assert codes(client.get(base, {"o": "presence"})) == ["alice", "bob", "carol"]
     assert codes(client.get(base, {"o": "person"})) == ["bob", "carol", "alice"]
     assert "No participants match." in text_of(client.get(base, {"q": "nobody"}))
+
+
+def test_a_search_and_a_filter_say_how_many_they_have_found() -> None:
+    fill("alice", "bob", "carol")
+    connect("alice", step="2")
+    connect("bob", step="2")
+    client = signed_in(*ALL)
+    for query, said in (
+        ({"q": "ALI"}, "1 of 3 participants matches “ALI” · Show all"),
+        ({"q": "o"}, "2 of 3 participants match “o” · Show all"),
+        ({"q": "zoe"}, "0 of 3 participants match “zoe” · Show all"),
+        ({"show": "step:2"}, "2 of 3 participants · Step 2 · Show all"),
+        ({"show": "offline"}, "1 of 3 participants · Offline · Show all"),
+    ):
+        assert said in text_of(client.get(page("session", CODE), query)), query
+    response = client.get(page("session", CODE))
+    assert "ss-found" not in response.content.decode()
 
 
 def test_what_tabs_show_of_themselves_is_shortened_and_may_be_anything() -> None:
@@ -233,8 +267,8 @@ def test_the_staff_log_shows_operations_and_views() -> None:
     other = fill("zoe", label="Another")
     client.get(page("participant", other, "zoe"))
     text = text_of(client.get(page("history", CODE)))
-    assert "mia K7Q2ZD Locked the session." in text
-    assert "mia K7Q2ZD:alice Viewed the state." in text
+    assert "mia the session Locked the session." in text
+    assert "mia alice Viewed the state." in text
     assert "zoe" not in text
     assert "The latest" not in text
     log(User.objects.get().pk, [CODE] * 100, "Looked.")
