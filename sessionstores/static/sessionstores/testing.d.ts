@@ -2,7 +2,7 @@
  * Types of testing.js: a session whose server is scripted by a front-end test. It needs a `document`,
  * as jsdom's, and no network.
  */
-import type { Meta, Options, RegisteredStores, Session, StateType } from "./client.js";
+import type { Message, Meta, Options, RegisteredStores, Session, StateType } from "./client.js";
 
 type StoresOf<Stores> = { [Name in keyof Stores]: StateType };
 
@@ -49,7 +49,7 @@ export interface Server<Stores extends StoresOf<Stores> = RegisteredStores> {
     change: (state: Stores[Name]["state"]) => Stores[Name]["state"],
   ): void;
   /** Send a message, as `stores.send` does. */
-  message(data: unknown): void;
+  message(data: Message): void;
   /** Set who is present besides oneself, by id; `tabs` are their metas. */
   present(others: Record<string, { name?: string | null; role?: string; tabs?: Meta[] }>): void;
   /** Keep what the client is to be told until `release()`. */
@@ -64,6 +64,6 @@ export interface Server<Stores extends StoresOf<Stores> = RegisteredStores> {
 
 /** Make a session, and the server that answers it. `options` are those of `connect`. */
 export function createTestSession<Stores extends StoresOf<Stores> = RegisteredStores>(
-  script?: Script<Stores>,
-  options?: Options<Stores>,
+  script?: Script<NoInfer<Stores>>,
+  options?: Options<NoInfer<Stores>>,
 ): { session: Session<Stores>; server: Server<Stores> };
