@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "15df1f7b";
 
 const PARTS = {
   connection: connections,
@@ -45,14 +45,18 @@ const isRev = (value) => isText(value) && REV.test(value);
 const isDocument = (value) =>
   patches.isContainer(value) && isRev(value.rev) && patches.isContainer(value.states);
 
+// By the element that configures it: the tab that was connected last, which knows more than the page.
+const connected = new WeakMap();
+
 function readConfig(source) {
-  let config = source;
   let problem = "";
   try {
-    if (isText(source)) config = document.querySelector(source);
-    if ("textContent" in config) config = JSON.parse(config.textContent);
+    const element = isText(source) ? document.querySelector(source) : source;
+    const config = "textContent" in element ? JSON.parse(element.textContent) : element;
     const { url, session, participant, states } = config;
-    if ([url, session, participant, ...Object.values(states)].every(isText)) return config;
+    if ([url, session, participant, ...Object.values(states)].every(isText)) {
+      return [config, config === element ? {} : element];
+    }
   } catch (error) {
     problem = `: ${error.message}`;
   }
@@ -299,6 +303,7 @@ function openLine(tab) {
     receive: (text) => receive(tab, text),
     began: () => outbox.recover(), // the page before may have left actions
     hello() {
+      connected.set(tab.element, tab);
       const have = {};
       let runs;
       for (const [name, { rev }] of [...documents].slice(0, MAX_NAMED)) {
@@ -324,17 +329,21 @@ function openLine(tab) {
 }
 
 // The parts of a tab, each of which knows the others by what it is handed.
-function openTab(config, options, storage) {
+function openTab(config, options, storage, element) {
   const { emit, on, clear } = new EventListeners();
   const { messages = {} } = config;
   // In the page's language; a page of an earlier release brings none along.
   const say = (what) => messages?.[what] ?? messages?.error ?? "Please reload the page.";
   const isLive = () => tab.connection.status === "live";
+  const who = `${config.session}:${config.participant}`;
+  const last = connected.get(element);
+  const docs = { ...config.docs };
+  if (last?.who === who) for (const [name, { rev, states }] of last.documents) docs[name] = { rev, states };
   const brought = (name) => {
-    const found = patches.own(config.docs ?? {}, name);
+    const found = patches.own(docs, name);
     return isDocument(found) ? found : undefined;
   };
-  const tab = { config, options, emit, on, clear, say, brought };
+  const tab = { config, options, emit, on, clear, say, brought, who, element };
   Object.assign(tab, { documents: new Map(), runs: {}, ready: deferred() });
   const own = Object.values(config.states);
   tab.isOwn = (name) => own.includes(name);
@@ -344,7 +353,7 @@ function openTab(config, options, storage) {
   const warn = (event) => event.preventDefault();
   tab.outbox = new outboxes.ActionOutbox({
     storage,
-    storageKey: `sessionstores:${config.session}:${config.participant}`,
+    storageKey: `sessionstores:${who}`,
     isLive,
     say,
     send: (text) => tab.connection.send(text),
@@ -377,8 +386,8 @@ function openTab(config, options, storage) {
 export function connect(source, options = {}) {
   const storage = options.storage === undefined ? tabStorage() : options.storage;
   checkVersions(storage);
-  const config = readConfig(source);
-  const tab = openTab(config, options, storage);
+  const [config, element] = readConfig(source);
+  const tab = openTab(config, options, storage, element);
   const { connection, documents, outbox, presence } = tab;
   connection.start();
   return {

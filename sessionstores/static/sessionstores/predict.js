@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "15df1f7b";
 
 export class Prediction {
   #predictors;

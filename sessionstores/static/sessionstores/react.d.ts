@@ -41,7 +41,7 @@ export type ProviderProps<Stores extends StoresOf<Stores>> = {
 } & (
   | { session: Session<Stores>; source?: undefined }
   | {
-      /** As for `connect`; another participant's closes the connection and opens another. */
+      /** As for `connect`; another participant's opens another connection, and mounts `children` anew. */
       source: string | Element | Config;
       /** As for `connect`, of the time when it is opened. */
       options?: Options<Stores>;

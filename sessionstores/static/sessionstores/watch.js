@@ -3,7 +3,7 @@
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "b2c27557";
+export const VERSION = "15df1f7b";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id
