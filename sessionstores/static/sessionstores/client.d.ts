@@ -50,7 +50,8 @@ export type RegisteredStores = Register extends { states: infer States }
     : AnyStores
   : AnyStores;
 
-type Result<S extends StateType, Action> = S extends { results: infer Results }
+/** What an action returns to its caller. */
+export type Result<S extends StateType, Action> = S extends { results: infer Results }
   ? Action extends keyof Results
     ? Results[Action]
     : unknown

@@ -115,8 +115,16 @@ export function registered(): void {
   });
   const { session, server } = createTestSession({
     states: { board: { deck: [], piles: {} } },
-    actions: { board: { move: (state, { card }) => ({ ...state, deck: [card] }) } },
+    actions: {
+      board: {
+        move(state, { card }, returns) {
+          returns(3);
+          return { ...state, deck: [card] };
+        },
+      },
+    },
   });
+  server.watched({ bob: { name: "Bob", states: { board: { deck: [], piles: {} } } } });
   void session.store("table").dispatch("seat", { name: "Ada" });
   server.change("board", (state) => ({ ...state, deck: [] }));
   server.message({ notice: "Lunch" });
@@ -145,6 +153,8 @@ export function refusedOnceRegistered(): void {
   createTestSession({ states: { bord: {} } });
   // @ts-expect-error: a scripted state without its fields
   createTestSession({ states: { board: { deck: [] } } });
+  // @ts-expect-error: another result than the action's
+  createTestSession({ actions: { board: { move: (_, __, returns) => returns("3") } } });
   // @ts-expect-error: no handler, since it takes arguments
   const click: (event: { nativeEvent: Event }) => void = hooks.useAction("board", "move")[0];
   // @ts-expect-error: no argument of a handler
