@@ -407,7 +407,7 @@ for (const version of Object.keys(REACTS)) {
       const Lost = () => hooks.useSelf().name;
       page.root = page.createRoot(page.container, { onUncaughtError() {}, onRecoverableError() {} });
       const render = async () => page.act(async () => page.root.render(h(Lost)));
-      await assert.rejects(render, /No SessionStoreProvider around/);
+      await assert.rejects(render, /need SessionStoreProvider/);
     });
 
     test("a session that ends before its state is here goes to the error boundary", async () => {

@@ -50,12 +50,11 @@ function makeProvider(React, Context, connect) {
     }, [current]);
     const value = session ?? current.session;
     // What one participant has begun is not shown to the next.
-    const inner = React.createElement(
-      React.Suspense,
-      { key: value.code + value.participant, fallback },
-      children,
+    return React.createElement(
+      Context.Provider,
+      { value },
+      React.createElement(React.Suspense, { key: value.code + value.participant, fallback }, children),
     );
-    return React.createElement(Context.Provider, { value }, inner);
   };
 }
 
@@ -229,7 +228,7 @@ export function createHooks(React, connect) {
   const Context = React.createContext(null);
   const useSessionStoreManager = () => {
     const session = React.useContext(Context);
-    if (!session) throw new Error("No SessionStoreProvider around this hook.");
+    if (!session) throw new Error("Hooks need SessionStoreProvider.");
     return session;
   };
   const useSelected = makeSelection(React);
