@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "15df1f7b";
+export const VERSION = "0dc1813a";
 
 const PARTS = {
   connection: connections,
@@ -113,18 +113,18 @@ function deferred() {
   return waiter;
 }
 
-function dispatch({ connection, outbox, say }, state, action, args, options = {}) {
+function dispatch({ connection, outbox, say, emit }, state, action, args, options = {}) {
+  args ??= {};
   const waiter = deferred();
   try {
     if (connection.status === "ended") fail("session_ended", connection.message);
-    outbox.add(state, action, args ?? {}, options, waiter);
+    outbox.add(state, action, args, options, waiter);
   } catch (error) {
     const isOurs = error instanceof outboxes.DispatchError;
-    const message = say("invalid_arguments");
-    const hint = `${error}`;
-    waiter.reject(
-      isOurs ? error : new outboxes.DispatchError("invalid_arguments", message, hint),
-    );
+    const code = "invalid_arguments";
+    const refusal = isOurs ? error : new outboxes.DispatchError(code, say(code), `${error}`);
+    waiter.reject(refusal);
+    emit("refused", { state, action, args, error: refusal });
   }
   return waiter.promise;
 }
@@ -333,17 +333,19 @@ function openTab(config, options, storage, element) {
   const { emit, on, clear } = new EventListeners();
   const { messages = {} } = config;
   // In the page's language; a page of an earlier release brings none along.
-  const say = (what) => messages?.[what] ?? messages?.error ?? "Please reload the page.";
+  const say = (what) => messages?.[what] ?? messages?.error ?? "Reload the page.";
   const isLive = () => tab.connection.status === "live";
-  const who = `${config.session}:${config.participant}`;
-  const last = connected.get(element);
+  const storageKey = `sessionstores:${config.session}:${config.participant}`;
   const docs = { ...config.docs };
-  if (last?.who === who) for (const [name, { rev, states }] of last.documents) docs[name] = { rev, states };
+  const last = connected.get(element);
+  if (last?.storageKey === storageKey) {
+    for (const [name, { rev, states }] of last.documents) docs[name] = { rev, states };
+  }
   const brought = (name) => {
     const found = patches.own(docs, name);
     return isDocument(found) ? found : undefined;
   };
-  const tab = { config, options, emit, on, clear, say, brought, who, element };
+  const tab = { config, options, emit, on, clear, say, brought, storageKey, element };
   Object.assign(tab, { documents: new Map(), runs: {}, ready: deferred() });
   const own = Object.values(config.states);
   tab.isOwn = (name) => own.includes(name);
@@ -353,7 +355,7 @@ function openTab(config, options, storage, element) {
   const warn = (event) => event.preventDefault();
   tab.outbox = new outboxes.ActionOutbox({
     storage,
-    storageKey: `sessionstores:${who}`,
+    storageKey,
     isLive,
     say,
     send: (text) => tab.connection.send(text),

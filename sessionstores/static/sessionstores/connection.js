@@ -1,6 +1,6 @@
 // The connection: one WebSocket at a time, made again when it is lost, as the close code asks.
 
-export const VERSION = "15df1f7b";
+export const VERSION = "0dc1813a";
 
 const SUBPROTOCOL = "sessionstores.v1";
 const WELCOME_WITHIN = 10_000; // ms

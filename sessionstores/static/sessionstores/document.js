@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "15df1f7b";
+export const VERSION = "0dc1813a";
 
 const GAP_PATIENCE = 300; // ms to wait for a frame that a later one has overtaken
 const HEAD_PATIENCE = 2000; // ms in which a ping may report a head that we have already passed

@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "15df1f7b";
+export const VERSION = "0dc1813a";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

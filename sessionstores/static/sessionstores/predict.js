@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "15df1f7b";
+export const VERSION = "0dc1813a";
 
 export class Prediction {
   #predictors;

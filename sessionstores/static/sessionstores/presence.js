@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "15df1f7b";
+export const VERSION = "0dc1813a";
 
 const MAX_META = 1024; // bytes of JSON
 const MAX_DEPTH = 31; // levels of a meta; its frame is one more

@@ -1,6 +1,6 @@
 // Subscribers of a value, in the shape of Zustand's `subscribeWithSelector`.
 
-export const VERSION = "15df1f7b";
+export const VERSION = "0dc1813a";
 
 // One broken listener must not keep the news from the others.
 export function call(listener, ...args) {

@@ -3,7 +3,7 @@
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "15df1f7b";
+export const VERSION = "0dc1813a";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id
