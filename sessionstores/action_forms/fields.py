@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from enum import Enum
+from enum import Enum, Flag
 from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
@@ -242,6 +242,9 @@ def _literal(node: Any, options: Options) -> forms.Field | None:
 
 
 def _enum(node: Any, options: Options) -> forms.Field | None:
+    # Flags are added up, so each choice may be one of very many.
+    if issubclass(node.cls, Flag):
+        return forms.IntegerField(**options)
     # An enum may have labels for people, as Django's own do.
     return _choice(
         {each.value: getattr(each, "label", str(each.value)) for each in node.cls},

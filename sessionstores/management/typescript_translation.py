@@ -152,7 +152,7 @@ class Translator:
         is_struct = isinstance(node, inspect.StructType)
         if is_struct and node.tag is not None:
             places.insert(0, Place("tag", _constants([node.tag])))
-        open_ = is_struct and not self.sent and not node.forbid_unknown_fields
+        open_ = is_struct and not node.forbid_unknown_fields
         return TupleRow(tuple(places), self._anything if open_ else None)
 
     def _fixed(self, node: Any) -> TypeNode:

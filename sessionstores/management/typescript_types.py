@@ -14,6 +14,13 @@ WIDTH = 88
 STEP = "  "
 
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
+# Words that TypeScript takes for no label of a tuple's place.
+_NO_LABEL = frozenset(
+    """
+    break case catch class const continue debugger default delete do else enum export
+    extends finally for if in instanceof return super switch throw try var while with
+    """.split()
+)
 
 
 class TypeNode(ABC):
@@ -117,13 +124,13 @@ class TupleRow(TypeNode):
 
     def text(self, named: Named, indent: str = "") -> str:
         """See `TypeNode`."""
-        labels = [each.label for each in self.places]
+        labels = [each.label + "_" * (each.label in _NO_LABEL) for each in self.places]
         labelled = bool(labels) and all(map(_IDENTIFIER.fullmatch, labels))
         texts = [
-            f"{each.label}{'?' * each.optional}: {each.type.text(named, indent)}"
+            f"{label}{'?' * each.optional}: {each.type.text(named, indent)}"
             if labelled
             else each.type.text(named, indent)
-            for each in self.places
+            for label, each in zip(labels, self.places, strict=True)
         ]
         if self.rest is not None:
             rest = f"{_grouped(self.rest, named, indent)}[]"

@@ -23,6 +23,11 @@ class Level(enum.IntEnum):
     HIGH = 2
 
 
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
 class Size(enum.Enum):
     SMALL = "s"
     LARGE = "l"
@@ -122,6 +127,10 @@ with registry.isolated():
 
         @action
         def level(self, value: Level = Level.HIGH) -> None:
+            self.got.append(value.value)
+
+        @action
+        def rights(self, value: Rights = Rights.READ | Rights.WRITE) -> None:
             self.got.append(value.value)
 
         @action

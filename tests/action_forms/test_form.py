@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sessionstores.action_forms.fields import arguments_of
 from sessionstores.action_forms.form import ActionForm, label_of
 from sessionstores.state.declaration import get_action
-from tests.action_forms.states import Colour, Kinds, Level, Shared, Size
+from tests.action_forms.states import Colour, Kinds, Level, Rights, Shared, Size
 
 LEFT_OUT = object()
 REFUSED = object()
@@ -163,6 +163,12 @@ TABLE: list[tuple[str, str, dict[str, Any], dict[Any, object]]] = [
     ),
     ("colour", "select", {"required": None}, {"red": Colour.RED, "RED": REFUSED}),
     ("level", "select", {"required": LEFT_OUT}, {"1": Level.LOW, "": Level.HIGH}),
+    (
+        "rights",
+        "input",
+        {"type": "number", "value": "3", "required": LEFT_OUT},
+        {"3": ~Rights(0), "0": Rights(0), "": ~Rights(0), "4": REFUSED, "x": REFUSED},
+    ),
     ("size", "select", {"required": None}, {"l": Size.LARGE, "x": REFUSED}),
     (
         "day",

@@ -93,6 +93,26 @@ def test_text_keeps_its_contrast(
     page.screenshot(path=tmp_path / f"{scheme}.png")
 
 
+@pytest.mark.parametrize("width", [390, 320])
+def test_the_names_of_the_piles_fit_into_them_on_a_phone(
+    demo: DemoProcess, open_page: Open, width: int
+) -> None:
+    viewport = {"width": width, "height": 844}
+    page = open_page(demo.url("Ada"), locale="de-DE", viewport=viewport)
+    expect(page.locator(".zone h3")).to_have_count(4)
+    wider = "nodes => nodes.some((node) => node.scrollWidth > node.clientWidth)"
+    assert not page.locator(".zone h3").evaluate_all(wider)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_way_out_without_scripts_keeps_its_contrast(
+    demo: DemoProcess, open_page: Open, scheme: str
+) -> None:
+    page = open_page(demo.url("Ada"), color_scheme=scheme, java_script_enabled=False)
+    expect(page.locator(".notice a")).to_have_count(1)
+    assert page.evaluate(CONTRAST, ".notice, .notice a") >= 4.5
+
+
 def test_the_react_board_fits_a_phone_and_keeps_its_contrast_in_the_dark(
     demo: DemoProcess, open_page: Open
 ) -> None:

@@ -433,6 +433,19 @@ test("an action too large for a frame is refused here, and the next one is sent"
   assert.deepEqual(ids(), [2]);
 });
 
+test("what is refused before it is sent is an event, as any other refusal", async () => {
+  const refused = [];
+  page.live().on("refused", ({ error, ...what }) => refused.push([what, error.code]));
+  const args = { count: 1n };
+  assert.equal((await failure(board().dispatch("write", args))).code, "invalid_arguments");
+  page.socket.says({ type: "end", reason: "kicked", retry: false });
+  assert.equal((await failure(board().dispatch("move"))).code, "session_ended");
+  assert.deepEqual(refused, [
+    [{ state: "board", action: "write", args }, "invalid_arguments"],
+    [{ state: "board", action: "move", args: {} }, "session_ended"],
+  ]);
+});
+
 test("what fits into a frame still does when it is sent again", async () => {
   const room = { limits: { rate: null, frame: 1000 } };
   page.connect();

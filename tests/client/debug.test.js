@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
+import { JSDOM } from "jsdom";
+
 import { connect } from "../../sessionstores/static/sessionstores/client.js";
-import { devtools, slowed } from "../../sessionstores/static/sessionstores/debug.js";
-import { ack, FakeSocket, Page, patch, snapshot, turn, WELCOME } from "./page.js";
+import { debug, devtools, slowed } from "../../sessionstores/static/sessionstores/debug.js";
+import { ack, CONFIG, FakeSocket, Page, patch, snapshot, turn, WELCOME } from "./page.js";
 
 let page;
 beforeEach(() => {
@@ -79,6 +81,39 @@ test("without a socket of one's own it is the browser's, and connects as ever", 
   );
   assert.equal(FakeSocket.all.length, 1);
   session.close();
+});
+
+test("the panel is that of the session which has connected last", async (t) => {
+  const { document, AbortController } = new JSDOM("<!doctype html><body></body>").window;
+  const sheet = class {
+    replaceSync() {}
+  };
+  const requestAnimationFrame = (draw) => void draw();
+  const globals = { document, AbortController, CSSStyleSheet: sheet, requestAnimationFrame };
+  for (const [name, value] of Object.entries(globals)) {
+    const before = Object.getOwnPropertyDescriptor(globalThis, name);
+    Object.defineProperty(globalThis, name, { value, configurable: true });
+    t.after(() => (before ? Object.defineProperty(globalThis, name, before) : delete globalThis[name]));
+  }
+  const open = (paused) => debug(connect, CONFIG, { WebSocket: Socket, storage: null, paused });
+  const shown = () => [...document.querySelectorAll("#sessionstores-debug")];
+  // As React does under StrictMode: two, of which one is thrown away.
+  const first = open(true);
+  open(true);
+  assert.deepEqual(shown(), []);
+  first.resume();
+  await turn();
+  const [panel] = shown();
+  assert.match(panel.shadowRoot.textContent, /connecting · 0 pending/);
+  const second = open(true);
+  second.resume();
+  first.close();
+  await turn();
+  assert.equal(shown().length, 1);
+  assert.notEqual(shown()[0], panel);
+  second.close();
+  open(false).close();
+  assert.equal(shown().length, 1);
 });
 
 test("Redux DevTools are shown each state as it changes, until that is ended", () => {

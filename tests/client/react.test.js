@@ -296,6 +296,51 @@ for (const version of Object.keys(REACTS)) {
       assert.deepEqual(page.errors, []);
     });
 
+    test("another participant's provider begins all below it anew", async () => {
+      const Move = () => {
+        const [draft, setDraft] = page.React.useState("");
+        const [move, { pending, error }] = hooks.useAction("board", "move");
+        const { participant } = hooks.useSessionStoreManager();
+        const click = () => {
+          setDraft("a draft");
+          move({ card: "ace" });
+        };
+        const words = [participant, draft, pending && "…", error?.code];
+        return h("button", { onClick: click }, words.filter(Boolean).join());
+      };
+      await page.render(Move);
+      await page.live();
+      await page.act(async () => page.find("button").click());
+      assert.equal(page.text, "alice,a draft,…");
+      await page.render(Move, { source: { ...CONFIG, participant: "bob" } });
+      assert.equal(page.text, "bob");
+      await page.tick(1000);
+      assert.equal(page.text, "bob");
+    });
+
+    test("a provider that comes back shows what it last had, not what the page brought along", async () => {
+      const docs = { me: { rev: rev(9), states: { board: BOARD } } };
+      const source = document.createElement("script");
+      source.textContent = JSON.stringify({ ...CONFIG, docs });
+      const seen = [];
+      const Board = () => {
+        const deck = hooks.useSessionStore("board").deck.join();
+        seen.push(deck);
+        return deck;
+      };
+      for (const away of [500, 5000]) {
+        await page.render(Board, { source });
+        await page.live({ board: { ...BOARD, deck: ["two"] } });
+        seen.length = 0;
+        await page.render(undefined);
+        await page.tick(away);
+        await page.render(Board, { source });
+        assert.deepEqual([...new Set(seen)], ["two"]);
+        await page.render(undefined);
+        await page.tick(5000);
+      }
+    });
+
     test("a session that is given is the giver's to close", async () => {
       const { connect } = await import("../../sessionstores/static/sessionstores/client.js");
       const session = connect(CONFIG, page.options);
@@ -309,6 +354,34 @@ for (const version of Object.keys(REACTS)) {
     });
 
     if (version === "19") {
+      test("an action that a hidden page leaves to its next connection was not refused", async () => {
+        const { Activity } = page.React;
+        const Move = () => {
+          const [move, { pending, error }] = hooks.useAction("board", "move");
+          const say = pending ? "…" : (error?.code ?? "ready");
+          return h("button", { onClick: () => move({ card: "ace" }) }, say);
+        };
+        const show = async (mode) => {
+          const tree = h(Activity, { mode }, page.provide(h(Move), { strict: false }));
+          page.root ??= page.createRoot(page.container);
+          await page.act(async () => page.root.render(tree));
+        };
+        await show("visible");
+        await page.live();
+        await page.act(async () => page.find("button").click());
+        await page.act(turn);
+        assert.equal(page.text, "…");
+        const { id, args } = page.socket.of("action")[0];
+        await show("hidden");
+        await page.tick(1000);
+        await show("visible");
+        await page.live();
+        await page.act(turn);
+        assert.equal(page.text, "ready");
+        const [again] = page.socket.of("action");
+        assert.deepEqual([again.id, again.args], [id, args]);
+      });
+
       test("Zustand's own useStore and useShallow work on a store as it is", async () => {
         const { useStore } = await import("zustand");
         const { useShallow } = await import("zustand/react/shallow");
@@ -334,7 +407,7 @@ for (const version of Object.keys(REACTS)) {
       const Lost = () => hooks.useSelf().name;
       page.root = page.createRoot(page.container, { onUncaughtError() {}, onRecoverableError() {} });
       const render = async () => page.act(async () => page.root.render(h(Lost)));
-      await assert.rejects(render, /No SessionStoreProvider/);
+      await assert.rejects(render, /need SessionStoreProvider/);
     });
 
     test("a session that ends before its state is here goes to the error boundary", async () => {

@@ -5,7 +5,7 @@ import { CORE, PREDICT, PRESENCE, WATCH, gzipped, sourceOf } from "./modules.js"
 
 // The core was meant to take 6 KB: what it checks of frames, clocks and storage takes the rest.
 const BUDGETS = [
-  ["client", CORE, 8.9 * 1024],
+  ["client", CORE, 9.1 * 1024],
   ["predict", PREDICT, 1024],
   ["presence", PRESENCE, 1.1 * 1024],
   ["watch", WATCH, 1.5 * 1024],

@@ -120,3 +120,51 @@ test("states are copies: what a test or an action does to its own changes nothin
   assert.throws(() => board.getState().deck.push("king"), TypeError);
   assert.throws(() => server.state("bord"), /no state "bord"/);
 });
+
+test("an action tells its caller what the script says", async () => {
+  const { board } = await live({
+    states: { board: BOARD },
+    actions: { board: { count: (state, { more }, returns) => void returns([state.deck.length + more]) } },
+  });
+  assert.deepEqual(await board.actions.count({ more: 1 }), [3]);
+});
+
+test("a state that is lost is an event, and the next one goes on from there", async () => {
+  const { session, board, server } = await live();
+  const resets = [];
+  session.on("reset", ({ states, previous, message }) => resets.push([previous.board, states.board, message]));
+  const fresh = { deck: ["ace", "king"], piles: { keep: [] } };
+  server.reset("board", fresh, "Start again.");
+  assert.deepEqual(resets, [[BOARD, fresh, "Start again."]]);
+  await board.actions.move({ card: "king", pile: "keep" });
+  assert.deepEqual(board.getState(), { deck: ["ace"], piles: { keep: ["king"] } });
+  server.change("board", (before) => ({ ...before, deck: [] }));
+  assert.deepEqual(board.getState().deck, []);
+});
+
+test("others are watched as far as the test lets them be", async () => {
+  const { session, server } = await live();
+  const [everybody, bob] = [session.participants(), session.watch("bob")];
+  assert.deepEqual([everybody.getState().status, bob.getState().status], ["refused", "refused"]);
+  server.become({ name: "Alice", role: "facilitator" });
+  assert.deepEqual(session.self, { id: "me", name: "Alice", role: "facilitator" });
+  server.watched({ bob: { name: "Bob", states: { board: BOARD } }, carl: {} });
+  const { people, status } = everybody.getState();
+  assert.deepEqual([status, Object.keys(people)], ["watching", ["bob", "carl"]]);
+  assert.deepEqual([people.bob.name, people.bob.states.board], ["Bob", BOARD]);
+  assert.equal(bob.getState(), people.bob);
+  const moved = { ...BOARD, deck: ["two"] };
+  server.watched({ bob: { name: "Robert", states: { board: moved } } });
+  assert.deepEqual(Object.keys(everybody.getState().people), ["bob"]);
+  assert.deepEqual([bob.getState().name, bob.getState().states.board], ["Robert", moved]);
+  server.drop();
+  server.reconnect();
+  await turn();
+  assert.deepEqual(bob.getState().states.board, moved);
+  server.watched({});
+  assert.deepEqual([bob.getState().status, bob.getState().reason], ["gone", "left"]);
+  assert.equal(session.watch("dora").getState().reason, "absent");
+  bob.stop();
+  server.watched({ bob: { states: { board: BOARD } } });
+  assert.equal(everybody.getState().people.bob.status, "here");
+});

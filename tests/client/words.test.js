@@ -35,7 +35,7 @@ test("a page of an earlier release names no language, and is told to reload", as
   assert.equal("lang" in page.welcome().of("hello")[0], false);
   const refused = failure(act());
   page.session.leave();
-  assert.equal((await refused).message, "Please reload the page.");
+  assert.equal((await refused).message, "Reload the page.");
 });
 
 test("while it is live there is nothing to tell, else what has happened", () => {

@@ -50,7 +50,8 @@ export type RegisteredStores = Register extends { states: infer States }
     : AnyStores
   : AnyStores;
 
-type Result<S extends StateType, Action> = S extends { results: infer Results }
+/** What an action returns to its caller. */
+export type Result<S extends StateType, Action> = S extends { results: infer Results }
   ? Action extends keyof Results
     ? Results[Action]
     : unknown
@@ -139,8 +140,19 @@ export interface Store<S extends StateType> {
  */
 export type Status = "connecting" | "live" | "reconnecting" | "offline" | "ended";
 
-/** What a tab shows of itself to the others in its session, such as a name or `typing`. */
-export type Meta = Record<string, any>;
+/**
+ * What a tab shows of itself to the others in its session, such as `typing`: of what is registered as
+ * `meta`, as much as the tab has set; unless it is registered, anything.
+ */
+export type Meta = Register extends { meta: infer Data }
+  ? { readonly [Part in keyof Data]?: Data[Part] }
+  : Record<string, any>;
+
+/** What is added to a tab's meta; a part that is `undefined` is taken out. */
+export type MetaUpdate = { readonly [Part in keyof Meta]?: Meta[Part] | undefined };
+
+/** What `stores.send` sends: as registered, else anything. */
+export type Message = Register extends { message: infer Data } ? Data : any;
 
 /**
  * A participant who is present: the metas of their tabs in the order they came, and beside these
@@ -233,7 +245,7 @@ export interface SessionEvents {
     message: string;
   };
   /** Sent by `stores.send` on the server. */
-  message: any;
+  message: Message;
   /** This tab's participant has another name or role. */
   self: Self;
   /** `setMeta` has changed what this tab shows of itself. */
@@ -298,7 +310,7 @@ export interface Session<Stores extends StoresOf<Stores> = RegisteredStores> {
    * the whole is an object of at most 1024 bytes as JSON, without lone surrogates, integers beyond
    * 2**53 - 1, more than 31 levels, or the keys `__proto__`, `constructor` and `prototype`.
    */
-  setMeta(data: Meta): void;
+  setMeta(data: MetaUpdate): void;
 
   /** What this tab shows of itself now. */
   readonly meta: Meta;
@@ -437,7 +449,8 @@ export interface Options<Stores extends StoresOf<Stores> = AnyStores> {
  */
 export function connect<Stores extends StoresOf<Stores> = RegisteredStores>(
   source: string | Element | Config,
-  options?: Options<Stores>,
+  // Predictors say nothing of which states there are: else those would be all.
+  options?: Options<NoInfer<Stores>>,
 ): Session<Stores>;
 
 /**

@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "ce267d4b";
+export const VERSION = "0c7caff0";
 
 const PARTS = {
   connection: connections,
@@ -45,12 +45,17 @@ const isRev = (value) => isText(value) && REV.test(value);
 const isDocument = (value) =>
   patches.isContainer(value) && isRev(value.rev) && patches.isContainer(value.states);
 
+// By the element that configures it: the tab that was connected last, which knows more than the page.
+const connected = new WeakMap();
+
 function readConfig(source) {
   try {
-    const found = isText(source) ? document.querySelector(source) : source;
-    const config = "textContent" in found ? JSON.parse(found.textContent) : found;
+    const element = isText(source) ? document.querySelector(source) : source;
+    const config = "textContent" in element ? JSON.parse(element.textContent) : element;
     const { url, session, participant, states } = config;
-    if ([url, session, participant, ...Object.values(states)].every(isText)) return config;
+    if ([url, session, participant, ...Object.values(states)].every(isText)) {
+      return [config, config === element ? {} : element];
+    }
     throw new TypeError("a part is missing");
   } catch (error) {
     const given = isText(source) ? `"${source}"` : typeof source;
@@ -107,12 +112,17 @@ function deferred() {
   return waiter;
 }
 
-function dispatch({ connection, outbox, say }, state, action, args, options = {}) {
+function dispatch({ connection, outbox, say, emit }, state, action, args, options = {}) {
+  args ??= {};
   const { promise, ...waiter } = deferred();
-  const refuse = (...what) => waiter.reject(new outboxes.DispatchError(...what));
+  const refuse = (...what) => {
+    const error = new outboxes.DispatchError(...what);
+    waiter.reject(error);
+    emit("refused", { state, action, args, error });
+  };
   try {
     if (connection.status === "ended") refuse("session_ended", connection.message);
-    else outbox.add(state, action, args ?? {}, options, waiter);
+    else outbox.add(state, action, args, options, waiter);
   } catch (error) {
     refuse("invalid_arguments", say("invalid_arguments"), `${error}`);
   }
@@ -293,6 +303,7 @@ function openLine(tab) {
     receive: (text) => receive(tab, text),
     appeared: () => outbox.recover(), // pages before may have left actions
     hello() {
+      connected.set(tab.element, tab);
       const have = {};
       let runs;
       for (const [name, { rev }] of [...documents].slice(0, MAX_NAMED)) {
@@ -317,17 +328,23 @@ function openLine(tab) {
 }
 
 // The parts of a tab, each of which knows the others by what it is handed.
-function openTab(config, options, storage) {
+function openTab(config, options, storage, element) {
   const { emit, on, clear } = new EventListeners();
   const { messages } = config;
   // In the page's language; a page of an earlier release brings none along.
-  const say = (what) => messages?.[what] ?? messages?.error ?? "Please reload the page.";
+  const say = (what) => messages?.[what] ?? messages?.error ?? "Reload the page.";
   const isLive = () => tab.connection.status === "live";
+  const storageKey = `sessionstores:${config.session}:${config.participant}`;
+  const docs = { ...config.docs };
+  const last = connected.get(element);
+  if (last?.storageKey === storageKey) {
+    for (const [name, { rev, states }] of last.documents) docs[name] = { rev, states };
+  }
   const brought = (name) => {
-    const found = patches.own(config.docs ?? {}, name);
+    const found = patches.own(docs, name);
     return isDocument(found) ? found : undefined;
   };
-  const tab = { config, options, emit, on, clear, say, brought };
+  const tab = { config, options, emit, on, clear, say, brought, storageKey, element };
   Object.assign(tab, { documents: new Map(), runs: {}, ready: deferred() });
   const own = Object.values(config.states);
   tab.isOwn = (name) => own.includes(name);
@@ -337,7 +354,7 @@ function openTab(config, options, storage) {
   const warn = (event) => event.preventDefault();
   tab.outbox = new outboxes.ActionOutbox({
     storage,
-    storageKey: `sessionstores:${config.session}:${config.participant}`,
+    storageKey,
     isLive,
     say,
     send: (text) => tab.connection.send(text),
@@ -370,8 +387,8 @@ function openTab(config, options, storage) {
 export function connect(source, options = {}) {
   const storage = options.storage === undefined ? tabStorage() : options.storage;
   checkVersions(storage);
-  const config = readConfig(source);
-  const tab = openTab(config, options, storage);
+  const [config, element] = readConfig(source);
+  const tab = openTab(config, options, storage, element);
   const { connection, documents, outbox, presence } = tab;
   connection.start();
   return {

@@ -15,7 +15,7 @@ type StoresOf<Stores> = { [Name in keyof Stores]: StateType };
 export function debug<Stores extends StoresOf<Stores> = RegisteredStores>(
   connect: (source: string | Element | Config, options?: Options<Stores>) => Session<Stores>,
   source: string | Element | Config,
-  options?: Options<Stores>,
+  options?: Options<NoInfer<Stores>>,
 ): Session<Stores>;
 
 /**

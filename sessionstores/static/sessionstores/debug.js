@@ -83,8 +83,11 @@ class DebugPanel {
     shadow.append(this.#header(), element("main", {}, this.#documents, this.#log));
   }
 
+  // Takes the place of the one before: what is closed is of no use, and hot reload opens many.
   show(session) {
+    if (this.#session) return;
     this.#session = session;
+    document.getElementById(this.#root.id)?.remove();
     for (const type of ["status", "pending", "presence", "reset", "error"]) session.on(type, () => this.#draw());
     for (const name of Object.keys(this.#states)) session.store(name).subscribe(() => this.#draw());
     document.body.append(this.#root);
@@ -169,7 +172,15 @@ export function debug(connect, source, options = {}) {
         ? JSON.parse(source.textContent)
         : source;
   const panel = new DebugPanel(states, network);
-  const session = connect(source, { ...options, WebSocket: slowed(network, options.WebSocket) });
-  panel.show(session);
+  // What React opens and throws away connects nowhere, and is not shown.
+  const show = () => panel.show(session);
+  class ShownSocket extends slowed(network, options.WebSocket) {
+    constructor(...given) {
+      super(...given);
+      queueMicrotask(show);
+    }
+  }
+  const session = connect(source, { ...options, WebSocket: ShownSocket });
+  if (!options.paused) show();
   return session;
 }

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "ce267d4b";
+export const VERSION = "0c7caff0";
 
 const RESEND_WITHIN = 300_000; // ms; the server remembers answers for twice as long
 const ROOM_FOR_CLIENT = 12; // bytes of the field beside the id

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "ce267d4b";
+export const VERSION = "0c7caff0";
 
 export class Prediction {
   #predictors;

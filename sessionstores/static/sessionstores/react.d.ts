@@ -13,6 +13,7 @@ import type {
   DispatchError,
   DispatchOptions,
   Meta,
+  MetaUpdate,
   Options,
   Participants,
   Presence,
@@ -40,7 +41,7 @@ export type ProviderProps<Stores extends StoresOf<Stores>> = {
 } & (
   | { session: Session<Stores>; source?: undefined }
   | {
-      /** As for `connect`; another participant's closes the connection and opens another. */
+      /** As for `connect`; another participant's opens another connection, and mounts `children` anew. */
       source: string | Element | Config;
       /** As for `connect`, of the time when it is opened. */
       options?: Options<Stores>;
@@ -50,10 +51,16 @@ export type ProviderProps<Stores extends StoresOf<Stores>> = {
 
 type Equal<Part> = (a: Part, b: Part) => boolean;
 
+/** As a handler, such as `onClick={run}`: an action that can do without arguments. */
+type Handler<S extends StateType, Action extends keyof S["actions"] & string> =
+  {} extends S["actions"][Action]
+    ? (event: { readonly nativeEvent: unknown }) => ReturnType<Actions<S>[Action]>
+    : unknown;
+
 /** A function for an action, and what became of its last call. */
 export type ActionHook<S extends StateType, Action extends keyof S["actions"] & string> = [
   /** Keeps its identity. The promise need not be awaited. An event that it is called with is no argument. */
-  run: Actions<S>[Action],
+  run: Handler<S, Action> & Actions<S>[Action],
   state: {
     /** Whether a call is not answered yet. */
     pending: boolean;
@@ -106,7 +113,7 @@ export interface Hooks<Stores extends StoresOf<Stores>> {
   useSelf(): Self;
 
   /** What this tab shows of itself, and a function that adds to it. */
-  useMyMeta(): [meta: Meta, update: (data: Meta) => void];
+  useMyMeta(): [meta: Meta, update: (data: MetaUpdate) => void];
 
   /** Who else is present, by id. */
   useOthers(): Presence;
@@ -117,6 +124,7 @@ export interface Hooks<Stores extends StoresOf<Stores>> {
     type: Type,
     listener: (event: SessionEvents[Type]) => void,
   ): void;
+  useSessionEvent(type: "status", listener: (status: Status, message: string) => void): void;
   useSessionEvent(
     type: "presence",
     listener: (presence: Presence, change: { joined: Presence; left: string[] }) => void,

@@ -48,8 +48,13 @@ function makeProvider(React, Context, connect) {
         }, CLOSE_AFTER);
       };
     }, [current]);
-    const inner = React.createElement(React.Suspense, { fallback }, children);
-    return React.createElement(Context.Provider, { value: session ?? current.session }, inner);
+    const value = session ?? current.session;
+    // What one participant has begun is not shown to the next.
+    return React.createElement(
+      Context.Provider,
+      { value },
+      React.createElement(React.Suspense, { key: value.code + value.participant, fallback }, children),
+    );
   };
 }
 
@@ -104,7 +109,8 @@ const makeStateHooks = (React, useSession, useSelected) => {
           add(1, { error: null });
           // What a handler of React's is called with is no argument of an action.
           const promise = store.dispatch(action, args?.nativeEvent ? {} : args, options);
-          promise.then(() => add(-1), (error) => add(-1, { error }));
+          // What a provider that is hidden leaves behind is sent once it is shown: no refusal.
+          promise.then(() => add(-1), (error) => add(-1, error.code !== "closed" && { error }));
           return promise;
         };
         return [start, () => add(0, { error: null })];
@@ -125,10 +131,7 @@ const makeStateHooks = (React, useSession, useSelected) => {
           }
           return runs;
         });
-        const select = React.useCallback(
-          (state) => selector(once(state, key, () => ({ ...state, ...actions }))),
-          [actions, selector],
-        );
+        const select = (state) => selector(once(state, key, () => ({ ...state, ...actions })));
         return useSessionStore(name, select, equal);
       };
     },
@@ -209,13 +212,10 @@ const makeWatchHooks = (React, useSession, useSelected) => {
 
   return {
     useWatched(id, name, selector = identity, equal) {
-      const select = React.useCallback(
-        (person) => {
-          const state = name ? person.states[name] : person;
-          return state && selector(state);
-        },
-        [name, selector],
-      );
+      const select = (person) => {
+        const state = name ? person.states[name] : person;
+        return state && selector(state);
+      };
       return useWatch("watch", id, { id, status: "asked", states: {} }, select, equal);
     },
 
@@ -228,7 +228,7 @@ export function createHooks(React, connect) {
   const Context = React.createContext(null);
   const useSessionStoreManager = () => {
     const session = React.useContext(Context);
-    if (!session) throw new Error("No SessionStoreProvider.");
+    if (!session) throw new Error("Hooks need SessionStoreProvider.");
     return session;
   };
   const useSelected = makeSelection(React);

@@ -1,6 +1,6 @@
 // Subscribers of a value, in the shape of Zustand's `subscribeWithSelector`.
 
-export const VERSION = "ce267d4b";
+export const VERSION = "0c7caff0";
 
 // One broken listener must not keep the news from the others.
 export function call(listener, ...args) {

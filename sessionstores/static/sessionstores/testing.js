@@ -19,6 +19,7 @@ export class Rejected extends Error {
 // One record: its states, at a rev that counts up.
 class ScriptedDocument {
   counter = 1;
+  incarnation = 0x7e57;
   done = {}; // the last action of each client
 
   constructor(name, states) {
@@ -27,7 +28,14 @@ class ScriptedDocument {
   }
 
   get rev() {
-    return `7e57.${this.counter}-${digits(this.counter)}`;
+    return `${this.incarnation.toString(16)}.${this.counter}-${digits(this.counter)}`;
+  }
+
+  // Becomes another record: what was there is lost.
+  replace(states) {
+    this.states = { ...this.states, ...states };
+    this.counter = 1;
+    this.incarnation += 1;
   }
 
   // Takes up the newer states of some names; returns the patch that leads there.
@@ -63,6 +71,9 @@ class ScriptedServer {
   #socket;
   #held; // frames, while `hold()` is in force
   #present = {};
+  #watched; // what others have, by id; nobody may be watched until a test says so
+  #watchedDocuments = new Map();
+  #asked = new Set(); // whom the client watches: ids, or "*"
   #isDown = false;
   #answered = new Map(); // by client and id, so that nothing is done twice
 
@@ -82,6 +93,28 @@ class ScriptedServer {
   change(name, change) {
     const document = this.#documentOf(name);
     this.#say({ type: "patch", ...document.change({ [name]: copied(change(document.states[name])) }) });
+  }
+
+  // The server has lost a state, or has had this participant start afresh.
+  reset(name, state, message) {
+    const document = this.#documentOf(name);
+    document.replace({ [name]: copied(state) });
+    this.#say({ ...document.snapshot, reset: true, message });
+  }
+
+  // Others' states, as far as this tab's role may see them: `{ bob: { name: "Bob", states: { board: … } } }`.
+  watched(others) {
+    const before = Object.keys(this.#watched ?? {});
+    this.#watched = copied(others);
+    const left = before.filter((id) => !Object.hasOwn(others, id));
+    for (const participant of left) this.#say({ type: "gone", participant, reason: "left" });
+    for (const asked of this.#asked) if (!left.includes(asked)) this.#show(asked);
+  }
+
+  // This tab's participant has another name or role.
+  become({ name = this.#script.name, role = this.#script.role }) {
+    Object.assign(this.#script, { name, role });
+    this.#say({ type: "self", name, role });
   }
 
   message(data) {
@@ -142,9 +175,39 @@ class ScriptedServer {
     if (frame.type === "hello") this.#welcome(frame);
     else if (frame.type === "action") this.#act(frame);
     else if (frame.type === "sync") this.#say(this.#documents.get(frame.doc).snapshot);
+    else if (frame.type === "unwatch") this.#asked.delete(frame.participant);
+    else if (frame.type === "watch") {
+      this.#asked.add(frame.participant);
+      this.#show(frame.participant);
+    }
+  }
+
+  // Answers who is watched, as they are now.
+  #show(asked) {
+    const watched = this.#watched;
+    if (!watched) {
+      this.#say({ type: "unwatched", participant: asked, reason: "forbidden" });
+      return;
+    }
+    const ids = Object.keys(watched).filter((id) => asked === "*" || asked === id);
+    const people = {};
+    for (const id of ids) {
+      const { name = null, role = "participant" } = watched[id];
+      people[id] = { name, role };
+    }
+    this.#say({ type: "watching", participant: asked, people });
+    if (asked !== "*" && !ids.length) this.#say({ type: "gone", participant: asked, reason: "absent" });
+    for (const id of ids) {
+      const document = this.#watchedDocuments.get(id) ?? new ScriptedDocument(`p:${id}`);
+      this.#watchedDocuments.set(id, document);
+      document.states = watched[id].states ?? {};
+      document.counter += 1;
+      this.#say(document.snapshot);
+    }
   }
 
   #welcome({ client }) {
+    this.#asked.clear();
     const { session, participant, role } = this.#script;
     this.client = client ?? "test";
     const who = { session, participant, role, client: this.client };
@@ -165,8 +228,10 @@ class ScriptedServer {
     if (!run) return { type: "reject", id, code: "unknown_action", message: `No ${name}.${action}.` };
     try {
       const before = document.states[name];
-      const next = copied(run(structuredClone(before), args)) ?? before;
-      return { type: "ack", id, result: null, ...document.change({ [name]: next }) };
+      let result = null;
+      const returns = (value) => (result = copied(value));
+      const next = copied(run(structuredClone(before), args, returns)) ?? before;
+      return { type: "ack", id, result, ...document.change({ [name]: next }) };
     } catch (error) {
       return { type: "reject", id, code: error.code ?? "internal", message: error.message };
     }
@@ -218,8 +283,8 @@ const socketOf = (server) =>
   };
 
 // A session and the server that a test scripts: `states` of the participant and `shared` ones of the
-// session by name, and `actions` of them. An action gets a copy of its state and the arguments, and
-// returns the next state; or it throws a `Rejected`.
+// session by name, and `actions` of them. An action gets a copy of its state, the arguments, and a function
+// that is told its result; it returns the next state, or throws a `Rejected`.
 export function createTestSession(script = {}, options = {}) {
   const full = { session: "TEST22", participant: "me", role: "participant", name: null, ...script };
   const server = new ScriptedServer(full);

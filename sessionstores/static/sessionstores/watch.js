@@ -3,7 +3,7 @@
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "ce267d4b";
+export const VERSION = "0c7caff0";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id

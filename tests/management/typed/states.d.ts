@@ -96,7 +96,7 @@ export interface Empty {}
 
 export type Entry = readonly [tag: "entry", id: number, title: string, ...more: Json[]];
 
-export type EntryInput = readonly [tag: "entry", id: number, title?: string];
+export type EntryInput = readonly [tag: "entry", id: number, title?: string, ...more: unknown[]];
 
 /** A field of each kind. */
 export interface Gallery {
@@ -318,6 +318,7 @@ export interface States {
         readonly several: readonly string[];
       };
       mixed: { readonly first: number; readonly second?: number; readonly third: string };
+      keywords: { readonly new: number; readonly default: number; readonly var?: string | null };
       unannotated: NoArguments;
     };
     positional: {
@@ -336,16 +337,19 @@ export interface States {
         several: readonly string[],
       ];
       mixed: readonly [first: number, second: number | undefined, third: string];
+      keywords: readonly [new: number, default_: number, var_?: string | null];
       unannotated: readonly [];
     };
     results: {
       everything: PageCard;
       mixed: TestsManagementTypedStatesCard | null;
+      keywords: null;
       unannotated: Json;
     };
     errors: {
       everything: OtherCode;
       mixed: OtherCode;
+      keywords: OtherCode;
       unannotated: OtherCode;
     };
   };

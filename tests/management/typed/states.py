@@ -205,6 +205,10 @@ with registry.isolated():
             raise NotImplementedError
 
         @action
+        def keywords(self, new: int, default: int, var: str | None = None) -> None:
+            raise NotImplementedError
+
+        @action
         def unannotated(self):
             return 1
 

@@ -4,6 +4,8 @@ import {
   type Register,
   type Session,
 } from "../../../sessionstores/static/sessionstores/client.js";
+import { createHooks } from "../../../sessionstores/static/sessionstores/react.js";
+import { createTestSession } from "../../../sessionstores/static/sessionstores/testing.js";
 import type * as client from "sessionstores/client";
 import type {
   Board,
@@ -80,10 +82,84 @@ export async function accepted(card: Card): Promise<void> {
   const meta: Register["meta"] = { typing: true };
   const message: Register["message"] = { notice: "Lunch" };
   console.log(args, scopes, roles, meta, message);
+  gallery.subscribe(({ entry, size, tree }) => {
+    // As they are: what is read may hold more than was declared.
+    const part: States["gallery"]["actions"]["everything"]["entry"] = entry;
+    console.log(part, size, tree);
+  });
+  const keywords: States["gallery"]["positional"]["keywords"] = [1, 2];
+  console.log(keywords);
   const general: GeneralCode = "conflict";
   const own: States["board"]["errors"]["move"][] = ["not_there", general, "of_the_future"];
   const other: OtherCode = own[0] ?? "rejected";
   console.log(other);
+}
+
+const predict = {
+  board: { clear: (state: Board): Board => ({ ...state, deck: [] }) },
+};
+const hooks = createHooks({}, connect);
+
+export function registered(): void {
+  // Predictors of some actions leave the other states and actions there.
+  for (const session of [connect("#sessionstores", { predict }), hooks.useSessionStoreManager()]) {
+    void session.store("board").dispatch("move", { card: "ace", pile: "keep" });
+    console.log(session.store("gallery").getState()?.text);
+    session.setMeta({ typing: undefined });
+    const typing: boolean | undefined = session.meta.typing;
+    session.on("message", ({ notice }) => console.log(notice.length, typing));
+    session.on("presence", ({ bob }) => console.log(bob?.some((tab) => tab.typing)));
+  }
+  connect("#sessionstores", {
+    predict: { board: { move: (state, { card }) => ({ ...state, deck: [card] }) } },
+  });
+  const { session, server } = createTestSession({
+    states: { board: { deck: [], piles: {} } },
+    actions: {
+      board: {
+        move(state, { card }, returns) {
+          returns(3);
+          return { ...state, deck: [card] };
+        },
+      },
+    },
+  });
+  server.watched({ bob: { name: "Bob", states: { board: { deck: [], piles: {} } } } });
+  void session.store("table").dispatch("seat", { name: "Ada" });
+  server.change("board", (state) => ({ ...state, deck: [] }));
+  server.message({ notice: "Lunch" });
+  const given: Session = session;
+  console.log(given.code);
+  hooks.useSessionEvent("status", (status, message) => console.log(status, message.length));
+  hooks.useMyMeta()[1]({ typing: true });
+  // A handler, where there need be no arguments.
+  const [clear] = hooks.useAction("board", "clear");
+  const click: (event: { nativeEvent: Event; detail: number }) => void = clear;
+  void clear({}, { within: 1_000 }).then((result: null) => console.log(result, click));
+}
+
+export function refusedOnceRegistered(): void {
+  // @ts-expect-error: predictors of no state
+  connect("#sessionstores", { predict: { bord: {} } });
+  // @ts-expect-error: a predictor of no action
+  connect("#sessionstores", { predict: { board: { mvoe: (state) => state } } });
+  // @ts-expect-error: another meta than is registered
+  session.setMeta({ typign: true });
+  // @ts-expect-error: another message than is registered
+  session.on("message", ({ notcie }) => console.log(notcie));
+  // @ts-expect-error: another meta than is registered
+  hooks.useMyMeta()[1]({ typing: 1 });
+  // @ts-expect-error: a scripted state that is none
+  createTestSession({ states: { bord: {} } });
+  // @ts-expect-error: a scripted state without its fields
+  createTestSession({ states: { board: { deck: [] } } });
+  // @ts-expect-error: another result than the action's
+  createTestSession({ actions: { board: { move: (_, __, returns) => returns("3") } } });
+  // @ts-expect-error: no handler, since it takes arguments
+  const click: (event: { nativeEvent: Event }) => void = hooks.useAction("board", "move")[0];
+  // @ts-expect-error: no argument of a handler
+  void hooks.useAction("board", "clear")[0]({ card: "ace" });
+  console.log(click);
 }
 
 declare function scope<Name extends keyof States>(name: Name): States[Name]["scope"];
