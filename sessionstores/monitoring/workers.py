@@ -293,6 +293,21 @@ def listed(records: Mapping[str, WorkerRecord], at: float) -> tuple[Worker, ...]
     return tuple(sorted(seen, key=lambda worker: (worker.host, worker.pid)))
 
 
+def lost(records: Mapping[str, WorkerRecord], at: float) -> tuple[Worker, ...]:
+    """Return the processes that fell silent while they had tabs, the latest first.
+
+    One that ends in order has closed them. Those that were seen within a lease are not
+    among them, and of others nothing is kept `SAMPLED_WITHIN` after that.
+    """
+    since = at - conf.get().presence_lease
+    gone = [
+        each.worker
+        for each in records.values()
+        if each.worker.tabs and since - SAMPLED_WITHIN < each.worker.seen <= since
+    ]
+    return tuple(sorted(gone, key=lambda worker: -worker.seen))
+
+
 async def forget(backend: Backend, index: Value, records: Records, at: float) -> None:
     """Take the ids of records that have expired off the list."""
 

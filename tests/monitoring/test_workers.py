@@ -52,6 +52,28 @@ def test_a_process_tells_who_it_is(site: Site) -> None:
     assert worker.rss is None or worker.rss > 1_000_000
 
 
+def test_a_process_that_falls_silent_with_tabs_is_lost_until_its_record_expires(
+    site: Site,
+) -> None:
+    killed, idle, left = site.process(), site.process(), site.process()
+    killed.tally.tabs |= {"c1", "c2"}
+    idle.act(0.01)
+    for process in (killed, idle):
+        process.beat()
+    assert left.stats().lost == ()
+    site.clock.advance(LEASE)
+    # The one without tabs may have nothing to do.
+    (lost,) = left.stats().lost
+    assert (lost.tabs, lost.seen) == (2, site.clock.time - LEASE)
+    assert left.stats().workers == ()
+    site.clock.advance(SAMPLED_WITHIN)
+    assert left.stats().lost == ()
+    # It was only paused.
+    killed.beat()
+    assert left.stats().lost == ()
+    assert len(left.stats().workers) == 1
+
+
 def test_its_load_is_measured_between_two_heartbeats(site: Site) -> None:
     process = site.process()
     process.beat()
