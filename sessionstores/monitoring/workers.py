@@ -217,8 +217,13 @@ async def report(backend: Backend) -> None:
 
 async def report_news(backend: Backend) -> None:
     """Write the record of this process if it has counted something since it did."""
-    if _own(backend).has_news(tally_of(backend)):
+    if has_news(backend):
         await report(backend)
+
+
+def has_news(backend: Backend) -> bool:
+    """Return whether this process has counted something since it wrote its record."""
+    return _own(backend).has_news(tally_of(backend))
 
 
 async def _report(backend: Backend, own: OwnRecord) -> None:

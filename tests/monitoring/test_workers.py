@@ -245,6 +245,37 @@ def test_a_process_without_tabs_writes_its_figures_a_heartbeat_later(
         publisher.close()
 
 
+def test_figures_that_the_cache_did_not_take_are_written_after_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outage = [StoreUnavailable("No answer.")] * 2
+
+    with override_settings(SESSIONSTORES={"HEARTBEAT": 0.01, "AUTO_SWEEP": False}):
+        writing = get_backend(blocking=False)
+        take = writing.swap_value
+
+        async def swap_value(*args: Any, **kwargs: Any) -> bool:
+            if outage:
+                raise outage.pop()
+            return await take(*args, **kwargs)
+
+        monkeypatch.setattr(writing, "swap_value", swap_value)
+        with pytest.raises(ActionRejected):
+            stores.get(Board, CODE, "alice").dispatch(Board.move, "none", pile="keep")
+        backend = get_backend(blocking=True)
+        deadline = time.monotonic() + PATIENCE
+        # Nothing else happens that would be a reason to write them.
+        while not run(workers.read_records(backend, run(backend.value(NAME)))):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        (record,) = run(
+            workers.read_records(backend, run(backend.value(NAME)))
+        ).values()
+        assert record.counts.refused == {"no_such_card": 1}
+        assert not outage
+        publisher.close()
+
+
 async def test_tabs_are_counted_while_they_are_open() -> None:
     async with opening_tabs() as open_tab:
         await open_tab("alice", client="c1")
