@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from django.contrib import messages
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy, override
 
 from ..action_forms.form import ActionForm, label_of
 from ..backends import get_backend
@@ -207,7 +207,9 @@ def _run(offer: Offer, target: OperationTarget, inputs: OperationInputs) -> Effe
 
 
 def _effect(offer: Offer, outcome: Outcome) -> Effect:
-    called = f"{offer.label} ({offer.name})"
+    with override("en"):
+        # The log is in English.
+        called = f"{words_of(offer.action)} ({offer.name})"
     changed = outcome.base != outcome.rev
     answer = _answer(outcome.result)
     if not changed:

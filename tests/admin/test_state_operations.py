@@ -9,7 +9,7 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils.translation import gettext_lazy
 
 from sessionstores import ActionRejected, Participant, State, action, injected, stores
@@ -331,3 +331,17 @@ def test_what_is_no_action_of_participants_is_not_run_for_all(
     fill("alice")
     assert on_session(client, name) == ["Choose an action first."]
     assert log_texts() == []
+
+
+@override_settings(LANGUAGE_CODE="de")
+def test_the_log_is_in_english_whatever_language_staff_read(
+    client: Client, way: None
+) -> None:
+    go(alice=1)
+    assert "Nachricht" in [each.label for each in offers("participant")]
+    on_people(client, "run:way.feel", "alice", **{"of-mood": "well"})
+    on_people(client, "run:way.advance", "alice")
+    assert log_texts() == [
+        "Message (way.feel): Feels well.",
+        "Go to the next step, whatever is left (way.advance): now at step 2.",
+    ]
