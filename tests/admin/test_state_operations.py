@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from html import unescape
 from typing import Any
 
@@ -70,6 +71,10 @@ with registry.isolated():
             """Set the mood. For developers."""
             self.mood = mood
             return f"Feels {mood}."
+
+        @action
+        def plan(self, stops: list[str], day: date) -> None:
+            """Plan a way."""
 
         @action
         def stumble(self) -> None:
@@ -345,3 +350,19 @@ def test_the_log_is_in_english_whatever_language_staff_read(
         "Message (way.feel): Feels well.",
         "Go to the next step, whatever is left (way.advance): now at step 2.",
     ]
+
+
+def test_a_form_says_what_is_json_and_why_an_argument_does_not_fit(
+    client: Client, way: None
+) -> None:
+    go(alice=1)
+    body = {"action": "run:way.plan", "chosen": "alice"}
+    assert "Stops JSON Day" in asked(client, "participants_act", CODE, **body)
+    given = {"of-stops": "[1]", "of-day": "2026-05-31"}
+    page = act(client, "participants_act", CODE, **body, **given)
+    reason = "It does not fit the declaration: “stops[0]: expected str, got int.”"
+    assert reason in text_in(page.content.decode())
+    given = {"of-stops": "[]", "of-day": "31.05.2026"}
+    page = act(client, "participants_act", CODE, **body, **given)
+    reason = "“day: Invalid RFC3339 encoded date.”"
+    assert reason in text_in(page.content.decode())
