@@ -23,11 +23,12 @@ class OperationInputs:
     """The input of an operation: what its form has, cleaned.
 
     `announcement` returns the data that tabs are sent for a message; a site may
-    override it.
+    override it. `texts`: whoever runs it may see texts that states tell.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     announcement: Callable[[str], Any] = lambda text: {"announcement": text}
+    texts: bool = False
 
 
 class Effect(NamedTuple):

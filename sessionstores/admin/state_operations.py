@@ -227,24 +227,29 @@ def _run(offer: Offer, target: OperationTarget, inputs: OperationInputs) -> Effe
         raise ActionRejected(
             _("The action failed. The server’s log says why.")
         ) from error
-    return _effect(offer, outcome)
+    return _effect(offer, outcome, texts=inputs.texts)
 
 
-def _effect(offer: Offer, outcome: Outcome) -> Effect:
+def _effect(offer: Offer, outcome: Outcome, *, texts: bool) -> Effect:
+    """Return what an action did; `texts`: staff may be told texts that states tell.
+
+    Whoever may see the pages may read the log, so that it has numbers alone.
+    """
     with override("en"):
-        # The log is in English.
         called = f"{words_of(offer.action)} ({offer.name})"
-    changed = outcome.base != outcome.rev
-    answer = _answer(outcome.result)
-    if not changed:
-        return Effect(
-            f"{called}: {answer or 'nothing changed.'}", changed=False, text=answer
-        )
-    step = _step_after(offer.cls, outcome)
-    if step and not answer:
+    said = _answer(outcome.result)
+    answer = said if texts else ""
+    if outcome.base == outcome.rev:
+        return Effect(f"{called}: nothing changed.", changed=False, text=answer)
+    step = "" if said else _step_after(offer.cls, outcome)
+    if step and (texts or _is_number(step)):
         answer = _("Now at step %(step)s.") % {"step": step}
-        return Effect(f"{called}: now at step {step}.", text=answer)
-    return Effect(f"{called}: {answer or 'done.'}", text=answer)
+    now = f"now at step {step}." if _is_number(step) else "done."
+    return Effect(f"{called}: {now}", text=answer)
+
+
+def _is_number(step: str) -> bool:
+    return step.removeprefix("-").isdecimal()
 
 
 def _answer(result: object) -> str:

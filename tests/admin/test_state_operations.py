@@ -84,6 +84,14 @@ with registry.isolated():
         def stay(self, *, by: Participant = injected) -> None:
             """Stay where one is."""
 
+    class Road(State):
+        step: str = "home"
+
+        @action
+        def turn(self) -> None:
+            """Turn off."""
+            self.step = "to Bob’s" if self.step == "on" else "on"
+
 
 @pytest.fixture
 def client() -> Client:
@@ -174,7 +182,24 @@ def test_what_an_action_returns_in_words_is_its_answer(
     fill("alice", "bob")
     said = on_people(client, "run:way.feel", "alice", "bob", **{"of-mood": "good"})
     assert said == ["2 people (alice, bob): Feels good."]
-    assert log_texts() == ["Message (way.feel): Feels good."] * 2
+    # Who may not see states may read the log.
+    assert log_texts() == ["Message (way.feel): done."] * 2
+
+
+def test_who_may_not_see_states_is_told_no_text_that_they_tell(way: None) -> None:
+    go(alice=1)
+    client = signed_in("view_dashboard", "manage_sessions")
+    said = on_people(client, "run:way.feel", "alice", **{"of-mood": "good"})
+    assert said == ["alice: Message: done."]
+    said = on_people(client, "run:way.advance", "alice")
+    assert said == ["alice: Now at step 2."]
+    with registry.isolated(Road):
+        said = on_people(client, "run:road.turn", "alice")
+        assert said == ["alice: Turn off: done."]
+        open_to_states = signed_in(*ALL, name="ida")
+        said = on_people(open_to_states, "run:road.turn", "alice")
+        assert said == ["alice: Now at step to Bob’s."]
+    assert not [text for text in log_texts() if "Bob" in text or "good" in text]
 
 
 def test_an_action_with_arguments_has_a_form_of_their_annotations(
@@ -347,7 +372,7 @@ def test_the_log_is_in_english_whatever_language_staff_read(
     on_people(client, "run:way.feel", "alice", **{"of-mood": "well"})
     on_people(client, "run:way.advance", "alice")
     assert log_texts() == [
-        "Message (way.feel): Feels well.",
+        "Message (way.feel): done.",
         "Go to the next step, whatever is left (way.advance): now at step 2.",
     ]
 

@@ -144,7 +144,7 @@ def _confirm_or_run(page: AdminPage, choice: Choice) -> HttpResponse:
     form = operation.form(targets, post) if operation.form else None
     if form is not None and not form.is_valid():
         return _confirm(page, choice, form)
-    inputs = OperationInputs(_values(form), page.announcement)
+    inputs = OperationInputs(_values(form), page.announcement, page.rights.state)
     _perform(page, operation, targets, inputs)
     back = choice.back
     if operation.name == "end":
