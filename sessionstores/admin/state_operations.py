@@ -11,16 +11,14 @@ from inspect import getdoc
 from typing import Any, NamedTuple
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy, override
 
-from ..action_forms.fields import JsonTextField
 from ..action_forms.form import ActionForm, label_of
 from ..backends import get_backend
 from ..backends.base import run
-from ..exceptions import ActionRejected, InvalidArguments, SessionStoresError
+from ..exceptions import ActionRejected, SessionStoresError
 from ..humanize import number_text
 from ..participants.participant import DEFAULT_ROLE, Participant
 from ..sessions.presence import attendees
@@ -47,6 +45,7 @@ from .progress import (
     step_order,
     step_text,
 )
+from .staff_form import StaffForm
 from .targets import OperationTarget, names_text, participant_targets
 
 logger = logging.getLogger("sessionstores.admin")
@@ -177,31 +176,8 @@ def _operation(offer: Offer, target: TargetKind) -> Operation:
     )
 
 
-class StaffForm(ActionForm):
-    """The form of an action, which says what JSON is to be and why it is refused.
-
-    Staff know more of the site than those who take part, to whom no type is named.
-    """
-
-    def __init__(self, offer: Offer, data: Any) -> None:
-        # With a prefix, since its arguments may be called as our own fields are.
-        super().__init__(offer.cls, offer.action, data, prefix="of", auto_id="ss-%s")
-        for field in self.fields.values():
-            if isinstance(field, JsonTextField):
-                field.help_text = field.help_text or _("JSON")
-
-    def refuse(self, error: SessionStoresError) -> None:
-        """See `ActionForm`."""
-        name, reason = getattr(error, "argument", ""), error.hint.partition(": ")[2]
-        if not isinstance(error, InvalidArguments) or name not in self.fields:
-            super().refuse(error)
-            return
-        said = _("It does not fit the declaration: “%(error)s”") % {"error": reason}
-        self.add_error(name, ValidationError(said, code=error.code))
-
-
 def _form(offer: Offer, targets: Sequence[OperationTarget], data: Any) -> StaffForm:
-    return StaffForm(offer, data)
+    return StaffForm(offer.cls, offer.action, data)
 
 
 def _explain(offer: Offer, targets: Sequence[OperationTarget]) -> Iterable[str]:
