@@ -23,7 +23,7 @@ class OperationInputs:
     """The input of an operation: what its form has, cleaned.
 
     `announcement` returns the data that tabs are sent for a message; a site may
-    override it. `texts`: staff may see texts in states.
+    override it. `texts`: whoever runs it may see texts that states tell.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.contrib.admin.models import DELETION
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy, override
 
 from ..manager import stores
 from .announcing import announcing
@@ -153,7 +153,8 @@ def report_disconnect(
 
 def _end(target: OperationTarget, inputs: OperationInputs) -> Effect:
     stores.end_session(target.key.session)
-    return Effect(f"Ended {target.name}.")
+    with override("en"):
+        return Effect(f"Ended {target.name}.")
 
 
 SESSION_OPERATIONS = (

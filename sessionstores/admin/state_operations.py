@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from django.contrib import messages
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy, override
 
 from ..action_forms.form import ActionForm, label_of
 from ..backends import get_backend
@@ -45,6 +45,7 @@ from .progress import (
     step_order,
     step_text,
 )
+from .staff_form import StaffForm
 from .targets import OperationTarget, names_text, participant_targets
 
 logger = logging.getLogger("sessionstores.admin")
@@ -175,9 +176,8 @@ def _operation(offer: Offer, target: TargetKind) -> Operation:
     )
 
 
-def _form(offer: Offer, targets: Sequence[OperationTarget], data: Any) -> ActionForm:
-    # With a prefix, since its arguments may be called as our own fields are.
-    return ActionForm(offer.cls, offer.action, data, prefix="of", auto_id="ss-%s")
+def _form(offer: Offer, targets: Sequence[OperationTarget], data: Any) -> StaffForm:
+    return StaffForm(offer.cls, offer.action, data)
 
 
 def _explain(offer: Offer, targets: Sequence[OperationTarget]) -> Iterable[str]:
@@ -207,22 +207,25 @@ def _run(offer: Offer, target: OperationTarget, inputs: OperationInputs) -> Effe
 
 
 def _effect(offer: Offer, outcome: Outcome, *, texts: bool) -> Effect:
-    called = f"{offer.label} ({offer.name})"
-    changed = outcome.base != outcome.rev
-    answer = _answer(outcome.result)
-    if not changed:
-        return Effect(
-            f"{called}: {answer or 'nothing changed.'}", changed=False, text=answer
-        )
-    step = _step_after(offer.cls, outcome)
-    if shown := "" if answer else step_text(step):
-        # Those who may not see states read the log, too.
-        is_number = isinstance(step, int)
-        logged = f"step {shown}" if is_number else "another step"
-        if is_number or texts:
-            answer = _("Now at step %(step)s.") % {"step": shown}
-        return Effect(f"{called}: now at {logged}.", text=answer)
-    return Effect(f"{called}: {answer or 'done.'}", text=answer)
+    """Return what an action did; `texts`: staff may be told texts that states tell.
+
+    Whoever may see the pages may read the log, so that it has numbers alone.
+    """
+    with override("en"):
+        called = f"{words_of(offer.action)} ({offer.name})"
+    said = _answer(outcome.result)
+    answer = said if texts else ""
+    if outcome.base == outcome.rev:
+        return Effect(f"{called}: nothing changed.", changed=False, text=answer)
+    step = None if said else _step_after(offer.cls, outcome)
+    shown = step_text(step)
+    if not shown:
+        return Effect(f"{called}: done.", text=answer)
+    is_number = isinstance(step, int)
+    if is_number or texts:
+        answer = _("Now at step %(step)s.") % {"step": shown}
+    now = f"step {shown}" if is_number else "another step"
+    return Effect(f"{called}: now at {now}.", text=answer)
 
 
 def _answer(result: object) -> str:

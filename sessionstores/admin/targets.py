@@ -46,7 +46,9 @@ class OperationTarget(NamedTuple):
         if not self.key.is_session:
             return self.label or self.key.participant
         code = self.key.session
-        return f"“{self.label}” ({code})" if self.label else code
+        if not self.label:
+            return code
+        return _("“%(label)s” (%(code)s)") % {"label": self.label, "code": code}
 
     @property
     def id(self) -> str:

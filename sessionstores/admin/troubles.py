@@ -144,6 +144,26 @@ def _of_workers(stats: Stats) -> Iterator[Trouble]:
                 _("Everybody whom it serves waits. Start more processes."),
                 "ss-workers",
             )
+    for worker in stats.lost:
+        yield Trouble(
+            "bad",
+            ngettext(
+                "%(worker)s, which had %(count)s tab open, has not been heard of for "
+                "%(time)s.",
+                "%(worker)s, which had %(count)s tabs open, has not been heard of for "
+                "%(time)s.",
+                worker.tabs,
+            )
+            % {
+                "worker": name_of(worker),
+                "count": number_text(worker.tabs),
+                "time": span_text(stats.at - worker.seen),
+            },
+            _(
+                "It was killed, or hangs. Its tabs connect to another process by "
+                "themselves. Its log, or the system’s, may say why."
+            ),
+        )
     versions = sorted({each.version for each in stats.workers if each.version})
     if len(versions) > 1:
         yield Trouble(
@@ -155,12 +175,17 @@ def _of_workers(stats: Stats) -> Iterator[Trouble]:
         )
 
 
+def name_of(worker: Worker) -> str:
+    """Return what a process is called."""
+    return f"{worker.host}:{worker.pid}"
+
+
 def worker_row(stats: Stats, worker: Worker) -> WorkerRow:
     """Return a process as the health page lists it."""
     process = stats.process
     return WorkerRow(
         worker,
-        f"{worker.host}:{worker.pid}",
+        name_of(worker),
         "–" if worker.load is None else percent_text(worker.load),
         # Rounded to MiB, as in the overview.
         worker.rss and worker.rss >> 20 << 20,

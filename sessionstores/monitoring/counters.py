@@ -13,9 +13,10 @@ class DispatchCounters:
     """Totals since this process started.
 
     `dispatches`: calls, whose durations add up to `seconds`. Of these, `rejected` were
-    refused by their action and `failures` raised another error. `tries`: runs of
-    actions, several to a dispatch if other commits come first; `conflicts`: commits
-    that lost to another. Without a lock, so two threads at once may count as one.
+    refused, by their action or a limit, and `failures` failed by a fault, as in
+    `failures.count`. `tries`: runs of actions, several to a dispatch if other commits
+    come first; `conflicts`: commits that lost to another.
+    Without a lock, so two threads at once may count as one.
     """
 
     dispatches: int = 0

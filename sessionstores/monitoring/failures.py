@@ -52,12 +52,17 @@ def count(
     if known.get(_COUNTED) and not anew:
         return
     known[_COUNTED] = True
-    if isinstance(error, SessionStoresError) and not isinstance(error, FAULTS):
+    if not is_fault(error) and isinstance(error, SessionStoresError):
         count_refusal(backend, error.code)
         return
     kind = type(error).__name__, action, place_of(error, package)
     tally_of(backend).fail(kind, backend.clock())
     event_bus.bus.publish(event_bus.Failure())
+
+
+def is_fault(error: BaseException) -> bool:
+    """Return whether it is an error, rather than a refusal."""
+    return not isinstance(error, SessionStoresError) or isinstance(error, FAULTS)
 
 
 def count_refusal(backend: Backend, code: str) -> None:

@@ -44,7 +44,8 @@ class Stats(msgspec.Struct, frozen=True):
     first; `summaries`: sorted by code; `unreadable`: by code, why nothing else is known
     of sessions whose data is corrupt. `health`: of the last hour; `workers`: the
     processes, by host and pid; `errors`: the last twenty, the newest first; `day`: the
-    last day, oldest first, one sample for each quarter of an hour.
+    last day, oldest first, one sample for each quarter of an hour. `lost`: processes
+    that fell silent while they had tabs, for a minute and a half after their lease.
     """
 
     at: float
@@ -68,6 +69,7 @@ class Stats(msgspec.Struct, frozen=True):
     workers: tuple[Worker, ...] = ()
     errors: tuple[ErrorReport, ...] = ()
     day: tuple[Sample, ...] = ()
+    lost: tuple[Worker, ...] = ()
 
 
 async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> Stats:
@@ -119,6 +121,7 @@ async def gather(backend: Backend, *, stores: int, alias: str | None = None) -> 
         workers.listed(records, at),
         latest_errors(counted, records),
         samples_of_day(counted.day, hour.samples, counted.slots, before=inf),
+        workers.lost(records, at),
     )
 
 

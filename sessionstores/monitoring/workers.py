@@ -217,8 +217,13 @@ async def report(backend: Backend) -> None:
 
 async def report_news(backend: Backend) -> None:
     """Write the record of this process if it has counted something since it did."""
-    if _own(backend).has_news(tally_of(backend)):
+    if has_news(backend):
         await report(backend)
+
+
+def has_news(backend: Backend) -> bool:
+    """Return whether this process has counted something since it wrote its record."""
+    return _own(backend).has_news(tally_of(backend))
 
 
 async def _report(backend: Backend, own: OwnRecord) -> None:
@@ -291,6 +296,21 @@ def listed(records: Mapping[str, WorkerRecord], at: float) -> tuple[Worker, ...]
     since = at - conf.get().presence_lease
     seen = [each.worker for each in records.values() if each.worker.seen > since]
     return tuple(sorted(seen, key=lambda worker: (worker.host, worker.pid)))
+
+
+def lost(records: Mapping[str, WorkerRecord], at: float) -> tuple[Worker, ...]:
+    """Return the processes that fell silent while they had tabs, the latest first.
+
+    One that ends in order has closed them. Those that were seen within a lease are not
+    among them, and of others nothing is kept `SAMPLED_WITHIN` after that.
+    """
+    since = at - conf.get().presence_lease
+    gone = [
+        each.worker
+        for each in records.values()
+        if each.worker.tabs and since - SAMPLED_WITHIN < each.worker.seen <= since
+    ]
+    return tuple(sorted(gone, key=lambda worker: -worker.seen))
 
 
 async def forget(backend: Backend, index: Value, records: Records, at: float) -> None:

@@ -26,7 +26,7 @@ from ..event_bus import Failure, Hint
 from ..monitoring.history import write_figures
 from ..monitoring.log_limiter import log_limiter
 from ..monitoring.tally import tally_of
-from ..monitoring.workers import report_news
+from ..monitoring.workers import has_news, report_news
 from . import serializers
 from .channel_layer import LAYER_SECONDS, MESSAGE_TYPE, counters, reaches_others
 from .hub import Hub, hubs
@@ -283,7 +283,7 @@ class _PublisherThread:
         """Have the figures about a backend written in `delay` seconds; from any thread.
 
         Unless they are to be, or the backend is dropped meanwhile: this process then
-        is of another site. Call it while no other thread does.
+        is of another site. Of two threads at once, each may have them written.
         """
         now = time.monotonic()
         if backend is self._backend and now < self._reporting_until:
@@ -298,7 +298,14 @@ class _PublisherThread:
 
     def _report(self, backend: Backend) -> None:
         if in_use(backend, blocking=False):
-            self._start(write_figures(backend))
+            self._start(self._write_figures(backend))
+
+    async def _write_figures(self, backend: Backend) -> None:
+        await write_figures(backend)
+        # The cache did not take them. What failed in an outage is to be told after it,
+        # whether or not anything fails then.
+        if has_news(backend) and not hubs and not self._stopping.is_set():
+            self.report_later(backend, conf.get().heartbeat)
 
     async def _report_news(self, *, blocking: bool) -> None:
         """Write the figures that the last report would have; raise nothing."""

@@ -17,7 +17,6 @@ from ..backends import client_entries
 from ..backends.base import Backend
 from ..backends.types import Attempt, Committed, Record, Stale
 from ..exceptions import (
-    ActionRejected,
     SessionStoresError,
     StateCorrupt,
     StoreUnavailable,
@@ -148,12 +147,11 @@ async def transact(
         await turn.wait(call, commit_group)
         if call.error is not None:
             raise call.error
-    except ActionRejected as error:
-        counters.rejected += 1
-        _count_failure(backend, call, error)
-        raise
     except Exception as error:
-        counters.failures += 1
+        if failures.is_fault(error):
+            counters.failures += 1
+        else:
+            counters.rejected += 1
         _count_failure(backend, call, error)
         raise
     finally:

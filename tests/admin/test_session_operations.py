@@ -6,7 +6,7 @@ import re
 
 import pytest
 from django.contrib.admin.models import DELETION
-from django.test import Client
+from django.test import Client, override_settings
 
 from sessionstores import event_bus, stores
 from sessionstores.admin import LiveSessionAdmin
@@ -199,6 +199,16 @@ def test_a_session_that_is_ended_is_named(client: Client) -> None:
     assert "This cannot be undone." in question
     response = act(client, "session_act", code, action="end")
     assert told(response) == [f"Ended “Team day” ({code})."]
+    assert log() == [(code, f"Ended “Team day” ({code}).", DELETION)]
+
+
+@override_settings(LANGUAGE_CODE="de")
+def test_a_session_is_named_with_the_quotes_of_the_language_and_logged_in_english(
+    client: Client,
+) -> None:
+    code = fill("alice", label="Team day")
+    response = act(client, "session_act", code, action="end")
+    assert told(response) == [f"„Team day“ ({code}) ist beendet."]
     assert log() == [(code, f"Ended “Team day” ({code}).", DELETION)]
     assert response.redirect_chain[-1][0] == page("changelist")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from html import unescape
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils.translation import gettext_lazy
 
 from sessionstores import ActionRejected, Participant, State, action, injected, stores
@@ -72,12 +73,24 @@ with registry.isolated():
             return f"Feels {mood}."
 
         @action
+        def plan(self, stops: list[str], day: date) -> None:
+            """Plan a way."""
+
+        @action
         def stumble(self) -> None:
             raise ZeroDivisionError("secret")
 
         @action
         def stay(self, *, by: Participant = injected) -> None:
             """Stay where one is."""
+
+    class Road(State):
+        step: str = "home"
+
+        @action
+        def turn(self) -> None:
+            """Turn off."""
+            self.step = "to Bob’s" if self.step == "on" else "on"
 
 
 @pytest.fixture
@@ -189,7 +202,24 @@ def test_what_an_action_returns_in_words_is_its_answer(
     fill("alice", "bob")
     said = on_people(client, "run:way.feel", "alice", "bob", **{"of-mood": "good"})
     assert said == ["2 people (alice, bob): Feels good."]
-    assert log_texts() == ["Message (way.feel): Feels good."] * 2
+    # Who may not see states may read the log.
+    assert log_texts() == ["Message (way.feel): done."] * 2
+
+
+def test_who_may_not_see_states_is_told_no_text_that_they_tell(way: None) -> None:
+    go(alice=1)
+    client = signed_in("view_dashboard", "manage_sessions")
+    said = on_people(client, "run:way.feel", "alice", **{"of-mood": "good"})
+    assert said == ["alice: Message: done."]
+    said = on_people(client, "run:way.advance", "alice")
+    assert said == ["alice: Now at step 2."]
+    with registry.isolated(Road):
+        said = on_people(client, "run:road.turn", "alice")
+        assert said == ["alice: Turn off: done."]
+        open_to_states = signed_in(*ALL, name="ida")
+        said = on_people(open_to_states, "run:road.turn", "alice")
+        assert said == ["alice: Now at step to Bob’s."]
+    assert not [text for text in log_texts() if "Bob" in text or "good" in text]
 
 
 def test_an_action_with_arguments_has_a_form_of_their_annotations(
@@ -351,3 +381,33 @@ def test_what_is_no_action_of_participants_is_not_run_for_all(
     fill("alice")
     assert on_session(client, name) == ["Choose an action first."]
     assert log_texts() == []
+
+
+@override_settings(LANGUAGE_CODE="de")
+def test_the_log_is_in_english_whatever_language_staff_read(
+    client: Client, way: None
+) -> None:
+    go(alice=1)
+    assert "Nachricht" in [each.label for each in offers("participant")]
+    on_people(client, "run:way.feel", "alice", **{"of-mood": "well"})
+    on_people(client, "run:way.advance", "alice")
+    assert log_texts() == [
+        "Message (way.feel): done.",
+        "Go to the next step, whatever is left (way.advance): now at step 2.",
+    ]
+
+
+def test_a_form_says_what_is_json_and_why_an_argument_does_not_fit(
+    client: Client, way: None
+) -> None:
+    go(alice=1)
+    body = {"action": "run:way.plan", "chosen": "alice"}
+    assert "Stops JSON Day" in asked(client, "participants_act", CODE, **body)
+    given = {"of-stops": "[1]", "of-day": "2026-05-31"}
+    page = act(client, "participants_act", CODE, **body, **given)
+    reason = "It does not fit the declaration: “stops[0]: expected str, got int.”"
+    assert reason in text_in(page.content.decode())
+    given = {"of-stops": "[]", "of-day": "31.05.2026"}
+    page = act(client, "participants_act", CODE, **body, **given)
+    reason = "“day: Invalid RFC3339 encoded date.”"
+    assert reason in text_in(page.content.decode())

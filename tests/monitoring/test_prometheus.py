@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sessionstores import ActionRejected, event_bus, stores
+from sessionstores import ActionRejected, StateTooLarge, event_bus, stores
 from sessionstores.backends import get_backend
 from sessionstores.keys import StoreKey
 from sessionstores.monitoring import prometheus
@@ -45,6 +45,9 @@ def test_metrics_are_what_prometheus_reads_and_name_nobody() -> None:
         stores.get(Board, CODE, "alice").dispatch(_refuse)
     with pytest.raises(ZeroDivisionError):
         stores.get(Board, CODE, "alice").dispatch(_fail)
+    # A limit is no fault.
+    with pytest.raises(StateTooLarge):
+        stores.get(Board, CODE, "alice").dispatch(Board.note, "x" * 300_000)
     stores.cleanup_participant(CODE, "bob")
     event_bus.bus.publish(event_bus.Note(StoreKey(CODE, "alice"), "resumed"))
     response = client.get(page("metrics"))
@@ -60,16 +63,16 @@ def test_metrics_are_what_prometheus_reads_and_name_nobody() -> None:
         return after[name][labels] - before.get(name, {}).get(labels, 0)
 
     assert rise("sessionstores_operations_total", "dispatch", "ok") == 1
-    assert rise("sessionstores_operations_total", "dispatch", "rejected") == 1
+    assert rise("sessionstores_operations_total", "dispatch", "rejected") == 2
     assert rise("sessionstores_operations_total", "dispatch", "error") == 1
-    assert rise("sessionstores_operation_duration_seconds_count", "dispatch") == 3
+    assert rise("sessionstores_operation_duration_seconds_count", "dispatch") == 4
     assert rise("sessionstores_operation_duration_seconds_sum", "dispatch") > 0
     assert rise("sessionstores_conflicts_total") == 0
     assert rise("sessionstores_swept_total", "cleanup") == 1
     assert rise("sessionstores_resumes_total", "ok") == 1
     assert rise("sessionstores_refusals_total", "rejected") == 1
     assert rise("sessionstores_errors_total", "ZeroDivisionError") == 1
-    assert rise("sessionstores_operation_seconds_count", "dispatch") == 3
+    assert rise("sessionstores_operation_seconds_count", "dispatch") == 4
     assert rise("sessionstores_operation_seconds_sum", "dispatch") > 0
     assert after["sessionstores_workers"][()] == 1
     for name in ("slow_operations", "reconnects", "layer_messages_dropped"):

@@ -52,6 +52,28 @@ def test_a_process_tells_who_it_is(site: Site) -> None:
     assert worker.rss is None or worker.rss > 1_000_000
 
 
+def test_a_process_that_falls_silent_with_tabs_is_lost_until_its_record_expires(
+    site: Site,
+) -> None:
+    killed, idle, left = site.process(), site.process(), site.process()
+    killed.tally.tabs |= {"c1", "c2"}
+    idle.act(0.01)
+    for process in (killed, idle):
+        process.beat()
+    assert left.stats().lost == ()
+    site.clock.advance(LEASE)
+    # The one without tabs may have nothing to do.
+    (lost,) = left.stats().lost
+    assert (lost.tabs, lost.seen) == (2, site.clock.time - LEASE)
+    assert left.stats().workers == ()
+    site.clock.advance(SAMPLED_WITHIN)
+    assert left.stats().lost == ()
+    # It was only paused.
+    killed.beat()
+    assert left.stats().lost == ()
+    assert len(left.stats().workers) == 1
+
+
 def test_its_load_is_measured_between_two_heartbeats(site: Site) -> None:
     process = site.process()
     process.beat()
@@ -220,6 +242,37 @@ def test_a_process_without_tabs_writes_its_figures_a_heartbeat_later(
         (slot,) = decode_health(data, run(backend.now())).slots
         assert slot.counts.refused == ({"no_such_card": 1} if is_refused else {})
         assert slot.counts.actions == 1
+        publisher.close()
+
+
+def test_figures_that_the_cache_did_not_take_are_written_after_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outage = [StoreUnavailable("No answer.")] * 2
+
+    with override_settings(SESSIONSTORES={"HEARTBEAT": 0.01, "AUTO_SWEEP": False}):
+        writing = get_backend(blocking=False)
+        take = writing.swap_value
+
+        async def swap_value(*args: Any, **kwargs: Any) -> bool:
+            if outage:
+                raise outage.pop()
+            return await take(*args, **kwargs)
+
+        monkeypatch.setattr(writing, "swap_value", swap_value)
+        with pytest.raises(ActionRejected):
+            stores.get(Board, CODE, "alice").dispatch(Board.move, "none", pile="keep")
+        backend = get_backend(blocking=True)
+        deadline = time.monotonic() + PATIENCE
+        # Nothing else happens that would be a reason to write them.
+        while not run(workers.read_records(backend, run(backend.value(NAME)))):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        (record,) = run(
+            workers.read_records(backend, run(backend.value(NAME)))
+        ).values()
+        assert record.counts.refused == {"no_such_card": 1}
+        assert not outage
         publisher.close()
 
 

@@ -9,7 +9,7 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, override
 
 from ...action_forms.form import ActionForm
 from ...exceptions import (
@@ -251,18 +251,22 @@ def _perform(
 ) -> None:
     done: list[Done] = []
     failures: dict[str, list[str]] = {}
+    unknown: list[str] = []
     missing = 0
     for each in targets:
         try:
             effect = operation.run(each, inputs)
         except SessionStoresError as error:
             failures.setdefault(_reason(error), []).append(each.name)
+            if _may_be_done(error):
+                unknown.append(log_name(each.key))
             continue
         if effect is None:
             missing += 1
         else:
             done.append((each, effect))
     _log(page, operation, done)
+    _log_unknown(page, operation, unknown)
     if done:
         for report in operation.report(done, inputs):
             messages.add_message(page.request, report.level, report.text)
@@ -285,6 +289,16 @@ def _log(page: AdminPage, operation: Operation, done: Sequence[Done]) -> None:
         log(page.user_id, several, text, operation.flag)
 
 
+def _log_unknown(page: AdminPage, operation: Operation, names: list[str]) -> None:
+    """Log those of whom it is not known what became of them."""
+    if not names:
+        return
+    with override("en"):
+        what = operation.name.removeprefix(RUN) if operation.own else operation.title
+        text = f"{what}: not known whether it was done, as the cache did not answer."
+    log(page.user_id, names, text, operation.flag)
+
+
 def _report_failures(page: AdminPage, failures: dict[str, list[str]]) -> None:
     """Say why an operation failed, once for each reason, and for whom."""
     shown = list(failures.items())
@@ -304,11 +318,17 @@ def _reason(error: SessionStoresError) -> str:
     if isinstance(error, SessionEnded):
         return _("The session is over.")
     if isinstance(error, StoreUnavailable):
-        if error.refused:
-            return _("The cache refused this.")
-        return _("The cache does not answer.")
+        if _may_be_done(error):
+            return _(
+                "The cache does not answer. It is not known whether this was done."
+            )
+        return _("The cache refused this.")
     if isinstance(error, Conflict):
         return _("It was changed by others at the same time, again and again.")
     if isinstance(error, StateTooLarge):
         return _("Its data would be too large.")
     return error.message if isinstance(error, ActionRejected) else str(error)
+
+
+def _may_be_done(error: SessionStoresError) -> bool:
+    return isinstance(error, StoreUnavailable) and not error.refused

@@ -212,6 +212,12 @@ def _health(stats: Stats) -> Iterator[tuple[str, str]]:
         f"reconnects, {health.dropped:,} messages dropped",
     )
     yield "workers", ", ".join(map(worker, stats.workers)) or "none seen"
+    if stats.lost:
+        gone = [
+            f"{worker(each)}, silent for {span(stats.at - each.seen)}"
+            for each in stats.lost
+        ]
+        yield "lost", "; ".join(gone)
 
 
 def worker(each: Worker) -> str:

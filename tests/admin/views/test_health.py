@@ -98,6 +98,19 @@ def test_processes_are_listed_and_those_that_are_busy_or_late_are_named(
         assert "not been heard of" not in text_of(client.get(page("health")))
 
 
+def test_a_process_that_fell_silent_with_open_tabs_is_named_after_its_lease(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = worker(9, seen=stores.stats().at - 61)
+    show(monkeypatch, workers=(worker(8),), lost=(silent,))
+    text = text_of(client.get(page("health")))
+    assert (
+        "web-1:9, which had 3 tabs open, has not been heard of for 1 min. It was "
+        "killed, or hangs." in text
+    )
+    assert "All is well" not in text
+
+
 def test_errors_are_shown_by_type_action_and_line_and_never_with_their_text(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

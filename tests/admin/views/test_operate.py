@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.test import Client
 
 from sessionstores import StoreUnavailable, UnknownSession, stores
@@ -136,7 +136,9 @@ def test_a_cache_that_refuses_is_not_said_to_be_silent(
     monkeypatch.setattr(type(stores), "lock", fail)
     text = text_of(act(client, "act", action="lock", chosen=[CODE]))
     assert f"{CODE}: The cache {reason}." in text
-    assert log() == []
+    # It may have been done: whoever looks for what happened finds it.
+    tried = "Lock: not known whether it was done, as the cache did not answer."
+    assert log() == ([] if refused else [(CODE, tried, CHANGE)])
 
 
 def test_after_an_operation_on_one_participant_their_page_is_shown(
