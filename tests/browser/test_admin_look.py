@@ -176,6 +176,7 @@ def test_the_sheet_has_one_clock_and_whole_words_beside_long_ids(
     # The rows have the visitor's time, and so has the head.
     at = page.locator(".ss-head time")
     expect(at).to_have_text(page.evaluate(MOMENT, at.get_attribute("datetime")))
+    resize(page, 660)
     roles = page.locator("td.ss-s-role")
     assert set(roles.evaluate_all(LINES)) == {1}
     visit(page, laden, f"{code_of(laden)}/")
