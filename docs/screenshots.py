@@ -212,6 +212,10 @@ def of_the_admin(studio: Studio, temporary: Path) -> None:
         visit(staff, demo, "health/")
         studio.take(staff, "admin-health")
         visit(staff, demo, f"{code}/")
+        # What has happened is told with a heartbeat.
+        expect(staff.locator("#ss-timeline")).to_contain_text(
+            "Put a card on a pile", timeout=60_000
+        )
         studio.take(staff, "admin-session")
         visit(staff, demo, f"{code}/ada/")
         studio.take(staff, "admin-participant")

@@ -189,7 +189,8 @@ def worker_row(stats: Stats, worker: Worker) -> WorkerRow:
         "–" if worker.load is None else percent_text(worker.load),
         # Rounded to MiB, as in the overview.
         worker.rss and worker.rss >> 20 << 20,
-        is_busy=worker.load is not None and worker.load >= BUSY,
+        # Nobody waits for one without tabs, such as a script that is at work.
+        is_busy=worker.tabs > 0 and worker.load is not None and worker.load >= BUSY,
         # One without tabs, as under WSGI, is heard of only when it acts.
         is_late=worker.tabs > 0
         and stats.at - worker.seen > MISSED * conf.get().heartbeat,

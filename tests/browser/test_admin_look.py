@@ -157,6 +157,33 @@ def test_tables_fit_every_width(laden: DemoProcess, open_page: Open) -> None:
     expect(tools.last).to_have_css("text-decoration-line", "none")
 
 
+# On how many lines the text of each cell is.
+LINES = """(cells) => cells.map((cell) => {
+    const text = document.createRange();
+    text.selectNodeContents(cell);
+    return text.getClientRects().length;
+})"""
+MOMENT = """(at) => new Intl.DateTimeFormat(
+    document.documentElement.lang, { dateStyle: "long", timeStyle: "medium" }
+).format(Date.parse(at))"""
+
+
+def test_the_sheet_has_one_clock_and_whole_words_beside_long_ids(
+    laden: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(laden, open_page, timezone_id="Asia/Tokyo", forced_colors="active")
+    visit(page, laden, f"{code_of(laden)}/.print/")
+    # The rows have the visitor's time, and so has the head.
+    at = page.locator(".ss-head time")
+    expect(at).to_have_text(page.evaluate(MOMENT, at.get_attribute("datetime")))
+    resize(page, 660)
+    roles = page.locator("td.ss-s-role")
+    assert set(roles.evaluate_all(LINES)) == {1}
+    visit(page, laden, f"{code_of(laden)}/")
+    bar = page.locator(".ss-c-progress progress").first
+    expect(bar).to_have_css("border-top-width", "1px")
+
+
 def test_pages_mirror_for_right_to_left_scripts(
     shared: DemoProcess, open_page: Open
 ) -> None:

@@ -81,8 +81,8 @@ def test_processes_are_listed_and_those_that_are_busy_or_late_are_named(
     mine = worker(process.pid, host=process.host, load=None, rss=None, version="1.0")
     busy = worker(8, load=0.93, version="0.9")
     late = worker(9, seen=at - 41)
-    # Without tabs, it is heard of only when it acts.
-    wsgi = worker(10, seen=at - 29, tabs=0)
+    # Without tabs, it is heard of only when it acts, and nobody waits for it.
+    wsgi = worker(10, seen=at - 29, tabs=0, load=0.99)
     show(monkeypatch, workers=(mine, busy, late, wsgi))
     response = client.get(page("health"))
     text = text_of(response)
