@@ -14,7 +14,7 @@ from django.test import AsyncClient, Client
 from django.urls import include, path
 from django.utils import translation
 
-from sessionstores import join, participant_required, stores
+from sessionstores import ActionRejected, join, participant_required, stores, views
 from sessionstores.action_forms.kept import ENTRY, MAX_BYTES
 from sessionstores.backends.locmem import LocMemStore
 from sessionstores.exceptions import Conflict, OutcomeUnknown, StoreUnavailable
@@ -170,6 +170,29 @@ def test_what_was_wrong_is_shown_once_at_its_argument_with_what_was_typed(
     ]
     assert control.get("value", "") == ""
     assert got(code, id) == []
+
+
+@pytest.mark.parametrize("engine", [None, COOKIES, "none"])
+def test_a_refusal_with_half_a_character_is_shown_without_it(
+    engine: str | None, code: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise ActionRejected("Not <\ud83d>.", code="half\udc00")
+
+    settings.SESSION_ENGINE = engine if engine == COOKIES else settings.SESSION_ENGINE
+    client = Client()
+    enter(client, code)
+    html = client.get(f"/{code}/page/?show=full").content.decode()
+    monkeypatch.setattr(views, "act", refuse)
+    if engine == "none":
+        # The page of its own, where Django's session cannot keep it.
+        monkeypatch.setattr(views.kept, "keep", lambda *_: False)
+        shown = submit(client, html, {"value": "v"})
+    else:
+        back = submit(client, html, {"value": "v"})
+        assert back.status_code == 303
+        shown = client.get(f"/{code}/page/?show=full")
+    assert "Not &lt;\ufffd&gt;." in shown.content.decode()
 
 
 def test_a_refusal_of_the_action_is_shown_of_the_form_and_escaped(code: str) -> None:

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from ..exceptions import MESSAGES, InvalidArguments, SessionStoresError
 from ..state.actions import Action
 from ..state.declaration import State
-from ..state.json_rules import did_you_mean
+from ..state.json_rules import did_you_mean, portable_text
 from .fields import arguments_of, plain
 
 # Where to go after it, and the names of the arguments that are hidden. Ours alone: an
@@ -118,7 +118,7 @@ class ActionForm(forms.Form):
         name = error.argument if isinstance(error, InvalidArguments) else ""
         self.add_error(
             name if name in self.fields else None,
-            ValidationError(error.message, code=error.code),
+            ValidationError(portable_text(error.message), code=error.code),
         )
 
     def show_refusal(self, told: str, code: str) -> None:

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from ..participants.participant import Participant
 from ..participants.requests import RequestIdentity
+from ..state.json_rules import portable_text
 from .form import ActionForm
 
 # Its name does not begin as those of the kept identities.
@@ -49,8 +50,8 @@ def keep(
         form.action.name,
         data,
         form.hidden,
-        str(getattr(refusal, "message", "")),
-        str(getattr(refusal, "code", "")),
+        portable_text(getattr(refusal, "message", "")),
+        portable_text(getattr(refusal, "code", "")),
     )
     if len(msgspec.json.encode(kept)) > MAX_BYTES:
         return False

@@ -69,7 +69,7 @@ def _plan(cls: type[State]) -> _Plan:
         b"%d:" % declaration.version,
         msgspec.json.Encoder(),
         with_defaults(msgspec.json.Decoder(cls).decode, types),
-        integers=loose or bool(kinds & {inspect.IntType, inspect.EnumType}),
+        integers=loose or any(map(_has_integers, types)),
         names=loose or inspect.DictType in kinds,
         nesting=is_open,
         nulls=loose or {inspect.FloatType, inspect.NoneType} <= kinds,
@@ -78,6 +78,13 @@ def _plan(cls: type[State]) -> _Plan:
         sets=shapes.sets,
         names_only=None if shapes.nested else cls.__struct_encode_fields__,
     )
+
+
+def _has_integers(kind: msgspec.inspect.Type) -> bool:
+    inspect = msgspec.inspect
+    if isinstance(kind, inspect.LiteralType):
+        return any(isinstance(value, int) for value in kind.values)
+    return isinstance(kind, inspect.IntType | inspect.EnumType)
 
 
 def _is_direct(kind: msgspec.inspect.Type) -> bool:
@@ -151,7 +158,8 @@ def dump(state: S, before: Any = None) -> tuple[bytes, S]:
         if lossy or is_suspect(
             body, integers=plan.integers, names=plan.names, nesting=plan.nesting
         ):
-            found = flaw(state)
+            # As written, too: the key of an enum is its value.
+            found = flaw(state) or flaw(_json(body))
             if found:
                 raise _not_storable(plan, *found)
     except StateCorrupt:

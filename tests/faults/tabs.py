@@ -64,6 +64,8 @@ class LiveTab(Tab):
         self.resets = {"me": 0, "session": 0}
         # Pings in a row without heads: what is shown may be out of date.
         self.doubts = 0
+        # Whether all that it is sent is lost, until it connects again.
+        self.deaf = False
         # The codes of errors that it was told of.
         self.errors: list[str] = []
         # Codes with which the server closed; None where the connection just broke.
@@ -152,6 +154,7 @@ class LiveTab(Tab):
             return None
         finally:
             self._socket = None
+            self.deaf = False
             self._to_server = None
             self.welcomed = False
             self._settle()
@@ -162,6 +165,8 @@ class LiveTab(Tab):
         while True:
             async with asyncio.timeout(silence):
                 text = await socket.recv()
+            if self.deaf:
+                continue
             self.inbox.append(json.loads(text))
             frame = self.read()
             if frame["type"] == "welcome":

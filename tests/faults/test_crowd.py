@@ -217,7 +217,11 @@ ACTIONS: list[tuple[str, str | None]] = [
 
 
 class Mixture:
-    """Many tabs that act at once, each in a way of its own, some of which break off."""
+    """Many tabs that act at once, each in a way of its own, some of which break off.
+
+    One in ten breaks off as it acts, and one in ten when its actions are done: it has
+    not heard the answers.
+    """
 
     def __init__(self, tabs: Sequence[LiveTab], rng: random.Random) -> None:
         self.alive = list(tabs)
@@ -225,7 +229,9 @@ class Mixture:
         self.asked = 0
 
     def burst(self) -> None:
-        """Let each act once; of what one in ten sends, the answer is lost."""
+        """Let each act once."""
+        for tab in self.rng.sample(self.alive, len(self.alive) // 10):
+            tab.deaf = tab.welcomed
         for tab in self.alive:
             self.asked += 1
             line = f"line {self.asked}"
@@ -249,12 +255,18 @@ class Mixture:
         tab.vanish()
 
     async def quiet(self) -> None:
-        """Wait until no more than half of them have something under way."""
+        """Wait until no more than half of them have something under way.
+
+        Those who have not heard the answers ask for them then.
+        """
         await eventually(
             lambda: sum(bool(tab.pending) for tab in self.alive) <= len(self.alive) / 2,
             "half of the answers",
             within=30.0,
         )
+        for tab in self.alive:
+            if tab.deaf:
+                tab.hang_up()
 
 
 async def test_mixed_groups_are_answered_truly_through_kills_and_cut_replies(

@@ -7,7 +7,7 @@ import json
 import math
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -572,3 +572,46 @@ def test_msgspec_errors_are_told_with_their_place() -> None:
         with pytest.raises(msgspec.ValidationError) as caught:
             msgspec.convert(body, Outer)
         assert json_rules.explain(caught.value) == told
+
+
+class Name(enum.Enum):
+    ODD = "__proto__"
+    EVEN = "even"
+
+
+class Size(enum.Enum):
+    VAST = 2**53
+
+
+with registry.isolated():
+
+    class Shelf(State):
+        by_name: dict[Name, int] = field(default_factory=dict[Name, int])
+        loose: Any = None
+        size: Size | None = None
+        weight: Literal[1, 9007199254740992] = 1
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (Shelf(by_name={Name.ODD: 1}), "shelf.by_name.__proto__: browsers refuse"),
+        (Shelf(loose=[{Name.ODD: 1}]), "shelf.loose[0].__proto__: browsers refuse"),
+        (Shelf(size=Size.VAST), "shelf.size: an integer beyond"),
+        (Shelf(weight=9007199254740992), "shelf.weight: an integer beyond"),
+    ],
+    ids=["key", "loose key", "enum", "literal"],
+)
+def test_enums_and_literals_are_held_to_the_rules_of_what_they_stand_for(
+    state: State, told: str
+) -> None:
+    with pytest.raises(StateCorrupt) as caught:
+        codec.encode(state)
+    assert str(caught.value).startswith(told)
+
+
+def test_enums_that_keep_to_the_rules_are_stored() -> None:
+    shelf = Shelf(by_name={Name.EVEN: 1}, loose={"name": Name.ODD})
+    decoded, _ = codec.load(Shelf, codec.encode(shelf))
+    assert decoded.by_name == {Name.EVEN: 1}
+    assert decoded.loose == {"name": "__proto__"}
