@@ -554,33 +554,6 @@ test("a state of the same name in another document is another state", () => {
   assert.deepEqual(page.reported, []);
 });
 
-test("a listener that throws is reported and does not keep the others from the news", async () => {
-  page.live();
-  const error = new Error("broken listener");
-  const calls = [];
-  page.session.store("board").subscribe(() => {
-    throw error;
-  });
-  page.session.store("board").subscribe(() => calls.push("second"));
-  const done = page.session.store("board").dispatch("move");
-  page.socket.says(ack(1, 10));
-  await done;
-  assert.deepEqual(calls, ["second"]);
-  assert.deepEqual(page.reported, [error]);
-});
-
-test("a listener that was removed by another is not called", () => {
-  page.live();
-  const board = page.session.store("board");
-  const calls = [];
-  const off = [];
-  board.subscribe(() => off[0]());
-  off.push(board.subscribe(() => calls.push("removed")));
-  page.socket.says(patch(10));
-  off[0]();
-  assert.deepEqual(calls, []);
-});
-
 test("store functions work without their object, as Zustand's useStore calls them", () => {
   page.live();
   const { getState, subscribe } = page.session.store("board");

@@ -465,30 +465,6 @@ test("a hidden tab keeps its state while it is away, and says so when it comes b
 
 // Stores
 
-test("a selector's listener hears of changes of its part only", () => {
-  page.live({ board: { log: [], step: 1 } });
-  const seen = [];
-  const off = board().subscribe(({ step }) => step, (...given) => seen.push(given));
-  page.socket.says(patch(10));
-  page.socket.says(patch(11, 12, { ops: [{ op: "replace", path: "/board/step", value: 2 }] }));
-  off();
-  page.socket.says(patch(12, 13, { ops: [{ op: "replace", path: "/board/step", value: 3 }] }));
-  assert.deepEqual(seen, [[2, 1]]);
-});
-
-test("a selector may compare as it likes and be told at once, even before there is a state", () => {
-  page.connect();
-  const seen = [];
-  const equalityFn = (a, b) => a?.length === b?.length;
-  const tell = (part) => seen.push(part);
-  board().subscribe((state) => state.log, tell, { equalityFn, fireImmediately: true });
-  page.welcome().says(snapshot(10, { board: { log: [1] } }));
-  page.socket.says(patch(10, 11, { ops: [{ op: "replace", path: "/board/log/0", value: 2 }] }));
-  page.socket.says(patch(11));
-  assert.deepEqual(seen, [undefined, [1], [2, 12]]);
-  assert.deepEqual(page.reported, []);
-});
-
 test("actions are functions that keep their identity", async () => {
   page.live();
   const { actions } = board();

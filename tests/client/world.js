@@ -158,20 +158,24 @@ export class World {
     next();
   }
 
-  // Answers an action that the record knows; undefined if it does not.
-  recall({ connection, id, client }) {
-    const { rev, clients } = this.record;
-    const found = clients[client];
-    if (!found || id > found.last) return;
-    const code = found.refused.get(id) ?? (found.ran.has(id) ? null : "rejected");
-    if (code) connection.say({ type: "reject", id, code, message: "" });
-    else connection.say({ type: "ack", id, doc: "me", base: rev, rev, ops: [] });
-    return true;
+  // What the record knows of an action: null if it ran, its code if it was refused; else undefined.
+  recall({ id, client }) {
+    const found = this.record.clients[client];
+    if (!found || id > found.last) return undefined;
+    return found.refused.get(id) ?? (found.ran.has(id) ? null : "rejected");
   }
 
-  // Whether it runs, and is entered into the record; else it is answered.
+  // Repeats an answer. Of an action in the same group, that waits for the commit and names its rev.
+  repeat({ connection, id, known }) {
+    const { rev } = this.record;
+    if (known) connection.say({ type: "reject", id, code: known, message: "" });
+    else if (known === null) connection.say({ type: "ack", id, doc: "me", base: rev, rev, ops: [] });
+  }
+
+  // Whether it runs, and is entered into the record; else it is refused, or `known`.
   run(call) {
-    if (this.recall(call)) return false;
+    call.known = this.recall(call);
+    if (call.known !== undefined) return false;
     const { connection, id, n, client } = call;
     const code = isRefused(n) ? "refused" : this.chance(0.05) && !this.isCalm ? "conflict" : null;
     const entry = (this.record.clients[client] ??= { last: 0, refused: new Map(), ran: new Set() });
@@ -189,7 +193,7 @@ export class World {
 
   commit(call) {
     const { connection, id, n } = call;
-    if (!this.run(call)) return;
+    if (!this.run(call)) return this.repeat(call);
     if (isNoop(n)) {
       const { rev } = this.record;
       return connection.say({ type: "ack", id, doc: "me", base: rev, rev, ops: [], result: n });
@@ -209,6 +213,7 @@ export class World {
     for (const { connection, id, n } of ran) {
       connection.say({ type: "ack", id, doc: "me", rev, result: n, ...(change ? {} : { base: rev }) });
     }
+    for (const call of calls) this.repeat(call);
     if (change) this.publish(change, null, calls[0].connection.worker);
     for (const { next } of calls) next();
   }
