@@ -220,6 +220,9 @@ def test_a_refusal_is_shown_in_the_form_whose_button_was_pressed(code: str) -> N
     first, second = re.findall(r"<form.*?</form>", html, re.DOTALL)
     assert "alert" not in first
     assert "&lt;No&gt; b\nc, " in second
+    # So that the page is shown there.
+    assert "autofocus" not in first
+    assert '<button type="submit" autofocus>' in second
 
 
 def test_texts_are_escaped_wherever_a_template_puts_the_form(code: str) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
+from django.utils.html import conditional_escape
 from msgspec import inspect
 
 from ..state.actions import Action
@@ -78,7 +79,8 @@ class Argument:
         options: Options = {
             "required": not (self.nullable or self.optional),
             "label": told.get("title"),
-            "help_text": told.get("description", ""),
+            # Django takes a help text for HTML.
+            "help_text": conditional_escape(told.get("description", "")),
         }
         self.field = _field(node, options, nullable=self.nullable)
         if self.optional:

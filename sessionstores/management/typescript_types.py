@@ -15,11 +15,16 @@ STEP = "  "
 
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 # Words that TypeScript takes for no label of a tuple's place.
-_KEYWORDS = """
-break case catch class const continue debugger default delete do else enum export
-extends finally for if in instanceof return super switch throw try var while with
-"""
-_NO_LABEL = frozenset(_KEYWORDS.split())
+_NO_LABEL = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        break case catch class const continue debugger default delete do else enum
+        export extends finally for if in instanceof return super switch throw try var
+        while with
+        """,
+    )
+)
 
 
 class TypeNode(ABC):

@@ -44,7 +44,7 @@ class Point(Struct):
 
 Short = Annotated[str, Meta(min_length=1, max_length=5)]
 Few = Annotated[int, Meta(ge=1, le=9)]
-Named = Annotated[int, Meta(title="How <many>", description="At most & no more")]
+Named = Annotated[int, Meta(title="How <many>", description="At most <five> & no more")]
 
 with registry.isolated():
 

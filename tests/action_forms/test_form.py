@@ -264,7 +264,8 @@ def test_choices_stand_in_their_order_and_none_is_chosen_by_itself(
 
 
 def test_names_descriptions_and_defaults_are_shown_escaped() -> None:
-    assert Controls(form_of("named")).texts == ["How <many>", "At most & no more"]
+    told = ["How <many>", "At most <five> & no more"]
+    assert Controls(form_of("named")).texts == told
     assert "Large <one>" in Controls(form_of("size")).texts
     (area,) = Controls(form_of("default_items")).of("textarea")
     assert Controls(form_of("default_items")).texts == ["Value", '["a", "<b>"]']

@@ -92,7 +92,8 @@ for (const version of Object.keys(REACTS)) {
       await page.act(turn);
       assert.equal(page.text, "…");
       assert.deepEqual(page.socket.of("action").map(({ args }) => args), [{ card: "ace" }]);
-      await page.says({ type: "reject", id: 1, code: "taken", message: "Vergeben." });
+      // Of the site, though it is a code of the client, too.
+      await page.says({ type: "reject", id: 1, code: "closed", message: "Vergeben." });
       assert.equal(page.text, "Vergeben.");
       await click("#reset");
       assert.equal(page.text, "ready");

@@ -444,6 +444,8 @@ export interface Options<Stores extends StoresOf<Stores> = AnyStores> {
  * a selector of it, or the configuration itself. Throws a `DispatchError`: `bad_config`, or
  * `mixed_versions` if the browser has modules of two releases; it then loads the page again.
  *
+ * Of an element that the page has connected before, the stores begin with what that connection last had.
+ *
  * Without a `document`, as on a server that renders the page, it shows the states that the
  * configuration brings along and connects nowhere.
  */

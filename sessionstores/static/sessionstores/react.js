@@ -101,21 +101,24 @@ const makeStateHooks = (React, useSession, useSelected) => {
 
     useAction(name, action) {
       const store = useSession().store(name);
-      const [last, set] = React.useState({ pending: 0, error: null });
-      const [run, reset] = React.useMemo(() => {
-        const add = (by, more) =>
-          set((before) => ({ ...before, pending: before.pending + by, ...more }));
+      const [, draw] = React.useState();
+      // Of this connection: what a provider that was hidden has left open, the next one sends.
+      const [run, calls, reset] = React.useMemo(() => {
+        const calls = { pending: 0, error: null };
+        const add = (by, more) => {
+          Object.assign(calls, more).pending += by;
+          draw({});
+        };
         const start = (args, options) => {
           add(1, { error: null });
           // What a handler of React's is called with is no argument of an action.
           const promise = store.dispatch(action, args?.nativeEvent ? {} : args, options);
-          // What a provider that is hidden leaves behind is sent once it is shown: no refusal.
-          promise.then(() => add(-1), (error) => add(-1, error.code !== "closed" && { error }));
+          promise.then(() => add(-1), (error) => add(-1, { error }));
           return promise;
         };
-        return [start, () => add(0, { error: null })];
+        return [start, calls, () => add(0, { error: null })];
       }, [store, action]);
-      return [run, { ...last, pending: last.pending > 0, reset }];
+      return [run, { ...calls, pending: calls.pending > 0, reset }];
     },
 
     // A hook for one state and its actions, as of a Zustand store: `takes` makes the arguments of

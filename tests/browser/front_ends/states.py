@@ -21,6 +21,9 @@ class Board(State):
             raise ActionRejected("Sorting is over.", code="wrong_step")
         if card not in DECK or pile not in self.piles:
             raise ActionRejected("There is no such card or pile.", code="unknown")
+        # Of a double click, the second one may come after other moves.
+        if card in self.piles[pile]:
+            return
         for place in (self.deck, *self.piles.values()):
             if card in place:
                 place.remove(card)
