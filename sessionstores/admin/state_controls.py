@@ -15,6 +15,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 from django.utils.datastructures import MultiValueDict
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from msgspec import inspect
@@ -138,10 +139,11 @@ class _JsonControl:
         self.field = field
 
     @property
-    def help(self) -> str:
+    def help(self) -> SafeString:
         """What the control takes, and what the declaration says of the field."""
         told = str(self.field.field.help_text) if self.field else ""
-        return " · ".join(filter(None, (self.takes(), told)))
+        texts = filter(None, (self.takes(), told))
+        return format_html_join(" · ", "{}", ((text,) for text in texts))
 
     def takes(self) -> str:
         return _("JSON")
