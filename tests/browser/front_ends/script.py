@@ -121,7 +121,9 @@ class Play:
 
     async def fetch(self, path: str) -> Any:
         """Ask a worker, without a line between."""
-        return await self.api.get(f"http://127.0.0.1:{self.ports[0]}{path}")
+        # It may close an idle connection just as it is used again.
+        url = f"http://127.0.0.1:{self.ports[0]}{path}"
+        return await self.api.get(url, max_retries=3)
 
     async def run(self) -> None:
         """Go through the script."""
