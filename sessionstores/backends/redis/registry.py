@@ -111,7 +111,7 @@ class RedisRegistry:
     async def sessions(self) -> list[str]:
         """Return the codes of all sessions, sorted."""
         codes = await self._scripts.send("ZRANGE", registry_key(), 0, -1)
-        return sorted(code.decode() for code in codes)
+        return _decoded(codes)
 
     async def session_count(self) -> int:
         """Return the number of sessions."""
@@ -134,5 +134,13 @@ class RedisRegistry:
         due: Sequence[bytes] = await self._scripts.call(
             "due", (registry_key(),), (idle_for, conf.get().idle_timeout, WINDOW)
         )
-        codes = sorted(code.decode() for code in due)
-        return [code for code in codes if code > after][:limit]
+        return [code for code in _decoded(due) if code > after][:limit]
+
+
+def _decoded(members: Sequence[bytes]) -> list[str]:
+    """Return the codes, sorted; what another program has added is none."""
+    codes = []
+    for member in members:
+        with suppress(UnicodeDecodeError):
+            codes.append(member.decode())
+    return sorted(codes)

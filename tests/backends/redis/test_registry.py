@@ -8,6 +8,7 @@ import pytest
 
 from sessionstores.backends.base import run
 from sessionstores.backends.redis.backend import RedisBackend
+from sessionstores.backends.redis.serializers import registry_key
 from sessionstores.keys import StoreKey
 from tests.backends.driven import ALICE, BOARD, BOB, CODE, OWN, Clock
 from tests.backends.redis.clocked import CountingScripts
@@ -163,4 +164,16 @@ def test_an_empty_session_that_two_evict_at_once_is_counted_once(
     monkeypatch.setattr(scripts, "send_all", overtaken_all)
     counted.append(run(backend.evict_empty_session(CODE, idle_for=100)))
     assert sorted(counted) == [False, True]
+    assert run(backend.sessions()) == []
+
+
+def test_what_another_program_has_added_is_no_session(
+    backend: RedisBackend, scripts: CountingScripts, clock: Clock
+) -> None:
+    run(backend.open(ALICE, BOARD))
+    scripts.outside.zadd(registry_key(), {b"\xff\x00": 0})
+    assert run(backend.sessions()) == [CODE]
+    clock.advance(101)
+    assert due(backend) == [CODE]
+    assert sweep(backend) == 2
     assert run(backend.sessions()) == []
