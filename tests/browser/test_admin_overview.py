@@ -142,6 +142,24 @@ def test_the_focus_is_not_lost_with_the_row_that_had_it(
     expect(page.get_by_role("link", name=keys[2], exact=True)).to_be_focused()
 
 
+def test_what_an_outage_hides_has_the_focus_again_after_it(
+    crowded: DemoProcess, open_page: Open
+) -> None:
+    page = sign_in(crowded, open_page, **DESKTOP)
+    page.locator("#ss-every").select_option("2")
+    search = page.get_by_label("Search code or name", exact=True)
+    search.fill("half a wo")
+    answers = re.compile("/live/")
+    # All of an answer in an outage that matters here.
+    without = '<div data-ss-part="ss-table"></div>'
+    page.route(answers, lambda route: route.fulfill(body=without))
+    expect(search).to_be_hidden()
+    expect(page.locator("#ss")).to_be_focused()
+    page.unroute(answers)
+    expect(search).to_be_focused()
+    expect(search).to_have_value("half a wo")
+
+
 def test_what_is_technical_stays_unfolded_for_who_unfolds_it(
     crowded: DemoProcess, open_page: Open
 ) -> None:

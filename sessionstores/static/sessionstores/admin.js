@@ -187,10 +187,16 @@ class Live {
       if (summary && summary !== this.summary) this.say.textContent = this.summary = summary;
       if (trouble !== undefined) this.trouble = trouble;
     }
-    // What had the focus is gone: it goes to what is nearest, not to the page's top.
-    if (!focused.isConnected) {
+    // What had the focus is gone: it goes to what is nearest, not to the page's top. If
+    // that is hidden only, as in an outage, it has the focus again once it is back.
+    if (!isShown(focused)) {
+      if (focused.isConnected) this.hidden = focused;
       const link = next?.isConnected ? next.querySelector("a") : null;
-      (link ?? document.getElementById("ss-list") ?? page).focus({ preventScroll: true });
+      const nearest = [link, document.getElementById("ss-list"), page].find((each) => each && isShown(each));
+      nearest.focus({ preventScroll: true });
+    } else if (this.hidden && isShown(this.hidden)) {
+      if (focused === page) this.hidden.focus({ preventScroll: true });
+      this.hidden = undefined;
     }
     ready();
     writeTimes(this.texts, this.skew);
@@ -288,6 +294,8 @@ class Live {
     };
   }
 }
+
+const isShown = (node) => node.isConnected && node.getClientRects().length > 0;
 
 /** Show the buttons that need the script, also in refreshed parts. */
 function ready() {
