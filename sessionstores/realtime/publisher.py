@@ -301,7 +301,7 @@ class _PublisherThread:
             self._start(self._write_figures(backend))
 
     async def _write_figures(self, backend: Backend) -> None:
-        await write_figures(backend)
+        await write_figures(backend, last=True)
         # The cache did not take them. What failed in an outage is to be told after it,
         # whether or not anything fails then.
         if has_news(backend) and not hubs and not self._stopping.is_set():
