@@ -104,6 +104,14 @@ class Publisher:
         with self._background.worker() as thread:
             thread.report_later(backend, conf.get().heartbeat)
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the layer did not take the last event of code without a loop."""
+        if not self._background.is_running:
+            return False
+        with self._background.worker() as thread:
+            return not thread.sender.works
+
     def close(self) -> None:
         """End the background thread and its connections; the next event starts one."""
         self._background.close()
