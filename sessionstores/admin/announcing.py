@@ -12,7 +12,15 @@ from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from ..manager import stores
 from .operations import Done, Effect, Operation, OperationInputs, Report, TargetKind
-from .targets import OperationTarget, away_names, names_text, reached_log, reached_text
+from .targets import (
+    OperationTarget,
+    away_names,
+    missed_log,
+    missed_text,
+    names_text,
+    reached_log,
+    reached_text,
+)
 
 MAX_TEXT = 2_000
 
@@ -81,12 +89,14 @@ def _run(target: OperationTarget, inputs: OperationInputs) -> Effect:
     stores.send(key.session, inputs.announcement(text), to)
     if not target.tabs:
         return Effect(f"Sent a message, which nobody got: {text}", changed=False)
-    return Effect(f"Sent a message to {reached_log([target])}: {text}")
+    return Effect(f"Sent a message to {reached_log([target])}: {text}{missed_log()}")
 
 
 def _report(done: Sequence[Done], inputs: OperationInputs) -> Iterable[Report]:
     targets = [target for target, _effect in done]
-    if any(each.tabs for each in targets):
+    if any(each.tabs for each in targets) and (missed := missed_text()):
+        yield Report(missed, messages.WARNING)
+    elif any(each.tabs for each in targets):
         yield Report(_("Sent to %(reached)s.") % {"reached": reached_text(targets)})
     else:
         text = _("Nobody has a tab open: nobody got the message.")

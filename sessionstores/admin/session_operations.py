@@ -26,7 +26,13 @@ from .operations import (
     Telling,
     saying,
 )
-from .targets import OperationTarget, reached_log, reached_text
+from .targets import (
+    OperationTarget,
+    missed_log,
+    missed_text,
+    reached_log,
+    reached_text,
+)
 
 MAX_MINUTES = 60 * 24 * 366
 _RANGE = gettext_lazy("Give a number of minutes from 1 to %(most)s.")
@@ -136,7 +142,7 @@ def disconnect(target: OperationTarget, inputs: OperationInputs) -> Effect:
     stores.disconnect(key.session, None if key.is_session else key.participant)
     if not target.tabs:
         return Effect("No tab was open: nothing changed.", changed=False)
-    return Effect(f"Disconnected {reached_log([target])}.")
+    return Effect(f"Disconnected {reached_log([target])}.{missed_log()}")
 
 
 def report_disconnect(
@@ -144,7 +150,9 @@ def report_disconnect(
 ) -> Iterable[Report]:
     """Say whom it concerned."""
     targets = [target for target, _effect in done]
-    if any(each.tabs for each in targets):
+    if any(each.tabs for each in targets) and (missed := missed_text()):
+        yield Report(missed, messages.WARNING)
+    elif any(each.tabs for each in targets):
         text = _("Disconnected %(reached)s.") % {"reached": reached_text(targets)}
         yield Report(text)
     else:

@@ -15,6 +15,7 @@ from ..humanize import number_text
 from ..keys import StoreKey
 from ..monitoring.summaries import read_summaries, summary
 from ..participants.participant import DEFAULT_ROLE
+from ..realtime.publisher import publisher
 from ..sessions.presence import Attendee, attendees
 from .people import name_of
 
@@ -181,3 +182,20 @@ def reached_log(targets: Sequence[OperationTarget]) -> str:
 def away_names(targets: Sequence[OperationTarget]) -> list[str]:
     """Return the names of those who have no open tab, as far as they are known."""
     return [name for each in targets for name in each.away]
+
+
+def missed_text() -> str:
+    """Return who may not have been reached; "" if the channel layer works."""
+    if not publisher.is_cut_off:
+        return ""
+    return _(
+        "The channel layer takes no messages now. Whoever is connected to another "
+        "process than this one may not have been reached. Try again later."
+    )
+
+
+def missed_log() -> str:
+    """Return the same in English, for the log."""
+    if not publisher.is_cut_off:
+        return ""
+    return " The channel layer took no messages: other processes may not be reached."

@@ -92,13 +92,20 @@ class HealthSeries(msgspec.Struct, frozen=True):
     def extended(
         self, at: float, records: Records, totals: Sequence[Totals]
     ) -> HealthSeries:
-        """Return it with the slot that ends at `at`, and all that follows from that."""
-        slots = (*self.slots, self.pending(at, records))
+        """Return it with the slot that ends at `at`, and all that follows from that.
+
+        If that slot has been added, with what was counted since.
+        """
+        before, slot = self.slots, self.pending(at, records)
+        if before and self.has_slot(at):
+            counts = before[-1].counts + slot.counts
+            before, slot = before[:-1], Slot(at, before[-1].since, counts)
+        slots = (*before, slot)
         return HealthSeries(
             at,
             slots,
             samples_of_day(self.day, totals, slots, before=at),
-            {id: _known(record) for id, record in records.items()},
+            {id: self._known_now(id, record) for id, record in records.items()},
             self.errors_with(records),
         )
 
@@ -124,6 +131,14 @@ class HealthSeries(msgspec.Struct, frozen=True):
                     found[kind] = max(latest, then), total + rise
         latest_first = sorted(found.items(), key=lambda each: -each[1][0])
         return dict(reversed(latest_first[:MAX_ERRORS]))
+
+    def _known_now(self, id: str, record: WorkerRecord) -> Known:
+        """Return what is known of a process that has counted as its record says."""
+        known = self.known.get(id)
+        if known is None or record.counts.since(known.counts) != NOTHING:
+            return _known(record)
+        # A record that was read before another process wrote the series may be older.
+        return known
 
     def _before(self, id: str, record: WorkerRecord) -> Known:
         """Return what a process had counted by the last slot."""

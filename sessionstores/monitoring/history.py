@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 
@@ -17,6 +18,7 @@ from ..backends.types import ServerInfo, SessionSummary, Value
 from ..exceptions import StateCorrupt, StoreUnavailable
 from . import alerts, diagnosis, health, sweeps, workers
 from .alerts import Alert
+from .counts import NOTHING
 from .diagnosis import Evictions
 from .samples import DAY, HOUR, SLOT_SECONDS, Totals
 from .summaries import read_summaries
@@ -27,6 +29,8 @@ logger = logging.getLogger("sessionstores.stats")
 NAME = "series"
 SAMPLE_SECONDS = SLOT_SECONDS
 KEPT = HOUR
+# Others may write the series at the same time.
+SETTLE_TRIES = 5
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -83,14 +87,18 @@ def make_sample(
     )
 
 
-async def write_figures(backend: Backend) -> None:
+async def write_figures(backend: Backend, *, last: bool = False) -> None:
     """Write the record of this process, then take the sample if it is due.
 
-    Logs what fails, and raises nothing: nobody waits for it.
+    `last`: this process may not do so again, and nobody else either, before its record
+    expires; so what it counts is added to the series at once. Logs what fails, and
+    raises nothing: nobody waits for it.
     """
     await workers.report(backend)
     try:
         await sample(backend)
+        if last:
+            await settle(backend)
     except Exception:
         logger.exception("No sample was taken")
 
@@ -109,6 +117,27 @@ async def sample(backend: Backend) -> bool:
     except (StoreUnavailable, StateCorrupt) as error:
         logger.info("No sample was taken: %s", error)
         return False
+
+
+async def settle(backend: Backend) -> None:
+    """Add what all processes have counted since the last slot, though none is due.
+
+    Does nothing if that is nothing, or if the cache does not answer.
+    """
+    with suppress(StoreUnavailable, StateCorrupt):
+        for _ in range(SETTLE_TRIES):
+            # The series first, so that no record is older than what it knows.
+            values = await backend.values((NAME, workers.NAME, health.NAME))
+            at = await backend.now()
+            records = await workers.read_records(backend, values[workers.NAME])
+            held = values[health.NAME]
+            series = health.decode_health(held.data, at)
+            if series.pending(at, records).counts == NOTHING:
+                return
+            totals = decode_series(values[NAME].data, at).samples
+            data = health.encode(series.extended(at, records, totals))
+            if await backend.swap_value(health.NAME, held.token, data, seconds=DAY):
+                return
 
 
 async def _sample(backend: Backend) -> bool:

@@ -124,10 +124,14 @@ class OwnRecord:
         return tally.counts() != (self._written or self._base).counts
 
     def measure(self) -> None:
-        """Measure the load since this was last called."""
+        """Measure the load since this was last done, unless that was just now.
+
+        Over a moment, such as that in which a record is begun, a process is always
+        busy: with this.
+        """
         now, cpu = time.monotonic(), time.process_time()
         before, cpu_before = self._measured
-        if now > before:
+        if now - before >= conf.get().heartbeat / 2:
             self.load = (cpu - cpu_before) / (now - before)
             self._measured = now, cpu
 

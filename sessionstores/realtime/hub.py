@@ -21,9 +21,9 @@ from ..backends import get_backend
 from ..backends.types import EVERYONE
 from ..exceptions import StateCorrupt, StoreUnavailable
 from ..keys import StoreKey
+from ..monitoring.history import write_figures
 from ..monitoring.log_limiter import log_limiter
 from ..monitoring.tally import tally_of
-from ..monitoring.workers import report
 from ..sessions import presence
 from ..state.revisions import Rev
 from . import protocol
@@ -302,4 +302,4 @@ class Hub:
         # A hub holds its loop, so that this would keep both for good.
         _by_loop.pop(self.loop, None)
         await write_timeline()
-        await report(get_backend(blocking=False))
+        await write_figures(get_backend(blocking=False), last=True)

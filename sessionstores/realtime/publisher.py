@@ -104,6 +104,14 @@ class Publisher:
         with self._background.worker() as thread:
             thread.report_later(backend, conf.get().heartbeat)
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the layer did not take the last event of code without a loop."""
+        if not self._background.is_running:
+            return False
+        with self._background.worker() as thread:
+            return not thread.sender.works
+
     def close(self) -> None:
         """End the background thread and its connections; the next event starts one."""
         self._background.close()
@@ -301,7 +309,7 @@ class _PublisherThread:
             self._start(self._write_figures(backend))
 
     async def _write_figures(self, backend: Backend) -> None:
-        await write_figures(backend)
+        await write_figures(backend, last=True)
         # The cache did not take them. What failed in an outage is to be told after it,
         # whether or not anything fails then.
         if has_news(backend) and not hubs and not self._stopping.is_set():

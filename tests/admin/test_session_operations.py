@@ -14,6 +14,7 @@ from sessionstores.admin.session_operations import MAX_MINUTES
 from sessionstores.backends import get_backend
 from sessionstores.backends.base import run
 from sessionstores.backends.types import SessionInfo
+from sessionstores.realtime.publisher import Publisher
 from tests.admin.acting import act, asked, events_of, log, log_texts, on_session, told
 from tests.staff import ALL, CODE, connect, fill, page, signed_in
 
@@ -51,6 +52,21 @@ def test_a_message_says_how_many_people_and_tabs_it_reached_and_who_missed_it(
         "Away, and not reached: Carol <3.",
     ]
     assert log_texts() == ["Sent a message to 2 people, 3 tabs: Lunch"]
+
+
+@pytest.mark.parametrize("action", ["message", "disconnect"])
+def test_nobody_is_said_to_be_reached_while_the_channel_layer_fails(
+    client: Client, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr(Publisher, "is_cut_off", True)
+    fill("alice")
+    connect("alice")
+    assert on_session(client, action, text="Lunch") == [
+        "The channel layer takes no messages now. Whoever is connected to another "
+        "process than this one may not have been reached. Try again later."
+    ]
+    (text,) = log_texts()
+    assert text.endswith("took no messages: other processes may not be reached.")
 
 
 def test_a_message_to_nobody_is_not_said_to_be_sent(client: Client) -> None:

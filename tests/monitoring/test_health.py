@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionstores.backends.base import run
-from sessionstores.monitoring import health
+from sessionstores.backends.types import Value
+from sessionstores.monitoring import health, history, workers
 from sessionstores.monitoring.counts import Counts
 from sessionstores.monitoring.health import HealthSeries, decode_health, encode
 from sessionstores.monitoring.history import NAME as SERIES
@@ -309,3 +310,62 @@ def test_errors_outlive_the_process_that_had_them(site: Site) -> None:
     (error,) = other.stats().errors
     assert error.count == 1
     assert decode_series(None, 0.0) == Series()
+
+
+def test_what_a_process_counts_last_outlives_its_record(site: Site) -> None:
+    ended, left = site.process(), site.process()
+    ended.act(0.01)
+    ended.tally.fail(KIND, site.clock.time)
+    ended.beat()
+    slots = series_of(left).slots
+    ended.act(0.01, 0.3)
+    ended.tally.refuse("rejected")
+    ended.tally.fail(KIND, site.clock.time)
+    run(history.write_figures(ended.backend, last=True))
+    (slot,) = series_of(left).slots
+    assert (slot.at, slot.since) == (slots[0].at, slots[0].since)
+    assert (slot.counts.actions, slot.counts.errors) == (3, 2)
+    # Nobody takes a sample before the record is gone.
+    site.clock.advance(HOUR / 2)
+    stats = left.stats()
+    assert (stats.health.actions, stats.health.errors) == (3, 2)
+    assert stats.health.refused == {"rejected": 1}
+    assert [error.count for error in stats.errors] == [2]
+    left.act(0.01)
+    left.beat()
+    assert left.stats().health.actions == 4
+    assert sum(slot.counts.actions for slot in series_of(left).slots) == 4
+
+
+def test_what_is_added_within_a_slot_is_not_counted_again(site: Site) -> None:
+    first, second = site.process(), site.process()
+    for _ in range(3):
+        for process in (first, second):
+            process.act(0.01)
+            process.tally.fail(KIND, site.clock.time)
+            run(history.write_figures(process.backend, last=True))
+    assert first.stats().health.actions == second.stats().health.actions == 6
+    site.clock.advance(SLOT)
+    first.act(0.01)
+    first.beat()
+    second.beat()
+    assert second.stats().health.actions == 7
+    assert sum(slot.counts.actions for slot in series_of(first).slots) == 7
+    assert [error.count for error in first.stats().errors] == [6]
+
+
+def test_an_older_record_does_not_have_counts_added_twice(site: Site) -> None:
+    process = site.process()
+    process.act(0.01)
+    process.beat()
+    older = run(workers.read_records(process.backend, index_of(process)))
+    process.act(0.01)
+    run(history.write_figures(process.backend, last=True))
+    at = site.clock.time
+    series = series_of(process).extended(at, older, ())
+    newer = run(workers.read_records(process.backend, index_of(process)))
+    assert series.pending(at, newer).counts.actions == 0
+
+
+def index_of(process: Process) -> Value:
+    return run(process.backend.value(workers.NAME))

@@ -77,10 +77,18 @@ def test_a_process_that_falls_silent_with_tabs_is_lost_until_its_record_expires(
 def test_its_load_is_measured_between_two_heartbeats(site: Site) -> None:
     process = site.process()
     process.beat()
-    process.beat()
+    # What begins is not busy for that.
+    (worker,) = site.process().stats().workers
+    assert worker.load is None
+    with override_settings(SESSIONSTORES={"HEARTBEAT": 1e-9, "AUTO_SWEEP": False}):
+        process.beat()
     (worker,) = site.process().stats().workers
     assert worker.load is not None
     assert worker.load >= 0
+    # Nor is what is written twice at once.
+    process.beat()
+    (again,) = site.process().stats().workers
+    assert again.load == worker.load
 
 
 def test_a_killed_process_leaves_the_list_within_a_lease_and_its_tabs_too(

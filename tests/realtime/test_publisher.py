@@ -248,6 +248,7 @@ async def test_a_layer_that_hangs_holds_up_a_caller_once_until_it_works_again(
         patience.setattr(module, "LAYER_SECONDS", 0.05)
         await asyncio.to_thread(noted, "1")
         await until(lambda: counters.failed == failed + 1)
+    assert module.publisher.is_cut_off
     # None of these waits, or it would take a thousand times as long as is allowed.
     monkeypatch.setattr(module, "LAYER_SECONDS", 3_600)
     await asyncio.wait_for(asyncio.to_thread(noted, *map(str, range(20))), 30)
@@ -256,6 +257,7 @@ async def test_a_layer_that_hangs_holds_up_a_caller_once_until_it_works_again(
     # It waits again: when it returns, the layer has the event.
     await asyncio.to_thread(noted, "last")
     assert "last" in remote.sent[-1]["body"]
+    assert not module.publisher.is_cut_off
 
 
 async def test_an_event_for_many_processes_takes_no_longer_than_one(

@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from django.conf import settings
 from django.core.management import call_command
@@ -37,6 +38,7 @@ from sessionstores.manager import stores
 from sessionstores.monitoring.alerts import Alert, recent_alerts
 from sessionstores.monitoring.history import sample
 from sessionstores.monitoring.stats import Stats
+from sessionstores.monitoring.workers import Worker
 from tests.caches import SHARED, cache_on
 from tests.faults.sites import Site, on_database, on_memcached, on_redis
 from tests.monitoring.test_diagnosis import NOW, samples, server, summary
@@ -324,6 +326,14 @@ def test_the_text_of_an_empty_site() -> None:
         "delivery",
         "workers",
     ]
+
+
+def test_the_text_names_processes_that_fell_silent_with_open_tabs() -> None:
+    stats = stores.stats()
+    silent = Worker("web-1", 9, 3, stats.at - 900, "1.0", 0.25, None, stats.at - 61)
+    assert "lost" not in dict(overview(stats))
+    lines = dict(overview(msgspec.structs.replace(stats, lost=(silent,))))
+    assert lines["lost"] == "web-1 pid 9 (3 tabs, 25% of a core), silent for 1 min"
 
 
 def test_the_text_has_actions_refusals_errors_and_processes() -> None:
