@@ -21,6 +21,7 @@ from sessionstores.backends.types import ServerInfo
 from sessionstores.monitoring.health import Health
 from sessionstores.monitoring.stats import Alert, Sample
 from sessionstores.monitoring.sweeps import LastSweep, Sweep
+from sessionstores.monitoring.workers import Worker
 from sessionstores.sessions.autosweep import autosweep
 from tests.staff import ALL, CODE, connect, fill, page, signed_in
 from tests.trips import trips_of
@@ -95,6 +96,21 @@ def test_a_site_without_sessions_shows_how_to_create_one() -> None:
     text = text_of(signed_in("view_dashboard").get(page(OVERVIEW)))
     assert "No session is live" in text
     assert "stores.create_session" in text
+
+
+def test_lost_processes_lead_to_the_page_of_health(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill("alice")
+    client = signed_in("view_dashboard")
+    stats = stores.stats()
+    assert "problem" not in text_of(client.get(page("live")))
+    silent = Worker("web-1", 9, 3, stats.at, "1.0", None, None, stats.at - 61)
+    changed = msgspec.structs.replace(stats, lost=(silent,))
+    monkeypatch.setattr(stores, "stats", lambda: changed)
+    response = client.get(page("live"))
+    assert "1 problem" in text_of(response)
+    assert f'<li class="ss-bad"><a href="{page("health")}">' in response.content.decode()
 
 
 def test_figures_of_a_server_a_sweep_and_warnings_are_in_words(
