@@ -284,30 +284,36 @@ def server() -> Iterator[Valkey]:
     server.stop()
 
 
-def test_a_cache_that_goes_away_leaves_nothing_old_on_the_page(
-    server: Valkey, tmp_path: Path, open_page: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def cached(
+    server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CachedDemo]:
+    """A demo on that server. Ask for it before `open_page`: pages close first."""
     monkeypatch.setenv("WORKSHOP_REDIS_URL", server.url)
     demo = CachedDemo("--port", "0", temporary=tmp_path)
-    try:
-        page = sign_in(demo, open_page)
-        expect(page.locator(row(page, code_of(demo)))).to_be_visible()
-        page.locator("#ss-every").select_option("2")
-        server.kill()
-        badge = page.locator("#ss-badge")
-        expect(badge).to_have_text("The cache does not answer")
-        expect(badge).to_have_attribute("data-state", "stale")
-        expect(page.locator(".ss-card-bad")).to_be_visible()
-        for left in (".ss-line", ".ss-list", ".ss-menu", ".ss-fold"):
-            expect(page.locator(left).filter(visible=True)).to_have_count(0)
-        # It comes back empty, and the page by itself.
-        server.start()
-        expect(page.get_by_text("No session is live", exact=True)).to_be_visible(
-            timeout=15_000
-        )
-        expect(badge).to_contain_text("Live · updated")
-    finally:
-        demo.stop()
+    yield demo
+    demo.stop()
+
+
+def test_a_cache_that_goes_away_leaves_nothing_old_on_the_page(
+    server: Valkey, cached: CachedDemo, open_page: Open
+) -> None:
+    page = sign_in(cached, open_page)
+    expect(page.locator(row(page, code_of(cached)))).to_be_visible()
+    page.locator("#ss-every").select_option("2")
+    server.kill()
+    badge = page.locator("#ss-badge")
+    expect(badge).to_have_text("The cache does not answer")
+    expect(badge).to_have_attribute("data-state", "stale")
+    expect(page.locator(".ss-card-bad")).to_be_visible()
+    for left in (".ss-line", ".ss-list", ".ss-menu", ".ss-fold"):
+        expect(page.locator(left).filter(visible=True)).to_have_count(0)
+    # It comes back empty, and the page by itself.
+    server.start()
+    expect(page.get_by_text("No session is live", exact=True)).to_be_visible(
+        timeout=15_000
+    )
+    expect(badge).to_contain_text("Live · updated")
 
 
 def test_a_killed_server_is_noticed_without_losing_the_page(

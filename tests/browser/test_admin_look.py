@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import django
 import pytest
@@ -245,47 +246,47 @@ class UnfoldDemo(DemoProcess):
     settings = "tests.settings_unfold"
 
 
-@needs_axe
-def test_it_fits_into_unfold(
-    tmp_path_factory: pytest.TempPathFactory, open_page: Open
-) -> None:
-    demo = UnfoldDemo("--port", "0", temporary=tmp_path_factory.mktemp("unfold"))
-    try:
-        for scheme, rules in (("light", None), ("dark", COLOURS)):
-            page = sign_in(demo, open_page, color_scheme=scheme)
-            for path in pages_of(demo):
-                visit(page, demo, path)
-                assert page.evaluate(OVERFLOW) <= 0, path
-                assert violations(page, rules) == [], path
-            expect(page.get_by_role("heading", level=1).first).to_be_visible()
-    finally:
-        demo.stop()
-
-
 class StrictDemo(DemoProcess):
     settings = "tests.settings_nonce"
 
 
+@pytest.fixture
+def own_demo(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DemoProcess]:
+    """A demo of the test's own. Ask for it before `open_page`: pages close first."""
+    demo: DemoProcess = request.param("--port", "0", temporary=tmp_path)
+    yield demo
+    demo.stop()
+
+
+@needs_axe
+@pytest.mark.parametrize("own_demo", [UnfoldDemo], indirect=True)
+def test_it_fits_into_unfold(own_demo: DemoProcess, open_page: Open) -> None:
+    for scheme, rules in (("light", None), ("dark", COLOURS)):
+        page = sign_in(own_demo, open_page, color_scheme=scheme)
+        for path in pages_of(own_demo):
+            visit(page, own_demo, path)
+            assert page.evaluate(OVERFLOW) <= 0, path
+            assert violations(page, rules) == [], path
+        expect(page.get_by_role("heading", level=1).first).to_be_visible()
+
+
 @pytest.mark.skipif(django.VERSION < (6,), reason="Django 6 is not installed")
+@pytest.mark.parametrize("own_demo", [StrictDemo], indirect=True)
 def test_a_policy_of_nonces_alone_is_kept_on_every_page(
-    tmp_path_factory: pytest.TempPathFactory, open_page: Open
+    own_demo: DemoProcess, open_page: Open
 ) -> None:
-    strict = StrictDemo("--port", "0", temporary=tmp_path_factory.mktemp("strict"))
-    try:
-        # The browser reports every violation as an error, which fails the test.
-        page = sign_in(strict, open_page)
-        for path in pages_of(strict):
-            visit(page, strict, path)
-        expect(page.locator("#ss")).to_be_visible()
-        visit(page, strict, f"{code_of(strict)}/")
-        expect(page.locator("#ss-badge")).to_contain_text("Live")
-        policy = page.goto(page.url)
-        assert policy
-        assert "script-src 'nonce-" in policy.headers["content-security-policy"]
-        ask(page, "End session…")
-        confirm(page)
-    finally:
-        strict.stop()
+    # The browser reports every violation as an error, which fails the test.
+    page = sign_in(own_demo, open_page)
+    for path in pages_of(own_demo):
+        visit(page, own_demo, path)
+    expect(page.locator("#ss")).to_be_visible()
+    visit(page, own_demo, f"{code_of(own_demo)}/")
+    expect(page.locator("#ss-badge")).to_contain_text("Live")
+    policy = page.goto(page.url)
+    assert policy
+    assert "script-src 'nonce-" in policy.headers["content-security-policy"]
+    ask(page, "End session…")
+    confirm(page)
 
 
 def test_on_paper_are_the_people_in_black_and_nothing_of_the_admin(
