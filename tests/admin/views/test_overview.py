@@ -110,7 +110,8 @@ def test_lost_processes_lead_to_the_page_of_health(
     monkeypatch.setattr(stores, "stats", lambda: changed)
     response = client.get(page("live"))
     assert "1 problem" in text_of(response)
-    assert f'<li class="ss-bad"><a href="{page("health")}">' in response.content.decode()
+    link = f'<li class="ss-bad"><a href="{page("health")}">'
+    assert link in response.content.decode()
 
 
 def test_figures_of_a_server_a_sweep_and_warnings_are_in_words(
