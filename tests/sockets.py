@@ -77,8 +77,9 @@ class Socket:
         """Open, say hello, and take the welcome and the first snapshots."""
         await self.open()
         token = token or Participant(CODE, participant, role).token()
-        known = {"client": client, "have": have or {}, "runs": runs or {}}
-        known["meta"] = meta or {}
+        known: Frame = {"client": client, "have": have or {}, "meta": meta or {}}
+        if runs is not None:
+            known["runs"] = runs
         await self.say(type="hello", token=token, **known)
         self.welcome = await self.expect("welcome")
         for _ in range(2):

@@ -110,19 +110,20 @@ class Connection:
         # Documents of which the tab has asked for a snapshot, until it gets one.
         self._synced: frozenset[str] = frozenset()
         self.documents: dict[StoreKey, Document] = {}
+        runs = hello.runs or {}
         for name, key in (
             ("me", self.key),
             ("session", StoreKey.of_session(claims.session)),
         ):
             have = hello.have.get(name)
             document = Document(
-                name, key, Rev.parse(have) if have else None, hello.runs.get(name)
+                name, key, Rev.parse(have) if have else None, runs.get(name)
             )
             if key.is_session:
                 # All participants write to this record: none may use up another's ids.
                 document.numbering = f"{claims.participant}/"
             self.names[name] = self.documents[key] = document
-        self.watch_list = WatchList(claims.session, hello.have, hello.runs)
+        self.watch_list = WatchList(claims.session, hello.have, runs)
         # Called once the tab has been shown another roster view, or may be of another
         # role; see `Watchers.look`.
         self.on_view: Callable[[Connection], None] | None = None

@@ -196,8 +196,7 @@ class StoreConsumer(AsyncConsumer):
         await self._claim_place(connection)
         await connection.outbox.begin(*await self._greet(connection))
         await self._hub.admit(connection)
-        # A page that is opened has nothing yet.
-        tally_of(backend).reconnects += bool(hello.have)
+        tally_of(backend).reconnects += hello.runs is not None
         return connection
 
     async def _identify(self, backend: Backend, hello: HelloFrame) -> Claims:

@@ -67,14 +67,15 @@ class Close(IntEnum):
 class HelloFrame(Struct, frozen=True, tag_field="type", tag="hello"):
     """The first frame: token, client id, and the revs that the tab has already.
 
-    `runs`: by document, the `run` of the last snapshot. `meta`
-    as in `MetaFrame`. `lang`: the language of the page, whatever it may be called.
+    `runs`: by document, the `run` of the last snapshot; None from a page that is
+    opened, and has heard of no server. `meta` as in `MetaFrame`. `lang`: the language
+    of the page, whatever it may be called.
     """
 
     token: TokenText
     client: ClientId
     have: Annotated[dict[Name, RevText], Meta(max_length=256)] = {}
-    runs: Annotated[dict[Name, RunText], Meta(max_length=256)] = {}
+    runs: Annotated[dict[Name, RunText], Meta(max_length=256)] | None = None
     meta: dict[str, Any] = {}
     lang: Any = None
 

@@ -344,6 +344,15 @@ test("a tab that is shown soon keeps its connection", () => {
   assert.equal(page.session.status, "live");
 });
 
+test("a tab that comes back says so in its hello, and a page that is opened does not", () => {
+  page.live();
+  assert.equal("runs" in page.socket.of("hello")[0], false);
+  page.socket.breaks();
+  page.tick(5_000);
+  page.socket.open();
+  assert.deepEqual(page.socket.of("hello")[0].runs, {});
+});
+
 test("the next hello says which run of the server each document is from", () => {
   page.live();
   page.socket.says({ ...snapshot(10, { board: { log: [] } }), run: "1f9a" });

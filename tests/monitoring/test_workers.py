@@ -21,7 +21,7 @@ from sessionstores.monitoring.tally import tally_of
 from sessionstores.monitoring.workers import NAME, SAMPLED_WITHIN
 from sessionstores.realtime.publisher import publisher
 from tests.monitoring.site import Process, Site
-from tests.sockets import CODE, PATIENCE, Socket, opening_tabs, token, until
+from tests.sockets import CODE, PATIENCE, Socket, opening_tabs, token
 from tests.workshop.states import Board
 
 LEASE = conf.Conf().presence_lease
@@ -296,19 +296,20 @@ async def test_tabs_are_counted_while_they_are_open() -> None:
     assert (found.health.sockets, found.health.reconnects) == (0, 0)
 
 
-async def test_a_tab_that_says_what_it_has_is_one_that_came_back() -> None:
+async def test_a_tab_that_has_heard_of_a_server_is_one_that_came_back() -> None:
     async with opening_tabs() as open_tab:
         socket = await open_tab("alice")
         have = {name: frame["rev"] for name, frame in socket.snapshots.items()}
         await socket.drop()
-        again = Socket()
-        await again.open()
-        await again.say(type="hello", token=token("alice"), client="c1", have=have)
-        await again.expect("welcome")
-        await until(
-            lambda: tally_of(get_backend(blocking=True)).reconnects, "a reconnect"
-        )
-        await again.drop()
+        # A page that is opened has what its view has written there.
+        for had, reconnects in (({"have": have}, 0), ({"have": have, "runs": {}}, 1)):
+            again = Socket()
+            await again.open()
+            await again.say(type="hello", token=token("alice"), client="c1", **had)
+            await again.expect("welcome")
+            await again.act(reconnects + 1, "board.note", text="here")
+            assert tally_of(get_backend(blocking=True)).reconnects == reconnects
+            await again.drop()
     assert (await stores.astats()).health.reconnects == 1
 
 

@@ -16,7 +16,7 @@ import * as watching from "./watch.js";
 export { DispatchError } from "./outbox.js";
 export { applyPatch, PatchError } from "./patch.js";
 
-export const VERSION = "0c7caff0";
+export const VERSION = "3831dced";
 
 const PARTS = {
   connection: connections,
@@ -305,7 +305,7 @@ function openLine(tab) {
     hello() {
       connected.set(tab.element, tab);
       const have = {};
-      let runs;
+      let runs = tab.connection.status === "reconnecting" ? {} : undefined; // of who comes back
       for (const [name, { rev }] of [...documents].slice(0, MAX_NAMED)) {
         if (rev) have[name] = rev;
         const run = rev && patches.own(tab.runs, name);

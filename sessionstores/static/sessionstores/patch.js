@@ -1,6 +1,6 @@
 // JSON patches (RFC 6902), and how JSON values compare.
 
-export const VERSION = "0c7caff0";
+export const VERSION = "3831dced";
 
 const REFUSED_KEY = /^(__proto__|constructor|prototype)$/;
 

@@ -2,7 +2,7 @@
 
 import * as patches from "./patch.js";
 
-export const VERSION = "0c7caff0";
+export const VERSION = "3831dced";
 
 export class Prediction {
   #predictors;

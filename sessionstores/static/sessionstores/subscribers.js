@@ -1,6 +1,6 @@
 // Subscribers of a value, in the shape of Zustand's `subscribeWithSelector`.
 
-export const VERSION = "0c7caff0";
+export const VERSION = "3831dced";
 
 // One broken listener must not keep the news from the others.
 export function call(listener, ...args) {

@@ -3,7 +3,7 @@
 import * as patches from "./patch.js";
 import * as subscribers from "./subscribers.js";
 
-export const VERSION = "0c7caff0";
+export const VERSION = "3831dced";
 
 const EVERYBODY = "*";
 const DOCUMENT = "p:"; // in front of a participant's id
