@@ -31,7 +31,7 @@ from .watch_beats import WatchBeats
 logger = logging.getLogger("sessionstores.delivery")
 
 # How long pings wait for leases, in seconds: commits after both reach the tab.
-LEASE_SECONDS = 0.5
+PING_WAIT_SECONDS = 0.5
 # Leases or pings in a row, before other tasks have their turn.
 STRIDE = 64
 # In heartbeats: a tab whose pong is overdue for longer is closed.
@@ -120,14 +120,14 @@ class Heartbeat:
     async def pulse(self) -> None:
         """Renew leases, check tokens, and ping every tab with the heads it follows.
 
-        Pings wait up to `LEASE_SECONDS` for the leases. Then tabs are shown who is
+        Pings wait up to `PING_WAIT_SECONDS` for the leases. Then tabs are shown who is
         present, and participants whose leases have expired are announced as left; last,
         tabs that watch others are shown what they lack.
         """
         async with asyncio.TaskGroup() as group:
             connections = list(self._connections.values())
             leasing = group.create_task(self._renew_leases(connections))
-            await asyncio.wait([leasing], timeout=LEASE_SECONDS)
+            await asyncio.wait([leasing], timeout=PING_WAIT_SECONDS)
             await self._ping_all(connections)
         # A lease that we could not renew does not mean that its participant has left.
         await self._roster.beat(besides=leasing.result())

@@ -205,7 +205,7 @@ async def test_a_heartbeat_without_the_cache_pings_without_heads(
 async def test_pings_do_not_wait_for_leases_that_take_long(
     tab: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "LEASE_SECONDS", 0.001)
+    monkeypatch.setattr(heartbeat, "PING_WAIT_SECONDS", 0.001)
     renewed = asyncio.Event()
 
     async def slow(*args: Any) -> list[StoreKey]:
