@@ -28,9 +28,9 @@ ErrorKind = tuple[str, str, str]
 class Tally:
     """Totals since this process began. Part of a backend's `ProcessMemory`.
 
-    `latency`: how many actions lasted as long as each bucket says, `seconds` all of
-    them together; `tabs`: ids of the
-    connections that are open; `refused` and `errors` are by code and by type.
+    `latency`: how many actions lasted as long as each bucket says, `seconds`: all of
+    them together; `tabs`: ids of the connections that are open; `refused` and `errors`
+    are by code and by type.
     """
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ from ..operations import log_name
 from ..page import AdminPage
 from ..three_way_merge import Merged, merge_states
 from .edit_pages import CHOICE, REST, conflict_page, form_page
-from .session import missing_context
+from .session import missing_page
 
 # Fields that the log names.
 MAX_NAMED = 8
@@ -213,5 +213,5 @@ def _declared(name: str) -> type[State]:
 
 
 def _missing(page: AdminPage, key: StoreKey) -> HttpResponse:
-    context = missing_context(page, get_backend(blocking=True), key.session)
-    return page.render("missing", title=str(key), status=404, **context)
+    backend = get_backend(blocking=True)
+    return missing_page(page, backend, key.session, str(key))

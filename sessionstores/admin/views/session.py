@@ -288,10 +288,12 @@ def missing_context(page: AdminPage, backend: Backend, code: str) -> dict[str, A
     }
 
 
-def missing_page(page: AdminPage, backend: Backend, code: str) -> HttpResponse:
-    """Return a page for a session that does not exist."""
+def missing_page(
+    page: AdminPage, backend: Backend, code: str, title: str = ""
+) -> HttpResponse:
+    """Return a page for what does not exist, of a session or itself."""
     context = missing_context(page, backend, code)
-    return page.render("missing", title=code, status=404, **context)
+    return page.render("missing", title=title or code, status=404, **context)
 
 
 def _kept_out(kicked: Mapping[str, float]) -> dict[str, Any]:
